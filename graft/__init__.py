@@ -1,0 +1,1 @@
+"""What a user's own Python needs of Graft: the client and the command line."""

@@ -1,0 +1,1 @@
+"""Networks: the catalog of techniques, backbones, surgery, the feature cache and training."""

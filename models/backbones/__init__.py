@@ -1,0 +1,1 @@
+"""Sources of pretrained networks, a file each."""

@@ -1,0 +1,22 @@
+"""What every technique is: a frozen, validated, documented value with one verb."""
+
+from __future__ import annotations
+
+from typing import Any, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Technique(BaseModel):
+    """A member of a family. Its docstring gives formula and source, its fields their ranges and defaults."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+def members(family: Any) -> tuple[type[Technique], ...]:
+    """The techniques of a family: of `Annotated[A | B, …]`, A and B; of a technique, itself."""
+    if isinstance(family, type) and issubclass(family, Technique):
+        return (family,)
+    return tuple(
+        member for argument in get_args(family) for member in members(argument) if member is not None
+    )

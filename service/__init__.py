@@ -1,0 +1,1 @@
+"""The HTTP service and its database. Loads no network and decodes no picture."""

@@ -1,0 +1,1 @@
+"""Backbones: the pretrained networks that a job can name."""

@@ -1,0 +1,1 @@
+"""Checkpoints: results, stored by content and streamed as files."""

@@ -1,0 +1,72 @@
+"""The database: one engine, and the two kinds of transaction that all code uses.
+
+`reading()` sees one consistent state. `writing()` commits once, at its end, or rolls all back. On SQLite a writing
+transaction takes the write lock at once (BEGIN IMMEDIATE): one that begins by reading and writes later would
+otherwise fail with "database is locked" whatever the busy timeout, as soon as another wrote in between.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from sqlite3 import Connection as SqliteConnection
+
+
+class Database:
+    """A SQLite or PostgreSQL database under one URL."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else _postgresql(url)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """A transaction that changes nothing."""
+        with Session(self.engine, expire_on_commit=False) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """A transaction that commits when its block ends, and rolls back when it raises."""
+        writer = self.engine.execution_options(graft_writes=True)
+        with Session(writer, expire_on_commit=False) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        """Give all connections back."""
+        self.engine.dispose()
+
+
+def _postgresql(url: str) -> Engine:
+    # A connection that the server dropped is replaced before it is used, not after it failed.
+    return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+
+
+def _sqlite(url: str) -> Engine:
+    engine = create_engine(url, connect_args={"timeout": 30.0})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: SqliteConnection, _record: Any) -> None:
+        connection.isolation_level = None  # the driver must not begin transactions by itself
+        for pragma in (
+            "page_size=16384",  # chunks of checkpoints are large; takes effect when the file is made
+            "journal_mode=WAL",
+            "synchronous=FULL",  # what was answered with 202 survives a power cut
+            "foreign_keys=ON",
+            "busy_timeout=30000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        writes = connection.get_execution_options().get("graft_writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine

@@ -1,0 +1,120 @@
+"""What can go wrong for a caller: the tree of named errors, each an RFC 9457 problem with its status.
+
+GraftError
+├── BadRequest 400      UnreadableRange 416
+├── NotFound 404        (one per noun: DatasetNotFound, JobNotFound, …)
+├── Conflict 409        the state of things does not allow it now
+├── TooLarge 413
+└── Unprocessable 422   well-formed, but it cannot be done as asked
+
+Each noun's own errors stand in its folder and derive from these.
+"""
+
+from __future__ import annotations
+
+import re
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI, Request
+
+
+class GraftError(Exception):
+    """An error that its reader can act on. `detail` says what happened and what to do."""
+
+    status: ClassVar[int] = 500
+
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
+    @property
+    def code(self) -> str:
+        """The stable name of the error: the class name in snake_case."""
+        return re.sub(r"(?<!^)(?=[A-Z])", "_", type(self).__name__).lower()
+
+
+class BadRequest(GraftError):
+    """The request itself is malformed."""
+
+    status = 400
+
+
+class NotFound(GraftError):
+    """There is no such thing, or no longer."""
+
+    status = 404
+
+
+class Conflict(GraftError):
+    """The present state does not allow it."""
+
+    status = 409
+
+
+class TooLarge(GraftError):
+    """More bytes than this deployment takes."""
+
+    status = 413
+
+
+class Unprocessable(GraftError):
+    """Well-formed, but it cannot be done as asked."""
+
+    status = 422
+
+
+def problem(request: Request, status: int, code: str, detail: str, **more: Any) -> JSONResponse:
+    """An RFC 9457 answer; `headers` in `more` become HTTP headers, the rest extension members."""
+    headers = more.pop("headers", None)
+    body = {
+        "type": f"urn:graft:error:{code}",
+        "title": code.replace("_", " ").capitalize(),
+        "status": status,
+        "detail": detail,
+        "instance": request.url.path,
+        "code": code,
+        **more,
+    }
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def _graft_error(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, GraftError)
+    return problem(request, error.status, error.code, error.detail)
+
+
+def _http_exception(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
+    detail = error.detail
+    if error.status_code == 404:
+        detail = f"{request.url.path} is no address of this service; /openapi.json lists them."
+    if error.status_code == 405:
+        detail = f"{request.url.path} does not take {request.method}; /openapi.json lists what it takes."
+    return problem(request, error.status_code, code, detail, headers=error.headers)
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    errors = [{"loc": ".".join(map(str, e["loc"])), "msg": e["msg"]} for e in error.errors()]
+    detail = "; ".join(f"{e['loc']}: {e['msg']}" for e in errors)
+    return problem(request, 422, "invalid_request", detail, errors=errors)
+
+
+def _unexpected(request: Request, error: Exception) -> JSONResponse:
+    detail = "Graft met an error of its own and logged it. Nothing was changed; the request may be sent again."
+    return problem(request, 500, "internal_error", detail)
+
+
+def answer_with_problems(app: FastAPI) -> None:
+    """Make every error of `app` a problem+json."""
+    app.add_exception_handler(GraftError, _graft_error)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(Exception, _unexpected)

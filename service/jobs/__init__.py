@@ -1,0 +1,1 @@
+"""Jobs: requests to train, from POST to checkpoint."""

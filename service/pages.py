@@ -1,0 +1,40 @@
+"""Lists: `?limit=&after=` in, one page out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Generic, Protocol, TypeVar
+
+from fastapi import Query
+from pydantic import BaseModel
+
+
+class Identified(Protocol):
+    """Anything with an id."""
+
+    id: str
+
+
+Item = TypeVar("Item", bound=Identified)
+
+Limit = Annotated[int, Query(ge=1, le=1000, description="Most items on the page.")]
+After = Annotated[str | None, Query(description="The `last_id` of the page before.")]
+
+
+class Page(BaseModel, Generic[Item]):
+    """One page of a list."""
+
+    data: list[Item]
+    has_more: bool
+    first_id: str | None
+    last_id: str | None
+
+    @classmethod
+    def of(cls, items: list[Item], limit: int) -> Page[Item]:
+        """The page of the first `limit` of `items`, which hold one more if there are more."""
+        data = items[:limit]
+        return cls(
+            data=data,
+            has_more=len(items) > limit,
+            first_id=data[0].id if data else None,
+            last_id=data[-1].id if data else None,
+        )

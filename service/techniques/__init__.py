@@ -1,0 +1,1 @@
+"""Techniques: the catalog as JSON Schema."""
