@@ -117,6 +117,10 @@ class Job(Leased, Table):
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any] | None]
     stop_reason: Mapped[str | None] = mapped_column(String(16))
+    seconds: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """Seconds spent in each phase."""
+    cache: Mapped[dict[str, Any] | None]
+    """Hits and misses of the feature cache, and the seconds that the hits saved."""
     started_at: Mapped[float | None]
     event_seq: Mapped[int] = mapped_column(default=0)
     """Number of the newest event; raised under the row's lock, so events have no gaps."""

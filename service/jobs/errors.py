@@ -1,0 +1,27 @@
+"""What can be wrong with a job that somebody asks for."""
+
+from service.errors import Conflict, NotFound, Unprocessable
+
+
+class JobNotFound(NotFound):
+    """No job has this id."""
+
+
+class JobNotFinished(Conflict):
+    """A job that may still change cannot be deleted."""
+
+
+class DatasetUnknown(Unprocessable):
+    """The job names a dataset that does not exist."""
+
+
+class DatasetNotReady(Unprocessable):
+    """The job names a dataset that is not validated, or failed validation."""
+
+
+class MultiLabelNotSupported(Unprocessable):
+    """The job names a dataset with several labels a picture."""
+
+
+class BackboneUnknown(Unprocessable):
+    """The job names a backbone that this service does not know."""

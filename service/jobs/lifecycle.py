@@ -1,0 +1,106 @@
+"""The states of a job and every transition between them.
+
+    queued ──claim──▶ running ──▶ succeeded | failed
+      │    ◀─requeue──   │ cancel
+      └──cancel──▶ cancelled ◀── cancelling
+
+Each transition is a function on a row that its caller has locked in the transaction (`repository.lock` for the API,
+`leases.fence` for a worker), so of two that race, one finds a state that it may not leave. Terminal states are left
+by none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from service.errors import Conflict
+from service.jobs import repository
+from service.tables import now
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from service.tables import Job
+
+TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+
+
+class WrongState(Conflict):
+    """The job's state does not allow it."""
+
+
+def cancel(session: Session, job: Job) -> None:
+    """queued → cancelled, running → cancelling (its worker ends it within seconds); again: no change."""
+    _require(job, "cancel", "queued", "running", "cancelling")
+    if job.status == "queued":
+        _finish(session, job, "cancelled", "info", "Cancelled before it started")
+    elif job.status == "running":
+        job.status = "cancelling"
+
+
+def cancelled(session: Session, job: Job) -> None:
+    """cancelling → cancelled: its worker has ended it."""
+    _require(job, "end", "cancelling")
+    _finish(session, job, "cancelled", "info", "Cancelled")
+
+
+def start(session: Session, job: Job) -> None:
+    """A claimed job begins an attempt: running → running, its first time noted."""
+    _require(job, "start", "running")
+    if job.started_at is None:
+        job.started_at = session.scalar(now())
+    job.phase = "preparing"
+    repository.add_event(
+        session, job, "info", "started", f"Attempt {job.attempt} started", {"attempt": job.attempt}
+    )
+
+
+def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, Any]) -> None:
+    """running → succeeded, with its results."""
+    _require(job, "succeed", "running")
+    job.stop_reason = stop_reason
+    job.metrics = metrics
+    job.progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
+    accuracy = metrics["test"]["accuracy"]
+    _finish(session, job, "succeeded", "info", f"Succeeded with a test accuracy of {accuracy:.1%}")
+
+
+def fail(session: Session, job: Job, code: str, message: str) -> None:
+    """running → failed: trying again would end the same way."""
+    _require(job, "fail", "running", "cancelling")
+    job.error = {"code": code, "message": message}
+    _finish(session, job, "failed", "error", message)
+
+
+def crash(session: Session, job: Job, cause: str, message: str, *, max_crashes: int) -> None:
+    """running → queued after an attempt died, or → failed when `max_crashes` attempts have."""
+    _require(job, "crash", "running")
+    job.crashes += 1
+    if job.crashes >= max_crashes:
+        fail(session, job, cause, f"{message} It was tried {job.crashes} times.")
+        return
+    repository.add_event(session, job, "warning", "crashed", message, {"cause": cause, "attempt": job.attempt})
+    requeue(session, job)
+
+
+def requeue(session: Session, job: Job) -> None:
+    """running → queued: handed back, for any worker to take."""
+    _require(job, "requeue", "running")
+    job.status = "queued"
+    job.phase = None
+    job.worker = None
+    job.lease_until = None
+
+
+def _require(job: Job, action: str, *states: str) -> None:
+    if job.status not in states:
+        raise WrongState(f"Job {job.id} is {job.status}; only a {' or '.join(states)} job can {action}.")
+
+
+def _finish(session: Session, job: Job, status: str, level: str, message: str) -> None:
+    job.status = status
+    job.phase = None
+    job.worker = None
+    job.lease_until = None
+    job.finished_at = session.scalar(now())
+    repository.add_event(session, job, level, status, message, {})
