@@ -1,7 +1,7 @@
 """What can go wrong for a caller: the tree of named errors, each an RFC 9457 problem with its status.
 
 GraftError
-├── BadRequest 400      UnreadableRange 416
+├── BadRequest 400
 ├── NotFound 404        (one per noun: DatasetNotFound, JobNotFound, …)
 ├── Conflict 409        the state of things does not allow it now
 ├── TooLarge 413

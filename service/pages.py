@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Generic, Protocol, TypeVar
+from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel
 
 
-class Identified(Protocol):
+class Identified(BaseModel):
     """Anything with an id."""
 
     id: str

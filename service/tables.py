@@ -75,7 +75,9 @@ class Dataset(Leased, Table):
     archive: Mapped[str | None]
     """Storage key of the upload; none once it is validated and dropped."""
     pack: Mapped[str | None]
-    """Storage key of the accepted pictures; the index lies beside it."""
+    """Storage key of the accepted pictures, one after another."""
+    index: Mapped[str | None]
+    """Storage key of the pack's index."""
     task: Mapped[str | None] = mapped_column(String(16))
     """single_label or multi_label, known when ready."""
     classes: Mapped[list[Any]] = mapped_column(default=list)
@@ -112,7 +114,6 @@ class Job(Leased, Table):
     """As asked for until a worker resolved it; then with no "auto" left."""
     details: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
     """The caller's own labels (`metadata` in the API; the ORM keeps that name for itself)."""
-    webhook_url: Mapped[str | None]
     phase: Mapped[str | None] = mapped_column(String(16))
     progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     metrics: Mapped[dict[str, Any] | None]
@@ -205,9 +206,7 @@ class CheckpointTensor(Table):
 
     __tablename__ = "checkpoint_tensors"
 
-    checkpoint_id: Mapped[str] = mapped_column(
-        ForeignKey("checkpoints.id", ondelete="CASCADE"), primary_key=True
-    )
+    checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoints.id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     digest: Mapped[str] = mapped_column(ForeignKey("tensors.digest"), index=True)
 

@@ -92,9 +92,7 @@ class Adam(_Optimizer):
         """The optimizer over `parameters`."""
         import torch
 
-        return torch.optim.Adam(
-            parameters, lr=self.rate, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True
-        )
+        return torch.optim.Adam(parameters, lr=self.rate, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True)
 
 
 class AdamW(_Optimizer):

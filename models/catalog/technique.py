@@ -17,6 +17,4 @@ def members(family: Any) -> tuple[type[Technique], ...]:
     """The techniques of a family: of `Annotated[A | B, …]`, A and B; of a technique, itself."""
     if isinstance(family, type) and issubclass(family, Technique):
         return (family,)
-    return tuple(
-        member for argument in get_args(family) for member in members(argument) if member is not None
-    )
+    return tuple(member for argument in get_args(family) for member in members(argument) if member is not None)

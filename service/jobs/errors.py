@@ -25,3 +25,7 @@ class MultiLabelNotSupported(Unprocessable):
 
 class BackboneUnknown(Unprocessable):
     """The job names a backbone that this service does not know."""
+
+
+class ClassUnknown(Unprocessable):
+    """The recipe names a class that the dataset does not have."""

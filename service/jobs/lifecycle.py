@@ -50,9 +50,7 @@ def start(session: Session, job: Job) -> None:
     if job.started_at is None:
         job.started_at = session.scalar(now())
     job.phase = "preparing"
-    repository.add_event(
-        session, job, "info", "started", f"Attempt {job.attempt} started", {"attempt": job.attempt}
-    )
+    repository.add_event(session, job, "info", "started", f"Attempt {job.attempt} started", {"attempt": job.attempt})
 
 
 def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, Any]) -> None:

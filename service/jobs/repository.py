@@ -61,11 +61,11 @@ def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     queued = [job.id for job in jobs if job.status == "queued"]
     if not queued:
         return {}
-    place = select(
-        Job.id, func.row_number().over(order_by=Job.id).label("place")
-    ).where(Job.status == "queued").subquery()
+    place = (
+        select(Job.id, func.row_number().over(order_by=Job.id).label("place")).where(Job.status == "queued").subquery()
+    )
     rows = session.execute(select(place.c.id, place.c.place).where(place.c.id.in_(queued)))
-    return {job_id: position for job_id, position in rows}
+    return dict(rows.tuples().all())
 
 
 def checkpoint_ids(session: Session, jobs: Sequence[Job]) -> dict[str, list[str]]:
@@ -81,9 +81,7 @@ def checkpoint_ids(session: Session, jobs: Sequence[Job]) -> dict[str, list[str]
     return found
 
 
-def add_event(
-    session: Session, job: Job, level: str, kind: str, message: str, data: dict[str, Any]
-) -> None:
+def add_event(session: Session, job: Job, level: str, kind: str, message: str, data: dict[str, Any]) -> None:
     """Append an event; the job's row must be locked, which numbers events without gaps in the order of commits."""
     job.event_seq += 1
     session.add(Event(job_id=job.id, seq=job.event_seq, level=level, kind=kind, message=message, data=data))
@@ -91,24 +89,20 @@ def add_event(
 
 def events(session: Session, job_id: str, *, after: int, limit: int) -> list[Event]:
     """At most `limit` events of the job with numbers above `after`, in order."""
-    query = (
-        select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit)
-    )
+    query = select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit)
     return list(session.scalars(query))
 
 
 def epochs(session: Session, job_id: str, *, after: int, limit: int) -> list[Epoch]:
     """At most `limit` epochs of the job above `after`, in order."""
-    query = (
-        select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after).order_by(Epoch.epoch).limit(limit)
-    )
+    query = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after).order_by(Epoch.epoch).limit(limit)
     return list(session.scalars(query))
 
 
 def statuses(session: Session) -> dict[str, int]:
     """How many jobs are in each state."""
     rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-    return {status: count for status, count in rows}
+    return dict(rows.tuples().all())
 
 
 def clock(session: Session) -> float:

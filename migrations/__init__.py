@@ -1,0 +1,55 @@
+"""The database's schema, step by step (Alembic)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import text
+
+from service.database import Database
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+LOCK = 0x67726166
+"""The advisory lock on PostgreSQL under which a database is upgraded: two processes may start at once."""
+
+
+def upgrade(url: str) -> None:
+    """Bring the database to the newest schema; does nothing when it is there already."""
+    database = Database(url)
+    try:
+        with database.engine.execution_options(graft_writes=True).begin() as connection:
+            if connection.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            command.upgrade(_config(connection), "head")
+    finally:
+        database.close()
+
+
+def downgrade(url: str, revision: str) -> None:
+    """Take the database back to an older schema; `base` is an empty one."""
+    database = Database(url)
+    try:
+        with database.engine.execution_options(graft_writes=True).begin() as connection:
+            command.downgrade(_config(connection), revision)
+    finally:
+        database.close()
+
+
+def revise(url: str, message: str) -> None:
+    """Write a new step: what the tables in the code have that the database has not."""
+    database = Database(url)
+    with database.engine.begin() as connection:
+        command.revision(_config(connection), message, autogenerate=True)
+    database.close()
+
+
+def _config(connection: Connection) -> Config:
+    config = Config()
+    config.set_main_option("script_location", "migrations:")
+    config.set_main_option("file_template", "%%(year)d-%%(month).2d-%%(day).2d-%%(hour).2d%%(minute).2d_%%(slug)s")
+    config.attributes["connection"] = connection
+    return config

@@ -1,0 +1,127 @@
+"""Layouts: which class, labels and split a file of an archive has, by its path or by labels.csv."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.datasets.errors import DatasetRejected
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import PurePosixPath
+
+TRAIN, VALIDATION, TEST = "train", "validation", "test"
+SPLITS = {
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("val", "valid", "validation"), VALIDATION),
+    **dict.fromkeys(("test", "testing"), TEST),
+}
+"""Names of splits as people write them."""
+TABLE = "labels.csv"
+JUNK = {"__macosx", "thumbs.db", "desktop.ini"}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a picture belongs. Several labels only in a multi-label dataset; split "" where none is given."""
+
+    labels: tuple[str, ...]
+    split: str
+
+
+def is_junk(path: PurePosixPath) -> bool:
+    """Files that systems leave about: hidden ones, __MACOSX, Thumbs.db."""
+    return any(part.startswith(".") or part.lower() in JUNK for part in path.parts)
+
+
+def is_table(path: PurePosixPath) -> bool:
+    """Whether this is the file that gives the labels."""
+    return path.name.lower() == TABLE
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The places of all files."""
+
+    places: Mapping[PurePosixPath, Place]
+    unlisted: Sequence[PurePosixPath]
+    """Files that have no place: beside the class folders, or not in labels.csv."""
+    absent: Sequence[str]
+    """Files of labels.csv that the archive lacks."""
+
+
+def by_folders(paths: Sequence[PurePosixPath], pictures: Sequence[PurePosixPath]) -> Layout:
+    """class/…/file, or split/class/…/file, below folders that all `pictures`, those of `paths` that are any, share."""
+    top = _common_folder([path for path in pictures if len(path.parts) > 1])
+    inside = {path: path.parts[len(top) :] for path in paths if path.parts[: len(top)] == top}
+    folders = {path.parts[len(top)].lower() for path in pictures if len(path.parts) > len(top) + 1}
+    split_given = bool(folders) and folders <= SPLITS.keys() and TRAIN in {SPLITS[name] for name in folders}
+    depth = 2 if split_given else 1
+    places = {
+        path: Place((parts[depth - 1],), SPLITS[parts[0].lower()] if split_given else "")
+        for path, parts in inside.items()
+        if len(parts) > depth
+    }
+    return Layout(places, [path for path in paths if path not in places], [])
+
+
+def by_table(paths: Sequence[PurePosixPath], table: PurePosixPath, content: bytes) -> Layout:
+    """As labels.csv says: `file,label[,split]`, paths relative to it; several labels are parted by `|`."""
+    present = set(paths)
+    places: dict[PurePosixPath, Place] = {}
+    absent: list[str] = []
+    for number, row in _rows(content):
+        path = table.parent / row["file"]
+        if path not in present:
+            absent.append(row["file"])
+            continue
+        if path in places:
+            _bad_table(number, f"names {row['file']} a second time")
+        places[path] = _place(number, row)
+    return Layout(places, [path for path in paths if path not in places], absent)
+
+
+def _rows(content: bytes) -> Iterable[tuple[int, dict[str, str]]]:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DatasetRejected("labels_unreadable", f"{TABLE} is not UTF-8: {error}. Save it as UTF-8.") from error
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    columns = [name.strip().lower() for name in reader.fieldnames or ()]
+    if not {"file", "label"} <= set(columns):
+        raise DatasetRejected(
+            "labels_unreadable",
+            f"{TABLE} must begin with the line file,label or file,label,split; it has {columns}.",
+        )
+    reader.fieldnames = columns
+    for row in reader:
+        yield reader.line_num, {name: (row.get(name) or "").strip() for name in ("file", "label", "split")}
+
+
+def _place(number: int, row: dict[str, str]) -> Place:
+    labels = tuple(sorted({label.strip() for label in row["label"].split("|")} - {""}))
+    if not labels:
+        _bad_table(number, f"gives {row['file']} no label")
+    split = row["split"].lower()
+    if split and split not in SPLITS:
+        _bad_table(number, f"has the split {row['split']!r}; use train, validation or test")
+    return Place(labels, SPLITS.get(split, ""))
+
+
+def _bad_table(number: int, what: str) -> None:
+    raise DatasetRejected("labels_unreadable", f"Line {number} of {TABLE} {what}. Correct it and send it again.")
+
+
+def _common_folder(paths: Sequence[PurePosixPath]) -> tuple[str, ...]:
+    """The folders that all files share, as long as classes remain below them."""
+    top: tuple[str, ...] = ()
+    while paths:
+        names = {path.parts[len(top)] for path in paths if len(path.parts) > len(top) + 1}
+        deeper = all(len(path.parts) > len(top) + 2 for path in paths)
+        if len(names) != 1 or not deeper:
+            break
+        top = (*top, *names)
+    return top

@@ -1,0 +1,110 @@
+"""Packs: the bytes of the accepted pictures one after another, unchanged, with an index beside them.
+
+An index is the length of its head (8 bytes, little-endian), the head (JSON: names of files, and the labels of a
+multi-label dataset), and then a fixed record for each picture.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+from dataclasses import dataclass
+from functools import cached_property
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SPLIT_CODES = ("", "train", "validation", "test")
+"""A given split by its number in a record; "" where none was given."""
+
+RECORD = np.dtype(
+    [
+        ("digest", "V32"),
+        ("offset", "<u8"),
+        ("length", "<u4"),
+        ("width", "<u2"),
+        ("height", "<u2"),
+        ("label", "<u4"),
+        ("split", "u1"),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One picture of a pack."""
+
+    digest: bytes
+    """Of its size and pixels, 32 bytes."""
+    offset: int
+    length: int
+    width: int
+    height: int
+    labels: tuple[int, ...]
+    """Places in the dataset's list of classes; more than one only in a multi-label dataset."""
+    split: str
+    name: str
+
+
+def write_index(file: IO[bytes], entries: Sequence[Entry]) -> None:
+    """Write the index of a pack."""
+    head = {"names": [entry.name for entry in entries]}
+    if any(len(entry.labels) > 1 for entry in entries):
+        head["labels"] = [list(entry.labels) for entry in entries]  # type: ignore[misc]
+    said = json.dumps(head).encode()
+    records = np.zeros(len(entries), RECORD)
+    for record, entry in zip(records, entries, strict=True):
+        record["digest"] = np.void(entry.digest)
+        record["label"] = entry.labels[0]
+        record["split"] = SPLIT_CODES.index(entry.split)
+        for field in ("offset", "length", "width", "height"):
+            record[field] = getattr(entry, field)
+    file.write(len(said).to_bytes(8, "little"))
+    file.write(said)
+    file.write(records.tobytes())
+
+
+class Pack:
+    """A pack on this machine's disk, memory-mapped."""
+
+    def __init__(self, pack: Path, index: Path) -> None:
+        content = index.read_bytes()
+        head = int.from_bytes(content[:8], "little")
+        self._head = json.loads(content[8 : 8 + head])
+        self._records = np.frombuffer(content, RECORD, offset=8 + head)
+        with pack.open("rb") as file:
+            self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def bytes(self, picture: int) -> bytes:
+        """The encoded picture."""
+        record = self._records[picture]
+        start = int(record["offset"])
+        return self._bytes[start : start + int(record["length"])]
+
+    @cached_property
+    def digests(self) -> list[bytes]:
+        """Of each picture, 32 bytes."""
+        return [bytes(digest) for digest in self._records["digest"].tolist()]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """The class of each picture, int64 of shape (n,); of a multi-label dataset, the first."""
+        return self._records["label"].astype(np.int64)
+
+    @property
+    def splits(self) -> np.ndarray:
+        """The given split of each picture, a number in SPLIT_CODES."""
+        return self._records["split"]
+
+    @property
+    def names(self) -> list[str]:
+        """The path of each picture in its archive."""
+        names: list[str] = self._head["names"]
+        return names

@@ -1,0 +1,20 @@
+"""Where networks run."""
+
+import torch
+
+
+def choose(name: str) -> torch.device:
+    """The device of that name; `auto` takes the first of CUDA, MPS and CPU that is there."""
+    if name != "auto":
+        return torch.device(name)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def compute_exactly() -> None:
+    """Have GPUs compute in true float32: by default convolutions round their inputs to 10 bits (TF32)."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True

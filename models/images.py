@@ -1,0 +1,88 @@
+"""Pictures: from encoded bytes to upright RGB, and their identity."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
+"""What is opened at all: Pillow's readers of rarer formats have had more holes."""
+LEAST_SIDE = 8
+MOST_PIXELS = 50_000_000
+"""Judged by the header before anything is decoded: a small file can unfold into gigabytes."""
+Image.MAX_IMAGE_PIXELS = None  # Pillow would only warn, and later
+warnings.filterwarnings("ignore", module=r"PIL\.")  # a picture that decodes is good, whatever its metadata
+DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+
+
+class BadPicture(Exception):
+    """A file that cannot be used as a picture."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+def decode(data: bytes) -> Image.Image:
+    """The first frame, upright (EXIF orientation applied), as RGB; transparent parts become white.
+
+    Raises BadPicture with code empty_file, not_an_image, too_small, too_large, truncated or unreadable.
+    """
+    if not data:
+        raise BadPicture("empty_file", "The file has no bytes.")
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            _check_size(image)
+            image.load()
+            return _rgb(ImageOps.exif_transpose(image))
+    except UnidentifiedImageError as error:
+        kinds = ", ".join(FORMATS)
+        raise BadPicture("not_an_image", f"The file is none of {kinds}.") from error
+    except BadPicture:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever a broken file leads them to
+        if "truncated" in str(error).lower():
+            raise BadPicture("truncated", "The file ends before the picture does.") from error
+        raise BadPicture("unreadable", f"The picture cannot be decoded: {error}") from error
+
+
+def digest(image: Image.Image) -> bytes:
+    """SHA-256 of the size and pixels of an upright RGB picture: the same however the file encodes it."""
+    size = image.width.to_bytes(4, "little") + image.height.to_bytes(4, "little")
+    return hashlib.sha256(size + image.tobytes()).digest()
+
+
+def _check_size(image: Image.Image) -> None:
+    width, height = image.size
+    if min(width, height) < LEAST_SIDE:
+        raise BadPicture("too_small", f"{width}x{height} pixels; at least {LEAST_SIDE} a side are needed.")
+    if width * height > MOST_PIXELS:
+        raise BadPicture(
+            "too_large",
+            f"{width}x{height} pixels; at most {MOST_PIXELS // 1_000_000} million are taken. Make it smaller.",
+        )
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode in DEEP_MODES:
+        return _from_deep(image)
+    if image.mode == "F":
+        raise BadPicture("unreadable", "Pictures of floating-point pixels have no fixed range; use 8 or 16 bits.")
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        opaque = image.convert("RGBA")
+        white = Image.new("RGBA", opaque.size, "white")
+        return Image.alpha_composite(white, opaque).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_deep(image: Image.Image) -> Image.Image:
+    """16-bit grey, scaled to 8 bits (Pillow's own conversion would clip it)."""
+    values = np.asarray(image, np.int64)
+    grey = np.clip((values + 128) // 257, 0, 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")

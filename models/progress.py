@@ -1,0 +1,61 @@
+"""How far a fine-tuning is, and when it will be done."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from models.events import Progressed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPORT_SECONDS = 0.5
+
+READ_COST = 0.002
+"""Of training on a cached row, next to computing one: on 2 cores about 10 µs to 5 ms and more."""
+
+
+class Progress:
+    """Counts work in rows that the trunk must compute; a row read from the cache counts READ_COST."""
+
+    def __init__(self, to_compute: int, to_read: int) -> None:
+        self._work = to_compute + READ_COST * to_read
+        self._done = 0.0
+        self._began = time.monotonic()
+        self._reported = 0.0
+        self.phase(steps=0)
+
+    def phase(self, *, steps: int, epochs: int | None = None) -> None:
+        """A new phase of so many steps begins."""
+        self._step, self._steps = 0, steps
+        self._epoch, self._epochs = (None if epochs is None else 0), epochs
+        self._pictures = 0
+        self._phase_began = time.monotonic()
+
+    def step(self, pictures: int, computed: int) -> Iterator[Progressed]:
+        """One more step is done; gives a report when the last is REPORT_SECONDS old."""
+        self._step += 1
+        self._pictures += pictures
+        self._done += computed + READ_COST * (pictures - computed)
+        if time.monotonic() - self._reported >= REPORT_SECONDS:
+            yield self.report()
+
+    def epoch(self, epoch: int) -> Progressed:
+        """The report at the end of an epoch."""
+        self._epoch = epoch
+        return self.report()
+
+    def report(self) -> Progressed:
+        """How far it is now."""
+        self._reported = now = time.monotonic()
+        share = min(self._done / self._work, 1.0) if self._work else 1.0
+        return Progressed(
+            percent=round(99 * share, 1),  # the rest is evaluating and storing
+            step=self._step,
+            steps=self._steps,
+            epoch=self._epoch,
+            epochs=self._epochs,
+            images_per_second=round(self._pictures / max(now - self._phase_began, 1e-6), 1),
+            eta_seconds=round((now - self._began) * (1 - share) / share, 1) if share else None,
+        )

@@ -1,0 +1,72 @@
+"""Views: deterministic renderings of a picture. View 0 is the plain evaluation view, the others are augmented."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+from timm.data import create_transform
+from timm.data.transforms import str_to_pil_interp
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL import Image
+
+    from models.backbones.backbone import Preprocessing
+    from models.catalog.augmentations import Augmentation
+
+
+class Views:
+    """Renders pictures for one backbone. View 0 is exactly timm's evaluation transform, before normalization."""
+
+    def __init__(self, preprocessing: Preprocessing, augmentations: Sequence[Augmentation]) -> None:
+        self.preprocessing = preprocessing
+        self._size = preprocessing.input_size[1:]
+        self._interpolation = str_to_pil_interp(preprocessing.interpolation)
+        # With the prefetcher's form the transform ends in bytes; normalization follows on the device.
+        plain = create_transform(
+            preprocessing.input_size,
+            is_training=False,
+            use_prefetcher=True,
+            interpolation=preprocessing.interpolation,
+            crop_pct=preprocessing.crop_pct,
+            crop_mode=preprocessing.crop_mode,
+        )
+        *self._geometry, self._to_array = plain.transforms
+        self._parts = [a for a in augmentations if a.before_resize]
+        self._changes = [a for a in augmentations if not a.before_resize]
+        policy = [augmentation.model_dump(mode="json") for augmentation in augmentations]
+        self.policy = hashlib.sha256(json.dumps(policy, sort_keys=True).encode()).digest()
+        """What views other than 0 depend on beside the picture."""
+
+    def render(self, image: Image.Image, digest: bytes, view: int) -> np.ndarray:
+        """The view of an upright RGB picture with this digest, as uint8 of shape (3, H, W)."""
+        if view == 0:
+            return self._array(self._plain(image))
+        random = self._random(digest, view)
+        for part in self._parts:
+            image = part.apply(image, random)
+        image = self._stretched(image) if self._parts else self._plain(image)
+        for change in self._changes:
+            image = change.apply(image, random)
+        return self._array(image)
+
+    def _random(self, digest: bytes, view: int) -> np.random.Generator:
+        seed = hashlib.sha256(self.policy + view.to_bytes(4, "little") + digest).digest()
+        return np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "little")))
+
+    def _plain(self, image: Image.Image) -> Image.Image:
+        for step in self._geometry:
+            image = step(image)
+        return image
+
+    def _stretched(self, image: Image.Image) -> Image.Image:
+        height, width = self._size
+        return image.resize((width, height), self._interpolation)
+
+    def _array(self, image: Image.Image) -> np.ndarray:
+        array: np.ndarray = self._to_array(image)
+        return array

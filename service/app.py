@@ -1,0 +1,63 @@
+"""The API process: one FastAPI application over one database, one storage and one queue."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import uvicorn
+from fastapi import FastAPI
+
+from service.api import router
+from service.database import Database
+from service.errors import answer_with_problems
+from service.queue import Queue
+from service.settings import Settings
+from service.storage import Storage
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+MAX_BODY_BYTES = 1 << 20
+"""Of every request but an upload, whose route says more."""
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """The application of these settings; its database must have been migrated."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.settings = settings
+        app.state.database = Database(settings.database)
+        app.state.storage = Storage(settings.storage)
+        app.state.queue = Queue(settings.broker_url)
+        yield
+        app.state.database.close()
+
+    app = FastAPI(
+        title="Graft",
+        summary="Transfer-learning fine-tuning of image classifiers",
+        version=version("graft"),
+        lifespan=lifespan,
+        max_body_size=MAX_BODY_BYTES,
+        separate_input_output_schemas=False,
+    )
+    app.include_router(router)
+    answer_with_problems(app)
+    return app
+
+
+def serve(settings: Settings) -> None:
+    """Answer requests until the process is told to stop."""
+    uvicorn.run(
+        create_app(settings),
+        host=settings.host,
+        port=settings.port,
+        log_level="warning",
+        timeout_graceful_shutdown=3,  # open event streams must not hold the process back
+    )
+
+
+if __name__ == "__main__":
+    serve(Settings())

@@ -1,0 +1,42 @@
+"""HTTP of backbones."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Query
+
+from service.backbones import repository
+from service.backbones.schemas import Backbone, InspectedBackbone
+from service.dependencies import DatabaseDep, QueueDep
+from service.pages import After, Limit, Page
+
+router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
+
+
+@router.get("")
+def list_backbones(
+    database: DatabaseDep,
+    limit: Limit = 20,
+    after: After = None,
+    q: Annotated[str | None, Query(description="Part of the name.")] = None,
+    source: Annotated[str | None, Query(description="timm or local.")] = None,
+    max_params: Annotated[int | None, Query(ge=0, description="Most parameters.")] = None,
+) -> Page[Backbone]:
+    """Backbones by name. Nothing is downloaded for this."""
+    with database.reading() as session:
+        rows = repository.page(session, limit=limit, after=after, contains=q, source=source, max_parameters=max_params)
+    return Page.of([Backbone.of(row) for row in rows], limit)
+
+
+@router.get("/{name:path}")
+def get_backbone(name: str, tasks: BackgroundTasks, database: DatabaseDep, queue: QueueDep) -> InspectedBackbone:
+    """One backbone. Its stages and cuts are found by a worker on first demand: ask until it is inspected."""
+    with database.reading() as session:
+        row = repository.get(session, name)
+    if row.status == "listed":
+        with database.writing() as session:
+            row = repository.get(session, name)
+            row.status = "inspecting"
+        tasks.add_task(queue.wake)
+    return InspectedBackbone.of(row)

@@ -1,0 +1,50 @@
+"""Backbones as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from service import tables
+from service.pages import Identified
+
+
+class Backbone(Identified):
+    """A pretrained network that a job can name."""
+
+    name: str
+    source: str
+    architecture: str
+    parameters: int | None
+    input_size: list[int]
+    licence: str | None
+
+    @classmethod
+    def of(cls, row: tables.Backbone) -> Backbone:
+        """The backbone of a row."""
+        return cls(
+            id=row.id,
+            name=row.id,
+            source=row.source,
+            architecture=row.architecture,
+            parameters=row.parameters,
+            input_size=row.input_size,
+            licence=row.licence,
+        )
+
+
+class InspectedBackbone(Backbone):
+    """A backbone with the places where it can be cut, once a worker has looked at it."""
+
+    status: Literal["inspecting", "inspected", "failed"]
+    inspection: dict[str, Any] | None
+    error: dict[str, Any] | None
+
+    @classmethod
+    def of(cls, row: tables.Backbone) -> InspectedBackbone:
+        """The backbone of a row."""
+        return cls(
+            **Backbone.of(row).model_dump(),
+            status=row.status,  # type: ignore[arg-type]  # pydantic checks it
+            inspection=row.inspection,
+            error=row.error,
+        )

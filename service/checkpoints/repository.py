@@ -1,0 +1,69 @@
+"""Every query about checkpoints; their bytes are in `contents`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import insert, select
+
+from service.checkpoints.errors import CheckpointNotFound
+from service.tables import Checkpoint, CheckpointTensor, new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.orm import Session
+
+    from service.checkpoints.contents import Manifest
+
+
+def get(session: Session, checkpoint_id: str) -> Checkpoint:
+    """The checkpoint; raises CheckpointNotFound."""
+    checkpoint = session.get(Checkpoint, checkpoint_id)
+    if checkpoint is None:
+        raise CheckpointNotFound(f"There is no checkpoint {checkpoint_id}.")
+    return checkpoint
+
+
+def of_job(session: Session, job_id: str) -> Sequence[Checkpoint]:
+    """The checkpoints of a job, the best first."""
+    # By kind: "best" comes before "last" in the alphabet too.
+    query = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.kind, Checkpoint.id)
+    return session.scalars(query).all()
+
+
+def publish(
+    session: Session,
+    *,
+    job_id: str,
+    manifest: Manifest,
+    kind: str,
+    epoch: int,
+    metrics: dict[str, Any],
+    classes: list[str],
+) -> Checkpoint:
+    """Make a checkpoint of what was stored, in the caller's fenced transaction: it is there whole, or not at all."""
+    checkpoint = Checkpoint(
+        id=new_id("ckpt"),
+        job_id=job_id,
+        kind=kind,
+        epoch=epoch,
+        metrics=metrics,
+        classes=classes,
+        header=manifest.header,
+        bytes=manifest.bytes,
+        digest=manifest.digest,
+    )
+    session.add(checkpoint)
+    session.flush()
+    rows = [
+        {"checkpoint_id": checkpoint.id, "position": position, "digest": digest}
+        for position, digest in enumerate(manifest.tensors)
+    ]
+    session.execute(insert(CheckpointTensor), rows)
+    return checkpoint
+
+
+def delete(session: Session, checkpoint_id: str) -> None:
+    """Forget the checkpoint; the sweep collects what it alone needed. Raises CheckpointNotFound."""
+    session.delete(get(session, checkpoint_id))

@@ -1,0 +1,53 @@
+"""Checkpoints as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel
+
+from service import tables
+from service.pages import Identified
+from service.times import Timestamp
+
+
+class Artifact(BaseModel):
+    """One downloadable form of a checkpoint."""
+
+    format: Literal["safetensors"]
+    bytes: int
+    digest: str
+    url: str
+
+
+class Checkpoint(Identified):
+    """A result of a job."""
+
+    job: str
+    kind: Literal["best", "last"]
+    epoch: int
+    metrics: dict[str, Any]
+    classes: list[str]
+    bytes: int
+    digest: str
+    """sha256: and the SHA-256 of the file in hex."""
+    artifacts: list[Artifact]
+    created_at: Timestamp
+
+    @classmethod
+    def of(cls, row: tables.Checkpoint) -> Checkpoint:
+        """The checkpoint of a row."""
+        digest = f"sha256:{row.digest}"
+        url = f"/v1/checkpoints/{row.id}/content?format=safetensors"
+        return cls(
+            id=row.id,
+            job=row.job_id,
+            kind=row.kind,  # type: ignore[arg-type]  # pydantic checks it
+            epoch=row.epoch,
+            metrics=row.metrics,
+            classes=row.classes,
+            bytes=row.bytes,
+            digest=digest,
+            artifacts=[Artifact(format="safetensors", bytes=row.bytes, digest=digest, url=url)],
+            created_at=row.created_at,
+        )

@@ -1,0 +1,125 @@
+"""HTTP of datasets."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Annotated
+
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from service import idempotency, tables
+from service.database import Database
+from service.datasets import repository, upload
+from service.datasets.errors import ImportNotOffered
+from service.datasets.schemas import Dataset, Status
+from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep, SettingsDep, StorageDep
+from service.pages import After, Limit, Page
+from service.storage import Storage
+
+router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
+
+ARCHIVE = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            kind: {"schema": {"type": "string", "format": "binary"}}
+            for kind in (
+                "application/zip",
+                "application/x-tar",
+                "application/gzip",
+                "application/octet-stream",
+            )
+        },
+    }
+}
+
+
+# The upload has a limit of its own, which is checked while it streams.
+@router.post("", status_code=202, openapi_extra=ARCHIVE, max_body_size=None)
+async def create_dataset(
+    request: Request,
+    response: Response,
+    tasks: BackgroundTasks,
+    database: DatabaseDep,
+    storage: StorageDep,
+    queue: QueueDep,
+    settings: SettingsDep,
+    key: IdempotencyKeyDep = None,
+    name: Annotated[str, Query(max_length=255, description="A name for people.")] = "",
+) -> Dataset:
+    """Send a .zip, .tar or .tar.gz of pictures as the body. Poll the dataset until it is validated."""
+    if request.headers.get("content-type", "").startswith("application/json"):
+        raise ImportNotOffered("Graft fetches nothing from other addresses. Send the archive's bytes as the body.")
+    dataset_id = tables.new_id("ds")
+    archive = f"{repository.folder(dataset_id)}/archive"
+    digest = await upload.receive(request, storage, archive, settings.max_archive_bytes)
+    dataset = await run_in_threadpool(_create, database, storage, dataset_id, name, archive, digest, key)
+    tasks.add_task(queue.wake)
+    response.headers["Location"] = f"/v1/datasets/{dataset.id}"
+    return dataset
+
+
+@router.get("")
+def list_datasets(
+    database: DatabaseDep,
+    limit: Limit = 20,
+    after: After = None,
+    status: Annotated[Status | None, Query()] = None,
+) -> Page[Dataset]:
+    """Datasets, newest first."""
+    with database.reading() as session:
+        rows = repository.page(session, limit=limit, after=after, status=status)
+    return Page.of([Dataset.of(row) for row in rows], limit)
+
+
+@router.get("/{dataset_id}")
+def get_dataset(dataset_id: str, database: DatabaseDep) -> Dataset:
+    """One dataset, with the report of its validation."""
+    with database.reading() as session:
+        return Dataset.of(repository.get(session, dataset_id))
+
+
+@router.delete("/{dataset_id}", status_code=204)
+def delete_dataset(dataset_id: str, database: DatabaseDep, storage: StorageDep) -> None:
+    """Forget a dataset that no job uses, and remove its pictures."""
+    with database.writing() as session:
+        repository.delete(session, dataset_id)
+    storage.delete(repository.folder(dataset_id))
+
+
+def _create(
+    database: Database,
+    storage: Storage,
+    dataset_id: str,
+    name: str,
+    archive: str,
+    digest: str,
+    key: str | None,
+) -> Dataset:
+    request = hashlib.sha256(f"POST /v1/datasets\n{name}\n{digest}".encode()).hexdigest()
+    try:
+        with database.writing() as session:
+            earlier = idempotency.earlier(session, key, request) if key else None
+            if earlier is not None:
+                storage.delete(repository.folder(dataset_id))
+                return Dataset.of(repository.get(session, earlier))
+            row = tables.Dataset(
+                id=dataset_id,
+                name=name,
+                status="validating",
+                archive=archive,
+                attempt=0,
+                crashes=0,
+                images=0,
+                classes=[],
+            )
+            session.add(row)
+            if key:
+                idempotency.remember(session, key, request, dataset_id)
+            session.flush()
+            session.refresh(row)
+            return Dataset.of(row)
+    except BaseException:
+        storage.delete(repository.folder(dataset_id))
+        raise

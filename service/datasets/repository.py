@@ -1,0 +1,79 @@
+"""Every query about datasets, and the end of their validation."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from service.datasets.errors import DatasetInUse, DatasetNotFound
+from service.tables import Dataset, Job, now
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+
+def folder(dataset_id: str) -> str:
+    """The folder of the dataset's files in the storage."""
+    return f"datasets/{dataset_id}"
+
+
+def get(session: Session, dataset_id: str) -> Dataset:
+    """The dataset; raises DatasetNotFound."""
+    dataset = session.get(Dataset, dataset_id)
+    if dataset is None:
+        raise DatasetNotFound(f"There is no dataset {dataset_id}.")
+    return dataset
+
+
+def page(session: Session, *, limit: int, after: str | None = None, status: str | None = None) -> list[Dataset]:
+    """The newest `limit` + 1 datasets before `after` that match all that is given."""
+    query = select(Dataset).order_by(Dataset.id.desc()).limit(limit + 1)
+    if after is not None:
+        query = query.where(Dataset.id < after)
+    if status is not None:
+        query = query.where(Dataset.status == status)
+    return list(session.scalars(query))
+
+
+def delete(session: Session, dataset_id: str) -> None:
+    """Forget the dataset; raises DatasetNotFound, DatasetInUse."""
+    dataset = session.get(Dataset, dataset_id, with_for_update=True)
+    if dataset is None:
+        raise DatasetNotFound(f"There is no dataset {dataset_id}.")
+    job = session.scalar(select(Job.id).where(Job.dataset_id == dataset_id).limit(1))
+    if job is not None:
+        raise DatasetInUse(f"Job {job} uses dataset {dataset_id}. Delete its jobs first.")
+    session.delete(dataset)
+
+
+def accept(
+    session: Session,
+    dataset: Dataset,
+    *,
+    pack: str,
+    index: str,
+    task: str,
+    classes: list[dict[str, Any]],
+    images: int,
+    digest: str,
+    report: dict[str, Any],
+) -> None:
+    """validating → ready, on the locked row."""
+    dataset.pack, dataset.index = pack, index
+    dataset.task, dataset.classes = task, classes
+    dataset.images, dataset.digest, dataset.report = images, digest, report
+    _end(session, dataset, "ready")
+
+
+def reject(session: Session, dataset: Dataset, code: str, message: str) -> None:
+    """validating → failed, on the locked row."""
+    dataset.error = {"code": code, "message": message}
+    _end(session, dataset, "failed")
+
+
+def _end(session: Session, dataset: Dataset, status: str) -> None:
+    dataset.status = status
+    dataset.archive = None
+    dataset.worker = dataset.lease_until = None
+    dataset.finished_at = session.scalars(select(now())).one()

@@ -1,0 +1,74 @@
+"""Uploads: an archive streamed from a request to the storage, in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+from fastapi.concurrency import contextmanager_in_threadpool
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from service.datasets.errors import ArchiveTooLarge, EmptyBody, NotAnArchive, UploadCutOff
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from fastapi import Request
+
+    from service.storage import Storage
+
+BLOCK = 1 << 20
+"""Bytes that are gathered before they are written."""
+TAR_MAGIC = slice(257, 262)
+
+
+async def receive(request: Request, storage: Storage, key: str, limit: int) -> str:
+    """Write the body, at most `limit` bytes, under `key`; gives its SHA-256 in hex.
+
+    Whatever goes wrong, nothing is left behind. Raises ArchiveTooLarge, EmptyBody, NotAnArchive, UploadCutOff.
+    """
+    if int(request.headers.get("content-length", 0)) > limit:
+        raise _too_large(limit)
+    digest = hashlib.sha256()
+    blocks = _blocks(request, limit)
+    first = await anext(blocks, b"")
+    _check_magic(first)
+    async with contextmanager_in_threadpool(storage.writing(key)) as file:
+        await run_in_threadpool(file.write, first)
+        digest.update(first)
+        async for block in blocks:
+            await run_in_threadpool(file.write, block)
+            await run_in_threadpool(digest.update, block)
+    return digest.hexdigest()
+
+
+async def _blocks(request: Request, limit: int) -> AsyncIterator[bytes]:
+    received = 0
+    block = bytearray()
+    try:
+        async for chunk in request.stream():
+            received += len(chunk)
+            if received > limit:
+                raise _too_large(limit)
+            block += chunk
+            if len(block) >= BLOCK:
+                yield bytes(block)
+                block.clear()
+    except ClientDisconnect as error:
+        raise UploadCutOff("The connection ended before the archive did. Send it again.") from error
+    if block:
+        yield bytes(block)
+
+
+def _check_magic(start: bytes) -> None:
+    if not start:
+        raise EmptyBody("The request has no body. Send the archive's bytes, as in: curl -X POST -T photos.zip URL")
+    zipped = start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+    gzipped = start.startswith(b"\x1f\x8b")
+    if not (zipped or gzipped or start[TAR_MAGIC] == b"ustar"):
+        raise NotAnArchive("The body is no .zip, .tar or .tar.gz. Pack the pictures, a folder for each class.")
+
+
+def _too_large(limit: int) -> ArchiveTooLarge:
+    return ArchiveTooLarge(f"The archive has more than {limit} bytes, the limit here (GRAFT_MAX_ARCHIVE_BYTES).")

@@ -1,0 +1,71 @@
+"""Liveness, readiness, and figures for Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+from sqlalchemy import func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.backbones import repository as backbones
+from service.database import Database
+from service.dependencies import DatabaseDep
+from service.errors import problem
+from service.tables import Checkpoint, Dataset, Job, Tensor
+
+router = APIRouter(tags=["health"])
+
+
+@router.get("/healthz")
+def get_health() -> dict[str, str]:
+    """The process answers."""
+    return {"status": "ok"}
+
+
+@router.get("/readyz", responses={503: {"description": "Not ready, and why"}}, response_model=dict[str, str])
+def get_readiness(request: Request, database: DatabaseDep) -> dict[str, str] | Response:
+    """The service can take work: the database answers, and a worker has listed the backbones."""
+    try:
+        with database.reading() as session:
+            listed = backbones.listed(session)
+    except SQLAlchemyError as error:
+        return problem(request, 503, "database_unavailable", f"The database does not answer: {error.args[0]}")
+    if not listed:
+        return problem(request, 503, "backbones_not_listed", "No worker has started yet on this service.")
+    return {"status": "ready"}
+
+
+@router.get("/metrics", response_class=Response)
+def get_metrics(database: DatabaseDep) -> Response:
+    """Figures of the whole service in Prometheus' text format."""
+    registry = CollectorRegistry()
+    registry.register(_Tables(database))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Tables(Collector):
+    """What the database says: the same on every API process."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        """Nothing: the registry would otherwise collect twice."""
+        return iter(())
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """The figures now."""
+        with self.database.reading() as session:
+            for name, table in (("jobs", Job), ("datasets", Dataset)):
+                gauge = GaugeMetricFamily(f"graft_{name}", f"How many {name} are in each state", labels=["status"])
+                for status, count in session.execute(select(table.status, func.count()).group_by(table.status)):
+                    gauge.add_metric([status], count)
+                yield gauge
+            checkpoints = session.scalar(select(func.count()).select_from(Checkpoint)) or 0
+            stored = session.scalar(select(func.sum(Tensor.bytes))) or 0
+        yield GaugeMetricFamily("graft_checkpoints", "Checkpoints kept", value=checkpoints)
+        yield GaugeMetricFamily("graft_checkpoint_bytes", "Bytes of the tensors kept, each once", value=float(stored))

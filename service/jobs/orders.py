@@ -1,0 +1,83 @@
+"""Whether a job can be done as asked, and its row when it can."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+from service.backbones import repository as backbones
+from service.jobs import repository
+from service.jobs.errors import (
+    BackboneUnknown,
+    ClassUnknown,
+    DatasetNotReady,
+    DatasetUnknown,
+    MultiLabelNotSupported,
+)
+from service.tables import Dataset, Job, new_id
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from service.jobs.schemas import JobCreate
+
+_HUB_REPOSITORY = re.compile(r"hf/[\w.-]+/[\w.-]+")
+
+
+def place(session: Session, order: JobCreate) -> Job:
+    """The new queued job, with its first event.
+
+    Raises: DatasetUnknown, DatasetNotReady, MultiLabelNotSupported, ClassUnknown, BackboneUnknown.
+    """
+    _check_dataset(session, order)
+    _check_backbone(session, order.backbone)
+    job = Job(
+        id=new_id("job"),
+        status="queued",
+        name=order.name,
+        dataset_id=order.dataset,
+        backbone=order.backbone,
+        recipe=order.recipe.model_dump(mode="json"),
+        details=order.metadata,
+        attempt=0,
+        crashes=0,
+        progress={},
+        seconds={},
+        event_seq=0,
+    )
+    session.add(job)
+    session.flush()
+    repository.add_event(session, job, "info", "queued", "Waits for a worker", {})
+    return job
+
+
+def _check_dataset(session: Session, order: JobCreate) -> None:
+    # Locked, so that it cannot be deleted between this look and the commit.
+    dataset = session.get(Dataset, order.dataset, with_for_update=True)
+    if dataset is None:
+        raise DatasetUnknown(f"There is no dataset {order.dataset}; POST /v1/datasets makes one.")
+    if dataset.status == "validating":
+        raise DatasetNotReady(f"Dataset {dataset.id} is still being validated; ask again when it is ready.")
+    if dataset.status != "ready":
+        assert dataset.error is not None
+        raise DatasetNotReady(f"Dataset {dataset.id} failed validation: {dataset.error['message']}")
+    if dataset.task == "multi_label":
+        raise MultiLabelNotSupported(
+            f"Pictures of dataset {dataset.id} carry several labels; post one with one label a picture."
+        )
+    weights = order.recipe.loss.class_weights
+    classes = [entry["name"] for entry in dataset.classes]
+    unknown = sorted(set(weights) - set(classes)) if isinstance(weights, dict) else []
+    if unknown:
+        raise ClassUnknown(
+            f"class_weights names {', '.join(unknown)}; the classes of {dataset.id} are {', '.join(classes)}."
+        )
+
+
+def _check_backbone(session: Session, name: str) -> None:
+    if backbones.exists(session, name) or _HUB_REPOSITORY.fullmatch(name):
+        return
+    near = difflib.get_close_matches(name, backbones.names(session), n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    raise BackboneUnknown(f"There is no backbone {name}. {hint}GET /v1/backbones?q= finds those that exist.")

@@ -1,0 +1,139 @@
+"""Jobs as JSON: what a caller sends, and what Graft answers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from models.catalog.recipe import Recipe
+from service import tables
+from service.pages import Identified
+from service.times import Timestamp
+
+Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled", "pausing", "paused"]
+Label = Annotated[str, StringConstraints(max_length=255)]
+
+
+class JobCreate(BaseModel):
+    """A request to train."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    dataset: str
+    """Id of a dataset that is ready."""
+    backbone: str
+    """Name of a backbone, such as timm/mobilenetv3_small_100.lamb_in1k."""
+    recipe: Recipe = Recipe()
+    """What to train and how; the empty recipe is the recommended one."""
+    name: Label | None = None
+    """A name for people."""
+    metadata: Annotated[dict[Label, Label], Field(max_length=50)] = {}
+    """The caller's own labels; lists can be filtered by them."""
+
+
+class Progress(BaseModel):
+    """How far a job is. Null is what is not known yet."""
+
+    percent: float = 0.0
+    epoch: int | None = None
+    epochs: int | None = None
+    step: int | None = None
+    steps: int | None = None
+    images_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class Job(Identified):
+    """A request to train, and what has become of it."""
+
+    name: str | None
+    status: Status
+    phase: str | None
+    dataset: str
+    backbone: str
+    recipe: dict[str, Any]
+    metadata: dict[str, str]
+    progress: Progress
+    queue_position: int | None
+    attempt: int
+    metrics: dict[str, Any] | None
+    seconds: dict[str, float]
+    cache: dict[str, Any] | None
+    checkpoints: list[str]
+    stop_reason: Literal["epochs_done", "early_stopping", "stopped", "time_budget"] | None
+    error: dict[str, Any] | None
+    created_at: Timestamp
+    started_at: Timestamp | None
+    finished_at: Timestamp | None
+
+    @classmethod
+    def of(cls, row: tables.Job, checkpoints: list[str], queue_position: int | None) -> Job:
+        """The job of a row."""
+        return cls(
+            id=row.id,
+            name=row.name,
+            status=row.status,  # type: ignore[arg-type]  # pydantic checks it
+            phase=row.phase,
+            dataset=row.dataset_id,
+            backbone=row.backbone,
+            recipe=row.recipe,
+            metadata=row.details,
+            progress=Progress(**row.progress),
+            queue_position=queue_position,
+            attempt=row.attempt,
+            metrics=row.metrics,
+            seconds=row.seconds,
+            cache=row.cache,
+            checkpoints=checkpoints,
+            stop_reason=row.stop_reason,  # type: ignore[arg-type]
+            error=row.error,
+            created_at=row.created_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+        )
+
+
+class Event(Identified):
+    """Something that happened to a job; `seq` has no gaps."""
+
+    seq: int
+    time: Timestamp
+    level: Literal["debug", "info", "warning", "error"]
+    kind: str
+    message: str
+    data: dict[str, Any]
+
+    @classmethod
+    def of(cls, row: tables.Event) -> Event:
+        """The event of a row."""
+        return cls(
+            id=f"{row.job_id}.{row.seq}",
+            seq=row.seq,
+            time=row.time,
+            level=row.level,  # type: ignore[arg-type]
+            kind=row.kind,
+            message=row.message,
+            data=row.data,
+        )
+
+
+class Epoch(Identified):
+    """The metrics of one epoch; accuracies are fractions."""
+
+    epoch: int
+    view: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    lr: float
+    seconds: float
+    cache_hits: int
+    cache_misses: int
+
+    @classmethod
+    def of(cls, row: tables.Epoch) -> Epoch:
+        """The metrics of a row."""
+        columns = {column.name: getattr(row, column.name) for column in row.__table__.columns}
+        return cls(id=f"{row.job_id}.{row.epoch}", **columns)

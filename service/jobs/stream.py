@@ -1,0 +1,70 @@
+"""A job's events as server-sent events: replayed from any point, then live until the job ends."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from fastapi.sse import EventSourceResponse, format_sse_event
+from starlette.concurrency import run_in_threadpool
+
+from service.errors import BadRequest
+from service.jobs import lifecycle, repository
+from service.jobs.schemas import Event
+from service.tables import Job
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from service.database import Database
+
+POLL_SECONDS = 0.25
+HEARTBEAT_SECONDS = 15.0
+"""Proxies close streams that stay silent for longer than this, usually 30 s or 60 s."""
+BATCH = 500
+
+
+class PositionUnknown(BadRequest):
+    """A place in a list that names something else than an item of it."""
+
+
+def position(job_id: str, item_id: str | None) -> int:
+    """The number in `JOB.NUMBER`, the id of an event or an epoch of this job; without one, -1."""
+    if item_id is None:
+        return -1
+    owner, _, number = item_id.rpartition(".")
+    if owner != job_id or not number.isdecimal():
+        raise PositionUnknown(f"{item_id} names no item of this list; send an id that this list gave.")
+    return int(number)
+
+
+def response(database: Database, job_id: str, after: int) -> EventSourceResponse:
+    """All events above the number `after`; ends by itself with the job, or when the job is deleted."""
+    # Buffering proxies hold events back unless told not to.
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return EventSourceResponse(_stream(database, job_id, after), headers=headers)
+
+
+async def _stream(database: Database, job_id: str, after: int) -> AsyncIterator[bytes]:
+    silent = 0.0
+    while True:
+        events, ended = await run_in_threadpool(_news, database, job_id, after)
+        for event in events:
+            after = event.seq
+            yield format_sse_event(id=event.id, event=event.kind, data_str=event.model_dump_json())
+        if ended:
+            return
+        silent = 0.0 if events else silent + POLL_SECONDS
+        if silent >= HEARTBEAT_SECONDS:
+            silent = 0.0
+            yield format_sse_event(comment="still here")
+        await asyncio.sleep(POLL_SECONDS)
+
+
+def _news(database: Database, job_id: str, after: int) -> tuple[list[Event], bool]:
+    with database.reading() as session:
+        # The state is read first: whoever ends a job writes its last event in the same transaction.
+        job = session.get(Job, job_id)
+        ended = job is None or job.status in lifecycle.TERMINAL
+        rows = repository.events(session, job_id, after=after, limit=BATCH)
+    return [Event.of(row) for row in rows], ended and len(rows) < BATCH

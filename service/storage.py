@@ -1,0 +1,81 @@
+"""Storage of large files, uploads and packs: a folder or a bucket that API and workers share."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+from ulid import ULID
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BLOCK = 8 << 20
+
+
+class Storage:
+    """Files by key under one fsspec URL (file://, s3://). A file appears whole or not at all."""
+
+    def __init__(self, url: str) -> None:
+        self._files, self._root = fsspec.url_to_fs(url)
+        self._local = isinstance(self._files, LocalFileSystem)
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[IO[bytes]]:
+        """A file that appears under `key` when the block ends, and leaves no trace when it raises."""
+        with self._write_local(key) if self._local else self._write_remote(key) as file:
+            yield file
+
+    @contextmanager
+    def reading(self, key: str) -> Iterator[IO[bytes]]:
+        """The file under `key`, seekable; raises FileNotFoundError."""
+        with self._files.open(self._path(key), "rb", block_size=BLOCK) as file:
+            yield file
+
+    def delete(self, prefix: str) -> None:
+        """Remove every file whose key begins with the folder `prefix`; none is fine."""
+        if self._files.exists(self._path(prefix)):
+            self._files.rm(self._path(prefix), recursive=True)
+
+    def local_path(self, key: str, folder: Path) -> Path:
+        """A path on this machine of the file under `key`, fetched into `folder` if it lies elsewhere."""
+        if self._local:
+            return Path(self._path(key))
+        path = folder / key.replace("/", "_")
+        self._files.get_file(self._path(key), str(path))
+        return path
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}"
+
+    @contextmanager
+    def _write_local(self, key: str) -> Iterator[IO[bytes]]:
+        path = Path(self._path(key))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_name(f"{path.name}.{ULID()}.part")
+        try:
+            with part.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            if not any(path.parent.iterdir()):
+                path.parent.rmdir()
+            raise
+
+    @contextmanager
+    def _write_remote(self, key: str) -> Iterator[IO[bytes]]:
+        file = self._files.open(self._path(key), "wb", block_size=BLOCK, autocommit=False)
+        try:
+            yield file
+            file.close()
+        except BaseException:
+            file.discard()
+            raise
+        file.commit()

@@ -1,0 +1,103 @@
+"""Backbones: inspection, supervised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from sqlalchemy import select
+
+from service.backbones import repository
+from service.tables import Backbone, now
+from workers.child import Child
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from service.database import Database
+    from service.settings import Settings
+    from workers.child import ChildDied
+    from workers.leases import Claim
+
+
+class InspectionOrder(BaseModel):
+    """What the inspecting child is told."""
+
+    name: str
+    backbones: Path | None
+
+
+class Inspected(BaseModel):
+    """What the child has found, or why it could not."""
+
+    inspection: dict[str, Any] | None = None
+    error: dict[str, str] | None = None
+
+
+class ListingOrder(BaseModel):
+    """What the listing child is told."""
+
+    backbones: Path | None
+
+
+class Listed(BaseModel):
+    """One backbone that can be loaded; the columns of its row."""
+
+    id: str
+    source: str
+    architecture: str
+    parameters: int | None
+    input_size: tuple[int, int, int]
+    licence: str | None
+
+
+def list_backbones(database: Database, settings: Settings) -> None:
+    """Have the table say what this worker can load."""
+    with Child("workers.listing", ListingOrder(backbones=settings.backbones)) as child:
+        lines = [line for batch in child.batches() for line in batch]
+    with database.writing() as session:
+        repository.replace(session, [Listed.model_validate_json(line).model_dump() for line in lines])
+
+
+class BackboneAttempt:
+    """One attempt at the inspection of one backbone."""
+
+    module = "workers.inspection"
+
+    def __init__(self, database: Database, settings: Settings, claim: Claim[Backbone]) -> None:
+        self.settings, self.claim = settings, claim
+
+    def begin(self, session: Session, row: Backbone) -> InspectionOrder:
+        """The attempt begins."""
+        return InspectionOrder(name=row.id, backbones=self.settings.backbones)
+
+    def prepare(self, lines: list[bytes]) -> None:
+        """Nothing takes long."""
+
+    def record(self, session: Session, row: Backbone, lines: list[bytes]) -> bool:
+        """Write down what was found."""
+        found = Inspected.model_validate_json(lines[-1])
+        row.inspection, row.error = found.inspection, found.error
+        self._end(session, row, "failed" if found.error else "inspected")
+        return True
+
+    def died(self, death: ChildDied, session: Session, row: Backbone) -> None:
+        """The child ended before its work did, and would again: most often the network is too large."""
+        row.error = {"code": death.cause, "message": str(death)}
+        self._end(session, row, "failed")
+
+    def cancelled(self, session: Session, row: Backbone) -> None:
+        """Never: an inspection cannot be cancelled."""
+
+    def hand_back(self, session: Session, row: Backbone) -> None:
+        """This worker stops; another shall begin again."""
+        row.worker = row.lease_until = None
+
+    def clean_up(self) -> None:
+        """Nothing was left."""
+
+    def _end(self, session: Session, row: Backbone, status: str) -> None:
+        row.status = status
+        row.worker = row.lease_until = None
+        row.finished_at = session.scalars(select(now())).one()

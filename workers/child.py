@@ -1,0 +1,131 @@
+"""Child processes: all that needs torch or opens a stranger's file runs in one, so that no fault of it is ours.
+
+They are forked from a server that has the libraries loaded, so one starts in milliseconds. A child tells its
+supervisor what happens in lines of JSON, and dies with it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import multiprocessing
+import os
+import signal
+import sys
+import time
+import traceback
+from multiprocessing import forkserver
+from typing import TYPE_CHECKING
+
+from workers.processes import die_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from multiprocessing.connection import Connection
+
+    from pydantic import BaseModel
+
+log = logging.getLogger(__name__)
+
+PRELOADED = ["workers.training", "workers.validation", "workers.inspection", "workers.listing"]
+"""What the fork server imports; torch and timm come with it. Each has `work(order) -> Iterator[event]`."""
+
+BATCH_SECONDS = 0.2
+"""Events are handed on together when they come faster than this: each hand-over is a transaction."""
+
+_context = multiprocessing.get_context("forkserver")
+
+
+class ChildDied(Exception):
+    """A child ended before its work did. `cause` names how."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+
+
+def warm_up() -> None:
+    """Start the fork server now; it loads the libraries while the worker looks for work."""
+    _context.set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
+
+
+class Child:
+    """One running child. Leaving the `with` block kills it if it is still there."""
+
+    def __init__(self, module: str, order: BaseModel) -> None:
+        """Start `module.work(order)`; the module is imported in the child alone."""
+        self._receiver, sender = _context.Pipe(duplex=False)
+        self._process = _context.Process(
+            target=_run, args=(sender, module, order.model_dump_json(), type(order)), daemon=True
+        )
+        self._process.start()
+        sender.close()
+
+    def __enter__(self) -> Child:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.is_alive():
+            self._process.kill()
+        self._process.join()
+        self._receiver.close()
+
+    def batches(self) -> Iterator[list[bytes]]:
+        """The events as JSON, in batches, about every BATCH_SECONDS; empty batches when there is no news.
+
+        Ends when the work is done; raises ChildDied when the child ends before.
+        """
+        while True:
+            lines, open_ = self._receive()
+            yield lines
+            if not open_:
+                break
+        self._process.join()
+        if self._process.exitcode != 0:
+            raise ChildDied(*_cause(self._process.exitcode))
+
+    def _receive(self) -> tuple[list[bytes], bool]:
+        lines: list[bytes] = []
+        until = time.monotonic() + BATCH_SECONDS
+        try:
+            while (left := until - time.monotonic()) > 0:
+                if self._receiver.poll(left):
+                    lines.append(self._receiver.recv_bytes())
+        except EOFError:
+            return lines, False
+        return lines, True
+
+
+def _cause(exit_code: int | None) -> tuple[str, str]:
+    assert exit_code is not None
+    if exit_code == OUT_OF_MEMORY:
+        return "out_of_memory", "The process ran out of memory."
+    if exit_code == -signal.SIGKILL:
+        return "killed_by_signal", "The process was killed by SIGKILL, most often because memory was short."
+    if exit_code < 0:
+        return "killed_by_signal", f"The process was killed by {signal.Signals(-exit_code).name}."
+    return "internal_error", "The process ended with an error of Graft's own, which the worker's log shows."
+
+
+OUT_OF_MEMORY = 12
+"""The exit status of a child that ran out of memory."""
+
+
+def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> None:
+    die_with_parent(signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        for event in importlib.import_module(module).work(kind.model_validate_json(order)):
+            sender.send_bytes(event.model_dump_json().encode())
+        sender.close()
+    except Exception as error:
+        traceback.print_exc()
+        sys.stderr.flush()
+        # Without interpreter shutdown: libraries' threads may hang in it.
+        os._exit(OUT_OF_MEMORY if _out_of_memory(error) else 1)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"

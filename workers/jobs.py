@@ -1,0 +1,180 @@
+"""Jobs: training, supervised."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+from sqlalchemy import delete
+
+from models.catalog.recipe import Recipe
+from models.events import (
+    EVENT,
+    EpochEnded,
+    Event,
+    Failed,
+    Finished,
+    Noted,
+    PhaseStarted,
+    Progressed,
+    RecipeResolved,
+)
+from service.checkpoints import contents
+from service.checkpoints import repository as checkpoints
+from service.jobs import lifecycle, repository
+from service.tables import Dataset, Epoch, Job, now
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from service.database import Database
+    from service.settings import Settings
+    from workers.child import ChildDied
+    from workers.leases import Claim
+
+
+class TrainingOrder(BaseModel):
+    """What the training child is told."""
+
+    job: str
+    storage: str
+    pack: str
+    index: str
+    dataset_digest: str
+    classes: list[str]
+    backbone: str
+    recipe: Recipe
+    device: str
+    cache: Path
+    backbones: Path | None
+    scratch: Path
+    """A folder of this attempt alone."""
+
+
+class JobAttempt:
+    """One attempt at one job."""
+
+    module = "workers.training"
+
+    def __init__(self, database: Database, settings: Settings, claim: Claim[Job]) -> None:
+        self.database, self.settings, self.claim = database, settings, claim
+        self.scratch = settings.scratch / f"{claim.id}.{claim.attempt}"
+        self._manifest: contents.Manifest | None = None
+        self._phase_began: float | None = None
+
+    def begin(self, session: Session, row: Job) -> TrainingOrder:
+        """The attempt begins, from the start: what an earlier one measured is forgotten."""
+        lifecycle.start(session, row)
+        session.execute(delete(Epoch).where(Epoch.job_id == row.id))
+        row.seconds, row.progress = {}, {}
+        dataset = session.get_one(Dataset, row.dataset_id)
+        assert dataset.pack is not None
+        assert dataset.index is not None
+        assert dataset.digest is not None
+        return TrainingOrder(
+            job=row.id,
+            storage=self.settings.storage,
+            pack=dataset.pack,
+            index=dataset.index,
+            dataset_digest=dataset.digest,
+            classes=[entry["name"] for entry in dataset.classes],
+            backbone=row.backbone,
+            recipe=Recipe.model_validate(row.recipe),
+            device=self.settings.device,
+            cache=self.settings.cache,
+            backbones=self.settings.backbones,
+            scratch=self.scratch,
+        )
+
+    def prepare(self, lines: list[bytes]) -> None:
+        """Store the tensors of a finished checkpoint: by content, so that doing it twice changes nothing."""
+        if any(isinstance(EVENT.validate_json(line), Finished) for line in lines):
+            self._manifest = contents.store(self.database, self.scratch / CHECKPOINT)
+
+    def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
+        """Write down events; says whether the job has ended with them."""
+        for line in lines:
+            event = EVENT.validate_json(line)
+            self._record(session, row, event)
+            if isinstance(event, Finished | Failed):
+                return True
+        return False
+
+    def died(self, death: ChildDied, session: Session, row: Job) -> None:
+        """The child ended before its work did: try again, unless it happened too often."""
+        if row.status == "cancelling":
+            lifecycle.cancelled(session, row)
+            return
+        lifecycle.crash(session, row, death.cause, str(death), max_crashes=self.settings.max_crashes)
+
+    def cancelled(self, session: Session, row: Job) -> None:
+        """The job is no longer wanted, and the child is gone."""
+        lifecycle.cancelled(session, row)
+
+    def hand_back(self, session: Session, row: Job) -> None:
+        """This worker stops; another shall begin again."""
+        if row.status == "cancelling":
+            lifecycle.cancelled(session, row)
+            return
+        lifecycle.requeue(session, row)
+
+    def clean_up(self) -> None:
+        """Remove the attempt's files."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _record(self, session: Session, row: Job, event: Event) -> None:
+        match event:
+            case PhaseStarted():
+                self._begin_phase(session, row, event)
+            case RecipeResolved():
+                row.recipe = event.recipe
+            case Progressed():
+                row.progress = event.model_dump(exclude={"event"})
+            case EpochEnded():
+                self._end_epoch(session, row, event)
+            case Noted():
+                repository.add_event(session, row, event.level, event.kind, event.message, event.data)
+            case Finished():
+                self._finish(session, row, event)
+            case Failed():
+                lifecycle.fail(session, row, event.code, event.message)
+
+    def _begin_phase(self, session: Session, row: Job, event: PhaseStarted) -> None:
+        self._end_phase(session, row)
+        row.phase = event.phase
+        repository.add_event(session, row, "info", "phase", event.phase.capitalize(), {"phase": event.phase})
+
+    def _end_phase(self, session: Session, row: Job) -> None:
+        time = session.scalars(now()).one()
+        if self._phase_began is not None and row.phase is not None:
+            row.seconds = {**row.seconds, row.phase: round(time - self._phase_began, 3)}
+        self._phase_began = time
+
+    def _end_epoch(self, session: Session, row: Job, event: EpochEnded) -> None:
+        figures = event.model_dump(exclude={"event"})
+        session.add(Epoch(job_id=row.id, **figures))
+        accuracy, loss = event.validation_accuracy, event.validation_loss
+        said = f"Epoch {event.epoch}: validation accuracy {accuracy:.1%}, loss {loss:.4f}"
+        repository.add_event(session, row, "info", "epoch", said, figures)
+
+    def _finish(self, session: Session, row: Job, event: Finished) -> None:
+        assert self._manifest is not None
+        self._end_phase(session, row)
+        row.cache = event.cache
+        summary: dict[str, Any] = {part: event.metrics[part] for part in ("validation", "test")}
+        checkpoints.publish(
+            session,
+            job_id=row.id,
+            manifest=self._manifest,
+            kind="best",
+            epoch=event.epoch,
+            metrics=summary,
+            classes=event.classes,
+        )
+        lifecycle.succeed(session, row, stop_reason=event.stop_reason, metrics=event.metrics)
+
+
+CHECKPOINT = "best.safetensors"
+"""The checkpoint's name in an attempt's folder."""

@@ -1,0 +1,156 @@
+"""Leases: who works on what, and for how long it counts.
+
+A claim is one conditional UPDATE: it sets a lease by the database's clock and raises the attempt number. That number
+is the fencing token: `fence` locks the row for every later write, and refuses an old number. So of two workers that
+both believe to hold a row (one was stopped for a while, say) only the newer can write.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+from sqlalchemy import case, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.tables import Backbone, Dataset, Job, now
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from service.database import Database
+
+log = logging.getLogger(__name__)
+
+Row = TypeVar("Row", Job, Dataset, Backbone)
+
+WATCH_SECONDS = 0.5
+"""How often the holder of a lease looks whether its row was cancelled."""
+RENEWALS = 4
+"""How often in its time a lease is renewed."""
+SAFE = 0.66
+"""The share of a lease after which its holder, cut off from the database, gives up by itself."""
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the row now, or it is gone: stop, and write nothing."""
+
+
+@dataclass(frozen=True)
+class Claim(Generic[Row]):
+    """One worker's right to work on one row; `attempt` is the fencing token."""
+
+    table: type[Row]
+    id: str
+    attempt: int
+    crashes: int
+    """Attempts that have died so far."""
+
+
+def claim(
+    session: Session, table: type[Row], waiting: str, running: str, worker: str, seconds: float
+) -> Claim[Row] | None:
+    """Take the oldest row that waits, or whose worker has been silent for longer than its lease."""
+    free = or_(table.lease_until.is_(None), table.lease_until < now())
+    oldest = (
+        select(table.id)
+        .where(table.status.in_({waiting, running}), free)
+        .order_by(table.id)
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    take = (
+        update(table)
+        .where(table.id == oldest)
+        .values(
+            status=running,
+            attempt=table.attempt + 1,
+            crashes=table.crashes + case((table.lease_until.is_(None), 0), else_=1),
+            worker=worker,
+            lease_until=now() + seconds,
+        )
+        .returning(table.id, table.attempt, table.crashes)
+        .execution_options(synchronize_session=False)
+    )
+    taken = session.execute(take).one_or_none()
+    return None if taken is None else Claim(table, *taken)
+
+
+def waits(session: Session, table: type[Row], waiting: str, running: str) -> bool:
+    """Whether there is anything to claim; takes no lock."""
+    free = or_(table.lease_until.is_(None), table.lease_until < now())
+    return session.scalar(select(table.id).where(table.status.in_({waiting, running}), free).limit(1)) is not None
+
+
+def fence(session: Session, claim: Claim[Row]) -> Row:
+    """The claimed row, locked until the transaction ends; raises LeaseLost."""
+    query = select(claim.table).where(
+        claim.table.id == claim.id, claim.table.attempt == claim.attempt, claim.table.lease_until.is_not(None)
+    )
+    row = session.scalar(query.with_for_update())
+    if row is None:
+        raise LeaseLost(f"{claim.id}, attempt {claim.attempt}")
+    return row
+
+
+class Lease(Generic[Row]):
+    """Keeps a claim alive from a thread of its own while work is done, and watches whether it still is to be done."""
+
+    def __init__(self, database: Database, claim: Claim[Row], seconds: float) -> None:
+        self.database, self.claim, self.seconds = database, claim, seconds
+        self.state: Literal["held", "cancelling", "lost"] = "held"
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease of {claim.id}", daemon=True)
+
+    def __enter__(self) -> Lease[Row]:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        renewed = _boottime()
+        while not self._done.wait(WATCH_SECONDS):
+            due = _boottime() - renewed >= self.seconds / RENEWALS
+            try:
+                status = self._renew() if due else self._status()
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer, the lease of %s holds for now: %s", self.claim.id, error)
+                if _boottime() - renewed > SAFE * self.seconds:
+                    self.state = "lost"
+                    return
+                continue
+            renewed = _boottime() if due else renewed
+            if status is None:
+                self.state = "lost"
+                return
+            self.state = "cancelling" if status == "cancelling" else "held"
+
+    def _status(self) -> str | None:
+        table = self.claim.table
+        query = select(table.status).where(table.id == self.claim.id, table.attempt == self.claim.attempt)
+        with self.database.reading() as session:
+            return session.scalar(query)
+
+    def _renew(self) -> str | None:
+        table = self.claim.table
+        renewal = (
+            update(table)
+            .where(table.id == self.claim.id, table.attempt == self.claim.attempt, table.lease_until.is_not(None))
+            .values(lease_until=now() + self.seconds)
+            .returning(table.status)
+            .execution_options(synchronize_session=False)
+        )
+        with self.database.writing() as session:
+            return session.scalar(renewal)
+
+
+def _boottime() -> float:
+    """Seconds that go on while the machine sleeps, where the system has them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -1,0 +1,123 @@
+"""The worker: claims what waits in the database and runs it, woken by messages or by its own poll."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import threading
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+from sqlalchemy.exc import SQLAlchemyError
+from ulid import ULID
+
+from service.database import Database
+from service.settings import Settings
+from service.tables import Backbone, Dataset, Job
+from workers import leases
+from workers.backbones import BackboneAttempt, list_backbones
+from workers.child import warm_up
+from workers.datasets import DatasetAttempt
+from workers.jobs import JobAttempt
+from workers.supervision import Attempt, supervise
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+log = logging.getLogger(__name__)
+
+Row = TypeVar("Row", Job, Dataset, Backbone)
+
+
+class Kind(NamedTuple, Generic[Row]):
+    """A kind of work: whose rows, in which states, done by what."""
+
+    table: type[Row]
+    waiting: str
+    running: str
+    attempt: Callable[[Database, Settings, leases.Claim[Row]], Attempt[Row]]
+
+
+KINDS: tuple[Kind[Any], ...] = (
+    Kind(Job, "queued", "running", JobAttempt),
+    Kind(Dataset, "validating", "validating", DatasetAttempt),
+    Kind(Backbone, "inspecting", "inspecting", BackboneAttempt),
+)
+
+
+class Runner:
+    """One worker process. It does one piece of each kind at a time, so a long job holds no validation back."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database)
+        # Never by the host's name alone: a restarted container has the same.
+        self.name = f"{socket.gethostname()}.{os.getpid()}.{ULID()}"
+        self.stopping = threading.Event()
+        self._busy = {kind: threading.Lock() for kind in KINDS}
+
+    def claim_and_run(self) -> None:
+        """Do all the work that waits, of every kind that this worker is not busy with."""
+        for kind in KINDS:
+            self._drain(kind)
+
+    def run(self) -> None:
+        """List the backbones, then poll and work until `stop()`."""
+        warm_up()
+        list_backbones(self.database, self.settings)
+        polls = [threading.Thread(target=self._poll, args=(kind,), name=kind.table.__tablename__) for kind in KINDS]
+        for poll in polls:
+            poll.start()
+        for poll in polls:
+            poll.join()
+        self.database.close()
+
+    def stop(self, *_: object) -> None:
+        """Hand back what is running, and end."""
+        self.stopping.set()
+
+    def _poll(self, kind: Kind[Any]) -> None:
+        while not self.stopping.wait(self.settings.poll_seconds):
+            try:
+                self._drain(kind)
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer, asking again: %s", error)
+            except Exception:
+                log.exception("an error of Graft's own; its work is taken up again when the lease is over")
+
+    def _drain(self, kind: Kind[Any]) -> None:
+        if not self._busy[kind].acquire(blocking=False):
+            return
+        try:
+            while not self.stopping.is_set() and self._claim_and_run(kind):
+                pass
+        finally:
+            self._busy[kind].release()
+
+    def _claim_and_run(self, kind: Kind[Any]) -> bool:
+        with self.database.reading() as session:
+            if not leases.waits(session, kind.table, kind.waiting, kind.running):
+                return False
+        with self.database.writing() as session:
+            claim = leases.claim(
+                session, kind.table, kind.waiting, kind.running, self.name, self.settings.lease_seconds
+            )
+        if claim is None:
+            return False
+        attempt = kind.attempt(self.database, self.settings, claim)
+        supervise(self.database, claim, attempt, self.settings.lease_seconds, self.stopping)
+        return True
+
+
+def main() -> None:
+    """Work until told to stop."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    runner = Runner(Settings())
+    signal.signal(signal.SIGTERM, runner.stop)
+    signal.signal(signal.SIGINT, runner.stop)
+    runner.run()
+
+
+if __name__ == "__main__":
+    main()

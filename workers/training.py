@@ -1,0 +1,46 @@
+"""What the child of a job does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models import devices
+from models.backbones.errors import BackboneError
+from models.datasets.pack import Pack
+from models.errors import code
+from models.events import Event, Failed
+from models.features import FeaturesNotFinite
+from models.fine_tuning import Assignment, fine_tune
+from models.surgery import SurgeryError
+from models.training import TrainingDiverged
+from service.storage import Storage
+from workers.jobs import CHECKPOINT, TrainingOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOPELESS = (BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged)
+"""What would happen again at the next attempt."""
+
+
+def work(order: TrainingOrder) -> Iterator[Event]:
+    """Fine-tune, and leave the checkpoint in the attempt's folder."""
+    order.scratch.mkdir(parents=True, exist_ok=True)
+    storage = Storage(order.storage)
+    devices.compute_exactly()
+    assignment = Assignment(
+        job=order.job,
+        pack=Pack(storage.local_path(order.pack, order.scratch), storage.local_path(order.index, order.scratch)),
+        classes=order.classes,
+        dataset_digest=order.dataset_digest,
+        backbone=order.backbone,
+        backbones=order.backbones,
+        recipe=order.recipe,
+        device=devices.choose(order.device),
+        cache=order.cache,
+        checkpoint=order.scratch / CHECKPOINT,
+    )
+    try:
+        yield from fine_tune(assignment)
+    except HOPELESS as error:
+        yield Failed(code=code(error), message=str(error))
