@@ -7,7 +7,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -15,10 +15,11 @@ import torch
 from models.images import decode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from concurrent.futures import Future
 
     from models.backbones.backbone import Preprocessing
+    from models.datasets.pack import Pack
     from models.feature_cache import Space
     from models.views import Views
 
@@ -30,20 +31,11 @@ class FeaturesNotFinite(Exception):
     """The trunk gives NaN or infinity: its weights are broken, or do not fit their architecture."""
 
 
-class Pictures(Protocol):
-    """Encoded pictures with their digests, such as a pack."""
-
-    digests: Sequence[bytes]
-
-    def bytes(self, picture: int) -> bytes:
-        """The encoded picture."""
-
-
 class Trunk:
     """A frozen network on its device, fed with pictures of bytes: (B, 3, H, W) uint8 → (B, D) float32."""
 
     def __init__(self, network: torch.nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
-        self.network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
+        self.network = network.to(device).to(memory_format=torch.channels_last)
         self.device = device
         # In the order of timm's own transform (ToTensor, Normalize), so that view 0 agrees to the bit.
         self._mean = torch.tensor(preprocessing.mean, device=device).view(1, -1, 1, 1)
@@ -75,11 +67,9 @@ class Counts:
 class Features:
     """The features of one set of pictures by one trunk, through one space of the cache."""
 
-    def __init__(
-        self, pictures: Pictures, views: Views, trunk: Trunk, space_of: Callable[[int], Space], batch: int
-    ) -> None:
+    def __init__(self, pack: Pack, views: Views, trunk: Trunk, space_of: Callable[[int], Space], batch: int) -> None:
         """`space_of(view)` gives the space that keeps the view; `batch` pictures go through the trunk at once."""
-        self.pictures = pictures
+        self.pack = pack
         self.views = views
         self.trunk = trunk
         self.space_of = space_of
@@ -120,7 +110,7 @@ class Features:
         return np.concatenate([rows for _, rows in self.batches(pictures, view, self.batch)])
 
     def _digests(self, pictures: np.ndarray) -> list[bytes]:
-        return [self.pictures.digests[picture] for picture in pictures]
+        return [self.pack.digests[picture] for picture in pictures]
 
 
 class _Stream:
@@ -159,5 +149,5 @@ class _Stream:
         self._ready += len(pictures)
 
     def _render(self, picture: int) -> np.ndarray:
-        image = decode(self.features.pictures.bytes(picture))
-        return self.features.views.render(image, self.features.pictures.digests[picture], self.view)
+        image = decode(self.features.pack.encoded(picture))
+        return self.features.views.render(image, self.features.pack.digests[picture], self.view)

@@ -65,7 +65,7 @@ class _Costs(fx.Interpreter):
         super().__init__(fx.GraphModule(network, graph))
         self.multiply_adds: dict[fx.Node, int] = {}
         self.shapes: dict[fx.Node, torch.Size] = {}
-        self._originals = dict(zip(self.module.graph.nodes, graph.nodes, strict=True))
+        self._originals = dict(zip(self.graph.nodes, graph.nodes, strict=True))
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node."""

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
+TimmNetwork = Any
+"""An nn.Module with timm's forward_features, forward_head, get_classifier and reset_classifier."""
+
+
 class SurgeryError(Exception):
     """A network that cannot be operated on as asked."""
 
@@ -92,7 +96,7 @@ class Traced:
                 alive.add(node)
             alive = {value for value in alive if last_use[value] > index}
             if len(alive) == 1:
-                found.setdefault(*alive)
+                found[next(iter(alive))] = None
         return [node for node in found if node.op != "placeholder"]
 
     def below(self, cut: fx.Node) -> set[fx.Node]:
@@ -118,7 +122,8 @@ class Traced:
 
 
 def _output(graph: fx.Graph) -> fx.Node:
-    return next(node for node in reversed(graph.nodes) if node.op == "output")
+    output: fx.Node = next(iter(reversed(graph.nodes)))
+    return output
 
 
 def _depends_on(source: fx.Node) -> set[fx.Node]:
@@ -158,7 +163,7 @@ class Pooled:
 class _BeforeClassifier(nn.Module):
     """An untraceable network's own way to the input of its classifier."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: TimmNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -167,7 +172,7 @@ class _BeforeClassifier(nn.Module):
         return features
 
 
-def pooled(network: nn.Module, input_size: tuple[int, int, int], identity: Mapping[str, Any]) -> Pooled:
+def pooled(network: TimmNetwork, input_size: tuple[int, int, int], identity: Mapping[str, Any]) -> Pooled:
     """Cut the network before its classifier, which a later `replace_classifier` renews.
 
     Args:
@@ -198,7 +203,7 @@ def pooled(network: nn.Module, input_size: tuple[int, int, int], identity: Mappi
     return Pooled(features, cut, _inputs(classifier), digest)
 
 
-def replace_classifier(network: nn.Module, weight: torch.Tensor, bias: torch.Tensor) -> None:
+def replace_classifier(network: TimmNetwork, weight: torch.Tensor, bias: torch.Tensor) -> None:
     """Give the network a classifier with weight (C, num_features) and bias (C,)."""
     network.reset_classifier(len(bias))
     _, classifier = _classifier(network)
@@ -218,7 +223,7 @@ def state_digest(state: Mapping[str, torch.Tensor], about: Mapping[str, Any]) ->
     return digest.hexdigest()
 
 
-def _classifier(network: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d]:
+def _classifier(network: TimmNetwork) -> tuple[str, nn.Linear | nn.Conv2d]:
     classifier = network.get_classifier()
     linear = isinstance(classifier, nn.Linear)
     point = isinstance(classifier, nn.Conv2d) and classifier.kernel_size == (1, 1)
@@ -234,7 +239,7 @@ def _inputs(classifier: nn.Linear | nn.Conv2d) -> int:
     return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
 
 
-def _trunk(network: nn.Module, classifier: str) -> tuple[nn.Module, str]:
+def _trunk(network: TimmNetwork, classifier: str) -> tuple[nn.Module, str]:
     try:
         traced = Traced.of(network)
     except Untraceable:

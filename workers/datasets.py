@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field, TypeAdapter
 from service.datasets import repository
 from service.storage import Storage
 
-
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 

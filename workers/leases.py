@@ -101,7 +101,8 @@ class Lease(Generic[Row]):
     """Keeps a claim alive from a thread of its own while work is done, and watches whether it still is to be done."""
 
     def __init__(self, database: Database, claim: Claim[Row], seconds: float) -> None:
-        self.database, self.claim, self.seconds = database, claim, seconds
+        self.claim: Claim[Row] = claim
+        self.database, self.seconds = database, seconds
         self.state: Literal["held", "cancelling", "lost"] = "held"
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease of {claim.id}", daemon=True)
@@ -148,7 +149,8 @@ class Lease(Generic[Row]):
             .execution_options(synchronize_session=False)
         )
         with self.database.writing() as session:
-            return session.scalar(renewal)
+            status: str | None = session.scalar(renewal)
+        return status
 
 
 def _boottime() -> float:

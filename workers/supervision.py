@@ -22,30 +22,31 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row", Job, Dataset, Backbone)
+Row_contra = TypeVar("Row_contra", Job, Dataset, Backbone, contravariant=True)
 
 
-class Attempt(Protocol[Row]):
+class Attempt(Protocol[Row_contra]):
     """What differs between kinds of work. The rows that it gets are fenced."""
 
     module: str
     """Whose `work(order)` the child runs."""
 
-    def begin(self, session: Session, row: Row) -> BaseModel:
+    def begin(self, session: Session, row: Row_contra) -> BaseModel:
         """The attempt begins; gives the order that the child gets."""
 
     def prepare(self, lines: list[bytes]) -> None:
         """Do what events ask for that takes long, outside any transaction."""
 
-    def record(self, session: Session, row: Row, lines: list[bytes]) -> bool:
+    def record(self, session: Session, row: Row_contra, lines: list[bytes]) -> bool:
         """Write down events; says whether the work has ended with them."""
 
-    def died(self, death: ChildDied, session: Session, row: Row) -> None:
+    def died(self, death: ChildDied, session: Session, row: Row_contra) -> None:
         """The child ended before its work did."""
 
-    def cancelled(self, session: Session, row: Row) -> None:
+    def cancelled(self, session: Session, row: Row_contra) -> None:
         """The work is no longer wanted, and the child is gone."""
 
-    def hand_back(self, session: Session, row: Row) -> None:
+    def hand_back(self, session: Session, row: Row_contra) -> None:
         """This worker stops; another shall begin again."""
 
     def clean_up(self) -> None:

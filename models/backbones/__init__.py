@@ -14,9 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from torch import nn
-
     from models.backbones.backbone import Backbone, Listing
+    from models.surgery import TimmNetwork
 
 
 def listings(directory: Path | None) -> Iterator[Listing]:
@@ -38,8 +37,9 @@ def load(name: str, directory: Path | None) -> Backbone:
     raise BackboneUnknown(f"There is no source {source}; names begin with timm/, hf/ or local/.")
 
 
-def outline(name: str, directory: Path | None) -> tuple[nn.Module, tuple[int, int, int]]:
+def outline(name: str, directory: Path | None) -> tuple[TimmNetwork, tuple[int, int, int]]:
     """The backbone's network without weights, on the meta device, and the size of its input; downloads nothing."""
     with torch.device("meta"):
         network = local.outline(name, directory) if name.startswith("local/") else timm_hub.outline(name)
-    return network, Preprocessing.of(network.pretrained_cfg).input_size
+    preprocessing = Preprocessing.of(network.pretrained_cfg)
+    return network, preprocessing.input_size

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from torch import nn
+    from models.surgery import TimmNetwork
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -54,12 +54,11 @@ def load(name: str, directory: Path | None) -> Backbone:
     )
 
 
-def outline(name: str, directory: Path | None) -> nn.Module:
+def outline(name: str, directory: Path | None) -> TimmNetwork:
     """The network of local/NAME without its weights; raises BackboneUnknown."""
     _, config = _open(name, directory)
     cfg = config.get("pretrained_cfg")
-    network: nn.Module = timm.create_model(config["architecture"], pretrained_cfg=cfg, **_model_args(config))
-    return network
+    return timm.create_model(config["architecture"], pretrained_cfg=cfg, **_model_args(config))
 
 
 def _open(name: str, directory: Path | None) -> tuple[Path, dict[str, Any]]:

@@ -28,7 +28,7 @@ from models.backbones.errors import BackboneUnknown, WeightsUnavailable, Weights
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import nn
+    from models.surgery import TimmNetwork
 
 SAFE_NAMES = {None: "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
 """timm's file name of weights → that of the same weights as safetensors."""
@@ -69,10 +69,9 @@ def load_repository(name: str) -> Backbone:
     return _backbone(name, network, {k: v for k, v in (model_args or {}).items() if k != "num_classes"})
 
 
-def outline(name: str) -> nn.Module:
+def outline(name: str) -> TimmNetwork:
     """The network of timm/NAME.TAG without its weights."""
-    network: nn.Module = timm.create_model(name.removeprefix("timm/"))
-    return network
+    return timm.create_model(name.removeprefix("timm/"))
 
 
 def _backbone(name: str, network: Any, model_args: dict[str, Any]) -> Backbone:

@@ -82,8 +82,8 @@ class Pack:
     def __len__(self) -> int:
         return len(self._records)
 
-    def bytes(self, picture: int) -> bytes:
-        """The encoded picture."""
+    def encoded(self, picture: int) -> bytes:
+        """The bytes of one picture's file."""
         record = self._records[picture]
         start = int(record["offset"])
         return self._bytes[start : start + int(record["length"])]

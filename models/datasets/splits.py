@@ -51,6 +51,6 @@ def split(
             whole = np.count_nonzero(labels == label)
             wanted = max(1, round(whole * fraction))
             count = max(0, min(wanted, len(of_class) - keep))
-            ranked = sorted(of_class, key=lambda picture: digests[picture])
+            ranked = sorted(of_class.tolist(), key=digests.__getitem__)
             parts[ranked[:count]] = part
     return Split(*(np.flatnonzero(parts == part) for part in (_TRAIN, _VALIDATION, _TEST)))

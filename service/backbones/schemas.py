@@ -44,7 +44,7 @@ class InspectedBackbone(Backbone):
         """The backbone of a row."""
         return cls(
             **Backbone.of(row).model_dump(),
-            status=row.status,  # type: ignore[arg-type]  # pydantic checks it
+            status=row.status,
             inspection=row.inspection,
             error=row.error,
         )

@@ -42,7 +42,7 @@ class Checkpoint(Identified):
         return cls(
             id=row.id,
             job=row.job_id,
-            kind=row.kind,  # type: ignore[arg-type]  # pydantic checks it
+            kind=row.kind,
             epoch=row.epoch,
             metrics=row.metrics,
             classes=row.classes,

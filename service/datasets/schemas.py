@@ -39,8 +39,8 @@ class Dataset(Identified):
         return cls(
             id=row.id,
             name=row.name,
-            status=row.status,  # type: ignore[arg-type]  # pydantic checks it
-            task=row.task,  # type: ignore[arg-type]
+            status=row.status,
+            task=row.task,
             classes=row.classes,
             images=row.images,
             digest=None if row.digest is None else f"sha256:{row.digest}",

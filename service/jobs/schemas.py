@@ -73,7 +73,7 @@ class Job(Identified):
         return cls(
             id=row.id,
             name=row.name,
-            status=row.status,  # type: ignore[arg-type]  # pydantic checks it
+            status=row.status,
             phase=row.phase,
             dataset=row.dataset_id,
             backbone=row.backbone,
@@ -86,7 +86,7 @@ class Job(Identified):
             seconds=row.seconds,
             cache=row.cache,
             checkpoints=checkpoints,
-            stop_reason=row.stop_reason,  # type: ignore[arg-type]
+            stop_reason=row.stop_reason,
             error=row.error,
             created_at=row.created_at,
             started_at=row.started_at,
@@ -111,7 +111,7 @@ class Event(Identified):
             id=f"{row.job_id}.{row.seq}",
             seq=row.seq,
             time=row.time,
-            level=row.level,  # type: ignore[arg-type]
+            level=row.level,
             kind=row.kind,
             message=row.message,
             data=row.data,
