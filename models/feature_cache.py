@@ -104,15 +104,15 @@ class Space:
         data, index = self.folder / "rows", self.folder / "index"
         if not index.exists():
             return
-        records = np.fromfile(
-            index, RECORD, offset=self._records * RECORD.itemsize, count=-1
-        )  # a torn record at the end is not whole and left out
+        # A torn record at the end is not whole, and left out; so is one whose row was lost with the machine's power.
+        count = data.stat().st_size // self._row_bytes
+        records = np.fromfile(index, RECORD, offset=self._records * RECORD.itemsize)[: max(0, count - self._records)]
         if not len(records):
             return
-        self._rows = np.memmap(data, self.dtype, "r", shape=(data.stat().st_size // self._row_bytes, *self.shape))
+        self._rows = np.memmap(data, self.dtype, "r", shape=(count, *self.shape))
         for place, record in enumerate(records.tolist(), self._records):
             digest, view, checksum, seconds = record
-            if place < len(self._rows) and zlib.crc32(self._rows[place]) == checksum:
+            if zlib.crc32(self._rows[place]) == checksum:
                 self._places[digest, view] = place
                 self._seconds[digest, view] = seconds
         self._records += len(records)

@@ -10,6 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api import router
+from service.bodies import BoundedBodies
 from service.database import Database
 from service.errors import answer_with_problems
 from service.queue import Queue
@@ -18,9 +19,6 @@ from service.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-
-MAX_BODY_BYTES = 1 << 20
-"""Of every request but an upload, whose route says more."""
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -40,9 +38,9 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Transfer-learning fine-tuning of image classifiers",
         version=version("graft"),
         lifespan=lifespan,
-        max_body_size=MAX_BODY_BYTES,
         separate_input_output_schemas=False,
     )
+    app.add_middleware(BoundedBodies)
     app.include_router(router)
     answer_with_problems(app)
     return app

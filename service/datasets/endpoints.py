@@ -35,8 +35,7 @@ ARCHIVE = {
 }
 
 
-# The upload has a limit of its own, which is checked while it streams.
-@router.post("", status_code=202, openapi_extra=ARCHIVE, max_body_size=None)
+@router.post("", status_code=202, openapi_extra=ARCHIVE)
 async def create_dataset(
     request: Request,
     response: Response,

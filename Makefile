@@ -1,0 +1,63 @@
+# Everything is done through these; `make help` lists them.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+.PHONY: help setup demo up test test-all check format demo-backbone migrate revision api worker benchmarks clean
+
+help: ## list the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
+
+## Start here
+setup: $(BIN)/.done ## build .venv with everything, pinned
+$(BIN)/.done: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@echo "Setting up .venv with pinned packages; this downloads about 1 GB and takes a few minutes"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3]'
+	@touch $@
+
+demo: setup ## a real job from start to end; DATASET=path BACKBONE=name take your own
+	@$(BIN)/python -m demo $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
+up: setup ## the whole service on this machine until Ctrl-C
+	@$(BIN)/graft up
+
+test: check ## all tests, with a PostgreSQL and a Redis of their own
+	@$(BIN)/python -m pytest
+
+## Parts of the service
+api: setup ## the API alone
+	@$(BIN)/graft api
+
+worker: setup ## a worker alone
+	@$(BIN)/graft worker
+
+migrate: setup ## bring the database to the newest schema
+	@$(BIN)/graft migrate
+
+## Development
+check: setup ## format, lint, types and layers
+	@$(BIN)/ruff format --check --quiet . || { echo "run: make format"; exit 1; }
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/lint-imports --no-cache > .lint-imports.log || { cat .lint-imports.log; exit 1; }
+	@rm -f .lint-imports.log
+
+format: setup ## format the code
+	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .
+
+test-all: check ## the slow tests too, minutes
+	@$(BIN)/python -m pytest -m 'not gpu and not network'
+
+demo-backbone: setup ## pretrain the backbone that ships with the demo again, the same to the byte
+	@$(BIN)/python -m demo.pretrain
+
+revision: setup ## write a migration for changed tables; m='what changed'
+	@$(BIN)/python -m migrations $(m)
+
+benchmarks: setup ## measure a cold job, a warm job and the trunk; BACKBONE=local/NAME DATASET=path
+	@$(BIN)/python -m benchmarks.job $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
+clean: ## remove .venv and caches
+	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,1 @@
+"""The demo: a real job from start to end, on data that everybody has."""

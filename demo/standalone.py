@@ -1,0 +1,61 @@
+"""The embedded default, run for as long as the demo needs it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+STOP_SECONDS = 10.0
+
+
+class StartFailed(Exception):
+    """The service ended before it was ready."""
+
+
+@contextmanager
+def standalone(data: Path, backbones: Path) -> Iterator[str]:
+    """`graft up` on a folder and a free port; gives its address, and stops it afterwards whatever happens."""
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")},
+        "GRAFT_DATA": str(data),
+        "GRAFT_PORT": str(_free_port()),
+        "GRAFT_BACKBONES": str(backbones),
+    }
+    service = subprocess.Popen(
+        [sys.executable, "-m", "graft", "up"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield _address(service)
+    finally:
+        service.send_signal(signal.SIGINT)
+        service.wait(STOP_SECONDS)
+
+
+def _address(service: subprocess.Popen[str]) -> str:
+    """Where it answers; it prints a line with its address when it is ready."""
+    assert service.stdout is not None
+    for line in service.stdout:
+        for word in line.split():
+            if word.startswith("http://"):
+                return word
+    raise StartFailed(f"The service ended with status {service.wait()}; its output stands above.")
+
+
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+    return port

@@ -1,0 +1,5 @@
+"""`python -m graft` is the same as the command `graft`."""
+
+from graft.cli import app
+
+app()

@@ -1,0 +1,156 @@
+"""The command line: `graft train`, and the rest of the service's interface; `graft up` starts the service."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from graft.client import Client
+from graft.errors import DownloadDamaged, GraftError
+from graft.progress import follow
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune pretrained networks on your pictures.")
+console = Console(highlight=False)
+
+Url = Annotated[str | None, typer.Option(envvar="GRAFT_URL", help="Address of the service.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the service's JSON.")]
+
+
+@app.command()
+def train(
+    pictures: Annotated[Path, typer.Argument(exists=True, help="A folder or an archive, a folder for each class.")],
+    backbone: Annotated[str, typer.Option(help="Name of a pretrained backbone, see graft backbones.")],
+    recipe: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A JSON file.")] = None,
+    output: Annotated[Path, typer.Option(help="Where to put the checkpoint.")] = Path("best.safetensors"),
+    url: Url = None,
+) -> None:
+    """Send pictures, train, and download the checkpoint."""
+    with _client(url) as client:
+        dataset = client.wait_for_dataset(client.create_dataset(pictures)["id"])
+        if dataset["status"] == "failed":
+            raise GraftError(422, dataset["error"]["code"], dataset["error"]["message"])
+        chosen = json.loads(recipe.read_text()) if recipe else {}
+        job = follow(client, client.create_job(dataset["id"], backbone, chosen)["id"], console)
+        if job["status"] != "succeeded":
+            raise GraftError(422, job["status"], (job["error"] or {}).get("message", f"The job was {job['status']}."))
+        client.download(job["checkpoints"][0], output)
+        console.print(f"{output} has a test accuracy of {job['metrics']['test']['accuracy']:.1%}")
+
+
+@app.command()
+def jobs(status: str | None = None, url: Url = None, as_json: AsJson = False) -> None:
+    """List jobs, newest first."""
+    with _client(url) as client:
+        rows = list(client.jobs(**({"status": status} if status else {})))
+    _show(rows, ("id", "status", "phase", "backbone", "dataset", "created_at"), as_json)
+
+
+@app.command()
+def job(job: str, url: Url = None) -> None:
+    """Show one job."""
+    with _client(url) as client:
+        console.print_json(data=client.job(job))
+
+
+@app.command()
+def cancel(job: str, url: Url = None) -> None:
+    """End a job."""
+    with _client(url) as client:
+        console.print(client.cancel(job)["status"])
+
+
+@app.command()
+def download(checkpoint: str, output: Path = Path("best.safetensors"), url: Url = None) -> None:
+    """Download a checkpoint."""
+    with _client(url) as client:
+        console.print(str(client.download(checkpoint, output)))
+
+
+@app.command()
+def backbones(
+    contains: Annotated[str, typer.Argument(help="Part of the name.")] = "",
+    source: str | None = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List backbones."""
+    filters = {"q": contains} | ({"source": source} if source else {}) | {"limit": 1000}
+    with _client(url) as client:
+        _show(list(client.backbones(**filters)), ("name", "parameters", "input_size", "licence"), as_json)
+
+
+@app.command()
+def datasets(url: Url = None, as_json: AsJson = False) -> None:
+    """List datasets, newest first."""
+    with _client(url) as client:
+        _show(list(client.datasets()), ("id", "name", "status", "images", "created_at"), as_json)
+
+
+@app.command()
+def up() -> None:
+    """Run the whole service on this machine until Ctrl-C."""
+    _become("workers.standalone")
+
+
+@app.command()
+def api() -> None:
+    """Run the API alone."""
+    _become("service.app")
+
+
+@app.command()
+def worker() -> None:
+    """Run a worker alone, which polls the database."""
+    _become("workers.runner")
+
+
+@app.command()
+def sweep() -> None:
+    """Run the sweep alone, which tidies up after what died."""
+    _become("workers.sweep")
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database to the newest schema."""
+    _become("migrations")
+
+
+def _become(module: str) -> None:
+    os.execv(sys.executable, [sys.executable, "-m", module])
+
+
+@contextmanager
+def _client(url: str | None) -> Iterator[Client]:
+    try:
+        with Client(url) as client:
+            yield client
+    except (GraftError, DownloadDamaged) as error:
+        _fail(str(error))
+    except httpx.TransportError as error:
+        _fail(f"No Graft answers at {client.url} ({error}). Start one with `graft up`, or set GRAFT_URL.")
+
+
+def _fail(message: str) -> None:
+    typer.echo(message, err=True)
+    raise typer.Exit(1)
+
+
+def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(rows))
+        return
+    table = Table(*columns, box=None)
+    for row in rows:
+        table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
+    console.print(table)

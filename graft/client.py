@@ -1,0 +1,204 @@
+"""Client: Graft's HTTP interface as Python calls. What it gives are the service's JSON objects as dicts."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+import uuid
+from typing import TYPE_CHECKING, Any, Self
+
+import httpx
+
+from graft import archives
+from graft.errors import DownloadDamaged, GraftError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+Json = dict[str, Any]
+
+ADDRESS = "http://127.0.0.1:8000"
+TRIES = 5
+"""Of a call that may be repeated, when the connection fails."""
+PAUSE_SECONDS = 0.5
+ENDED = ("succeeded", "failed", "cancelled")
+
+
+class Client:
+    """A connection to one service. Every call raises GraftError when the service says no."""
+
+    def __init__(self, url: str | None = None) -> None:
+        """`url` is the service's address; without it GRAFT_URL's, or this machine's."""
+        self.url = url or os.environ.get("GRAFT_URL", ADDRESS)
+        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(60.0, connect=10.0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._http.close()
+
+    def create_dataset(self, path: Path, name: str | None = None) -> Json:
+        """Send a folder or an archive of pictures; gives the dataset, which is then validated."""
+        content = archives.pack(path) if path.is_dir() else archives.blocks(path)
+        headers = {"Content-Type": "application/octet-stream"}
+        if path.is_file():
+            headers["Content-Length"] = str(path.stat().st_size)
+        query = {"name": path.stem if name is None else name}
+        return self._json(self._http.post("/v1/datasets", params=query, content=content, headers=headers))
+
+    def dataset(self, dataset: str) -> Json:
+        """One dataset."""
+        return self._get(f"/v1/datasets/{dataset}")
+
+    def datasets(self, **filters: Any) -> Iterator[Json]:
+        """All datasets, newest first."""
+        return self._pages("/v1/datasets", filters)
+
+    def wait_for_dataset(self, dataset: str) -> Json:
+        """The dataset once it is validated: ready or failed."""
+        while (said := self.dataset(dataset))["status"] == "validating":
+            time.sleep(0.2)
+        return said
+
+    def backbones(self, **filters: Any) -> Iterator[Json]:
+        """Backbones by name; filters are q, source and max_params."""
+        return self._pages("/v1/backbones", filters)
+
+    def techniques(self) -> Json:
+        """The catalog of techniques."""
+        return self._get("/v1/techniques")
+
+    def create_job(
+        self,
+        dataset: str,
+        backbone: str,
+        recipe: Mapping[str, Any] | None = None,
+        name: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> Json:
+        """Ask for a fine-tuning; a repeated call after a broken connection makes no second job."""
+        order = {"dataset": dataset, "backbone": backbone, "recipe": recipe or {}, "name": name}
+        order["metadata"] = dict(metadata or {})
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        return self._json(self._steadily("POST", "/v1/jobs", json=order, headers=key))
+
+    def job(self, job: str) -> Json:
+        """One job as it is now."""
+        return self._get(f"/v1/jobs/{job}")
+
+    def jobs(self, **filters: Any) -> Iterator[Json]:
+        """All jobs, newest first; filters are status, dataset, backbone."""
+        return self._pages("/v1/jobs", filters)
+
+    def cancel(self, job: str) -> Json:
+        """End a job."""
+        return self._json(self._steadily("POST", f"/v1/jobs/{job}/cancel"))
+
+    def events(self, job: str) -> Iterator[Json]:
+        """All events of a job, live until it ends; a broken connection is taken up where it broke."""
+        last: str | None = None
+        while True:
+            try:
+                for event in self._stream(job, last):
+                    last = event["id"]
+                    yield event
+            except httpx.TransportError:
+                time.sleep(PAUSE_SECONDS)
+                continue
+            if self.job(job)["status"] in ENDED:
+                return
+
+    def wait(self, job: str) -> Json:
+        """The job once it has ended."""
+        for _ in self.events(job):
+            pass
+        return self.job(job)
+
+    def metrics(self, job: str) -> list[Json]:
+        """A row for each epoch."""
+        return list(self._pages(f"/v1/jobs/{job}/metrics", {}))
+
+    def checkpoints(self, job: str) -> list[Json]:
+        """The checkpoints of a job, the best first."""
+        return list(self._pages(f"/v1/jobs/{job}/checkpoints", {}))
+
+    def checkpoint(self, checkpoint: str) -> Json:
+        """One checkpoint."""
+        return self._get(f"/v1/checkpoints/{checkpoint}")
+
+    def download(self, checkpoint: str, path: Path) -> Path:
+        """The checkpoint's file, whole and checked, or nothing; a broken connection is taken up where it broke.
+
+        Raises DownloadDamaged.
+        """
+        said = self.checkpoint(checkpoint)
+        digest = said["digest"].removeprefix("sha256:")
+        part = path.with_name(f"{path.name}.part")
+        part.unlink(missing_ok=True)
+        for attempt in range(1, TRIES + 1):
+            try:
+                self._download(f"/v1/checkpoints/{checkpoint}/content", f'"{digest}"', part)
+                break
+            except httpx.TransportError:
+                if attempt == TRIES:
+                    raise
+                time.sleep(PAUSE_SECONDS)
+        with part.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
+            part.unlink()
+            raise DownloadDamaged(f"{checkpoint} came with the digest {found} instead of {digest}; try again.")
+        return part.replace(path)
+
+    def _download(self, address: str, etag: str, part: Path) -> None:
+        have = part.stat().st_size if part.exists() else 0
+        headers = {"Range": f"bytes={have}-", "If-Range": etag} if have else {}
+        with self._http.stream("GET", address, headers=headers) as response:
+            if response.is_error:
+                response.read()
+                raise GraftError.of(response)
+            with part.open("ab" if response.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
+                for block in response.iter_bytes():
+                    file.write(block)
+
+    def _stream(self, job: str, last: str | None) -> Iterator[Json]:
+        headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
+        with self._http.stream("GET", f"/v1/jobs/{job}/events", headers=headers) as response:
+            if response.is_error:
+                response.read()
+                raise GraftError.of(response)
+            for line in response.iter_lines():
+                if line.startswith("data:"):
+                    yield json.loads(line.removeprefix("data:"))
+
+    def _get(self, address: str, query: Mapping[str, Any] | None = None) -> Json:
+        return self._json(self._steadily("GET", address, params=query))
+
+    def _pages(self, address: str, query: Mapping[str, Any]) -> Iterator[Json]:
+        after: Json = {}
+        while True:
+            page = self._get(address, {**query, **after})
+            yield from page["data"]
+            if not page["has_more"]:
+                return
+            after = {"after": page["last_id"]}
+
+    def _steadily(self, method: str, address: str, **request: Any) -> httpx.Response:
+        """A call that may be repeated, over connections that may fail."""
+        for _ in range(TRIES - 1):
+            try:
+                return self._http.request(method, address, **request)
+            except httpx.TransportError:
+                time.sleep(PAUSE_SECONDS)
+        return self._http.request(method, address, **request)
+
+    @staticmethod
+    def _json(response: httpx.Response) -> Json:
+        if response.is_error:
+            raise GraftError.of(response)
+        said: Json = response.json()
+        return said

@@ -1,0 +1,63 @@
+"""A job's progress on the terminal."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from graft.client import Client
+
+POLL_SECONDS = 0.5
+
+
+def follow(client: Client, job: str, console: Console) -> dict[str, Any]:
+    """Show a job's events as they come and its progress in a bar; gives the job once it has ended."""
+    with Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f}%"),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[said]}"),
+        console=console,
+    ) as bar:
+        task = bar.add_task("queued", total=100, said="")
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(POLL_SECONDS):
+                said = client.job(job)
+                bar.update(
+                    task,
+                    completed=said["progress"]["percent"],
+                    description=said["phase"] or said["status"],
+                    said=_said(said["progress"]),
+                )
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            for event in client.events(job):
+                if event["kind"] != "epoch" or event["data"]["epoch"] % 10 == 1:
+                    bar.console.print(f"[dim]{event['time'][11:19]}[/] {event['message']}", highlight=False)
+        finally:
+            ended.set()
+            watcher.join()
+        final = client.job(job)
+        bar.update(task, completed=final["progress"]["percent"], description=final["status"], said="")
+    return final
+
+
+def _said(progress: dict[str, Any]) -> str:
+    parts = []
+    if progress["epoch"]:
+        parts.append(f"epoch {progress['epoch']} of at most {progress['epochs']}")
+    if progress["images_per_second"]:
+        parts.append(f"{progress['images_per_second']:,.0f} pictures/s")
+    if progress["eta_seconds"]:
+        parts.append(f"at most {progress['eta_seconds']:.0f} s left")
+    return ", ".join(parts)

@@ -1,0 +1,85 @@
+"""What all tests share: databases of both kinds, settings on a temporary folder, real material where there is any."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+from ulid import ULID
+
+import migrations
+from service.database import Database
+from service.settings import Settings
+from tests import servers
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """A real PostgreSQL with a migrated database `template_graft`; gives the URL of its maintenance database."""
+    with servers.postgresql() as url:
+        _run(url, "CREATE DATABASE template_graft")
+        migrations.upgrade(_with_name(url, "template_graft"))
+        yield url
+
+
+@pytest.fixture
+def postgresql_url(postgresql_server: str) -> str:
+    """A fresh migrated database on PostgreSQL."""
+    name = f"graft_{ULID()}".lower()
+    _run(postgresql_server, f"CREATE DATABASE {name} TEMPLATE template_graft")
+    return _with_name(postgresql_server, name)
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """A real Redis."""
+    with servers.redis_server() as url:
+        yield url
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """A fresh migrated database on SQLite."""
+    url = f"sqlite:///{tmp_path / 'graft.sqlite'}"
+    migrations.upgrade(url)
+    return url
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """A fresh migrated database, once of each kind."""
+    database = Database(request.getfixturevalue(f"{request.param}_url"))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sqlite_url: str) -> Settings:
+    """Settings on a temporary folder with a migrated SQLite."""
+    return Settings(data=tmp_path / "data", database_url=sqlite_url)
+
+
+@pytest.fixture(scope="session")
+def material() -> Path:
+    """The folder of real weights and pictures."""
+    folder = os.environ.get("GRAFT_MATERIAL")
+    if not folder:
+        pytest.skip("GRAFT_MATERIAL names no folder of real weights and pictures")
+    return Path(folder)
+
+
+def _run(url: str, statement: str) -> None:
+    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute(statement.encode())
+
+
+def _with_name(url: str, name: str) -> str:
+    return make_url(url).set(database=name).render_as_string(hide_password=False)

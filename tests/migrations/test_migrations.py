@@ -1,0 +1,63 @@
+"""The steps build what the tables say, on both databases."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import inspect, text
+
+import migrations
+from service.database import Database
+from service.tables import Table
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_the_steps_build_exactly_the_tables(database: Database) -> None:
+    with database.engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
+
+
+def test_down_to_nothing_and_up_again(database: Database) -> None:
+    migrations.downgrade(database.url, "base")
+    assert set(inspect(database.engine).get_table_names()) <= {"alembic_version"}
+    migrations.upgrade(database.url)
+    assert set(Table.metadata.tables) <= set(inspect(database.engine).get_table_names())
+
+
+def test_many_processes_may_upgrade_at_once(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'new.sqlite'}"
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: migrations.upgrade(url), range(4)))
+    database = Database(url)
+    assert set(Table.metadata.tables) <= set(inspect(database.engine).get_table_names())
+    database.close()
+
+
+def test_a_step_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path / 'new.sqlite'}"
+    database = Database(url)
+    with database.writing() as session:
+        session.execute(text("CREATE TABLE jobs (id TEXT)"))
+    with pytest.raises(Exception, match="already exists"):
+        migrations.upgrade(url)
+    assert inspect(database.engine).get_table_names() == ["jobs"]
+    with database.writing() as session:
+        session.execute(text("DROP TABLE jobs"))
+    migrations.upgrade(url)
+    database.close()
+
+
+def test_chunks_are_large_pages_on_sqlite_and_uncompressed_on_postgresql(database: Database) -> None:
+    with database.reading() as session:
+        if database.engine.dialect.name == "sqlite":
+            assert session.scalar(text("PRAGMA page_size")) == 16384
+            assert session.scalar(text("PRAGMA journal_mode")) == "wal"
+        else:
+            storage = text("SELECT attstorage FROM pg_attribute WHERE attrelid='chunks'::regclass AND attname='data'")
+            assert session.scalar(storage) in {"e", b"e"}

@@ -1,0 +1,1 @@
+"""Tests of archives, layouts, packs and splits."""
