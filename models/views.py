@@ -26,16 +26,9 @@ class Views:
         self.preprocessing = preprocessing
         self._size = preprocessing.input_size[1:]
         self._interpolation = str_to_pil_interp(preprocessing.interpolation)
-        # With the prefetcher's form the transform ends in bytes; normalization follows on the device.
-        plain = create_transform(
-            preprocessing.input_size,
-            is_training=False,
-            use_prefetcher=True,
-            interpolation=preprocessing.interpolation,
-            crop_pct=preprocessing.crop_pct,
-            crop_mode=preprocessing.crop_mode,
-        )
-        *self._geometry, self._to_array = plain.transforms
+        # In the prefetcher's form the transform ends in bytes; normalization follows on the device.
+        plain = create_transform(**preprocessing.plain(), is_training=False, use_prefetcher=True)
+        *self._geometry, _ = plain.transforms
         self._parts = [a for a in augmentations if a.before_resize]
         self._changes = [a for a in augmentations if not a.before_resize]
         policy = [augmentation.model_dump(mode="json") for augmentation in augmentations]
@@ -68,5 +61,4 @@ class Views:
         return image.resize((width, height), self._interpolation)
 
     def _array(self, image: Image.Image) -> np.ndarray:
-        array: np.ndarray = self._to_array(image)
-        return array
+        return np.asarray(image).transpose(2, 0, 1)

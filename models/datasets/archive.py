@@ -8,6 +8,7 @@ import unicodedata
 import zipfile
 import zlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, NoReturn
 
@@ -25,6 +26,9 @@ MOST_RATIO = 200
 RATIO_COUNTS_FROM = 64 << 20
 NESTED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
 LINK_BITS, LINK = 0xF000, 0xA000
+LOCAL_HEADER_BYTES = 30
+DAMAGES = (tarfile.TarError, zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError)
+"""What Python's readers raise of archives that are damaged or cut off."""
 
 
 @dataclass(frozen=True)
@@ -59,24 +63,21 @@ def members(file: IO[bytes], limits: Limits) -> Iterator[Member]:
             if name in seen:
                 _reject("archive_duplicate_name", f"Two files are called {path}. Rename one.")
             seen.add(name)
-            yield Member(path, read)
-    except (
-        tarfile.TarError,
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        NotImplementedError,
-    ) as error:
-        _reject(
-            "archive_unreadable",
-            f"The archive is damaged or cut off ({error}). Make it again and send it again.",
-        )
+            yield Member(path, partial(_read, read))
+    except DAMAGES as error:
+        _reject_damaged(error)
     if not seen:
         _reject("archive_empty", "The archive holds no files. Put pictures in it, a folder for each class.")
 
 
 _Found = tuple[PurePosixPath, int, "Callable[[], bytes]"]
+
+
+def _read(read: Callable[[], bytes]) -> bytes:
+    try:
+        return read()
+    except DAMAGES as error:
+        _reject_damaged(error)
 
 
 def _zip(file: IO[bytes], limits: Limits) -> Iterator[_Found]:
@@ -100,7 +101,7 @@ def _check_overlaps(entries: list[zipfile.ZipInfo]) -> None:
     for entry in sorted(entries, key=lambda entry: entry.header_offset):
         if entry.header_offset < end:
             _reject("archive_overlapping", "Files of the archive overlap. Make it again with an ordinary tool.")
-        end = entry.header_offset + entry.compress_size
+        end = entry.header_offset + LOCAL_HEADER_BYTES + len(entry.orig_filename.encode()) + entry.compress_size
     unpacked, packed = sum(e.file_size for e in entries), sum(e.compress_size for e in entries)
     if unpacked > max(RATIO_COUNTS_FROM, MOST_RATIO * packed):
         _reject("archive_too_large", f"The archive unfolds to more than {MOST_RATIO} times its size.")
@@ -177,6 +178,10 @@ def _check_totals(total: int, files: int, limits: Limits) -> None:
             "archive_too_large",
             f"The archive holds more than {limits.files} files (GRAFT_MAX_ARCHIVE_FILES).",
         )
+
+
+def _reject_damaged(error: Exception) -> NoReturn:
+    _reject("archive_unreadable", f"The archive is damaged or cut off ({error}). Make it again and send it again.")
 
 
 def _reject(code: str, message: str) -> NoReturn:

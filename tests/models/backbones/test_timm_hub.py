@@ -1,0 +1,143 @@
+"""Backbones from the Hub: loaded for real from a hub on loopback, in processes of their own."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+import timm
+import torch
+
+from models import backbones
+from models.backbones import timm_hub, timm_parameters
+from tests import servers
+from tests.models.backbones.hub import hub
+from tests.models.backbones.small_backbone import CONFIG, write_backbone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NAME = "timm/test_resnet.r160_in1k"
+
+LOAD = """
+import sys
+from models import backbones
+from models.backbones.errors import BackboneError
+try:
+    backbone = backbones.load(sys.argv[1], None)
+except BackboneError as error:
+    print(type(error).__name__, "|", error)
+else:
+    print(backbone.architecture, "|", backbone.digest, backbone.preprocessing.input_size, backbone.model_args)
+"""
+
+
+@pytest.fixture
+def repositories(tmp_path: Path) -> Path:
+    """The folders of the hub: a timm network with 1,000 classes as its tag says, and somebody's own."""
+    torch.manual_seed(0)
+    from safetensors.torch import save_file
+
+    timms = tmp_path / "hub/timm/test_resnet.r160_in1k"
+    timms.mkdir(parents=True)
+    save_file(timm.create_model("test_resnet").state_dict(), timms / "model.safetensors")
+    (timms / "config.json").write_text(json.dumps({"architecture": "test_resnet", "num_classes": 1000}))
+    write_backbone(tmp_path / "hub/somebody/small")
+    return tmp_path / "hub"
+
+
+@pytest.fixture
+def address(repositories: Path) -> Iterator[str]:
+    """The address of the hub."""
+    with hub(repositories) as url:
+        yield url
+
+
+def load(name: str, home: Path, endpoint: str, **more: str) -> tuple[str, str]:
+    """Load a backbone in a process of its own: what it is or which error, and what is said of it."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "HF_HOME": str(home),
+        "HF_ENDPOINT": endpoint,
+        "OMP_NUM_THREADS": "1",
+        **more,
+    }
+    run = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOAD, name],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+        cwd=Path(__file__).parents[3],
+    )
+    what, _, said = run.stdout.strip().partition(" | ")
+    return what, said
+
+
+def test_loads_by_timms_name_and_again_offline(tmp_path: Path, address: str) -> None:
+    online = load(NAME, tmp_path, address)
+    assert online[0] == "test_resnet"
+    assert "(3, 160, 160)" in online[1]
+    assert load(NAME, tmp_path, address, HF_HUB_OFFLINE="1") == online
+
+
+def test_loads_any_repository_in_timms_layout(tmp_path: Path, address: str) -> None:
+    what, said = load("hf/somebody/small", tmp_path, address)
+    assert what == CONFIG["architecture"]
+    assert "(3, 32, 32)" in said
+
+
+def test_a_pickle_is_never_read(tmp_path: Path, address: str, repositories: Path) -> None:
+    folder = repositories / "timm/test_resnet.r160_in1k"
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    what, said = load(NAME, tmp_path, address)
+    assert what == "WeightsUnsafe"
+    assert "Convert them to safetensors" in said
+
+
+def test_what_is_gated_or_absent_says_what_to_do(tmp_path: Path, address: str, repositories: Path) -> None:
+    (repositories / "timm/test_resnet.r160_in1k/gated").touch()
+    what, said = load(NAME, tmp_path, address)
+    assert (what, "HF_TOKEN" in said) == ("WeightsUnavailable", True)
+    shutil.rmtree(repositories / "somebody")
+    assert load("hf/somebody/small", tmp_path, address)[0] == "BackboneUnknown"
+    assert load("timm/no_such_network.at_all", tmp_path, address)[0] == "BackboneUnknown"
+
+
+def test_a_hub_that_cannot_be_reached_says_what_to_do(tmp_path: Path) -> None:
+    what, said = load(NAME, tmp_path, f"http://127.0.0.1:{servers.free_port()}")
+    assert what == "WeightsUnavailable"
+    assert "HF_ENDPOINT" in said
+
+
+def test_lists_timms_registry_without_downloading() -> None:
+    listed = {listing.name: listing for listing in backbones.listings(None)}
+    assert len(listed) > 1500
+    small = listed["timm/mobilenetv3_small_100.lamb_in1k"]
+    assert (small.source, small.architecture) == ("timm", "mobilenetv3_small_100")
+    assert small.parameters == 2542856
+    assert small.input_size == (3, 224, 224)
+    assert sum(listing.parameters is None for listing in listed.values()) == 0
+
+
+@pytest.mark.parametrize("row", [0, 300, 700, 1000])
+def test_the_table_of_parameters_is_timms(row: int) -> None:
+    with Path(timm_parameters.__file__).with_suffix(".csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert timm_parameters.count(rows[row]["architecture"]) == int(rows[row]["parameters"])
+
+
+def test_two_tags_of_one_architecture_keep_their_sizes() -> None:
+    """A network whose size is fixed must be rebuilt at the size of its tag, not of the default one."""
+    cfg = timm.models.get_pretrained_cfg("vit_base_patch16_224.augreg_in21k").to_dict()
+    assert timm_hub._fixed_size(cfg) == {"img_size": [224, 224]}
+    assert timm_hub._fixed_size({"fixed_input_size": False, "input_size": (3, 8, 8)}) == {}

@@ -1,0 +1,147 @@
+"""Validation: every fault of a file has its code, and only too many faults reject a dataset."""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from models import images
+from models.datasets.archive import Limits
+from models.datasets.errors import DatasetRejected
+from models.datasets.pack import Pack, write_index
+from models.datasets.validation import Validated, validate
+from tests.pictures import encoded, noise, png, write_tar, write_zip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+GOOD = {
+    f"{name}/{number}.png": png(10 * place + number) for place, name in enumerate(("cat", "dog")) for number in range(6)
+}
+
+
+def checked(tmp_path: Path, files: dict[str, bytes]) -> tuple[Validated, Pack]:
+    """The verdict on an archive of these files, and its pack."""
+    archive = write_zip(tmp_path / "a.zip", files)
+    with archive.open("rb") as file, (tmp_path / "pack").open("wb") as pack:
+        validated = validate(file, pack, Limits(1 << 30, 10_000))
+    with (tmp_path / "index").open("wb") as index:
+        write_index(index, validated.entries)
+    return validated, Pack(tmp_path / "pack", tmp_path / "index")
+
+
+def rejected(tmp_path: Path, files: dict[str, bytes]) -> DatasetRejected:
+    """Why an archive of these files is rejected."""
+    with pytest.raises(DatasetRejected) as caught:
+        checked(tmp_path, files)
+    return caught.value
+
+
+def codes(validated: Validated) -> dict[str, str]:
+    """The code of each file that was skipped."""
+    return {entry["file"]: entry["code"] for entry in validated.report["skipped"]}
+
+
+def test_a_good_archive_is_packed_byte_for_byte(tmp_path: Path) -> None:
+    validated, pack = checked(tmp_path, GOOD)
+    assert validated.classes == [{"name": "cat", "count": 6}, {"name": "dog", "count": 6}]
+    assert validated.task == "single_label"
+    assert validated.report["counts"] == {}
+    assert {pack.names[place]: pack.encoded(place) for place in range(len(pack))} == GOOD
+    for place, name in enumerate(pack.names):
+        assert pack.digests[place] == images.digest(images.decode(GOOD[name]))
+        assert pack.labels[place] == (0 if name.startswith("cat") else 1)
+    np.testing.assert_array_equal(pack.splits, 0)
+
+
+def test_every_fault_of_a_file_is_reported_and_the_rest_goes_on(tmp_path: Path) -> None:
+    good = {
+        f"{name}/{number}.png": png(100 * place + number) for place, name in enumerate("ab") for number in range(20)
+    }
+    faults = {
+        "a/empty.png": (b"", "empty_file"),
+        "a/cut.png": (png(1)[:300], "truncated"),
+        "a/tiny.png": (encoded(noise(1, 4, 4)), "too_small"),
+        "b/notes.txt": (b"buy milk", "not_an_image"),
+        "b/again.png": (good["b/3.png"], "duplicate"),
+        "stray.png": (png(999), "no_class"),
+    }
+    both = {"a/both.png": png(5000), "b/both.png": png(5000)}
+    files = {**good, **both, **{name: data for name, (data, _) in faults.items()}, "README.md": b"hello"}
+    validated, _ = checked(tmp_path, files)
+    expected = {name: code for name, (_, code) in faults.items()} | dict.fromkeys(both, "label_conflict")
+    assert codes(validated) == expected
+    assert len(validated.entries) == 40
+    assert validated.report["files"] == 48
+    assert validated.report["accepted"] == 40
+
+
+def test_one_picture_in_another_file_is_a_copy(tmp_path: Path) -> None:
+    image = noise(77)
+    files = {**GOOD, "cat/as.png": encoded(image), "cat/as.bmp": encoded(image, "BMP")}
+    validated, _ = checked(tmp_path, files)
+    assert codes(validated) == {"cat/as.bmp": "duplicate"}
+
+
+def test_copies_in_several_splits_stay_where_they_are_tested(tmp_path: Path) -> None:
+    files = {f"{part}/{name}": data for part in ("train", "test") for name, data in GOOD.items()}
+    validated, _ = checked(tmp_path, files)
+    assert {entry.split for entry in validated.entries} == {"test"}
+    assert validated.report["counts"] == {"duplicate": 12}
+
+
+@pytest.mark.parametrize(
+    ("files", "code", "says"),
+    [
+        ({"cat/1.png": png(1), "cat/2.png": png(2)}, "too_few_classes", "at least two classes"),
+        ({**GOOD, "owl/1.png": png(50)}, "class_too_small", "owl has 1"),
+        ({**GOOD, **{f"owl/{n}.png": b"no" for n in range(2)}}, "class_too_small", "owl has 0"),
+        ({**GOOD, **{f"dog/x{n}.png": b"no" for n in range(4)}}, "too_many_bad_files", "4 of 16 files"),
+        ({"a/1.txt": b"x", "b/2.txt": b"y"}, "no_images", "JPEG or PNG"),
+    ],
+)
+def test_too_little_is_rejected_with_what_to_do(tmp_path: Path, files: dict[str, bytes], code: str, says: str) -> None:
+    error = rejected(tmp_path, files)
+    assert error.code == code
+    assert says in str(error)
+
+
+def test_labels_from_a_table(tmp_path: Path) -> None:
+    rows = "".join(f"{number}.png,{'cat' if number % 2 else 'dog'}\n" for number in range(8))
+    files = {f"{number}.png": png(number) for number in range(9)}
+    validated, _ = checked(tmp_path, {**files, "labels.csv": f"file,label\n{rows}gone.png,cat\n".encode()})
+    assert validated.classes == [{"name": "cat", "count": 4}, {"name": "dog", "count": 4}]
+    assert codes(validated) == {"8.png": "no_class", "gone.png": "missing_file"}
+
+
+def test_several_labels_make_another_task(tmp_path: Path) -> None:
+    rows = "".join(f"{number}.png,{'cat' if number % 2 else 'cat|dog'}\n" for number in range(8))
+    files = {f"{number}.png": png(number) for number in range(8)}
+    validated, _ = checked(tmp_path, {**files, "labels.csv": f"file,label\n{rows}".encode()})
+    assert validated.task == "multi_label"
+    assert validated.classes == [{"name": "cat", "count": 8}, {"name": "dog", "count": 4}]
+
+
+def test_the_digest_is_that_of_pictures_and_labels_alone(tmp_path: Path) -> None:
+    plain, _ = checked(tmp_path, GOOD)
+    reordered, _ = checked(tmp_path, dict(reversed(GOOD.items())))
+    renamed, _ = checked(tmp_path, {f"top/{name}": data for name, data in GOOD.items()})
+    relabelled, _ = checked(tmp_path, {name.replace("dog", "wolf"): data for name, data in GOOD.items()})
+    assert plain.digest == reordered.digest == renamed.digest != relabelled.digest
+
+
+def test_a_tar_gives_the_same_as_a_zip(tmp_path: Path) -> None:
+    plain, _ = checked(tmp_path, GOOD)
+    with write_tar(tmp_path / "a.tar", GOOD).open("rb") as file:
+        assert validate(file, io.BytesIO(), Limits(1 << 30, 100)).digest == plain.digest
+
+
+def test_real_photographs(material: Path, tmp_path: Path) -> None:
+    """The household waste of the material holds three pairs of identical pictures under two labels."""
+    with (material / "datasets/trashnet6/trashnet6.zip").open("rb") as file, (tmp_path / "pack").open("wb") as pack:
+        validated = validate(file, pack, Limits(1 << 30, 10_000))
+    assert validated.report["counts"] == {"label_conflict": 6}
+    assert len(validated.entries) == 2521

@@ -1,0 +1,141 @@
+"""Decoding against pixels that are known."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from models import images
+from tests.pictures import encoded, noise
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    """The pixels of a picture."""
+    assert image.mode == "RGB"
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
+def test_lossless_kinds_come_as_they_are(kind: str) -> None:
+    image = noise(1)
+    np.testing.assert_array_equal(pixels(images.decode(encoded(image, kind))), np.asarray(image))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP"])
+def test_lossy_kinds_come_as_pillow_reads_them(kind: str) -> None:
+    data = encoded(noise(1), kind)
+    np.testing.assert_array_equal(pixels(images.decode(data)), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_grey_becomes_three_equal_channels() -> None:
+    grey = noise(2).convert("L")
+    np.testing.assert_array_equal(pixels(images.decode(encoded(grey))), np.asarray(grey)[..., None].repeat(3, 2))
+
+
+def test_one_bit_becomes_black_and_white() -> None:
+    bits = noise(2).convert("1")
+    expected = np.asarray(bits)[..., None].repeat(3, 2) * np.uint8(255)
+    np.testing.assert_array_equal(pixels(images.decode(encoded(bits))), expected)
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    deep = np.linspace(0, 65535, 256, dtype=np.uint16).reshape(16, 16)
+    found = pixels(images.decode(encoded(Image.fromarray(deep))))
+    np.testing.assert_array_equal(found[..., 0], np.arange(256).reshape(16, 16))
+
+
+def test_a_palette_becomes_its_colours() -> None:
+    palette = noise(3).quantize(16)
+    np.testing.assert_array_equal(pixels(images.decode(encoded(palette))), np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("alpha", [0, 255, 51])
+def test_transparent_parts_become_white(alpha: int) -> None:
+    image = noise(4)
+    image.putalpha(alpha)
+    colours = np.asarray(image.convert("RGB"), float)
+    expected = np.round(colours * alpha / 255 + 255 * (1 - alpha / 255))
+    np.testing.assert_allclose(pixels(images.decode(encoded(image))), expected, atol=1)
+
+
+def test_a_transparent_palette_becomes_white_there() -> None:
+    palette = noise(5).quantize(8)
+    found = pixels(images.decode(encoded(palette, transparency=0)))
+    assert (found[np.asarray(palette) == 0] == 255).all()
+
+
+def test_cmyk_becomes_rgb() -> None:
+    cmyk = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
+    found = pixels(images.decode(encoded(cmyk, "TIFF")))
+    np.testing.assert_array_equal(found, np.broadcast_to([0, 255, 255], (16, 16, 3)))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_honoured(orientation: int) -> None:
+    upright = np.zeros((16, 24, 3), np.uint8)
+    upright[:8, :12] = [255, 0, 0]
+    upright[8:, 12:] = [0, 0, 255]
+    # What the camera wrote, so that turning by the EXIF tag gives the upright picture.
+    undo = {
+        1: upright,
+        2: upright[:, ::-1],
+        3: upright[::-1, ::-1],
+        4: upright[::-1],
+        5: upright.transpose(1, 0, 2),
+        6: np.rot90(upright, 1),
+        7: np.rot90(upright[:, ::-1], -1),
+        8: np.rot90(upright, -1),
+    }[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(np.ascontiguousarray(undo)), "PNG", exif=exif)
+    np.testing.assert_array_equal(pixels(images.decode(data)), upright)
+
+
+def test_an_animation_gives_its_first_frame() -> None:
+    first = noise(6).quantize(16)
+    data = encoded(first, "GIF", save_all=True, append_images=[noise(7).quantize(16)])
+    np.testing.assert_array_equal(pixels(images.decode(data)), np.asarray(first.convert("RGB")))
+
+
+def _bomb() -> bytes:
+    """A PNG whose header claims 168 million pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 14000, 12000, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0" * 1000))
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        (b"", "empty_file"),
+        (b"hello, this is no picture", "not_an_image"),
+        (encoded(noise(1))[:200], "truncated"),
+        (encoded(noise(1, 200, 200), "JPEG")[:3000], "truncated"),
+        (encoded(noise(1, 7, 30)), "too_small"),
+        (_bomb(), "too_large"),
+        (encoded(Image.new("F", (16, 16)), "TIFF"), "unreadable"),
+        (encoded(noise(1))[:60] + b"\0" * 40 + encoded(noise(1))[100:], "unreadable"),
+        (b"%PDF-1.4 not opened at all", "not_an_image"),
+    ],
+)
+def test_every_fault_has_its_code(data: bytes, code: str) -> None:
+    with pytest.raises(images.BadPicture) as caught:
+        images.decode(data)
+    assert caught.value.code == code
+
+
+def test_a_picture_is_the_same_whatever_file_it_is_in() -> None:
+    image = noise(8)
+    as_png, as_bmp = images.decode(encoded(image)), images.decode(encoded(image, "BMP"))
+    assert images.digest(as_png) == images.digest(as_bmp)
+    assert images.digest(as_png) != images.digest(noise(9))
+    assert images.digest(Image.new("RGB", (8, 18))) != images.digest(Image.new("RGB", (18, 8)))
