@@ -8,12 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from timm.data import resolve_data_config
 
-from models.surgery import state_digest
+from models.surgery import TimmNetwork, state_digest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from torch import nn
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ class Backbone:
     """What timm.create_model needs beside the architecture to build this very network."""
     pretrained_cfg: dict[str, Any]
     """timm's configuration: preprocessing and origin."""
-    network: nn.Module
+    network: TimmNetwork
 
     @property
     def licence(self) -> str | None:

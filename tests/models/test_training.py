@@ -124,7 +124,12 @@ def _batched(order: np.ndarray, size: int) -> list[np.ndarray]:
 
 def test_the_best_epoch_is_kept(pack: Pack, tmp_path: Path) -> None:
     """A rate that throws the weights about: the last epoch is not the best."""
-    choices = {"optimizer": SGD(lr=20.0), "epochs": 12, "regularizers": (), "early_stopping": EarlyStopping(patience=12)}
+    choices = {
+        "optimizer": SGD(lr=20.0),
+        "epochs": 12,
+        "regularizers": (),
+        "early_stopping": EarlyStopping(patience=12),
+    }
     training, epochs = trained(pack, tmp_path, **choices)
     losses = [ended.validation_loss for ended in epochs]
     assert training.best_epoch == 1 + int(np.argmin(losses))

@@ -16,52 +16,58 @@ if TYPE_CHECKING:
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
+class _Handler(BaseHTTPRequestHandler):
+    root: Path
+
+    def do_HEAD(self) -> None:
+        """What a file is."""
+        self._answer(body=False)
+
+    def do_GET(self) -> None:
+        """A file."""
+        self._answer(body=True)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+    def _answer(self, *, body: bool) -> None:
+        parts = self.path.split("?")[0].strip("/").split("/")
+        repository = self.root / parts[0] / parts[1] if len(parts) > 2 else self.root / "none"
+        if not repository.is_dir():
+            self._refuse(404, "RepoNotFound")
+        elif (repository / "gated").exists():
+            self._refuse(403, "GatedRepo")
+        elif not (repository / parts[-1]).is_file():
+            self._refuse(404, "EntryNotFound")
+        else:
+            self._give((repository / parts[-1]).read_bytes(), body=body)
+
+    def _refuse(self, status: int, code: str) -> None:
+        said = json.dumps({"error": code}).encode()
+        self.send_response(status)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message", code)
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(said)
+
+    def _give(self, content: bytes, *, body: bool) -> None:
+        self.send_response(200)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+
 @contextmanager
 def hub(root: Path) -> Iterator[str]:
     """Serve `root`/ORG/REPO/FILE as a hub; a repository with a file `gated` is gated. Gives the hub's address."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self._answer(body=False)
-
-        def do_GET(self) -> None:
-            self._answer(body=True)
-
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
-        def _answer(self, *, body: bool) -> None:
-            parts = self.path.split("?")[0].strip("/").split("/")
-            repository = root / parts[0] / parts[1] if len(parts) > 2 else root / "none"
-            if not repository.is_dir():
-                self._refuse(404, "RepoNotFound")
-            elif (repository / "gated").exists():
-                self._refuse(403, "GatedRepo")
-            elif not (repository / parts[-1]).is_file():
-                self._refuse(404, "EntryNotFound")
-            else:
-                self._give((repository / parts[-1]).read_bytes(), body=body)
-
-        def _refuse(self, status: int, code: str) -> None:
-            said = json.dumps({"error": code}).encode()
-            self.send_response(status)
-            self.send_header("X-Error-Code", code)
-            self.send_header("X-Error-Message", code)
-            self.send_header("Content-Length", str(len(said)))
-            self.end_headers()
-            if self.command == "GET":
-                self.wfile.write(said)
-
-        def _give(self, content: bytes, *, body: bool) -> None:
-            self.send_response(200)
-            self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    handler = type("Handler", (_Handler,), {"root": root})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -1,0 +1,169 @@
+"""A whole fine-tuning: what it reports is true of the file that it delivers."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+from timm.data import create_transform, resolve_data_config
+
+from models import images
+from models.catalog.recipe import Recipe
+from models.events import EpochEnded, Finished, Noted, PhaseStarted, Progressed, RecipeResolved
+from models.fine_tuning import Assignment, fine_tune
+from models.surgery import InputSizeUnsupported
+from tests.models.backbones.small_backbone import write_backbone
+from tests.models.small_pack import small_pack
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.events import Event
+
+CLASSES = ["blue", "green", "red"]
+
+
+def assignment(folder: Path, name: str = "best", **choices: object) -> Assignment:
+    """A fine-tuning of the small backbone on coloured pictures."""
+    if not (folder / "backbones").exists():
+        write_backbone(folder / "backbones" / "small")
+    return Assignment(
+        job="job_test",
+        pack=small_pack(folder, classes=3, each=30),
+        classes=CLASSES,
+        dataset_digest="0" * 64,
+        backbone="local/small",
+        backbones=folder / "backbones",
+        recipe=Recipe.model_validate({"epochs": 8, **choices}),
+        device=torch.device("cpu"),
+        cache=folder / "cache",
+        checkpoint=folder / f"{name}.safetensors",
+    )
+
+
+def last(events: list[Event]) -> Finished:
+    """How it ended."""
+    assert isinstance(events[-1], Finished)
+    return events[-1]
+
+
+def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
+    events = list(fine_tune(assignment(tmp_path)))
+    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
+    assert phases == ["preparing", "caching", "training", "evaluating", "storing"]
+    resolved = next(event for event in events if isinstance(event, RecipeResolved))
+    assert '"auto"' not in json.dumps(resolved.recipe)
+    assert (resolved.recipe["image_size"], resolved.recipe["batch_size"]) == (32, 8)
+    prepared = next(event for event in events if isinstance(event, Noted))
+    assert prepared.data == {
+        "cut": "global_pool.flatten",
+        "num_features": 96,
+        "train": 66,
+        "validation": 12,
+        "test": 12,
+    }
+    assert [event.epoch for event in events if isinstance(event, EpochEnded)] == list(range(1, 9))
+    percents = [event.percent for event in events if isinstance(event, Progressed)]
+    assert percents == sorted(percents)
+    assert percents[-1] == 99.0
+    ended = last(events)
+    assert ended.classes == CLASSES
+    # View 0 of all, and four views of what is trained on; read again: view 0 for the head, and epochs 6 to 8.
+    assert ended.cache["misses"] == 90 + 4 * 66
+
+
+def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(tmp_path: Path) -> None:
+    job = assignment(tmp_path)
+    ended = last(list(fine_tune(job)))
+    with safe_open(job.checkpoint, "pt") as file:
+        said = file.metadata()
+    network = timm.create_model(
+        said["architecture"], num_classes=int(said["num_classes"]), **json.loads(said["model_args"])
+    )
+    network.load_state_dict(load_file(job.checkpoint))
+    network.eval()
+    transform = create_transform(**resolve_data_config(json.loads(said["pretrained_cfg"])))
+    classes = json.loads(said["class_names"])
+    assert classes == CLASSES
+    parts = {"validation": 0, "test": 0}
+    from models.datasets.splits import split
+
+    found = split(job.pack.digests, job.pack.labels, job.pack.splits, 0.15, 0.15)
+    for part in parts:
+        pictures = getattr(found, part)
+        given = torch.stack([transform(images.decode(job.pack.encoded(int(picture)))) for picture in pictures])
+        with torch.inference_mode():
+            predictions = network(given).argmax(1).numpy()
+        confusion = np.zeros((3, 3), int)
+        np.add.at(confusion, (job.pack.labels[pictures], predictions), 1)
+        assert ended.metrics[part]["confusion_matrix"] == confusion.tolist()
+        assert ended.metrics[part]["accuracy"] == pytest.approx(confusion.trace() / len(pictures))
+    assert ended.metrics["test"]["accuracy"] > 0.6, "colours can be learned"
+    assert json.loads(said["metrics"]) == ended.metrics
+    assert said["backbone"] == "local/small"
+    assert said["licence"] == "cc0-1.0"
+
+
+def test_the_trunk_that_is_delivered_is_the_backbones_own(tmp_path: Path) -> None:
+    job = assignment(tmp_path, epochs=1)
+    list(fine_tune(job))
+    before = load_file(tmp_path / "backbones/small/model.safetensors")
+    after = load_file(job.checkpoint)
+    assert before.keys() == after.keys()
+    changed = {name for name in before if not torch.equal(before[name], after[name]) if name.split(".")[0] != "fc"}
+    assert changed == set()
+
+
+def test_a_second_job_computes_nothing_and_gives_the_same_bytes(tmp_path: Path) -> None:
+    first, second = assignment(tmp_path, "first"), assignment(tmp_path, "second")
+    list(fine_tune(first))
+    ended = last(list(fine_tune(second)))
+    assert ended.cache["misses"] == 0
+    assert ended.cache["saved_seconds"] > 0
+    one, other = first.checkpoint.read_bytes(), second.checkpoint.read_bytes()
+    assert one == other
+
+
+def test_another_policy_of_augmentation_shares_the_plain_views(tmp_path: Path) -> None:
+    list(fine_tune(assignment(tmp_path, epochs=2)))
+    ended = last(list(fine_tune(assignment(tmp_path, epochs=2, augmentations=[{"kind": "rotate"}]))))
+    assert ended.cache["misses"] == 66, "view 1 alone is new"
+
+
+def test_too_few_pictures_for_a_test_leave_it_out(tmp_path: Path) -> None:
+    job = assignment(tmp_path)
+    tiny = Assignment(**{**vars(job), "pack": small_pack(tmp_path, classes=3, each=2)})
+    assert last(list(fine_tune(tiny))).metrics["test"] is None
+
+
+def test_another_input_size_is_computed_and_delivered(tmp_path: Path) -> None:
+    job = assignment(tmp_path, epochs=1, image_size=48)
+    list(fine_tune(job))
+    with safe_open(job.checkpoint, "pt") as file:
+        assert json.loads(file.metadata()["pretrained_cfg"])["input_size"] == [3, 48, 48]
+
+
+def test_a_size_that_the_backbone_cannot_take_fails_by_name(tmp_path: Path) -> None:
+    config = tmp_path / "backbones/fixed/config.json"
+    job = assignment(tmp_path, image_size=64)
+    from safetensors.torch import save_file
+
+    config.parent.mkdir()
+    arguments = {"img_size": 32, "depth": 1, "num_classes": 3}
+    save_file(
+        timm.create_model("vit_tiny_patch16_224", **arguments).state_dict(), config.with_name("model.safetensors")
+    )
+    cfg = {"input_size": [3, 32, 32], "fixed_input_size": True, "num_classes": 3, "classifier": "head"}
+    config.write_text(
+        json.dumps(
+            {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "pretrained_cfg": cfg, "num_classes": 3}
+        )
+    )
+    with pytest.raises(InputSizeUnsupported, match="64x64"):
+        list(fine_tune(Assignment(**{**vars(job), "backbone": "local/fixed"})))
