@@ -91,7 +91,8 @@ def _graft_error(request: Request, error: Exception) -> JSONResponse:
 
 def _http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
-    code = HTTPStatus(error.status_code).phrase.lower().replace(" ", "_").replace("-", "_")
+    phrase = "Content Too Large" if error.status_code == 413 else HTTPStatus(error.status_code).phrase
+    code = phrase.lower().replace(" ", "_").replace("-", "_")
     detail = error.detail
     if error.status_code == 404:
         detail = f"{request.url.path} is no address of this service; /openapi.json lists them."

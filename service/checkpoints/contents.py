@@ -117,7 +117,8 @@ def _touch(database: Database, sizes: dict[str, int]) -> None:
 def _complete(database: Database, places: dict[str, tuple[int, int]], content: mmap.mmap) -> None:
     """Have every chunk of these tensors."""
     with database.reading() as session:
-        there = set(session.execute(select(Chunk.digest, Chunk.seq).where(Chunk.digest.in_(places))).tuples())
+        query = select(Chunk.digest, Chunk.seq).where(Chunk.digest.in_(places))
+        there = {(digest, seq) for digest, seq in session.execute(query)}
     lacking: list[dict[str, Any]] = []
     size = 0
     for digest, (start, stop) in places.items():

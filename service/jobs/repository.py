@@ -65,7 +65,7 @@ def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
         select(Job.id, func.row_number().over(order_by=Job.id).label("place")).where(Job.status == "queued").subquery()
     )
     rows = session.execute(select(place.c.id, place.c.place).where(place.c.id.in_(queued)))
-    return dict(rows.tuples().all())
+    return dict(iter(rows))
 
 
 def checkpoint_ids(session: Session, jobs: Sequence[Job]) -> dict[str, list[str]]:
@@ -102,7 +102,7 @@ def epochs(session: Session, job_id: str, *, after: int, limit: int) -> list[Epo
 def statuses(session: Session) -> dict[str, int]:
     """How many jobs are in each state."""
     rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-    return dict(rows.tuples().all())
+    return dict(iter(rows))
 
 
 def clock(session: Session) -> float:

@@ -1,0 +1,115 @@
+"""HTTP of checkpoints: whole and partial downloads."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from models.checkpoint import write
+from service import ranges
+from service.ranges import Span
+from tests.service.checkpoints.test_contents import add_job, published
+from tests.service.conftest import problem
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastapi.testclient import TestClient
+
+    from service.database import Database
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> bytes:
+    """A file of some chunks."""
+    write(tmp_path / "a", {"trunk": torch.randn(3 << 18), "head": torch.randn(7)}, {"k": "v"})
+    return (tmp_path / "a").read_bytes()
+
+
+@pytest.fixture
+def checkpoint(db: Database, tmp_path: Path, file: bytes) -> str:
+    """The id of its checkpoint."""
+    add_job(db)
+    return published(db, tmp_path / "a").id
+
+
+def get(client: TestClient, checkpoint: str, method: str = "GET", **headers: str) -> Any:
+    """Download."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.request(method, f"/v1/checkpoints/{checkpoint}/content", headers=named)
+
+
+def test_the_whole_file_comes_with_all_that_a_client_needs(client: TestClient, checkpoint: str, file: bytes) -> None:
+    said = get(client, checkpoint)
+    digest = hashlib.sha256(file)
+    assert (said.status_code, said.content) == (200, file)
+    assert said.headers["content-length"] == str(len(file))
+    assert said.headers["etag"] == f'"{digest.hexdigest()}"'
+    assert said.headers["accept-ranges"] == "bytes"
+    assert said.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+    assert said.headers["content-disposition"] == 'attachment; filename="job_1-best.safetensors"'
+    head = get(client, checkpoint, "HEAD")
+    assert (head.status_code, head.content) == (200, b"")
+    same = ("content-length", "etag", "accept-ranges", "repr-digest", "content-disposition", "content-type")
+    assert {name: head.headers[name] for name in same} == {name: said.headers[name] for name in same}
+
+
+@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(first=st.integers(0, 4 << 20), length=st.integers(1, 2 << 20))
+def test_every_range_is_that_slice(client: TestClient, checkpoint: str, file: bytes, first: int, length: int) -> None:
+    said = get(client, checkpoint, range=f"bytes={first}-{first + length - 1}")
+    if first >= len(file):
+        problem(said, 416, "unreadable_range", str(len(file)))
+        assert said.headers["content-range"] == f"bytes */{len(file)}"
+        return
+    stop = min(first + length, len(file))
+    assert (said.status_code, said.content) == (206, file[first:stop])
+    assert said.headers["content-range"] == f"bytes {first}-{stop - 1}/{len(file)}"
+    assert said.headers["content-length"] == str(stop - first)
+
+
+def test_open_and_suffix_ranges(client: TestClient, checkpoint: str, file: bytes) -> None:
+    assert get(client, checkpoint, range="bytes=100-").content == file[100:]
+    assert get(client, checkpoint, range="bytes=-50").content == file[-50:]
+    assert get(client, checkpoint, range=f"bytes=-{len(file) + 9}").content == file
+    problem(get(client, checkpoint, range="bytes=-0"), 416, "unreadable_range")
+
+
+@pytest.mark.parametrize("range_", ["bytes=0-1,5-6", "bytes=5-2", "bytes=-", "items=0-1", "bytes=a-b", "bytes=٣-٤"])
+def test_several_or_malformed_ranges_give_the_whole(range_: str) -> None:
+    assert ranges.wanted({"range": range_}, '"e"', 100) is None
+
+
+def test_the_conditions_of_a_range() -> None:
+    assert ranges.wanted({"range": "bytes=0-9", "if-range": '"e"'}, '"e"', 100) == Span(0, 10)
+    assert ranges.wanted({"range": "bytes=0-9", "if-range": '"other"'}, '"e"', 100) is None
+    assert ranges.wanted({"range": "bytes=0-9", "if-range": 'W/"e"'}, '"e"', 100) is None
+
+
+def test_what_the_caller_has_is_not_sent_again(client: TestClient, checkpoint: str) -> None:
+    etag = get(client, checkpoint, "HEAD").headers["etag"]
+    for tag in (etag, f'"x", {etag}', f"W/{etag}", "*"):
+        said = get(client, checkpoint, if_none_match=tag)
+        assert (said.status_code, said.content) == (304, b"")
+        assert said.headers["etag"] == etag
+    assert get(client, checkpoint, if_none_match='"x"').status_code == 200
+
+
+def test_metadata_lists_and_deletion(client: TestClient, checkpoint: str, file: bytes) -> None:
+    said = client.get(f"/v1/checkpoints/{checkpoint}").json()
+    digest = f"sha256:{hashlib.sha256(file).hexdigest()}"
+    assert (said["job"], said["kind"], said["bytes"], said["digest"]) == ("job_1", "best", len(file), digest)
+    assert said["artifacts"][0]["digest"] == digest
+    assert client.get(said["artifacts"][0]["url"]).content == file
+    assert client.get("/v1/jobs/job_1/checkpoints").json()["data"] == [said]
+    problem(client.get(f"{said['artifacts'][0]['url']}".replace("safetensors", "onnx")), 422, "format_not_offered")
+    assert client.delete(f"/v1/checkpoints/{checkpoint}").status_code == 204
+    problem(client.get(f"/v1/checkpoints/{checkpoint}"), 404, "checkpoint_not_found")
+    problem(get(client, checkpoint), 404, "checkpoint_not_found")

@@ -1,0 +1,145 @@
+"""HTTP of datasets: uploads stream, and what is refused leaves no trace."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from typing import TYPE_CHECKING
+
+import pytest
+from fastapi.testclient import TestClient
+
+from service.app import create_app
+from service.settings import Settings
+from service.tables import Job
+from tests.service.conftest import add_dataset, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from service.database import Database
+
+
+def zipped() -> bytes:
+    """A small .zip."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("cat/1.png", b"1")
+    return file.getvalue()
+
+
+def tarred(mode: str) -> bytes:
+    """A small .tar."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode=mode) as archive:  # type: ignore[call-overload]
+        archive.addfile(tarfile.TarInfo("cat/1.png"), io.BytesIO())
+    return file.getvalue()
+
+
+def stored(settings: Settings) -> list[Path]:
+    """Every file and folder of datasets in the storage."""
+    folder = settings.data / "storage" / "datasets"
+    return sorted(folder.rglob("*")) if folder.exists() else []
+
+
+@pytest.mark.parametrize("archive", [zipped(), tarred("w"), tarred("w:gz")], ids=["zip", "tar", "tar.gz"])
+def test_an_archive_is_kept_as_it_came(client: TestClient, settings: Settings, archive: bytes) -> None:
+    response = client.post("/v1/datasets", params={"name": "pets"}, content=archive)
+    assert response.status_code == 202
+    dataset = response.json()
+    assert response.headers["location"] == f"/v1/datasets/{dataset['id']}"
+    assert dataset["id"].startswith("ds_")
+    assert (dataset["name"], dataset["status"], dataset["images"]) == ("pets", "validating", 0)
+    kept = [path for path in stored(settings) if path.is_file()]
+    assert [path.read_bytes() for path in kept] == [archive]
+    assert client.get(f"/v1/datasets/{dataset['id']}").json() == dataset
+
+
+def _chunks(size: int) -> Iterator[bytes]:
+    for _ in range(size):
+        yield zipped().ljust(1 << 16, b"\0")
+
+
+@pytest.mark.parametrize(
+    ("content", "status", "code", "says"),
+    [
+        (b"", 400, "empty_body", "curl"),
+        (b"this is no archive", 422, "not_an_archive", "folder for each class"),
+        (b"\x89PNG\r\n\x1a\n" * 100, 422, "not_an_archive", "folder for each class"),
+    ],
+)
+def test_what_is_no_archive_is_refused_and_leaves_no_trace(
+    client: TestClient,
+    settings: Settings,
+    rows: Callable[[], dict[str, int]],
+    content: bytes,
+    status: int,
+    code: str,
+    says: str,
+) -> None:
+    before = rows()
+    problem(client.post("/v1/datasets", content=content), status, code, says)
+    assert stored(settings) == []
+    assert rows() == before
+
+
+def test_a_source_elsewhere_is_refused(client: TestClient) -> None:
+    order = {"name": "x", "source": {"uri": "http://127.0.0.1/secret"}}
+    problem(client.post("/v1/datasets", json=order), 422, "import_not_offered", "Send the archive's bytes")
+
+
+@pytest.mark.parametrize("announced", [True, False])
+def test_too_large_an_archive_is_refused_and_leaves_no_trace(settings: Settings, announced: bool) -> None:
+    small = Settings(data=settings.data, database_url=settings.database_url, max_archive_bytes=3 << 20)
+    with TestClient(create_app(small)) as client:
+        content = b"".join(_chunks(80)) if announced else _chunks(80)
+        problem(client.post("/v1/datasets", content=content), 413, "archive_too_large", "GRAFT_MAX_ARCHIVE_BYTES")
+        assert stored(small) == []
+        assert client.post("/v1/datasets", content=_chunks(40)).status_code == 202
+
+
+def test_the_same_key_makes_one_dataset(client: TestClient, settings: Settings) -> None:
+    key = {"Idempotency-Key": "k"}
+    first = client.post("/v1/datasets", content=zipped(), headers=key).json()
+    again = client.post("/v1/datasets", content=zipped(), headers=key)
+    assert (again.status_code, again.json()["id"]) == (202, first["id"])
+    problem(client.post("/v1/datasets", content=tarred("w"), headers=key), 422, "idempotency_key_reused")
+    assert len([path for path in stored(settings) if path.is_file()]) == 1
+
+
+def test_lists_and_not_found(client: TestClient) -> None:
+    made = [client.post("/v1/datasets", content=zipped()).json()["id"] for _ in range(3)]
+    page = client.get("/v1/datasets", params={"limit": 2}).json()
+    assert [dataset["id"] for dataset in page["data"]] == made[:0:-1]
+    rest = client.get("/v1/datasets", params={"after": page["last_id"]}).json()
+    assert [dataset["id"] for dataset in rest["data"]] == made[:1]
+    assert client.get("/v1/datasets", params={"status": "ready"}).json()["data"] == []
+    problem(client.get("/v1/datasets/ds_none"), 404, "dataset_not_found")
+
+
+def test_deleting_removes_the_pictures_but_not_under_a_job(
+    client: TestClient, db: Database, settings: Settings
+) -> None:
+    made = client.post("/v1/datasets", content=zipped()).json()["id"]
+    assert client.delete(f"/v1/datasets/{made}").status_code == 204
+    assert stored(settings) == []
+    problem(client.delete(f"/v1/datasets/{made}"), 404, "dataset_not_found")
+    used = add_dataset(db)
+    job = client.post("/v1/jobs", json={"dataset": used, "backbone": "local/own"}).json()["id"]
+    problem(client.delete(f"/v1/datasets/{used}"), 409, "dataset_in_use", job)
+    with db.reading() as session:
+        assert session.get(Job, job) is not None
+
+
+def test_an_upload_whose_row_cannot_be_written_leaves_no_trace(
+    client: TestClient, db: Database, settings: Settings
+) -> None:
+    from sqlalchemy import text
+
+    with db.writing() as session:
+        session.execute(text("DROP TABLE jobs"))
+        session.execute(text("ALTER TABLE datasets RENAME TO gone"))
+    problem(client.post("/v1/datasets", content=zipped()), 500, "internal_error")
+    assert stored(settings) == []

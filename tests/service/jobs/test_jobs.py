@@ -1,0 +1,290 @@
+"""HTTP of jobs: what is refused leaves nothing, what is accepted is kept."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.jobs import lifecycle, repository
+from service.tables import Epoch, Job
+from tests.service.conftest import add_dataset, problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastapi.testclient import TestClient
+
+    from service.database import Database
+
+BACKBONE = "timm/resnet18.a1_in1k"
+
+
+def order(dataset: str, **more: Any) -> dict[str, Any]:
+    """A request for a job."""
+    return {"dataset": dataset, "backbone": BACKBONE, **more}
+
+
+def create(client: TestClient, dataset: str, **more: Any) -> dict[str, Any]:
+    """A job that is accepted."""
+    response = client.post("/v1/jobs", json=order(dataset, **more))
+    assert response.status_code == 202, response.text
+    job: dict[str, Any] = response.json()
+    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
+    return job
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "says"),
+    [
+        ({"dataset": "ds_none"}, "dataset_unknown", ["ds_none", "POST /v1/datasets"]),
+        ({"backbone": "timm/resnet81.a1_in1k"}, "backbone_unknown", ["Did you mean timm/resnet18.a1_in1k"]),
+        ({"backbone": "zzz"}, "backbone_unknown", ["GET /v1/backbones"]),
+        ({"recipe": {"optimizer": {"kind": "none"}}}, "invalid_request", ["recipe.optimizer", "'adam'"]),
+        ({"recipe": {"epochs": -1}}, "invalid_request", ["recipe.epochs", "greater than or equal to 1"]),
+        ({"recipe": {"epoch": 1}}, "invalid_request", ["recipe.epoch", "not permitted"]),
+        ({"webhook": "x"}, "invalid_request", ["webhook"]),
+        ({"metadata": {"k": "v" * 300}}, "invalid_request", ["metadata"]),
+        ({"recipe": {"loss": {"class_weights": {"owl": 2}}}}, "class_unknown", ["owl", "cat, dog"]),
+    ],
+)
+def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+    client: TestClient,
+    dataset: str,
+    rows: Callable[[], dict[str, int]],
+    more: dict[str, Any],
+    code: str,
+    says: list[str],
+) -> None:
+    before = rows()
+    problem(client.post("/v1/jobs", json={**order(dataset), **more}), 422, code, *says)
+    assert rows() == before
+
+
+@pytest.mark.parametrize(
+    ("status", "columns", "code", "says"),
+    [
+        ("validating", {}, "dataset_not_ready", "still being validated"),
+        ("failed", {}, "dataset_not_ready", "The only class is cat."),
+        ("ready", {"task": "multi_label"}, "multi_label_not_supported", "several labels"),
+    ],
+)
+def test_a_dataset_that_cannot_be_trained_on_is_refused(
+    client: TestClient,
+    db: Database,
+    rows: Callable[[], dict[str, int]],
+    status: str,
+    columns: dict[str, Any],
+    code: str,
+    says: str,
+) -> None:
+    dataset = add_dataset(db, status, **columns)
+    before = rows()
+    problem(client.post("/v1/jobs", json=order(dataset)), 422, code, says)
+    assert rows() == before
+
+
+def test_malformed_json_is_refused(client: TestClient) -> None:
+    problem(client.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"}), 422, "invalid_request")
+
+
+def test_a_job_is_queued_with_all_its_fields(client: TestClient, dataset: str) -> None:
+    job = create(client, dataset, name="first", metadata={"team": "a"}, recipe={"epochs": 3})
+    assert (job["status"], job["queue_position"], job["attempt"]) == ("queued", 1, 0)
+    assert job["recipe"]["epochs"] == 3
+    assert job["recipe"]["optimizer"]["kind"] == "adam"
+    assert job["metadata"] == {"team": "a"}
+    assert job["created_at"].endswith("Z")
+    assert client.get(f"/v1/jobs/{job['id']}").json() == job
+    assert create(client, dataset)["queue_position"] == 2
+
+
+def test_the_same_key_makes_one_job(client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first = client.post("/v1/jobs", json=order(dataset), headers=key).json()
+    again = client.post("/v1/jobs", json=order(dataset), headers=key)
+    assert (again.status_code, again.json()["id"]) == (202, first["id"])
+    other = client.post("/v1/jobs", json=order(dataset, name="other"), headers=key)
+    problem(other, 422, "idempotency_key_reused", "Send a new key")
+    assert rows()["jobs"] == 1
+
+
+def test_the_same_key_at_once_makes_one_job(
+    client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]
+) -> None:
+    answers: list[str] = []
+
+    def post() -> None:
+        answers.append(client.post("/v1/jobs", json=order(dataset), headers={"Idempotency-Key": "k"}).json()["id"])
+
+    threads = [threading.Thread(target=post) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(answers)) == 1
+    assert rows()["jobs"] == 1
+
+
+def test_lists_are_newest_first_in_pages_and_filtered(client: TestClient, dataset: str, db: Database) -> None:
+    jobs = [create(client, dataset, metadata={"n": str(n % 2)})["id"] for n in range(5)]
+    first = client.get("/v1/jobs", params={"limit": 2}).json()
+    assert [job["id"] for job in first["data"]] == jobs[:2:-1]
+    assert (first["has_more"], first["first_id"], first["last_id"]) == (True, jobs[4], jobs[3])
+    second = client.get("/v1/jobs", params={"limit": 3, "after": first["last_id"]}).json()
+    assert [job["id"] for job in second["data"]] == jobs[2::-1]
+    assert second["has_more"] is False
+
+    def ids(**query: str) -> list[str]:
+        return [job["id"] for job in client.get("/v1/jobs", params=query).json()["data"]]
+
+    client.post(f"/v1/jobs/{jobs[0]}/cancel")
+    assert ids(status="cancelled") == [jobs[0]]
+    assert ids(**{"metadata[n]": "1"}) == [jobs[3], jobs[1]]
+    assert ids(**{"metadata[n]": "1", "metadata[m]": "1"}) == []
+    assert ids(backbone="other") == []
+    assert len(ids(dataset=dataset, backbone=BACKBONE)) == 5
+    problem(client.get("/v1/jobs", params={"status": "lost"}), 422, "invalid_request", "status")
+    problem(client.get("/v1/jobs", params={"limit": 0}), 422, "invalid_request", "limit")
+
+
+def test_a_queued_job_is_cancelled_at_once_and_then_stays_so(client: TestClient, dataset: str) -> None:
+    job = create(client, dataset)["id"]
+    cancelled = client.post(f"/v1/jobs/{job}/cancel")
+    assert (cancelled.status_code, cancelled.json()["status"]) == (202, "cancelled")
+    problem(client.post(f"/v1/jobs/{job}/cancel"), 409, "wrong_state", "is cancelled")
+
+
+def test_a_running_job_is_cancelling_until_its_worker_has_ended_it(
+    client: TestClient, dataset: str, db: Database
+) -> None:
+    job = create(client, dataset)["id"]
+    set_status(db, job, "running")
+    for _ in range(2):
+        assert client.post(f"/v1/jobs/{job}/cancel").json()["status"] == "cancelling"
+
+
+def test_only_what_has_ended_is_deleted_with_all_that_belongs_to_it(
+    client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]
+) -> None:
+    job = create(client, dataset)["id"]
+    problem(client.delete(f"/v1/jobs/{job}"), 409, "job_not_finished", "cancel it")
+    client.post(f"/v1/jobs/{job}/cancel")
+    assert client.delete(f"/v1/jobs/{job}").status_code == 204
+    problem(client.get(f"/v1/jobs/{job}"), 404, "job_not_found", job)
+    assert rows()["events"] == 0
+
+
+@pytest.mark.parametrize("address", ["", "/events", "/metrics", "/checkpoints"])
+def test_an_unknown_job_is_not_found(client: TestClient, address: str) -> None:
+    problem(client.get(f"/v1/jobs/job_none{address}"), 404, "job_not_found", "job_none")
+
+
+def test_events_come_in_pages_without_gaps(client: TestClient, dataset: str, db: Database) -> None:
+    job = create(client, dataset)["id"]
+    add_events(db, job, 6)
+    first = client.get(f"/v1/jobs/{job}/events", params={"limit": 4}).json()
+    assert [event["seq"] for event in first["data"]] == [1, 2, 3, 4]
+    second = client.get(f"/v1/jobs/{job}/events", params={"after": first["last_id"]}).json()
+    assert [event["seq"] for event in second["data"]] == [5, 6, 7]
+    problem(client.get(f"/v1/jobs/{job}/events", params={"after": "job_other.3"}), 400, "position_unknown")
+
+
+def streamed(client: TestClient, job: str, **headers: str) -> list[dict[str, Any]]:
+    """All events of a stream, which must end by itself."""
+    with client.stream("GET", f"/v1/jobs/{job}/events", headers={"accept": "text/event-stream", **headers}) as stream:
+        assert stream.headers["content-type"].startswith("text/event-stream")
+        return [json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:")]
+
+
+def test_a_stream_replays_what_was_and_ends_with_the_job(client: TestClient, dataset: str, db: Database) -> None:
+    job = create(client, dataset)["id"]
+    add_events(db, job, 1200)
+    client.post(f"/v1/jobs/{job}/cancel")
+    events = streamed(client, job)
+    assert [event["seq"] for event in events] == list(range(1, 1203))
+    assert events[-1]["kind"] == "cancelled"
+    assert [event["seq"] for event in streamed(client, job, **{"last-event-id": f"{job}.1200"})] == [1201, 1202]
+    assert streamed(client, job, **{"last-event-id": f"{job}.1202"}) == []
+
+
+def test_a_stream_gives_what_happens_meanwhile(client: TestClient, dataset: str, db: Database) -> None:
+    job = create(client, dataset)["id"]
+    found: list[dict[str, Any]] = []
+    reader = threading.Thread(target=lambda: found.extend(streamed(client, job)))
+    reader.start()
+    for _ in range(3):
+        add_events(db, job, 10)
+    client.post(f"/v1/jobs/{job}/cancel")
+    reader.join(20)
+    assert [event["seq"] for event in found] == list(range(1, 33))
+
+
+def test_metrics_have_a_row_for_each_epoch(client: TestClient, dataset: str, db: Database) -> None:
+    job = create(client, dataset)["id"]
+    row = dict.fromkeys(
+        ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds"), 0.5
+    )
+    with db.writing() as session:
+        session.add_all(
+            Epoch(job_id=job, epoch=epoch, view=0, cache_hits=1, cache_misses=2, **row) for epoch in range(1, 4)
+        )
+    page = client.get(f"/v1/jobs/{job}/metrics", params={"limit": 2}).json()
+    assert [row["epoch"] for row in page["data"]] == [1, 2]
+    assert page["data"][0]["cache_misses"] == 2
+    rest = client.get(f"/v1/jobs/{job}/metrics", params={"after": page["last_id"]}).json()
+    assert [row["epoch"] for row in rest["data"]] == [3]
+
+
+def test_no_worker_yet_is_no_unknown_backbone(client: TestClient, dataset: str, db: Database) -> None:
+    from service.backbones import repository as backbones
+
+    with db.writing() as session:
+        backbones.replace(session, [])
+    problem(client.post("/v1/jobs", json=order(dataset)), 503, "backbones_not_listed", "Start one")
+
+
+def add_events(database: Database, job: str, count: int) -> None:
+    """So many events of a job."""
+    with database.writing() as session:
+        row = repository.lock(session, job)
+        for number in range(count):
+            repository.add_event(session, row, "info", "note", f"event {number}", {})
+
+
+def set_status(database: Database, job: str, status: str) -> None:
+    """Put a job into a state."""
+    with database.writing() as session:
+        session.get_one(Job, job).status = status
+
+
+def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: str, db: Database) -> None:
+    allowed = {
+        "cancel": {"queued", "running", "cancelling"},
+        "cancelled": {"cancelling"},
+        "start": {"running"},
+        "succeed": {"running"},
+        "fail": {"running", "cancelling"},
+        "crash": {"running"},
+        "requeue": {"running"},
+    }
+    arguments: dict[str, dict[str, Any]] = {
+        "succeed": {"stop_reason": "epochs_done", "metrics": {"test": {"accuracy": 1.0}}},
+        "fail": {"code": "c", "message": "m"},
+        "crash": {"cause": "c", "message": "m", "max_crashes": 3},
+    }
+    job = create(client, dataset)["id"]
+    for name, states in allowed.items():
+        for status in ("queued", "running", "cancelling", "succeeded", "failed", "cancelled"):
+            set_status(db, job, status)
+            with db.writing() as session:
+                row = repository.lock(session, job)
+                transition = getattr(lifecycle, name)
+                if status in states:
+                    transition(session, row, **arguments.get(name, {}))
+                else:
+                    with pytest.raises(lifecycle.WrongState):
+                        transition(session, row, **arguments.get(name, {}))
+                    assert row.status == status

@@ -1,0 +1,71 @@
+"""Storage: a file appears whole or not at all."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import fsspec
+import pytest
+
+from service.storage import Storage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """A folder."""
+    return Storage((tmp_path / "storage").as_uri())
+
+
+@pytest.fixture(params=["file", "memory"])
+def any_storage(request: pytest.FixtureRequest, storage: Storage) -> Storage:
+    """A folder, or files that lie elsewhere as in a bucket."""
+    if request.param == "file":
+        return storage
+    fsspec.filesystem("memory").store.clear()
+    return Storage("memory://bucket")
+
+
+def test_what_was_written_is_read(any_storage: Storage, tmp_path: Path) -> None:
+    storage = any_storage
+    with storage.writing("a/b") as file:
+        file.write(b"hello")
+    with storage.reading("a/b") as file:
+        file.seek(1)
+        assert file.read() == b"ello"
+    assert storage.local_path("a/b", tmp_path).read_bytes() == b"hello"
+
+
+def test_a_block_that_raises_leaves_no_trace(storage: Storage, tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with storage.writing("a/b") as file:
+            file.write(b"half")
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        interrupted()
+    with pytest.raises(FileNotFoundError), storage.reading("a/b"):
+        pass
+    assert not any(path.is_file() for path in tmp_path.rglob("*"))
+
+
+def test_nothing_is_seen_before_the_end(storage: Storage) -> None:
+    with storage.writing("a/b") as file:
+        file.write(b"half")
+        with pytest.raises(FileNotFoundError), storage.reading("a/b"):
+            pass
+
+
+def test_a_folder_is_deleted_with_all_in_it_and_none_is_fine(any_storage: Storage) -> None:
+    storage = any_storage
+    for key in ("a/b", "a/c", "d/e"):
+        with storage.writing(key) as file:
+            file.write(b"x")
+    storage.delete("a")
+    storage.delete("a")
+    with storage.reading("d/e") as file:
+        assert file.read() == b"x"
+    with pytest.raises(FileNotFoundError), storage.reading("a/b"):
+        pass
