@@ -10,8 +10,10 @@ import importlib
 import logging
 import multiprocessing
 import os
+import select
 import signal
 import sys
+import threading
 import time
 import traceback
 from multiprocessing import forkserver
@@ -113,13 +115,13 @@ OUT_OF_MEMORY = 12
 
 
 def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> None:
-    die_with_parent(signal.SIGKILL)
+    die_with_parent(signal.SIGKILL)  # the fork server
+    threading.Thread(target=_die_with_reader, args=(sender,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     try:
         for event in importlib.import_module(module).work(kind.model_validate_json(order)):
             sender.send_bytes(event.model_dump_json().encode())
-        sender.close()
     except Exception as error:
         traceback.print_exc()
         sys.stderr.flush()
@@ -129,3 +131,11 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
 
 def _out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+
+
+def _die_with_reader(sender: Connection) -> None:
+    """The supervisor is gone when nobody reads any more; the fork server would live on for our sake."""
+    poller = select.poll()
+    poller.register(sender.fileno(), 0)  # a broken pipe is always told
+    poller.poll()
+    os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,59 @@
+"""Running services for the tests, one of each form, and what they are fed with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import psycopg
+import pytest
+from sqlalchemy.engine import make_url
+
+from graft.client import Client
+from tests.e2e import deployments
+from tests.models.backbones.small_backbone import write_backbone
+from tests.pictures import coloured_classes, write_zip
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A directory with the backbone local/small."""
+    folder = tmp_path_factory.mktemp("backbones")
+    write_backbone(folder / "small")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive of 120 coloured pictures in three classes."""
+    return write_zip(tmp_path_factory.mktemp("pictures") / "colours.zip", coloured_classes(3, 40))
+
+
+@pytest.fixture(scope="session", params=["embedded", "production"])
+def client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, backbones: Path
+) -> Iterator[Client]:
+    """A client of a running service, of each form."""
+    data = tmp_path_factory.mktemp(request.param)
+    if request.param == "embedded":
+        running = deployments.embedded(data, backbones)
+    else:
+        url = make_url(request.getfixturevalue("postgresql_server")).set(database="graft_e2e")
+        plain = url.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
+        with psycopg.connect(plain, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE graft_e2e")
+        database_url = url.render_as_string(hide_password=False)
+        running = deployments.production(data, backbones, database_url, request.getfixturevalue("redis_url"))
+    with running as address, Client(address) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def dataset(client: Client, archive: Path) -> str:
+    """The id of the archive's dataset, ready."""
+    made = client.wait_for_dataset(client.create_dataset(archive)["id"])
+    assert made["status"] == "ready", made
+    return str(made["id"])

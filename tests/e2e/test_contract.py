@@ -1,0 +1,201 @@
+"""The promises of the HTTP interface, kept by a running service of each form."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import timm
+import torch
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
+from timm.data import create_transform, resolve_data_config
+
+from graft.errors import GraftError
+from tests.pictures import coloured_classes, png, write_tar, write_zip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from graft.client import Client
+
+BACKBONE = "local/small"
+ENDLESS = {"epochs": 100_000, "early_stopping": None}
+
+
+@pytest.fixture(scope="session")
+def job(client: Client, dataset: str) -> dict[str, Any]:
+    """A job that has succeeded."""
+    made = client.create_job(dataset, BACKBONE, {"epochs": 12}, name="first", metadata={"team": "contract"})
+    return client.wait(made["id"])
+
+
+def until(client: Client, job: str, *states: str, seconds: float = 30.0) -> dict[str, Any]:
+    """The job once it is in one of these states."""
+    end = time.monotonic() + seconds
+    while (said := client.job(job))["status"] not in states:
+        assert time.monotonic() < end, said
+        time.sleep(0.05)
+    return said
+
+
+def test_a_dataset_is_validated(client: Client, dataset: str) -> None:
+    said = client.dataset(dataset)
+    assert said["classes"] == [{"name": name, "count": 40} for name in ("blue", "green", "red")]
+    assert (said["images"], said["task"]) == (120, "single_label")
+    assert said["digest"].startswith("sha256:")
+    assert said["report"] == {"files": 120, "accepted": 120, "counts": {}, "skipped": []}
+
+
+def test_a_broken_picture_does_not_kill_a_dataset(client: Client, tmp_path: Path) -> None:
+    files = {**coloured_classes(2, 20), "red/zero.png": b"", "red/cut.png": png(1)[:99], "green/x.txt": b"no"}
+    made = client.wait_for_dataset(client.create_dataset(write_tar(tmp_path / "a.tar.gz", files, "w:gz"))["id"])
+    assert made["status"] == "ready"
+    assert {entry["file"]: entry["code"] for entry in made["report"]["skipped"]} == {
+        "red/zero.png": "empty_file",
+        "red/cut.png": "truncated",
+        "green/x.txt": "not_an_image",
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "code"),
+    [
+        ({"red/1.png": png(1), "red/2.png": png(2)}, "too_few_classes"),
+        ({"../red/1.png": png(1), "green/2.png": png(2)}, "archive_unsafe_path"),
+        ({"inner.zip": b"PK"}, "archive_nested"),
+        ({"a/1.png": b"", "b/2.png": b""}, "no_images"),
+    ],
+)
+def test_a_bad_archive_fails_with_what_to_do_and_no_job_takes_it(
+    client: Client, tmp_path: Path, files: dict[str, bytes], code: str
+) -> None:
+    made = client.wait_for_dataset(client.create_dataset(write_zip(tmp_path / "a.zip", files))["id"])
+    assert (made["status"], made["error"]["code"]) == ("failed", code)
+    with pytest.raises(GraftError) as caught:
+        client.create_job(made["id"], BACKBONE)
+    assert caught.value.code == "dataset_not_ready"
+    assert made["error"]["message"] in str(caught.value)
+
+
+def test_a_job_succeeds_with_figures_that_fit_together(client: Client, job: dict[str, Any]) -> None:
+    assert (job["status"], job["stop_reason"], job["attempt"]) == ("succeeded", "epochs_done", 1), job["error"]
+    assert '"auto"' not in json.dumps(job["recipe"])
+    assert job["progress"]["percent"] == 100
+    assert set(job["seconds"]) == {"preparing", "caching", "training", "evaluating", "storing"}
+    assert job["metrics"]["test"]["accuracy"] > 0.6
+    rows = client.metrics(job["id"])
+    assert [row["epoch"] for row in rows] == list(range(1, 13))
+    best = min(rows, key=lambda row: row["validation_loss"])
+    assert job["metrics"]["best_epoch"] == best["epoch"]
+    assert job["metrics"]["validation"]["loss"] == pytest.approx(best["validation_loss"], rel=1e-4)
+    assert job["cache"]["misses"] == 120 + 4 * 84
+    assert job["created_at"] < job["started_at"] < job["finished_at"]
+
+
+def test_events_number_without_gaps_and_can_be_taken_up_anywhere(client: Client, job: dict[str, Any]) -> None:
+    events = list(client.events(job["id"]))
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert events[0]["kind"] == "queued"
+    assert events[-1]["kind"] == "succeeded"
+    page = httpx.get(f"{client.url}/v1/jobs/{job['id']}/events", params={"limit": 1000}).json()
+    assert page["data"] == events
+
+
+def test_the_checkpoint_in_plain_timm_has_the_accuracy_that_was_reported(
+    client: Client, job: dict[str, Any], archive: Path, tmp_path: Path
+) -> None:
+    checkpoint = client.checkpoints(job["id"])[0]
+    assert job["checkpoints"] == [checkpoint["id"]]
+    assert (checkpoint["kind"], checkpoint["classes"]) == ("best", ["blue", "green", "red"])
+    file = client.download(checkpoint["id"], tmp_path / "best.safetensors")
+    assert checkpoint["digest"] == f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+    with safe_open(file, "pt") as opened:
+        said = opened.metadata()
+    arguments = json.loads(said["model_args"])
+    network = timm.create_model(said["architecture"], num_classes=int(said["num_classes"]), **arguments).eval()
+    network.load_state_dict(load_file(file))
+    transform = create_transform(**resolve_data_config(json.loads(said["pretrained_cfg"])))
+    classes = json.loads(said["class_names"])
+    assert said["job"] == job["id"]
+    with zipfile.ZipFile(archive) as pictures, torch.inference_mode():
+        right = [
+            classes[int(network(transform(Image.open(pictures.open(name)))[None]).argmax())] == name.split("/")[0]
+            for name in pictures.namelist()
+        ]
+    # Of all 120 pictures; those of the test are 18 of them.
+    assert sum(right) / len(right) == pytest.approx(job["metrics"]["test"]["accuracy"], abs=0.2)
+
+
+def test_lists_find_the_job_by_state_and_label(client: Client, job: dict[str, Any]) -> None:
+    query = {"status": "succeeded", "metadata[team]": "contract"}
+    assert [found["id"] for found in client.jobs(**query)] == [job["id"]]
+    assert job["id"] in [found["id"] for found in client.jobs(dataset=job["dataset"], backbone=BACKBONE)]
+
+
+def test_a_second_job_on_the_same_pictures_computes_nothing(client: Client, dataset: str, job: dict[str, Any]) -> None:
+    again = client.wait(client.create_job(dataset, BACKBONE, {"epochs": 12})["id"])
+    assert again["cache"]["misses"] == 0
+    assert again["metrics"] == job["metrics"]
+    tensors = [client.checkpoint(done["checkpoints"][0]) for done in (job, again)]
+    assert tensors[0]["bytes"] == pytest.approx(tensors[1]["bytes"], abs=64), "only the job's own name differs"
+
+
+def test_a_running_job_is_cancelled_within_seconds_and_then_deleted(client: Client, dataset: str) -> None:
+    made = client.create_job(dataset, BACKBONE, ENDLESS)
+    until(client, made["id"], "running")
+    while not client.metrics(made["id"]):
+        time.sleep(0.05)
+    assert client.cancel(made["id"])["status"] == "cancelling"
+    until(client, made["id"], "cancelled", seconds=5)
+    assert list(client.events(made["id"]))[-1]["kind"] == "cancelled"
+    httpx.delete(f"{client.url}/v1/jobs/{made['id']}").raise_for_status()
+    with pytest.raises(GraftError, match="There is no job"):
+        client.job(made["id"])
+
+
+def test_jobs_wait_in_line_while_a_dataset_is_validated_beside_them(
+    client: Client, dataset: str, tmp_path: Path
+) -> None:
+    running = client.create_job(dataset, BACKBONE, ENDLESS)["id"]
+    until(client, running, "running")
+    first, second = (client.create_job(dataset, BACKBONE, {"epochs": 1})["id"] for _ in range(2))
+    assert [client.job(waiting)["queue_position"] for waiting in (first, second)] == [1, 2]
+    archive = write_zip(tmp_path / "b.zip", coloured_classes(2, 5))
+    assert client.wait_for_dataset(client.create_dataset(archive)["id"])["status"] == "ready"
+    client.cancel(second)
+    client.cancel(running)
+    assert client.wait(first)["status"] == "succeeded"
+
+
+def test_a_backbone_that_cannot_be_had_fails_the_job_by_name(client: Client, dataset: str) -> None:
+    ended = client.wait(client.create_job(dataset, "timm/resnet18.a1_in1k")["id"])
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "weights_unavailable")
+    assert "HF_HUB_OFFLINE" in ended["error"]["message"]
+
+
+def test_a_rate_that_is_much_too_large_fails_the_job_by_name(client: Client, dataset: str) -> None:
+    recipe = {"optimizer": {"kind": "sgd", "lr": 1e30}, "epochs": 3}
+    ended = client.wait(client.create_job(dataset, BACKBONE, recipe)["id"])
+    assert (ended["status"], ended["error"]["code"]) == ("failed", "training_diverged")
+
+
+def test_a_backbone_is_inspected_when_somebody_asks(client: Client) -> None:
+    address = f"{client.url}/v1/backbones/{BACKBONE}"
+    end = time.monotonic() + 30
+    while (said := httpx.get(address).json())["status"] == "inspecting":
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    assert said["status"] == "inspected"
+    assert said["licence"] == "cc0-1.0"
+    cut = next(cut for cut in said["inspection"]["cuts"] if cut["name"] == "global_pool.flatten")
+    assert cut["bytes_per_feature"] == 192
+    assert "layer4" in said["inspection"]["stages"]
+    listed = [found["name"] for found in client.backbones(q="mobilenetv3_small_100")]
+    assert "timm/mobilenetv3_small_100.lamb_in1k" in listed

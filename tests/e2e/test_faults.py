@@ -1,0 +1,154 @@
+"""Processes that die: nothing is lost, and nobody has to do anything."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+import redis
+from sqlalchemy.engine import make_url
+
+from graft.client import Client
+from service.queue import WAKE, Queue
+from tests.e2e import deployments
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+RECIPE = {"epochs": 12}
+LONG = {"epochs": 4000, "early_stopping": None}
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """The command lines of all processes below `pid`."""
+    parents: dict[int, int] = {}
+    commands: dict[int, str] = {}
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdecimal():
+            try:
+                parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
+                commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+    found = {pid}
+    while new := {child for child, parent in parents.items() if parent in found} - found:
+        found |= new
+    return {child: commands[child] for child in found - {pid} if commands[child]}
+
+
+def child_of(commands: dict[int, str], part: str) -> int:
+    """The process whose command line has this in it."""
+    return next(pid for pid, command in commands.items() if part in command)
+
+
+def running(client: Client, dataset: str, recipe: dict[str, Any]) -> str:
+    """A job in the middle of its training."""
+    job: str = client.create_job(dataset, "local/small", recipe)["id"]
+    end = time.monotonic() + 60
+    while not client.metrics(job):
+        assert time.monotonic() < end, client.job(job)
+        time.sleep(0.02)
+    return job
+
+
+@pytest.fixture
+def up(tmp_path: Path, backbones: Path) -> Iterator[tuple[int, Client]]:
+    """The embedded default of this test alone: its process and a client."""
+    env = deployments.environment(tmp_path, backbones)
+    with deployments.process(env, "graft", "up") as process, Client(deployments.ready(env)) as client:
+        yield process.pid, client
+
+
+@pytest.fixture
+def own_dataset(up: tuple[int, Client], archive: Path) -> str:
+    """A dataset of that service."""
+    client = up[1]
+    return str(client.wait_for_dataset(client.create_dataset(archive)["id"])["id"])
+
+
+@pytest.mark.parametrize("victim", ["workers.runner", "multiprocessing.forkserver", "service.app", "workers.sweep"])
+def test_whatever_is_killed_the_job_goes_on_to_the_same_end(
+    up: tuple[int, Client], own_dataset: str, victim: str
+) -> None:
+    pid, client = up
+    expected = client.wait(client.create_job(own_dataset, "local/small", LONG)["id"])
+    job = running(client, own_dataset, LONG)
+    os.kill(child_of(descendants(pid), victim), signal.SIGKILL)
+    ended = client.wait(job)
+    assert ended["status"] == "succeeded", ended["error"]
+    assert ended["metrics"] == expected["metrics"]
+    events = list(client.events(job))
+    assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+    assert [event["kind"] for event in events].count("succeeded") == 1
+    assert len(client.metrics(job)) == 4000
+
+
+def test_a_job_that_kills_its_worker_every_time_fails_in_the_end(up: tuple[int, Client], own_dataset: str) -> None:
+    pid, client = up
+    job = running(client, own_dataset, {"epochs": 100_000, "early_stopping": None})
+    end = time.monotonic() + 120
+    while (said := client.job(job))["status"] not in ("failed", "succeeded") and time.monotonic() < end:
+        for child, command in descendants(pid).items():
+            if "forkserver" in command and said["status"] == "running" and client.metrics(job):
+                grandchildren = [own for own in descendants(child) if own != child]
+                for victim in grandchildren:
+                    os.kill(victim, signal.SIGKILL)
+        time.sleep(0.2)
+    assert said["status"] == "failed"
+    assert said["error"]["code"] == "killed_by_signal"
+    assert "3 times" in said["error"]["message"]
+    assert client.wait(client.create_job(own_dataset, "local/small", RECIPE)["id"])["status"] == "succeeded"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_stopping_leaves_no_process_and_loses_no_job(
+    tmp_path: Path, backbones: Path, archive: Path, signum: signal.Signals
+) -> None:
+    env = deployments.environment(tmp_path, backbones)
+    with deployments.process(env, "graft", "up") as process, Client(deployments.ready(env)) as client:
+        dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
+        job = running(client, dataset, LONG)
+        below = descendants(process.pid)
+        assert any("workers.runner" in command for command in below.values())
+        began = time.monotonic()
+        process.send_signal(signum)
+        status = process.wait(15)
+        assert time.monotonic() - began < 10
+        assert status == (0 if signum != signal.SIGKILL else -9)
+        end = time.monotonic() + 15
+        while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert not [command for pid, command in below.items() if Path(f"/proc/{pid}").exists()]
+    with deployments.process(env, "graft", "up"), Client(deployments.ready(env)) as client:
+        ended = client.wait(job)
+        assert ended["status"] == "succeeded"
+        crashes = [event for event in client.events(job) if event["kind"] == "crashed"]
+        assert crashes == [], "a service that is stopped is no fault of the job"
+
+
+def test_messages_that_are_lost_or_doubled_harm_nothing(
+    tmp_path: Path, backbones: Path, archive: Path, postgresql_server: str, redis_url: str
+) -> None:
+    url = make_url(postgresql_server).set(database="graft_messages")
+    plain = make_url(postgresql_server).set(drivername="postgresql").render_as_string(hide_password=False)
+    with psycopg.connect(plain, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE graft_messages")
+    database_url = url.render_as_string(hide_password=False)
+    with deployments.production(tmp_path, backbones, database_url, redis_url) as address, Client(address) as client:
+        dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
+        queue = Queue(redis_url)
+        jobs = [client.create_job(dataset, "local/small", RECIPE)["id"] for _ in range(4)]
+        for _ in range(50):
+            queue.wake()
+        with redis.Redis.from_url(redis_url) as broker:
+            broker.rpush("celery", "no message at all")
+            broker.flushall()
+        for job in jobs:
+            ended = client.wait(job)
+            assert (ended["status"], ended["attempt"]) == ("succeeded", 1)
+        assert WAKE == "graft.wake", "rows and messages of older versions name it"
