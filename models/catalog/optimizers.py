@@ -79,7 +79,7 @@ class Nesterov(_Optimizer):
 class Adam(_Optimizer):
     """Adaptive moments: w ← w - lr·m̂/(√v̂ + ε), m and v decaying means of g and g² (Kingma & Ba, 2015)."""
 
-    recommended_lr = 1e-3
+    recommended_lr = 2e-3
     kind: Literal["adam"] = "adam"
     beta1: Decay = 0.9
     """Decay of the mean of gradients."""
@@ -98,7 +98,7 @@ class Adam(_Optimizer):
 class AdamW(_Optimizer):
     """Adam with decoupled decay: w ← w - lr·(m̂/(√v̂ + ε) + weight_decay·w) (Loshchilov & Hutter, 2019)."""
 
-    recommended_lr = 1e-3
+    recommended_lr = 2e-3
     kind: Literal["adamw"] = "adamw"
     beta1: Decay = 0.9
     """Decay of the mean of gradients."""

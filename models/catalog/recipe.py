@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, model_validator
 
-from models.catalog.augmentations import Augmentation, Colour, Crop, HorizontalFlip
+from models.catalog.augmentations import Augmentation, Colour, Crop
 from models.catalog.early_stopping import EarlyStopping
 from models.catalog.heads import Head, Linear
 from models.catalog.losses import CrossEntropy, Loss
@@ -39,7 +39,7 @@ class Recipe(Technique):
     batch_size: Annotated[int, Field(ge=1, le=65536)] | Auto = "auto"
     """Pictures per step; auto: 64, fewer where that leaves less than eight steps an epoch."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
-    """Most passes over the training pictures; auto: 100, early stopping usually ends sooner."""
+    """Most passes over the training pictures; auto: 200, early stopping usually ends sooner."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of the head's initialization, dropout and the order of batches."""
     validation_fraction: Fraction = 0.15
@@ -54,8 +54,8 @@ class Recipe(Technique):
     """How the gradient moves the weights."""
     regularizers: tuple[Regularizer, ...] = (L2(),)
     """Terms of the loss that keep weights small."""
-    augmentations: tuple[Augmentation, ...] = (Crop(), HorizontalFlip(), Colour())
-    """What the augmented views go through, in order."""
+    augmentations: tuple[Augmentation, ...] = (Crop(min_area=0.8, max_aspect=1.15), Colour())
+    """What the augmented views go through, in order; the default is mild, and true of digits as of photographs."""
     loss: Loss = CrossEntropy()
     """What training makes small."""
     early_stopping: EarlyStopping | None = EarlyStopping()
@@ -79,7 +79,7 @@ class Recipe(Technique):
             update={
                 "image_size": image_size if self.image_size == "auto" else self.image_size,
                 "batch_size": _batch_size(pictures) if self.batch_size == "auto" else self.batch_size,
-                "epochs": 100 if self.epochs == "auto" else self.epochs,
+                "epochs": 200 if self.epochs == "auto" else self.epochs,
                 "optimizer": self.optimizer.resolve(),
                 "regularizers": tuple(r.resolve(pictures) for r in self.regularizers),
                 "loss": self.loss.resolve(class_counts),

@@ -76,8 +76,8 @@ def test_resolving_leaves_no_auto() -> None:
     auto = Recipe.model_validate({"loss": {"class_weights": "auto"}})
     resolved = auto.resolve(image_size=224, class_counts={"a": 300, "b": 100})
     assert '"auto"' not in resolved.model_dump_json()
-    assert (resolved.image_size, resolved.batch_size, resolved.epochs) == (224, 50, 100)
-    assert resolved.optimizer.lr == 1e-3
+    assert (resolved.image_size, resolved.batch_size, resolved.epochs) == (224, 50, 200)
+    assert resolved.optimizer.lr == 2e-3
     assert resolved.regularizers[0].strength == pytest.approx(10 / 400)
     assert resolved.loss.class_weights == {"a": pytest.approx(400 / 600), "b": pytest.approx(2.0)}
 

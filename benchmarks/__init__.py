@@ -1,0 +1,1 @@
+"""Benchmarks: one command a figure, medians of paired runs, the machine named."""

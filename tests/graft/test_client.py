@@ -1,0 +1,181 @@
+"""The client against a service that misbehaves: a small real HTTP server."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from graft import archives
+from graft.client import Client
+from graft.errors import DownloadDamaged, GraftError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Answer = Callable[["Handler"], None]
+FILE = bytes(range(256)) * 4000
+DIGEST = hashlib.sha256(FILE).hexdigest()
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Answers by a table that each test fills: (method, path) → what to do."""
+
+    answers: dict[tuple[str, str], Answer]
+    asked: list[tuple[str, str, dict[str, str]]]
+
+    def do_GET(self) -> None:
+        """Answer."""
+        path = self.path.split("?")[0]
+        self.asked.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
+        self.answers[self.command, path](self)
+
+    do_POST = do_GET
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+    def give(self, body: bytes, status: int = 200, cut: int | None = None, **headers: str) -> None:
+        """Send an answer; with `cut`, break the connection after so many bytes of it."""
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body[:cut])
+        self.close_connection = True
+
+    def give_json(self, said: object, status: int = 200) -> None:
+        """Send JSON."""
+        kind = "application/json" if status < 400 else "application/problem+json"
+        self.give(json.dumps(said).encode(), status, Content_Type=kind)
+
+
+@pytest.fixture
+def server() -> Iterator[type[Handler]]:
+    """A server; its `answers` are to be filled, and `url` is where it is."""
+    handler = type("TheHandler", (Handler,), {"answers": {}, "asked": []})
+    listener = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    handler.url = f"http://127.0.0.1:{listener.server_address[1]}"  # type: ignore[attr-defined]
+    thread = threading.Thread(target=listener.serve_forever, daemon=True)
+    thread.start()
+    yield handler
+    listener.shutdown()
+    listener.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def client(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    """A client of it that does not wait between tries."""
+    monkeypatch.setattr("graft.client.PAUSE_SECONDS", 0.0)
+    with Client(server.url) as client:  # type: ignore[attr-defined]
+        yield client
+
+
+def content(cuts: list[int], body: bytes = FILE) -> Answer:
+    """A checkpoint's file that honours ranges and breaks off as told, once each."""
+
+    def answer(handler: Handler) -> None:
+        start = int((handler.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        assert not start or handler.headers["If-Range"] == f'"{DIGEST}"'
+        handler.give(body[start:], 206 if start else 200, cuts.pop(0) if cuts else None)
+
+    return answer
+
+
+def test_a_download_that_breaks_goes_on_where_it_broke(server: type[Handler], client: Client, tmp_path: Path) -> None:
+    server.answers["GET", "/v1/checkpoints/c"] = lambda h: h.give_json({"digest": f"sha256:{DIGEST}"})
+    server.answers["GET", "/v1/checkpoints/c/content"] = content([700_000, 200_000, 1])
+    path = client.download("c", tmp_path / "best")
+    assert path.read_bytes() == FILE
+    assert [file.name for file in tmp_path.iterdir()] == ["best"]
+    starts = [headers.get("range") for _, address, headers in server.asked if "content" in address]
+    assert len(starts) == 4
+    assert starts[0] is None
+    assert all(starts[1:])
+
+
+def test_a_damaged_download_is_not_kept(server: type[Handler], client: Client, tmp_path: Path) -> None:
+    server.answers["GET", "/v1/checkpoints/c"] = lambda h: h.give_json({"digest": f"sha256:{DIGEST}"})
+    server.answers["GET", "/v1/checkpoints/c/content"] = content([], b"x" * 100)
+    with pytest.raises(DownloadDamaged, match="try again"):
+        client.download("c", tmp_path / "best")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_stream_that_breaks_goes_on_after_the_last_event(server: type[Handler], client: Client) -> None:
+    def events(handler: Handler) -> None:
+        after = int(handler.headers.get("Last-Event-ID") or 0)
+        lines = [f'id: {n}\ndata: {{"id": "{n}", "seq": {n}}}\n\n' for n in range(after + 1, 7)]
+        body = "".join(lines).encode()
+        handler.give(body, 200, len("".join(lines[:2])) if after < 4 else None, Content_Type="text/event-stream")
+
+    server.answers["GET", "/v1/jobs/j/events"] = events
+    server.answers["GET", "/v1/jobs/j"] = lambda h: h.give_json({"status": "succeeded"})
+    assert [event["seq"] for event in client.events("j")] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_problem_becomes_an_error_with_its_code(server: type[Handler], client: Client) -> None:
+    said = {"code": "job_not_found", "detail": "There is no job j.", "status": 404}
+    server.answers["GET", "/v1/jobs/j"] = lambda h: h.give_json(said, 404)
+    with pytest.raises(GraftError, match="There is no job j") as caught:
+        client.job("j")
+    assert (caught.value.status, caught.value.code) == (404, "job_not_found")
+    server.answers["GET", "/v1/jobs/j"] = lambda h: h.give(b"<html>", 502, Content_Type="text/html")
+    with pytest.raises(GraftError, match="502"):
+        client.job("j")
+
+
+def test_a_job_that_is_asked_for_twice_carries_one_key(server: type[Handler], client: Client) -> None:
+    tries = [b"", b""]
+
+    def create(handler: Handler) -> None:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        if tries:
+            tries.pop()
+            handler.close_connection = True
+        else:
+            handler.give_json({"id": "j"}, 202)
+
+    server.answers["POST", "/v1/jobs"] = create
+    assert client.create_job("d", "b")["id"] == "j"
+    keys = [headers["idempotency-key"] for method, _, headers in server.asked]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+
+
+def test_lists_go_through_all_pages(server: type[Handler], client: Client) -> None:
+    def page(handler: Handler) -> None:
+        last = "after=b" in handler.path
+        handler.give_json(
+            {"data": [{"id": "c"}] if last else [{"id": "a"}, {"id": "b"}], "has_more": not last, "last_id": "b"}
+        )
+
+    server.answers["GET", "/v1/jobs"] = page
+    assert [job["id"] for job in client.jobs(status="failed")] == ["a", "b", "c"]
+    assert all("status=failed" in address for _, address, _ in server.asked)
+
+
+def test_nobody_at_home_is_said_after_some_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graft.client.PAUSE_SECONDS", 0.0)
+    with Client("http://127.0.0.1:9") as client, pytest.raises(httpx.ConnectError):
+        client.job("j")
+
+
+def test_a_folder_is_sent_as_a_tar(tmp_path: Path) -> None:
+    files = {"cat/1.png": b"one", "dog/deep/2.png": b"2" * 3_000_000, "dog/3.png": b""}
+    for name, data in {**files, ".hidden": b"no", ".git/config": b"no"}.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    with tarfile.open(fileobj=BytesIO(b"".join(archives.pack(tmp_path)))) as archive:
+        found = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
+    assert found == files
