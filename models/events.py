@@ -18,6 +18,8 @@ class PhaseStarted(_Event):
 
     event: Literal["phase_started"] = "phase_started"
     phase: Phase
+    elapsed: float
+    """Seconds since the fine-tuning began."""
 
 
 class RecipeResolved(_Event):
@@ -75,6 +77,8 @@ class Finished(_Event):
     classes: list[str]
     metrics: dict[str, Any]
     cache: dict[str, Any]
+    elapsed: float
+    """Seconds since the fine-tuning began."""
 
 
 class Failed(_Event):

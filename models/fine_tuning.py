@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -52,19 +53,20 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
 
     Raises BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged.
     """
-    yield PhaseStarted(phase="preparing")
+    began = time.monotonic()
+    yield PhaseStarted(phase="preparing", elapsed=0.0)
     run = _Run(assignment)
     yield RecipeResolved(recipe=run.recipe.model_dump(mode="json"))
     yield run.prepared()
-    yield PhaseStarted(phase="caching")
+    yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
     yield from run.cache_plain_views()
-    yield PhaseStarted(phase="training")
+    yield PhaseStarted(phase="training", elapsed=time.monotonic() - began)
     yield from run.train()
-    yield PhaseStarted(phase="evaluating")
+    yield PhaseStarted(phase="evaluating", elapsed=time.monotonic() - began)
     metrics = run.evaluate()
-    yield PhaseStarted(phase="storing")
+    yield PhaseStarted(phase="storing", elapsed=time.monotonic() - began)
     run.store(metrics)
-    yield run.finished(metrics)
+    yield run.finished(metrics, time.monotonic() - began)
 
 
 class _Run:
@@ -216,7 +218,7 @@ class _Run:
         )
         checkpoint.write(job.checkpoint, self.backbone.network.state_dict(), about)
 
-    def finished(self, metrics: dict[str, Any]) -> Finished:
+    def finished(self, metrics: dict[str, Any], elapsed: float) -> Finished:
         """The last event."""
         counts = [self.features.counts, self.exact_features.counts]
         return Finished(
@@ -229,4 +231,5 @@ class _Run:
                 "misses": sum(count.misses for count in counts),
                 "saved_seconds": round(sum(count.saved_seconds for count in counts), 3),
             },
+            elapsed=elapsed,
         )

@@ -24,12 +24,15 @@ class Database:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self.engine = _sqlite(url) if make_url(url).get_backend_name() == "sqlite" else _postgresql(url)
+        sqlite = make_url(url).get_backend_name() == "sqlite"
+        self.engine = _sqlite(url) if sqlite else _postgresql(url)
+        # SQLite's transactions see one state by themselves.
+        self._reader = self.engine if sqlite else self.engine.execution_options(isolation_level="REPEATABLE READ")
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
         """A transaction that changes nothing."""
-        with Session(self.engine, expire_on_commit=False) as session:
+        with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager

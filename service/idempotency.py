@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from sqlalchemy import func, select
+
 from service.errors import Unprocessable
 from service.tables import IdempotencyKey
 
@@ -16,7 +18,12 @@ class IdempotencyKeyReused(Unprocessable):
 
 
 def earlier(session: Session, key: str, request: str) -> str | None:
-    """The id of what this key has made before, of a request with this digest; raises IdempotencyKeyReused."""
+    """The id of what this key has made before, of a request with this digest; raises IdempotencyKeyReused.
+
+    Of two requests with one key at once, the second waits here until the first is committed.
+    """
+    if session.get_bind().dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(key, 0))))
     found = session.get(IdempotencyKey, key)
     if found is None:
         return None
@@ -26,5 +33,5 @@ def earlier(session: Session, key: str, request: str) -> str | None:
 
 
 def remember(session: Session, key: str, request: str, resource: str) -> None:
-    """Note what the key has made. Of two such requests at once, the second fails on the row and may be sent again."""
+    """Note what the key has made, in the transaction that asked for what is `earlier`."""
     session.add(IdempotencyKey(key=key, request=request, resource=resource))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from models.events import (
 from service.checkpoints import contents
 from service.checkpoints import repository as checkpoints
 from service.jobs import lifecycle, repository
-from service.tables import Dataset, Epoch, Job, now
+from service.tables import Dataset, Epoch, Job
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -62,7 +63,8 @@ class JobAttempt:
         self.database, self.settings, self.claim = database, settings, claim
         self.scratch = settings.scratch / f"{claim.id}.{claim.attempt}"
         self._manifest: contents.Manifest | None = None
-        self._phase_began: float | None = None
+        self._phase_began = 0.0
+        self._store_seconds = 0.0
 
     def begin(self, session: Session, row: Job) -> TrainingOrder:
         """The attempt begins, from the start: what an earlier one measured is forgotten."""
@@ -91,7 +93,9 @@ class JobAttempt:
     def prepare(self, lines: list[bytes]) -> None:
         """Store the tensors of a finished checkpoint: by content, so that doing it twice changes nothing."""
         if any(isinstance(EVENT.validate_json(line), Finished) for line in lines):
+            began = time.monotonic()
             self._manifest = contents.store(self.database, self.scratch / CHECKPOINT)
+            self._store_seconds = time.monotonic() - began
 
     def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
         """Write down events; says whether the job has ended with them."""
@@ -142,15 +146,15 @@ class JobAttempt:
                 lifecycle.fail(session, row, event.code, event.message)
 
     def _begin_phase(self, session: Session, row: Job, event: PhaseStarted) -> None:
-        self._end_phase(session, row)
+        self._end_phase(row, event.elapsed)
         row.phase = event.phase
         repository.add_event(session, row, "info", "phase", event.phase.capitalize(), {"phase": event.phase})
 
-    def _end_phase(self, session: Session, row: Job) -> None:
-        time = session.scalars(now()).one()
-        if self._phase_began is not None and row.phase is not None:
-            row.seconds = {**row.seconds, row.phase: round(time - self._phase_began, 3)}
-        self._phase_began = time
+    def _end_phase(self, row: Job, elapsed: float) -> None:
+        """Note how long the phase took that was running, if one was."""
+        if elapsed and row.phase is not None:
+            row.seconds = {**row.seconds, row.phase: round(elapsed - self._phase_began, 3)}
+        self._phase_began = elapsed
 
     def _end_epoch(self, session: Session, row: Job, event: EpochEnded) -> None:
         figures = event.model_dump(exclude={"event"})
@@ -161,7 +165,7 @@ class JobAttempt:
 
     def _finish(self, session: Session, row: Job, event: Finished) -> None:
         assert self._manifest is not None
-        self._end_phase(session, row)
+        self._end_phase(row, event.elapsed + self._store_seconds)
         row.cache = event.cache
         summary: dict[str, Any] = {part: event.metrics[part] for part in ("validation", "test")}
         checkpoints.publish(

@@ -71,7 +71,7 @@ def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
     assert [event.epoch for event in events if isinstance(event, EpochEnded)] == list(range(1, 9))
     percents = [event.percent for event in events if isinstance(event, Progressed)]
     assert percents == sorted(percents)
-    assert percents[-1] == 99.0
+    assert 98.5 <= percents[-1] <= 99.0
     ended = last(events)
     assert ended.classes == CLASSES
     # View 0 of all, and four views of what is trained on; read again: view 0 for the head, and epochs 6 to 8.
