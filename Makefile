@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check format demo-backbone migrate revision api worker benchmarks clean
+.PHONY: help setup demo up test test-all check format demo-backbone migrate revision api worker benchmarks accuracy clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ revision: setup ## write a migration for changed tables; m='what changed'
 
 benchmarks: setup ## measure a cold job, a warm job and the trunk; BACKBONE=local/NAME DATASET=path
 	@$(BIN)/python -m benchmarks.job $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
+accuracy: setup ## the empty recipe against a linear probe; BACKBONE=local/NAME DATASET=archive
+	@$(BIN)/python -m benchmarks.accuracy $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
 
 clean: ## remove .venv and caches
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

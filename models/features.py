@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from models.feature_cache import Space
 from models.images import decode
+from models.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Future
+    from pathlib import Path
 
     from models.backbones.backbone import Preprocessing
+    from models.catalog.augmentations import Augmentation
     from models.datasets.pack import Pack
-    from models.feature_cache import Space
-    from models.views import Views
+    from models.surgery import Pooled
 
+TRUNK_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
+"""Pictures that go through the trunk at once, by type of device."""
 LOOKAHEAD = 3
 """Batches of pictures that are decoded ahead of the trunk: bounds memory, and keeps the trunk busy."""
 
@@ -111,6 +116,37 @@ class Features:
 
     def _digests(self, pictures: np.ndarray) -> list[bytes]:
         return [self.pack.digests[picture] for picture in pictures]
+
+
+def open_features(
+    pack: Pack,
+    pooled: Pooled,
+    preprocessing: Preprocessing,
+    augmentations: Sequence[Augmentation],
+    cache: Path,
+    device: torch.device,
+) -> tuple[Features, Features]:
+    """The features of a pack for training, in half precision, and those for testing, exact and of view 0 alone."""
+    views = Views(preprocessing, augmentations)
+    trunk = Trunk(pooled.trunk, preprocessing, device)
+    key = {
+        "trunk": pooled.digest,
+        "cut": pooled.cut,
+        "preprocessing": preprocessing.plain(),
+        "decoding": "pillow",
+        "engine": f"eager {device.type}",
+        "precision": "float32",
+    }
+    shape, half = (pooled.num_features,), np.dtype(np.float16)
+    plain = Space(cache, key, shape, half)
+    augmented = Space(cache, {**key, "policy": views.policy.hex()}, shape, half)
+    # What is reported of the test must be true of the delivered network to the last digit: nothing is rounded.
+    exact = Space(cache, key, shape, np.dtype(np.float32))
+    batch = TRUNK_BATCH[device.type]
+    return (
+        Features(pack, views, trunk, lambda view: augmented if view else plain, batch),
+        Features(pack, views, trunk, lambda _: exact, batch),
+    )
 
 
 class _Stream:

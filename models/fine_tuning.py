@@ -13,11 +13,9 @@ from models import backbones, checkpoint, surgery
 from models.datasets.splits import split
 from models.evaluation import evaluate
 from models.events import EpochEnded, Event, Finished, Noted, PhaseStarted, RecipeResolved
-from models.feature_cache import Space
-from models.features import Features, Trunk
+from models.features import open_features
 from models.progress import Progress
 from models.training import Examples, HeadTraining
-from models.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,9 +23,6 @@ if TYPE_CHECKING:
 
     from models.catalog.recipe import Recipe
     from models.datasets.pack import Pack
-
-TRUNK_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
-"""Pictures that go through the trunk at once, by type of device."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +79,14 @@ class _Run:
         self.preprocessing = self.backbone.preprocessing.at(self.recipe.image_size)
         identity = {"architecture": self.backbone.architecture, "model_args": self.backbone.model_args}
         self.pooled = surgery.pooled(self.backbone.network, self.preprocessing.input_size, identity)
-        self._open_cache()
+        self.features, self.exact_features = open_features(
+            assignment.pack,
+            self.pooled,
+            self.preprocessing,
+            self.recipe.augmentations,
+            assignment.cache,
+            assignment.device,
+        )
 
     def _split(self) -> None:
         pack, recipe = self.assignment.pack, self.assignment.recipe
@@ -93,28 +95,6 @@ class _Run:
         self.learn, self.validation, self.test = (
             Examples(part, labels[part]) for part in (parts.train, parts.validation, parts.test)
         )
-
-    def _open_cache(self) -> None:
-        device = self.assignment.device
-        views = Views(self.preprocessing, self.recipe.augmentations)
-        trunk = Trunk(self.pooled.trunk, self.preprocessing, device)
-        key = {
-            "trunk": self.pooled.digest,
-            "cut": self.pooled.cut,
-            "preprocessing": self.preprocessing.plain(),
-            "decoding": "pillow",
-            "engine": f"eager {device.type}",
-            "precision": "float32",
-        }
-        shape = (self.pooled.num_features,)
-        plain = Space(self.assignment.cache, key, shape, np.dtype(np.float16))
-        augmented = Space(self.assignment.cache, {**key, "policy": views.policy.hex()}, shape, np.dtype(np.float16))
-        # What is reported of the test must be true of the delivered network to the last digit: nothing is rounded.
-        exact = Space(self.assignment.cache, key, shape, np.dtype(np.float32))
-        batch = TRUNK_BATCH[device.type]
-        pack = self.assignment.pack
-        self.features = Features(pack, views, trunk, lambda view: augmented if view else plain, batch)
-        self.exact_features = Features(pack, views, trunk, lambda _: exact, batch)
 
     def prepared(self) -> Noted:
         """What is going to be trained, in words."""

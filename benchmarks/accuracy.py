@@ -1,0 +1,101 @@
+"""The empty recipe against a linear probe on the same features: `make accuracy DATASET=path BACKBONE=local/NAME`.
+
+The probe is scikit-learn's: features of the plain pictures, standardized, logistic regression with C = 0.1. Both learn
+from the same pictures and are judged on the same others, in several random stratified splits (70 : 15 : 15; the probe
+has no use for the 15 to validate on).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from benchmarks.machine import describe
+from demo.digits import write_archive
+from models import backbones, surgery
+from models.catalog.recipe import Recipe
+from models.datasets.archive import Limits
+from models.datasets.pack import Pack, write_index
+from models.datasets.validation import validate
+from models.features import Features, open_features
+from models.training import Examples, HeadTraining
+
+ROOT = Path(__file__).parents[1]
+SPLITS = 5
+
+
+def main() -> None:
+    """Measure, and print a row in Markdown."""
+    parser = argparse.ArgumentParser(prog="make accuracy", description=__doc__)
+    parser.add_argument("--dataset", type=Path, help="an archive; without it, scikit-learn's digits")
+    parser.add_argument("--backbone", default="local/rendered_shapes")
+    parser.add_argument("--cache", type=Path, help="a feature cache to use, such as a service's")
+    chosen = parser.parse_args()
+    directory = Path(os.environ.get("GRAFT_BACKBONES", ROOT / "demo" / "backbones"))
+    with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
+        folder = Path(name)
+        dataset = chosen.dataset or folder / "digits.tar"
+        if chosen.dataset is None:
+            write_archive(dataset)
+        pack, classes = packed(folder, dataset)
+        features = opened(pack, chosen.backbone, directory, chosen.cache or folder / "cache")
+        pairs = [compared(pack, classes, features, seed) for seed in range(SPLITS)]
+    ours, probes = zip(*pairs, strict=True)
+    print(describe())
+    print(f"| {dataset.name} | {chosen.backbone} | {spread(ours)} | {spread(probes)} |")
+
+
+def packed(folder: Path, dataset: Path) -> tuple[Pack, list[str]]:
+    """The dataset as the service packs it, and its classes."""
+    with dataset.open("rb") as archive, (folder / "pack").open("wb") as pack:
+        validated = validate(archive, pack, Limits(1 << 40, 1 << 30))
+    with (folder / "index").open("wb") as index:
+        write_index(index, validated.entries)
+    return Pack(folder / "pack", folder / "index"), [entry["name"] for entry in validated.classes]
+
+
+def opened(pack: Pack, backbone: str, directory: Path, cache: Path) -> Features:
+    """The features of the empty recipe's views."""
+    loaded = backbones.load(backbone, directory)
+    preprocessing = loaded.preprocessing
+    identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
+    pooled = surgery.pooled(loaded.network, preprocessing.input_size, identity)
+    return open_features(pack, pooled, preprocessing, Recipe().augmentations, cache, torch.device("cpu"))[0]
+
+
+def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> tuple[float, float]:
+    """Test accuracy of the empty recipe and of the probe on one random split."""
+    labels = pack.labels
+    rest, test = train_test_split(np.arange(len(pack)), test_size=0.15, stratify=labels, random_state=seed)
+    train, validation = train_test_split(rest, test_size=0.15 / 0.85, stratify=labels[rest], random_state=seed)
+    train.sort()
+    counts = np.bincount(labels[train], minlength=len(classes)).tolist()
+    recipe = Recipe(seed=seed).resolve(image_size=0, class_counts=dict(zip(classes, counts, strict=True)))
+    learn, check = Examples(train, labels[train]), Examples(validation, labels[validation])
+    training = HeadTraining(recipe, classes, features, learn, check)
+    for _ in training.epochs():
+        pass
+    weight, bias = training.classifier()
+    plain_train, plain_test = (features.all(part, 0).astype(np.float32) for part in (train, test))
+    ours = (plain_test @ weight.numpy().T + bias.numpy()).argmax(1)
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(plain_train, labels[train])
+    return float((ours == labels[test]).mean()), float(probe.score(plain_test, labels[test]))
+
+
+def spread(values: tuple[float, ...]) -> str:
+    """Mean and standard deviation in percent."""
+    return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
+
+
+if __name__ == "__main__":
+    main()
