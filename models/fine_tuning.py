@@ -153,7 +153,7 @@ class _Run:
         """Metrics of the best epoch: validation on cached features, the test as the delivered network sees it."""
         classes = self.assignment.classes
         weight, bias = self.training.classifier()
-        surgery.replace_classifier(self.backbone.network, weight.to(self.assignment.device), bias)
+        surgery.replace_classifier(self.backbone.network, weight, bias)
         metrics = {
             "validation": evaluate(self.training.validation_logits(), self.validation.labels, classes),
             "test": None,

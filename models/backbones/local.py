@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
 import timm
@@ -16,24 +17,32 @@ if TYPE_CHECKING:
 
     from models.surgery import TimmNetwork
 
+log = logging.getLogger(__name__)
+
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
 
 def listings(directory: Path) -> Iterator[Listing]:
-    """Every folder of `directory` that holds a backbone."""
+    """Every folder of `directory` that holds a backbone; one that cannot be read is left out, and logged."""
     for folder in sorted(directory.iterdir()):
-        if not (folder / CONFIG).is_file() or not (folder / WEIGHTS).is_file():
-            continue
-        config = json.loads((folder / CONFIG).read_text())
-        cfg = config.get("pretrained_cfg", {})
-        yield Listing(
-            name=f"local/{folder.name}",
-            source="local",
-            architecture=config["architecture"],
-            parameters=_parameters(folder / WEIGHTS),
-            input_size=Preprocessing.of(cfg).input_size,
-            licence=cfg.get("license"),
-        )
+        if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
+            try:
+                yield _listing(folder)
+            except (ValueError, KeyError, TypeError) as error:
+                log.warning("%s is left out, its files cannot be read: %r", folder, error)
+
+
+def _listing(folder: Path) -> Listing:
+    config = json.loads((folder / CONFIG).read_text())
+    cfg = config.get("pretrained_cfg", {})
+    return Listing(
+        name=f"local/{folder.name}",
+        source="local",
+        architecture=config["architecture"],
+        parameters=_parameters(folder / WEIGHTS),
+        input_size=Preprocessing.of(cfg).input_size,
+        licence=cfg.get("license"),
+    )
 
 
 def load(name: str, directory: Path | None) -> Backbone:

@@ -50,6 +50,14 @@ def test_is_listed_with_its_facts(tmp_path: Path) -> None:
     assert listed[0].parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
+def test_a_folder_that_cannot_be_read_is_left_out_of_the_list(tmp_path: Path) -> None:
+    write_backbone(tmp_path / "good")
+    (write_backbone(tmp_path / "bad_config") / "config.json").write_text("{")
+    (write_backbone(tmp_path / "bad_weights") / "model.safetensors").write_bytes(b"\x09" + b"\0" * 7 + b"no header")
+    listed = [listing.name for listing in backbones.listings(tmp_path) if listing.source == "local"]
+    assert listed == ["local/good"]
+
+
 @pytest.mark.parametrize("name", ["local/none", "local/../small", "local/a/b", "local/", "elsewhere/x"])
 def test_names_of_nothing_and_ways_out_are_refused(tmp_path: Path, name: str) -> None:
     write_backbone(tmp_path / "small")
