@@ -31,7 +31,7 @@ from models.features import Features, open_features
 from models.training import Examples, HeadTraining
 
 ROOT = Path(__file__).parents[1]
-SPLITS = 5
+SPLITS = 20
 
 
 def main() -> None:
@@ -80,13 +80,17 @@ def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> t
     train, validation = train_test_split(rest, test_size=0.15 / 0.85, stratify=labels[rest], random_state=seed)
     train.sort()
     counts = np.bincount(labels[train], minlength=len(classes)).tolist()
-    recipe = Recipe(seed=seed).resolve(image_size=0, class_counts=dict(zip(classes, counts, strict=True)))
+    plain_train, plain_test = (features.all(part, 0).astype(np.float32) for part in (train, test))
+    recipe = Recipe(seed=seed).resolve(
+        image_size=0,  # the features are there already
+        num_features=plain_train.shape[1],
+        class_counts=dict(zip(classes, counts, strict=True)),
+    )
     learn, check = Examples(train, labels[train]), Examples(validation, labels[validation])
     training = HeadTraining(recipe, classes, features, learn, check)
     for _ in training.epochs():
         pass
     weight, bias = training.classifier()
-    plain_train, plain_test = (features.all(part, 0).astype(np.float32) for part in (train, test))
     ours = (plain_test @ weight.numpy().T + bias.numpy()).argmax(1)
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000)).fit(plain_train, labels[train])
     return float((ours == labels[test]).mean()), float(probe.score(plain_test, labels[test]))

@@ -70,15 +70,17 @@ class _Run:
         self.backbone = backbones.load(assignment.backbone, assignment.backbones)
         self.backbone_digest = self.backbone.digest
         self._split()
-        counts = np.bincount(self.learn.labels, minlength=len(assignment.classes)).tolist()
-        self.recipe = assignment.recipe.resolve(
-            image_size=self.backbone.preprocessing.input_size[-1],
-            class_counts=dict(zip(assignment.classes, counts, strict=True)),
-        )
-        assert isinstance(self.recipe.image_size, int)
-        self.preprocessing = self.backbone.preprocessing.at(self.recipe.image_size)
+        own = self.backbone.preprocessing
+        size = own.input_size[-1] if assignment.recipe.image_size == "auto" else assignment.recipe.image_size
+        self.preprocessing = own.at(size)
         identity = {"architecture": self.backbone.architecture, "model_args": self.backbone.model_args}
         self.pooled = surgery.pooled(self.backbone.network, self.preprocessing.input_size, identity)
+        counts = np.bincount(self.learn.labels, minlength=len(assignment.classes)).tolist()
+        self.recipe = assignment.recipe.resolve(
+            image_size=size,
+            num_features=self.pooled.num_features,
+            class_counts=dict(zip(assignment.classes, counts, strict=True)),
+        )
         self.features, self.exact_features = open_features(
             assignment.pack,
             self.pooled,

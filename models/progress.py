@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 REPORT_SECONDS = 0.5
 
 READ_COST = 0.002
-"""Of training on a cached row, next to computing one: on 2 cores about 10 µs to 5 ms and more."""
+"""What training on a cached row counts, next to computing a row; only the expected end of a job rests on it."""
 
 
 class Progress:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, PositiveFloat
@@ -18,25 +19,30 @@ Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class _Optimizer(Technique):
-    recommended_lr: ClassVar[float]
+    lr_by_features: ClassVar[float]
+    """The recommended learning rate times the number of features: one step moves all their weights at once."""
+    most_lr: ClassVar[float] = math.inf
 
     lr: Rate = "auto"
-    """Learning rate; auto: the rate recommended for a head on standardized features."""
+    """Learning rate; auto: by the number of standardized features that the head reads, the rate that suits them."""
 
-    def resolve(self) -> Self:
+    def resolve(self, num_features: int) -> Self:
         """The same with its learning rate known."""
-        return self.model_copy(update={"lr": self.rate})
+        if self.lr != "auto":
+            return self
+        return self.model_copy(update={"lr": min(self.lr_by_features / num_features, self.most_lr)})
 
     @property
     def rate(self) -> float:
-        """The learning rate in force."""
-        return self.recommended_lr if self.lr == "auto" else self.lr
+        """The learning rate of a resolved technique."""
+        assert self.lr != "auto"
+        return self.lr
 
 
 class SGD(_Optimizer):
     """Stochastic gradient descent: w ← w - lr·g (Robbins & Monro, 1951)."""
 
-    recommended_lr = 0.1
+    lr_by_features = 10.0
     kind: Literal["sgd"] = "sgd"
 
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -49,7 +55,7 @@ class SGD(_Optimizer):
 class Momentum(_Optimizer):
     """Heavy-ball momentum: v ← momentum·v + g; w ← w - lr·v (Polyak, 1964)."""
 
-    recommended_lr = 0.01
+    lr_by_features = 1.0
     kind: Literal["momentum"] = "momentum"
     momentum: Decay = 0.9
     """Share of the velocity that one step keeps."""
@@ -64,7 +70,7 @@ class Momentum(_Optimizer):
 class Nesterov(_Optimizer):
     """Nesterov's accelerated gradient: v ← momentum·v + g; w ← w - lr·(g + momentum·v) (Nesterov, 1983)."""
 
-    recommended_lr = 0.01
+    lr_by_features = 1.0
     kind: Literal["nesterov"] = "nesterov"
     momentum: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
     """Share of the velocity that one step keeps."""
@@ -79,7 +85,8 @@ class Nesterov(_Optimizer):
 class Adam(_Optimizer):
     """Adaptive moments: w ← w - lr·m̂/(√v̂ + ε), m and v decaying means of g and g² (Kingma & Ba, 2015)."""
 
-    recommended_lr = 2e-3
+    lr_by_features = 0.5
+    most_lr = 2e-3
     kind: Literal["adam"] = "adam"
     beta1: Decay = 0.9
     """Decay of the mean of gradients."""
@@ -98,7 +105,8 @@ class Adam(_Optimizer):
 class AdamW(_Optimizer):
     """Adam with decoupled decay: w ← w - lr·(m̂/(√v̂ + ε) + weight_decay·w) (Loshchilov & Hutter, 2019)."""
 
-    recommended_lr = 2e-3
+    lr_by_features = 0.5
+    most_lr = 2e-3
     kind: Literal["adamw"] = "adamw"
     beta1: Decay = 0.9
     """Decay of the mean of gradients."""

@@ -67,20 +67,21 @@ class Recipe(Technique):
             raise ValueError("validation_fraction and test_fraction leave less than a tenth to train on")
         return self
 
-    def resolve(self, *, image_size: int, class_counts: Mapping[str, int]) -> Recipe:
+    def resolve(self, *, image_size: int, num_features: int, class_counts: Mapping[str, int]) -> Recipe:
         """The recipe with no "auto" left.
 
         Args:
-            image_size: the backbone's own input side in pixels.
+            image_size: side of the pictures that the backbone is given, in pixels.
+            num_features: what the backbone gives for a picture.
             class_counts: pictures to train on, by class name.
         """
         pictures = sum(class_counts.values())
         return self.model_copy(
             update={
-                "image_size": image_size if self.image_size == "auto" else self.image_size,
+                "image_size": image_size,
                 "batch_size": _batch_size(pictures) if self.batch_size == "auto" else self.batch_size,
                 "epochs": 200 if self.epochs == "auto" else self.epochs,
-                "optimizer": self.optimizer.resolve(),
+                "optimizer": self.optimizer.resolve(num_features),
                 "regularizers": tuple(r.resolve(pictures) for r in self.regularizers),
                 "loss": self.loss.resolve(class_counts),
             }

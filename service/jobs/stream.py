@@ -49,9 +49,12 @@ async def _stream(database: Database, job_id: str, after: int) -> AsyncIterator[
     silent = 0.0
     while True:
         events, ended = await run_in_threadpool(_news, database, job_id, after)
-        for event in events:
-            after = event.seq
-            yield format_sse_event(id=event.id, event=event.kind, data_str=event.model_dump_json())
+        if events:
+            after = events[-1].seq
+            # In one piece: a listener who has gone is noticed between pieces only.
+            yield b"".join(
+                format_sse_event(id=event.id, event=event.kind, data_str=event.model_dump_json()) for event in events
+            )
         if ended:
             return
         silent = 0.0 if events else silent + POLL_SECONDS

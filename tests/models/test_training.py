@@ -40,7 +40,7 @@ def pack(tmp_path: Path) -> Pack:
 def trained(pack: Pack, folder: Path, **choices: object) -> tuple[HeadTraining, list[EpochEnded]]:
     """A run of training on the first 60 pictures, validated on the others."""
     recipe = Recipe.model_validate({"epochs": 6, "batch_size": 16, "cache": {"views": 2}, **choices})
-    recipe = recipe.resolve(image_size=16, class_counts=dict.fromkeys(CLASSES, 20))
+    recipe = recipe.resolve(image_size=16, num_features=12, class_counts=dict.fromkeys(CLASSES, 20))
     views = Views(PREPROCESSING, recipe.augmentations)
     trunk = Trunk(Corner(), PREPROCESSING, torch.device("cpu"))
     spaces = [Space(folder, {"kind": kind}, (12,), np.dtype(np.float16)) for kind in ("plain", "augmented")]

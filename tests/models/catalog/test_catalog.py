@@ -74,26 +74,25 @@ def test_ranges_are_held(recipe: dict[str, object]) -> None:
 
 def test_resolving_leaves_no_auto() -> None:
     auto = Recipe.model_validate({"loss": {"class_weights": "auto"}})
-    resolved = auto.resolve(image_size=224, class_counts={"a": 300, "b": 100})
+    resolved = auto.resolve(image_size=224, num_features=1280, class_counts={"a": 300, "b": 100})
     assert '"auto"' not in resolved.model_dump_json()
     assert (resolved.image_size, resolved.batch_size, resolved.epochs) == (224, 50, 200)
-    assert resolved.optimizer.lr == 2e-3
+    assert resolved.optimizer.lr == 0.5 / 1280
     assert resolved.regularizers[0].strength == pytest.approx(10 / 400)
     assert resolved.loss.class_weights == {"a": pytest.approx(400 / 600), "b": pytest.approx(2.0)}
 
 
 def test_what_was_chosen_is_not_resolved_away() -> None:
     chosen = {
-        "image_size": 96,
         "batch_size": 3,
         "epochs": 7,
         "optimizer": {"kind": "sgd", "lr": 0.5},
         "regularizers": [],
     }
-    resolved = Recipe.model_validate(chosen).resolve(image_size=224, class_counts={"a": 9, "b": 9})
+    resolved = Recipe.model_validate(chosen).resolve(image_size=224, num_features=1280, class_counts={"a": 9, "b": 9})
     dumped = resolved.model_dump(mode="json")
-    assert {name: dumped[name] for name in ("image_size", "batch_size", "epochs", "regularizers")} == {
-        name: chosen[name] for name in ("image_size", "batch_size", "epochs", "regularizers")
+    assert {name: dumped[name] for name in ("batch_size", "epochs", "regularizers")} == {
+        name: chosen[name] for name in ("batch_size", "epochs", "regularizers")
     }
     assert dumped["optimizer"] == {"kind": "sgd", "lr": 0.5}
 
