@@ -1,17 +1,15 @@
-"""The handwritten digits that scikit-learn carries, as an archive of PNGs."""
+"""The handwritten digits that scikit-learn carries, as an archive of PNGs: `python -m demo.digits digits.tar`."""
 
 from __future__ import annotations
 
 import io
+import sys
 import tarfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def write_archive(path: Path) -> None:
@@ -27,3 +25,7 @@ def write_archive(path: Path) -> None:
             entry.size = encoded.tell()
             encoded.seek(0)
             archive.addfile(entry, encoded)
+
+
+if __name__ == "__main__":
+    write_archive(Path(sys.argv[1]))
