@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import httpx
 import typer
@@ -38,13 +38,14 @@ def train(
     with _client(url) as client:
         dataset = client.wait_for_dataset(client.create_dataset(pictures)["id"])
         if dataset["status"] == "failed":
-            raise GraftError(422, dataset["error"]["code"], dataset["error"]["message"])
+            _fail(dataset["error"]["message"])
         chosen = json.loads(recipe.read_text()) if recipe else {}
         job = follow(client, client.create_job(dataset["id"], backbone, chosen)["id"], console)
         if job["status"] != "succeeded":
-            raise GraftError(422, job["status"], (job["error"] or {}).get("message", f"The job was {job['status']}."))
+            _fail((job["error"] or {}).get("message", f"The job was {job['status']}."))
         client.download(job["checkpoints"][0], output)
-        console.print(f"{output} has a test accuracy of {job['metrics']['test']['accuracy']:.1%}")
+        part = "validation" if job["metrics"]["test"] is None else "test"
+        console.print(f"{output} has a {part} accuracy of {job['metrics'][part]['accuracy']:.1%}")
 
 
 @app.command()
@@ -141,7 +142,7 @@ def _client(url: str | None) -> Iterator[Client]:
         _fail(f"No Graft answers at {client.url} ({error}). Start one with `graft up`, or set GRAFT_URL.")
 
 
-def _fail(message: str) -> None:
+def _fail(message: str) -> NoReturn:
     typer.echo(message, err=True)
     raise typer.Exit(1)
 

@@ -24,6 +24,9 @@ ADDRESS = "http://127.0.0.1:8000"
 TRIES = 5
 """Of a call that may be repeated, when the connection fails."""
 PAUSE_SECONDS = 0.5
+PATIENCE_SECONDS = 60.0
+"""How long a service may be away while somebody follows a job: it may be starting again."""
+LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 ENDED = ("succeeded", "failed", "cancelled")
 
 
@@ -33,7 +36,11 @@ class Client:
     def __init__(self, url: str | None = None) -> None:
         """`url` is the service's address; without it GRAFT_URL's, or this machine's."""
         self.url = url or os.environ.get("GRAFT_URL", ADDRESS)
-        self._http = httpx.Client(base_url=self.url, timeout=httpx.Timeout(60.0, connect=10.0))
+        self._http = httpx.Client(
+            base_url=self.url,
+            timeout=httpx.Timeout(60.0, connect=10.0),
+            mounts=dict.fromkeys(LOOPBACK),  # straight, whatever proxy the environment names
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -99,18 +106,24 @@ class Client:
         return self._json(self._steadily("POST", f"/v1/jobs/{job}/cancel"))
 
     def events(self, job: str) -> Iterator[Json]:
-        """All events of a job, live until it ends; a broken connection is taken up where it broke."""
+        """All events of a job, live until it ends; a broken connection is taken up where it broke.
+
+        Raises httpx.TransportError when the service stays away for longer than PATIENCE_SECONDS.
+        """
         last: str | None = None
+        heard = time.monotonic()
         while True:
             try:
                 for event in self._stream(job, last):
-                    last = event["id"]
+                    last, heard = event["id"], time.monotonic()
                     yield event
+                if self.job(job)["status"] in ENDED:
+                    return
+                heard = time.monotonic()
             except httpx.TransportError:
+                if time.monotonic() - heard > PATIENCE_SECONDS:
+                    raise
                 time.sleep(PAUSE_SECONDS)
-                continue
-            if self.job(job)["status"] in ENDED:
-                return
 
     def wait(self, job: str) -> Json:
         """The job once it has ended."""

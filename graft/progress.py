@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+import httpx
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ def follow(client: Client, job: str, console: Console) -> dict[str, Any]:
 
         def watch() -> None:
             while not ended.wait(POLL_SECONDS):
-                said = client.job(job)
+                try:
+                    said = client.job(job)
+                except httpx.TransportError:  # whoever reads the events decides for how long to wait
+                    continue
                 bar.update(
                     task,
                     completed=said["progress"]["percent"],

@@ -3,12 +3,12 @@
 import sys
 
 import migrations
-from service.settings import Settings
+from service.settings import from_environment
 
 
 def main() -> None:
     """Do what the command line says."""
-    settings = Settings()
+    settings = from_environment()
     settings.data.mkdir(parents=True, exist_ok=True)
     migrations.upgrade(settings.database)
     if len(sys.argv) > 1:

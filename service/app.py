@@ -10,11 +10,11 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.api import router
-from service.bodies import BoundedBodies
 from service.database import Database
 from service.errors import answer_with_problems
+from service.guard import Guard
 from service.queue import Queue
-from service.settings import Settings
+from service.settings import Settings, from_environment
 from service.storage import Storage
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
-    app.add_middleware(BoundedBodies)
+    app.add_middleware(Guard)
     app.include_router(router)
     answer_with_problems(app)
     return app
@@ -58,4 +58,4 @@ def serve(settings: Settings) -> None:
 
 
 if __name__ == "__main__":
-    serve(Settings())
+    serve(from_environment())

@@ -5,23 +5,29 @@ GraftError
 ├── NotFound 404        (one per noun: DatasetNotFound, JobNotFound, …)
 ├── Conflict 409        the state of things does not allow it now
 ├── TooLarge 413
-└── Unprocessable 422   well-formed, but it cannot be done as asked
+├── Unprocessable 422   well-formed, but it cannot be done as asked
+└── Unavailable 503     not now; the same request may work later
 
 Each noun's own errors stand in its folder and derive from these.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
+
+log = logging.getLogger(__name__)
 
 
 class GraftError(Exception):
@@ -69,6 +75,12 @@ class Unprocessable(GraftError):
     status = 422
 
 
+class Unavailable(GraftError):
+    """Not now; the same request may work later."""
+
+    status = 503
+
+
 def problem(request: Request, status: int, code: str, detail: str, **more: Any) -> JSONResponse:
     """An RFC 9457 answer; `headers` in `more` become HTTP headers, the rest extension members."""
     headers = more.pop("headers", None)
@@ -108,8 +120,14 @@ def _invalid(request: Request, error: Exception) -> JSONResponse:
     return problem(request, 422, "invalid_request", detail, errors=errors)
 
 
+def _database_unavailable(request: Request, error: Exception) -> JSONResponse:
+    log.warning("the database does not answer: %s", error)
+    detail = "The database does not answer now. Send the request again in some seconds."
+    return problem(request, 503, "database_unavailable", detail, headers={"Retry-After": "5"})
+
+
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
-    detail = "Graft met an error of its own and logged it. Nothing was changed; the request may be sent again."
+    detail = "Graft met an error of its own, which its log shows. If it comes again, please report it."
     return problem(request, 500, "internal_error", detail)
 
 
@@ -118,4 +136,6 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(GraftError, _graft_error)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_exception)
+    for kind in (OperationalError, InterfaceError, PoolTimeout):
+        app.add_exception_handler(kind, _database_unavailable)
     app.add_exception_handler(Exception, _unexpected)

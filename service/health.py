@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 from sqlalchemy import func, select
-from sqlalchemy.exc import SQLAlchemyError
 
 from service.backbones import repository as backbones
 from service.database import Database
 from service.dependencies import DatabaseDep
-from service.errors import problem
 from service.tables import Checkpoint, Dataset, Job, Tensor
 
 router = APIRouter(tags=["health"])
@@ -26,16 +24,11 @@ def get_health() -> dict[str, str]:
     return {"status": "ok"}
 
 
-@router.get("/readyz", responses={503: {"description": "Not ready, and why"}}, response_model=dict[str, str])
-def get_readiness(request: Request, database: DatabaseDep) -> dict[str, str] | Response:
+@router.get("/readyz", responses={503: {"description": "Not ready, and why"}})
+def get_readiness(database: DatabaseDep) -> dict[str, str]:
     """The service can take work: the database answers, and a worker has listed the backbones."""
-    try:
-        with database.reading() as session:
-            listed = backbones.listed(session)
-    except SQLAlchemyError as error:
-        return problem(request, 503, "database_unavailable", f"The database does not answer: {error.args[0]}")
-    if not listed:
-        return problem(request, 503, "backbones_not_listed", "No worker has started yet on this service.")
+    with database.reading() as session:
+        backbones.require_listed(session)
     return {"status": "ready"}
 
 

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
 from pydantic import BaseModel
+
+from service.errors import BadRequest
+
+_NUMBERED = re.compile(r"(.+)\.(\d{1,18})", re.ASCII)
+
+
+class PositionUnknown(BadRequest):
+    """A place in a list that names something else than an item of it."""
 
 
 class Identified(BaseModel):
@@ -38,3 +47,16 @@ class Page(BaseModel, Generic[Item]):
             first_id=data[0].id if data else None,
             last_id=data[-1].id if data else None,
         )
+
+
+def position(owner: str, item_id: str | None) -> int:
+    """The number in `OWNER.NUMBER`, the id of an item of a list of this owner's; without one, -1.
+
+    Raises PositionUnknown.
+    """
+    if item_id is None:
+        return -1
+    found = _NUMBERED.fullmatch(item_id)
+    if found is None or found[1] != owner:
+        raise PositionUnknown(f"{item_id[:100]} names no item of this list; send an id that this list gave.")
+    return int(found[2])

@@ -2,21 +2,24 @@
 
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PREFIX = "GRAFT_"
 
 
 class Settings(BaseSettings):
     """Read once by each process at its start; the README's table is this class."""
 
-    model_config = SettingsConfigDict(env_prefix="GRAFT_", use_attribute_docstrings=True, frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, use_attribute_docstrings=True, frozen=True)
 
     data: Path = Path("graft-data")
     """Folder of everything that the embedded default keeps."""
     host: str = "127.0.0.1"
     """Address on which the API listens."""
-    port: NonNegativeInt = 8000
+    port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """Port on which the API listens."""
     database_url: str = ""
     """SQLAlchemy URL of SQLite or PostgreSQL; empty: SQLite in GRAFT_DATA."""
@@ -62,3 +65,12 @@ class Settings(BaseSettings):
     def scratch(self) -> Path:
         """The folder of this machine's temporary files."""
         return (self.data / "scratch").absolute()
+
+
+def from_environment() -> Settings:
+    """The settings of this process. A bad one ends it, in one line that names the variable."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        lines = [f"{PREFIX}{str(bad['loc'][0]).upper()}: {bad['msg']}" for bad in error.errors()]
+        raise SystemExit("\n".join(lines)) from None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -37,9 +38,20 @@ class Storage:
             yield file
 
     def delete(self, prefix: str) -> None:
-        """Remove every file whose key begins with the folder `prefix`; none is fine."""
+        """Remove the file `prefix`, or every file whose key begins with the folder `prefix`; none is fine."""
         if self._files.exists(self._path(prefix)):
             self._files.rm(self._path(prefix), recursive=True)
+        if self._local:
+            _remove_empty(Path(self._path(prefix)).parent)
+
+    def old_files(self, prefix: str, seconds: float) -> list[str]:
+        """The keys of the files below the folder `prefix` that nobody has written to for so long."""
+        root = self._path("")
+        before = datetime.now(UTC) - timedelta(seconds=seconds)
+        # A listing may be remembered from before.
+        self._files.invalidate_cache()
+        paths = self._files.find(self._path(prefix))
+        return [path.removeprefix(root) for path in paths if self._modified(path) < before]
 
     def local_path(self, key: str, folder: Path) -> Path:
         """A path on this machine of the file under `key`, fetched into `folder` if it lies elsewhere."""
@@ -48,6 +60,13 @@ class Storage:
         path = folder / key.replace("/", "_")
         self._files.get_file(self._path(key), str(path))
         return path
+
+    def _modified(self, path: str) -> datetime:
+        try:
+            modified: datetime = self._files.modified(path)
+        except FileNotFoundError:  # removed since it was listed
+            return datetime.now(UTC)
+        return modified
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
@@ -65,8 +84,7 @@ class Storage:
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
-            if not any(path.parent.iterdir()):
-                path.parent.rmdir()
+            _remove_empty(path.parent)
             raise
 
     @contextmanager
@@ -79,3 +97,8 @@ class Storage:
             file.discard()
             raise
         file.commit()
+
+
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):  # it holds something, or is gone already
+        folder.rmdir()

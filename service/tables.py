@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, String
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
 from ulid import ULID
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 
 class now(FunctionElement[float]):  # noqa: N801 (an SQL function)
@@ -64,6 +67,16 @@ class Leased:
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[float] = mapped_column(server_default=now())
     finished_at: Mapped[float | None]
+
+    def release(self) -> None:
+        """Nobody works on it any more."""
+        self.worker = self.lease_until = None
+
+    def end(self, session: Session, status: str) -> None:
+        """The work is over, now."""
+        self.status = status
+        self.finished_at = session.scalar(now())
+        self.release()
 
 
 class Dataset(Leased, Table):

@@ -60,10 +60,10 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
     database.close()
 
 
-@pytest.fixture
-def settings(tmp_path: Path, sqlite_url: str) -> Settings:
-    """Settings on a temporary folder with a migrated SQLite."""
-    return Settings(data=tmp_path / "data", database_url=sqlite_url)
+@pytest.fixture(params=["sqlite", "postgresql"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Settings on a temporary folder and a fresh migrated database, once of each kind."""
+    return Settings(data=tmp_path / "data", database_url=request.getfixturevalue(f"{request.param}_url"))
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from celery import Celery
 from celery.signals import worker_ready, worker_shutting_down
 
 from service.queue import TRANSPORT_OPTIONS
-from service.settings import Settings
+from service.settings import from_environment
 from workers.runner import Runner
 
-settings = Settings()
+settings = from_environment()
 
 app = Celery("graft", broker=settings.broker_url, include=["workers.tasks"])
 app.conf.update(

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
-from sqlalchemy import select
 
 from service.backbones import repository
-from service.tables import Backbone, now
 from workers.child import Child
 
 if TYPE_CHECKING:
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 
     from service.database import Database
     from service.settings import Settings
-    from workers.child import ChildDied
+    from service.tables import Backbone
     from workers.leases import Claim
 
 
@@ -54,7 +52,7 @@ class Listed(BaseModel):
 
 def list_backbones(database: Database, settings: Settings) -> None:
     """Have the table say what this worker can load."""
-    with Child("workers.listing", ListingOrder(backbones=settings.backbones)) as child:
+    with Child("workers.children.listing", ListingOrder(backbones=settings.backbones)) as child:
         lines = [line for batch in child.batches() for line in batch]
     with database.writing() as session:
         repository.replace(session, [Listed.model_validate_json(line).model_dump() for line in lines])
@@ -63,7 +61,7 @@ def list_backbones(database: Database, settings: Settings) -> None:
 class BackboneAttempt:
     """One attempt at the inspection of one backbone."""
 
-    module = "workers.inspection"
+    module = "workers.children.inspection"
 
     def __init__(self, database: Database, settings: Settings, claim: Claim[Backbone]) -> None:
         self.settings, self.claim = settings, claim
@@ -79,25 +77,24 @@ class BackboneAttempt:
         """Write down what was found."""
         found = Inspected.model_validate_json(lines[-1])
         row.inspection, row.error = found.inspection, found.error
-        self._end(session, row, "failed" if found.error else "inspected")
+        row.end(session, "failed" if found.error else "inspected")
         return True
 
-    def died(self, death: ChildDied, session: Session, row: Backbone) -> None:
-        """The child ended before its work did, and would again: most often the network is too large."""
-        row.error = {"code": death.cause, "message": str(death)}
-        self._end(session, row, "failed")
+    def crashed(self, session: Session, row: Backbone, cause: str, message: str) -> None:
+        """The attempt died before its work was done; another shall begin again."""
+        row.release()
+
+    def failed(self, session: Session, row: Backbone, cause: str, message: str) -> None:
+        """The last attempt died: most often the network is too large."""
+        row.error = {"code": cause, "message": message}
+        row.end(session, "failed")
 
     def cancelled(self, session: Session, row: Backbone) -> None:
         """Never: an inspection cannot be cancelled."""
 
     def hand_back(self, session: Session, row: Backbone) -> None:
         """This worker stops; another shall begin again."""
-        row.worker = row.lease_until = None
+        row.release()
 
     def clean_up(self) -> None:
         """Nothing was left."""
-
-    def _end(self, session: Session, row: Backbone, status: str) -> None:
-        row.status = status
-        row.worker = row.lease_until = None
-        row.finished_at = session.scalars(select(now())).one()

@@ -29,7 +29,12 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PRELOADED = ["workers.training", "workers.validation", "workers.inspection", "workers.listing"]
+PRELOADED = [
+    "workers.children.training",
+    "workers.children.validation",
+    "workers.children.inspection",
+    "workers.children.listing",
+]
 """What the fork server imports; torch and timm come with it. Each has `work(order) -> Iterator[event]`."""
 
 BATCH_SECONDS = 0.2

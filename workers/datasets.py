@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from service.database import Database
     from service.settings import Settings
     from service.tables import Dataset
-    from workers.child import ChildDied
     from workers.leases import Claim
 
 
@@ -55,7 +54,7 @@ _VERDICT: TypeAdapter[Accepted | Rejected] = TypeAdapter(Annotated[Accepted | Re
 class DatasetAttempt:
     """One attempt at the validation of one dataset."""
 
-    module = "workers.validation"
+    module = "workers.children.validation"
 
     def __init__(self, database: Database, settings: Settings, claim: Claim[Dataset]) -> None:
         self.settings, self.claim = settings, claim
@@ -91,21 +90,21 @@ class DatasetAttempt:
                 repository.accept(session, row, pack=self._pack, index=self._index, **said)
         return True
 
-    def died(self, death: ChildDied, session: Session, row: Dataset) -> None:
-        """The child ended before its work did: try again, unless it happened too often."""
-        row.crashes += 1
-        if row.crashes < self.settings.max_crashes:
-            self.hand_back(session, row)
-            return
+    def crashed(self, session: Session, row: Dataset, cause: str, message: str) -> None:
+        """The attempt died before its work was done; another shall begin again."""
+        row.release()
+
+    def failed(self, session: Session, row: Dataset, cause: str, message: str) -> None:
+        """The last attempt died: the dataset is given up."""
         self._archive = row.archive
-        repository.reject(session, row, death.cause, f"{death} It was tried {row.crashes} times.")
+        repository.reject(session, row, cause, message)
 
     def cancelled(self, session: Session, row: Dataset) -> None:
         """Never: a dataset is deleted, and then the lease is lost."""
 
     def hand_back(self, session: Session, row: Dataset) -> None:
         """This worker stops; another shall begin again."""
-        row.worker = row.lease_until = None
+        row.release()
 
     def clean_up(self) -> None:
         """Drop the archive once there is a verdict: the pack has all that is needed of it."""

@@ -26,13 +26,13 @@ from service.checkpoints import contents
 from service.checkpoints import repository as checkpoints
 from service.jobs import lifecycle, repository
 from service.tables import Dataset, Epoch, Job
+from workers import scratch
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.database import Database
     from service.settings import Settings
-    from workers.child import ChildDied
     from workers.leases import Claim
 
 
@@ -57,11 +57,11 @@ class TrainingOrder(BaseModel):
 class JobAttempt:
     """One attempt at one job."""
 
-    module = "workers.training"
+    module = "workers.children.training"
 
     def __init__(self, database: Database, settings: Settings, claim: Claim[Job]) -> None:
         self.database, self.settings, self.claim = database, settings, claim
-        self.scratch = settings.scratch / f"{claim.id}.{claim.attempt}"
+        self.scratch = scratch.folder(settings.scratch, claim)
         self._manifest: contents.Manifest | None = None
         self._phase_began = 0.0
         self._store_seconds = 0.0
@@ -106,12 +106,13 @@ class JobAttempt:
                 return True
         return False
 
-    def died(self, death: ChildDied, session: Session, row: Job) -> None:
-        """The child ended before its work did: try again, unless it happened too often."""
-        if row.status == "cancelling":
-            lifecycle.cancelled(session, row)
-            return
-        lifecycle.crash(session, row, death.cause, str(death), max_crashes=self.settings.max_crashes)
+    def crashed(self, session: Session, row: Job, cause: str, message: str) -> None:
+        """The attempt died before its work was done; another shall begin again."""
+        lifecycle.crash(session, row, cause, message)
+
+    def failed(self, session: Session, row: Job, cause: str, message: str) -> None:
+        """The last attempt died: the job is given up."""
+        lifecycle.fail(session, row, cause, message)
 
     def cancelled(self, session: Session, row: Job) -> None:
         """The job is no longer wanted, and the child is gone."""
@@ -119,9 +120,6 @@ class JobAttempt:
 
     def hand_back(self, session: Session, row: Job) -> None:
         """This worker stops; another shall begin again."""
-        if row.status == "cancelling":
-            lifecycle.cancelled(session, row)
-            return
         lifecycle.requeue(session, row)
 
     def clean_up(self) -> None:

@@ -13,14 +13,14 @@ from sqlalchemy.exc import SQLAlchemyError
 from ulid import ULID
 
 from service.database import Database
-from service.settings import Settings
+from service.settings import Settings, from_environment
 from service.tables import Backbone, Dataset, Job
-from workers import leases
+from workers import leases, scratch
 from workers.backbones import BackboneAttempt, list_backbones
-from workers.child import warm_up
+from workers.child import ChildDied, warm_up
 from workers.datasets import DatasetAttempt
 from workers.jobs import JobAttempt
-from workers.supervision import Attempt, supervise
+from workers.supervision import Attempt, Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +28,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row", Job, Dataset, Backbone)
+
+LIST_AGAIN_SECONDS = 5.0
+"""Between two tries to list the backbones."""
+TIDY_SECONDS = 60.0
+"""How often the files of dead attempts on this machine are removed."""
 
 
 class Kind(NamedTuple, Generic[Row]):
@@ -63,19 +68,36 @@ class Runner:
             self._drain(kind)
 
     def run(self) -> None:
-        """List the backbones, then poll and work until `stop()`."""
+        """List the backbones, poll and work, until `stop()`."""
         warm_up()
-        list_backbones(self.database, self.settings)
-        polls = [threading.Thread(target=self._poll, args=(kind,), name=kind.table.__tablename__) for kind in KINDS]
-        for poll in polls:
-            poll.start()
-        for poll in polls:
-            poll.join()
+        threads = [threading.Thread(target=self._poll, args=(kind,), name=kind.table.__tablename__) for kind in KINDS]
+        threads.append(threading.Thread(target=self._keep_house, name="house"))
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
         self.database.close()
 
     def stop(self, *_: object) -> None:
         """Hand back what is running, and end."""
         self.stopping.set()
+
+    def _keep_house(self) -> None:
+        while not self._listed() and not self.stopping.wait(LIST_AGAIN_SECONDS):
+            pass
+        while not self.stopping.wait(TIDY_SECONDS):
+            try:
+                scratch.remove_orphans(self.database, self.settings.scratch)
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer, tidying up later: %s", error)
+
+    def _listed(self) -> bool:
+        try:
+            list_backbones(self.database, self.settings)
+        except (SQLAlchemyError, ChildDied) as error:
+            log.warning("the backbones cannot be listed, trying again: %s", error)
+            return False
+        return True
 
     def _poll(self, kind: Kind[Any]) -> None:
         while not self.stopping.wait(self.settings.poll_seconds):
@@ -106,14 +128,14 @@ class Runner:
         if claim is None:
             return False
         attempt = kind.attempt(self.database, self.settings, claim)
-        supervise(self.database, claim, attempt, self.settings.lease_seconds, self.stopping)
+        Supervision(self.database, self.settings, claim, attempt, self.stopping).run()
         return True
 
 
 def main() -> None:
     """Work until told to stop."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    runner = Runner(Settings())
+    runner = Runner(from_environment())
     signal.signal(signal.SIGTERM, runner.stop)
     signal.signal(signal.SIGINT, runner.stop)
     runner.run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -12,13 +13,19 @@ from functools import partial
 import httpx
 
 import migrations
-from service.settings import Settings
+from service.settings import Settings, from_environment
 from workers.processes import die_with_parent
 
 PARTS = {"API": "service.app", "sweep": "workers.sweep"}
 STOP_SECONDS = 4.0
 """What does not end by itself in this time is killed."""
 CHECK_SECONDS = 0.2
+MOST_EARLY_ENDS = 3
+"""Of parts, before the service was ever ready: it will not become so by trying again."""
+
+
+class CannotStart(Exception):
+    """The service cannot be started as it is set up."""
 
 
 class Standalone:
@@ -30,9 +37,12 @@ class Standalone:
         workers = {f"worker {number + 1}": "workers.runner" for number in range(settings.workers)}
         self._modules = {**PARTS, **workers}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ready = False
+        self._early_ends = 0
 
-    def run(self) -> int:
-        """Run until told to stop; gives the exit status."""
+    def run(self) -> None:
+        """Run until told to stop; raises CannotStart."""
+        self._check_port()
         for folder in (self.settings.data, self.settings.scratch):
             folder.mkdir(parents=True, exist_ok=True)
         migrations.upgrade(self.settings.database)
@@ -42,11 +52,22 @@ class Standalone:
             self._watch()
         finally:
             self._stop()
-        return 0
 
     def stop(self, *_: object) -> None:
         """End everything."""
         self.stopping.set()
+
+    def _check_port(self) -> None:
+        family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((self.settings.host, self.settings.port))
+            except OSError as error:
+                raise CannotStart(
+                    f"Graft cannot listen on {self.settings.host}, port {self.settings.port}: {error.strerror}. "
+                    "Another one may be running already; else set GRAFT_HOST and GRAFT_PORT."
+                ) from error
 
     def _start(self, part: str) -> None:
         # In a session of its own, so that Ctrl-C reaches it through us alone.
@@ -57,18 +78,22 @@ class Standalone:
         )
 
     def _watch(self) -> None:
-        ready = False
         while not self.stopping.wait(CHECK_SECONDS):
-            if not ready and (ready := self._answers()):
+            if not self._ready and self._answers():
+                self._ready = True
                 print(f"Graft is ready at {self._address}", flush=True)
             for part, process in self._processes.items():
                 if process.poll() is not None:
-                    print(
-                        f"The {part} ended with status {process.returncode}; starting it again",
-                        file=sys.stderr,
-                    )
-                    time.sleep(1.0)
-                    self._start(part)
+                    self._start_again(part, process.returncode)
+
+    def _start_again(self, part: str, status: int) -> None:
+        if not self._ready:
+            self._early_ends += 1
+        if self._early_ends >= MOST_EARLY_ENDS:
+            raise CannotStart(f"The {part} ended with status {status}, again; what it said stands above.")
+        print(f"The {part} ended with status {status}; starting it again", file=sys.stderr)
+        self.stopping.wait(1.0)
+        self._start(part)
 
     @property
     def _address(self) -> str:
@@ -76,7 +101,8 @@ class Standalone:
 
     def _answers(self) -> bool:
         try:
-            return httpx.get(f"{self._address}/readyz", timeout=1).is_success
+            # Not through a proxy that the environment names: it is this machine's.
+            return httpx.get(f"{self._address}/readyz", timeout=1, trust_env=False).is_success
         except httpx.TransportError:
             return False
 
@@ -94,10 +120,15 @@ class Standalone:
 
 def main() -> int:
     """Run the whole service until Ctrl-C."""
-    standalone = Standalone(Settings())
+    standalone = Standalone(from_environment())
     signal.signal(signal.SIGTERM, standalone.stop)
     signal.signal(signal.SIGINT, standalone.stop)
-    return standalone.run()
+    try:
+        standalone.run()
+    except CannotStart as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

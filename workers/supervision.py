@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from sqlalchemy.exc import OperationalError
 
 from service.tables import Backbone, Dataset, Job
 from workers.child import Child, ChildDied
@@ -12,17 +16,24 @@ from workers.leases import Claim, Lease, LeaseLost, fence
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable
 
     from pydantic import BaseModel
     from sqlalchemy.orm import Session
 
     from service.database import Database
+    from service.settings import Settings
 
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row", Job, Dataset, Backbone)
 Row_contra = TypeVar("Row_contra", Job, Dataset, Backbone, contravariant=True)
+Result = TypeVar("Result")
+
+Write = Callable[["Session", Row], Result]
+"""Writes to a fenced row, in a transaction of its caller."""
+
+RETRY_SECONDS = 1.0
+"""Between two tries to write to a database that does not answer."""
 
 
 class Attempt(Protocol[Row_contra]):
@@ -40,8 +51,11 @@ class Attempt(Protocol[Row_contra]):
     def record(self, session: Session, row: Row_contra, lines: list[bytes]) -> bool:
         """Write down events; says whether the work has ended with them."""
 
-    def died(self, death: ChildDied, session: Session, row: Row_contra) -> None:
-        """The child ended before its work did."""
+    def crashed(self, session: Session, row: Row_contra, cause: str, message: str) -> None:
+        """The attempt died before its work was done; another shall begin again."""
+
+    def failed(self, session: Session, row: Row_contra, cause: str, message: str) -> None:
+        """The last attempt died: the work is given up."""
 
     def cancelled(self, session: Session, row: Row_contra) -> None:
         """The work is no longer wanted, and the child is gone."""
@@ -53,45 +67,111 @@ class Attempt(Protocol[Row_contra]):
         """Remove what the attempt left on this machine."""
 
 
-def supervise(
-    database: Database, claim: Claim[Row], attempt: Attempt[Row], seconds: float, stopping: threading.Event
-) -> None:
-    """Run the attempt to its end under a lease of so many seconds. Writes nothing once the lease is lost."""
-    try:
-        with Lease(database, claim, seconds) as lease:
-            with database.writing() as session:
-                order = attempt.begin(session, fence(session, claim))
-            end = _follow(database, lease, attempt, order, stopping)
-            if end is not None:
-                with database.writing() as session:
-                    end(session, fence(session, claim))
-    except LeaseLost:
-        log.warning("%s, attempt %d: the lease is lost, its child was ended", claim.id, claim.attempt)
-    finally:
-        attempt.clean_up()
+class Cancelled(Exception):
+    """The work is no longer wanted."""
 
 
-def _follow(
-    database: Database, lease: Lease[Row], attempt: Attempt[Row], order: BaseModel, stopping: threading.Event
-) -> Callable[[Session, Row], None] | None:
-    """What remains to be written when the child is gone."""
-    with Child(attempt.module, order) as child:
+class Supervision(Generic[Row]):
+    """Runs one attempt to its end. It writes nothing once the lease is lost, and nothing but the end once cancelled."""
+
+    def __init__(
+        self,
+        database: Database,
+        settings: Settings,
+        claim: Claim[Row],
+        attempt: Attempt[Row],
+        stopping: threading.Event,
+    ) -> None:
+        self.database, self.stopping = database, stopping
+        self.claim: Claim[Row] = claim
+        self.attempt: Attempt[Row] = attempt
+        self.most_crashes = settings.max_crashes
+        self.lease: Lease[Row] = Lease(database, claim, settings.lease_seconds)
+
+    def run(self) -> None:
+        """Do it, and write down how it ended."""
         try:
-            for lines in child.batches():
-                if lease.state == "lost":
-                    raise LeaseLost
-                if lease.state == "cancelling":
-                    return attempt.cancelled
-                if stopping.is_set():
-                    return attempt.hand_back
-                if lines and _recorded(database, lease.claim, attempt, lines):
-                    return None
+            with self.lease:
+                end = self._end()
+                if end is not None:
+                    self._write(partial(self._unless_cancelled, end))
+        except LeaseLost:
+            log.warning("%s, attempt %d: the lease is lost, its child was ended", self.claim.id, self.claim.attempt)
+        finally:
+            self.attempt.clean_up()
+
+    def _end(self) -> Write[Row, None] | None:
+        """Run the child; gives what remains to be written when it is gone."""
+        if self.claim.crashes >= self.most_crashes:
+            return partial(self._give_up, cause="worker_died", message="The worker that ran it died or went silent.")
+        try:
+            return self._follow(self._write(partial(self._wanted, self.attempt.begin)))
+        except Cancelled:
+            return self.attempt.cancelled
+        except LeaseLost:
+            raise
         except ChildDied as death:
-            return partial(attempt.died, death)
-    raise AssertionError("a child that ends well says how its work ended")
+            return partial(self._crashed, cause=death.cause, message=str(death))
+        except Exception:
+            log.exception("%s, attempt %d: an error of Graft's own", self.claim.id, self.claim.attempt)
+            message = "Its supervisor met an error of Graft's own, which the worker's log shows."
+            return partial(self._crashed, cause="internal_error", message=message)
 
+    def _follow(self, order: BaseModel) -> Write[Row, None] | None:
+        with Child(self.attempt.module, order) as child:
+            for lines in child.batches():
+                if self.lease.state == "lost":
+                    raise LeaseLost(self.claim.id)
+                if self.lease.state == "cancelling":
+                    raise Cancelled
+                if self.stopping.is_set():
+                    return self.attempt.hand_back
+                if lines and self._record(lines):
+                    return None
+        raise AssertionError("a child that ends well says how its work ended")
 
-def _recorded(database: Database, claim: Claim[Row], attempt: Attempt[Row], lines: list[bytes]) -> bool:
-    attempt.prepare(lines)
-    with database.writing() as session:
-        return attempt.record(session, fence(session, claim), lines)
+    def _record(self, lines: list[bytes]) -> bool:
+        self._steadily(partial(self.attempt.prepare, lines))
+        return self._write(partial(self._wanted, partial(self.attempt.record, lines=lines)))
+
+    def _write(self, write: Write[Row, Result]) -> Result:
+        """Write in one fenced transaction; raises LeaseLost."""
+
+        def fenced() -> Result:
+            with self.database.writing() as session:
+                return write(session, fence(session, self.claim))
+
+        return self._steadily(fenced)
+
+    def _steadily(self, act: Callable[[], Result]) -> Result:
+        """Do it, again while the database does not answer and the lease holds; raises LeaseLost."""
+        while True:
+            try:
+                return act()
+            except OperationalError as error:
+                if self.lease.state == "lost":
+                    raise LeaseLost(self.claim.id) from error
+                log.warning("the database does not answer, trying again: %s", error)
+                time.sleep(RETRY_SECONDS)
+
+    def _wanted(self, write: Write[Row, Result], session: Session, row: Row) -> Result:
+        """Write as long as the work is wanted."""
+        if row.status == "cancelling":
+            raise Cancelled
+        return write(session, row)
+
+    def _unless_cancelled(self, end: Write[Row, None], session: Session, row: Row) -> None:
+        if row.status == "cancelling":
+            self.attempt.cancelled(session, row)
+        else:
+            end(session, row)
+
+    def _crashed(self, session: Session, row: Row, cause: str, message: str) -> None:
+        row.crashes += 1
+        if row.crashes >= self.most_crashes:
+            self._give_up(session, row, cause, message)
+        else:
+            self.attempt.crashed(session, row, cause, message)
+
+    def _give_up(self, session: Session, row: Row, cause: str, message: str) -> None:
+        self.attempt.failed(session, row, cause, f"{message} It was tried {row.crashes} times.")

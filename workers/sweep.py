@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import signal
 import threading
 from typing import TYPE_CHECKING
@@ -13,10 +12,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.checkpoints import contents
 from service.database import Database
+from service.datasets import repository as datasets
 from service.jobs import lifecycle
 from service.queue import Queue
-from service.settings import Settings
-from service.tables import Dataset, IdempotencyKey, Job, now
+from service.settings import from_environment
+from service.storage import Storage
+from service.tables import IdempotencyKey, Job, now
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,12 +26,12 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 15.0
 GRACE_SECONDS = 3600.0
-"""Tensors without a checkpoint may be about to get one: a writer stores them first."""
+"""Tensors that no checkpoint names, and files that no dataset does, may be about to be: they are written first."""
 KEY_SECONDS = 7 * 86400.0
 """How long an Idempotency-Key is remembered."""
 
 
-def sweep(database: Database, queue: Queue, settings: Settings) -> None:
+def sweep(database: Database, queue: Queue, storage: Storage) -> None:
     """Tidy up once."""
     with database.writing() as session:
         _end_cancelled(session)
@@ -40,7 +41,7 @@ def sweep(database: Database, queue: Queue, settings: Settings) -> None:
     if waiting:
         queue.wake()
     contents.collect(database, GRACE_SECONDS)
-    _remove_scratch(database, settings)
+    _remove_orphans(database, storage)
 
 
 def _end_cancelled(session: Session) -> None:
@@ -50,36 +51,30 @@ def _end_cancelled(session: Session) -> None:
         lifecycle.cancelled(session, job)
 
 
-def _remove_scratch(database: Database, settings: Settings) -> None:
-    """The folders of attempts that nobody is at any more."""
-    # Listed before the attempts are: an attempt is claimed before its folder is made.
-    folders = list(settings.scratch.glob("*")) if settings.scratch.exists() else []
+def _remove_orphans(database: Database, storage: Storage) -> None:
+    """Files that no dataset names: of uploads and validations that were cut off, of datasets that are gone."""
+    # Listed before the rows are read: a file is written before a row names it.
+    files = storage.old_files(datasets.FOLDER, GRACE_SECONDS)
     with database.reading() as session:
-        current = {
-            f"{row_id}.{attempt}"
-            for table in (Job, Dataset)
-            for row_id, attempt in session.execute(
-                select(table.id, table.attempt).where(table.lease_until.is_not(None))
-            )
-        }
-    for folder in folders:
-        if folder.name not in current:
-            shutil.rmtree(folder, ignore_errors=True)
+        named = datasets.files(session)
+    for file in files:
+        if file not in named:
+            storage.delete(file)
 
 
 def main() -> None:
     """Sweep every EVERY_SECONDS until told to stop."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    settings = Settings()
-    database, queue = Database(settings.database), Queue(settings.broker_url)
+    settings = from_environment()
+    database, queue, storage = Database(settings.database), Queue(settings.broker_url), Storage(settings.storage)
     stopping = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
     while not stopping.wait(EVERY_SECONDS):
         try:
-            sweep(database, queue, settings)
-        except SQLAlchemyError as error:
-            log.warning("the database does not answer, sweeping later: %s", error)
+            sweep(database, queue, storage)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("the database or the storage does not answer, sweeping later: %s", error)
     database.close()
 
 

@@ -21,7 +21,7 @@ def list_backbones(
     after: After = None,
     q: Annotated[str | None, Query(description="Part of the name.")] = None,
     source: Annotated[str | None, Query(description="timm or local.")] = None,
-    max_params: Annotated[int | None, Query(ge=0, description="Most parameters.")] = None,
+    max_params: Annotated[int | None, Query(ge=0, lt=2**63, description="Most parameters.")] = None,
 ) -> Page[Backbone]:
     """Backbones by name. Nothing is downloaded for this."""
     with database.reading() as session:

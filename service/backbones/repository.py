@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select
 
-from service.errors import GraftError, NotFound
+from service.database import one_at_a_time
+from service.errors import NotFound, Unavailable
 from service.tables import Backbone
 
 if TYPE_CHECKING:
@@ -19,10 +20,8 @@ class BackboneNotFound(NotFound):
     """No backbone has this name."""
 
 
-class BackbonesNotListed(GraftError):
+class BackbonesNotListed(Unavailable):
     """No worker of this service has listed yet what it can load."""
-
-    status = 503
 
 
 def get(session: Session, name: str) -> Backbone:
@@ -39,16 +38,14 @@ def exists(session: Session, name: str) -> bool:
 
 
 def names(session: Session) -> Sequence[str]:
-    """The names of all backbones; raises BackbonesNotListed when none are known yet."""
-    found = session.scalars(select(Backbone.id).order_by(Backbone.id)).all()
-    if not found:
+    """The names of all backbones."""
+    return session.scalars(select(Backbone.id).order_by(Backbone.id)).all()
+
+
+def require_listed(session: Session) -> None:
+    """Raises BackbonesNotListed where no worker has listed yet what it can load."""
+    if session.scalar(select(Backbone.id).limit(1)) is None:
         raise BackbonesNotListed("No worker has started yet on this service. Start one, then ask again.")
-    return found
-
-
-def listed(session: Session) -> bool:
-    """Whether a worker has listed what it can load."""
-    return session.scalar(select(Backbone.id).limit(1)) is not None
 
 
 def page(
@@ -74,7 +71,8 @@ def page(
 
 
 def replace(session: Session, listings: Sequence[dict[str, Any]]) -> None:
-    """Make the table say exactly `listings`; what was inspected of those that stay is kept."""
+    """Make the table say exactly `listings`. What was found out about those that stay as they were is kept."""
+    one_at_a_time(session, "listing of backbones")
     known = {row.id: row for row in session.scalars(select(Backbone))}
     wanted = {listing["id"]: listing for listing in listings}
     gone = [name for name in known if name not in wanted]
@@ -84,5 +82,12 @@ def replace(session: Session, listings: Sequence[dict[str, Any]]) -> None:
     if new:
         session.execute(insert(Backbone), new)
     for name in wanted.keys() & known.keys():
-        for column, value in wanted[name].items():
-            setattr(known[name], column, value)
+        _renew(known[name], wanted[name])
+
+
+def _renew(row: Backbone, listing: dict[str, Any]) -> None:
+    same = all(getattr(row, column) == value for column, value in listing.items())
+    for column, value in listing.items():
+        setattr(row, column, value)
+    if row.status == "failed" or (row.status == "inspected" and not same):
+        row.status, row.crashes, row.inspection, row.error = "listed", 0, None, None

@@ -66,11 +66,12 @@ def download_checkpoint(
     headers = _headers(checkpoint, etag)
     if ranges.unchanged(request.headers, etag):
         return Response(status_code=304, headers=headers)
-    span = ranges.wanted(request.headers, etag, checkpoint.bytes)
+    # Only GET has ranges (RFC 9110, 14.2).
+    span = ranges.wanted(request.headers, etag, checkpoint.bytes) if request.method == "GET" else None
     if span is not None and span.start >= checkpoint.bytes:
         detail = f"The file has {checkpoint.bytes} bytes; ask for a range that begins before its end."
         size = {"Content-Range": f"bytes */{checkpoint.bytes}"}
-        return problem(request, 416, "unreadable_range", detail, headers=size)
+        return problem(request, 416, "range_not_satisfiable", detail, headers=size)
     start, stop = span or (0, checkpoint.bytes)
     headers["Content-Length"] = str(stop - start)
     if span is not None:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.exc import OperationalError
 
 from service import idempotency, tables
 from service.database import Database
@@ -16,6 +17,7 @@ from service.datasets.schemas import Dataset, Status
 from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep, SettingsDep, StorageDep
 from service.pages import After, Limit, Page
 from service.storage import Storage
+from service.text import Text
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -45,7 +47,7 @@ async def create_dataset(
     queue: QueueDep,
     settings: SettingsDep,
     key: IdempotencyKeyDep = None,
-    name: Annotated[str, Query(max_length=255, description="A name for people.")] = "",
+    name: Annotated[Text, Query(description="A name for people.")] = "",
 ) -> Dataset:
     """Send a .zip, .tar or .tar.gz of pictures as the body. Poll the dataset until it is validated."""
     if request.headers.get("content-type", "").startswith("application/json"):
@@ -99,10 +101,10 @@ def _create(
     request = hashlib.sha256(f"POST /v1/datasets\n{name}\n{digest}".encode()).hexdigest()
     try:
         with database.writing() as session:
-            earlier = idempotency.earlier(session, key, request) if key else None
+            earlier = idempotency.earlier(session, key, request, tables.Dataset) if key else None
             if earlier is not None:
                 storage.delete(repository.folder(dataset_id))
-                return Dataset.of(repository.get(session, earlier))
+                return Dataset.of(earlier)
             row = tables.Dataset(
                 id=dataset_id,
                 name=name,
@@ -119,6 +121,9 @@ def _create(
             session.flush()
             session.refresh(row)
             return Dataset.of(row)
+    except OperationalError:
+        # The row may have been committed before the connection broke. If it was not, the sweep finds the archive.
+        raise
     except BaseException:
         storage.delete(repository.folder(dataset_id))
         raise

@@ -7,20 +7,30 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from service.datasets.errors import DatasetInUse, DatasetNotFound
-from service.tables import Dataset, Job, now
+from service.tables import Dataset, Job
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
+FOLDER = "datasets"
+"""The folder of all datasets in the storage."""
+
+
 def folder(dataset_id: str) -> str:
     """The folder of the dataset's files in the storage."""
-    return f"datasets/{dataset_id}"
+    return f"{FOLDER}/{dataset_id}"
 
 
-def get(session: Session, dataset_id: str) -> Dataset:
-    """The dataset; raises DatasetNotFound."""
-    dataset = session.get(Dataset, dataset_id)
+def files(session: Session) -> set[str]:
+    """The storage keys of all files that datasets name."""
+    rows = session.execute(select(Dataset.archive, Dataset.pack, Dataset.index))
+    return {key for row in rows for key in row if key is not None}
+
+
+def get(session: Session, dataset_id: str, *, lock: bool = False) -> Dataset:
+    """The dataset, locked until the transaction ends if so wished; raises DatasetNotFound."""
+    dataset = session.get(Dataset, dataset_id, with_for_update=lock or None)
     if dataset is None:
         raise DatasetNotFound(f"There is no dataset {dataset_id}.")
     return dataset
@@ -38,9 +48,7 @@ def page(session: Session, *, limit: int, after: str | None = None, status: str 
 
 def delete(session: Session, dataset_id: str) -> None:
     """Forget the dataset; raises DatasetNotFound, DatasetInUse."""
-    dataset = session.get(Dataset, dataset_id, with_for_update=True)
-    if dataset is None:
-        raise DatasetNotFound(f"There is no dataset {dataset_id}.")
+    dataset = get(session, dataset_id, lock=True)
     job = session.scalar(select(Job.id).where(Job.dataset_id == dataset_id).limit(1))
     if job is not None:
         raise DatasetInUse(f"Job {job} uses dataset {dataset_id}. Delete its jobs first.")
@@ -63,17 +71,12 @@ def accept(
     dataset.pack, dataset.index = pack, index
     dataset.task, dataset.classes = task, classes
     dataset.images, dataset.digest, dataset.report = images, digest, report
-    _end(session, dataset, "ready")
+    dataset.archive = None
+    dataset.end(session, "ready")
 
 
 def reject(session: Session, dataset: Dataset, code: str, message: str) -> None:
     """validating → failed, on the locked row."""
     dataset.error = {"code": code, "message": message}
-    _end(session, dataset, "failed")
-
-
-def _end(session: Session, dataset: Dataset, status: str) -> None:
-    dataset.status = status
     dataset.archive = None
-    dataset.worker = dataset.lease_until = None
-    dataset.finished_at = session.scalars(select(now())).one()
+    dataset.end(session, "failed")

@@ -14,11 +14,11 @@ from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep
 from service.jobs import lifecycle, orders, repository, stream
 from service.jobs.errors import JobNotFinished
 from service.jobs.schemas import Epoch, Event, Job, JobCreate, Status
-from service.pages import After, Limit, Page
+from service.pages import After, Limit, Page, position
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_METADATA = re.compile(r"metadata\[(.+)\]")
+_METADATA = re.compile(r"metadata\[(.*)\]")
 
 
 @router.post("", status_code=202)
@@ -33,8 +33,8 @@ def create_job(
     """Ask for a fine-tuning. Poll the job, or follow its events."""
     digest = hashlib.sha256(b"POST /v1/jobs\n" + order.model_dump_json().encode()).hexdigest()
     with database.writing() as session:
-        earlier = idempotency.earlier(session, key, digest) if key else None
-        row = repository.get(session, earlier) if earlier else orders.place(session, order)
+        earlier = idempotency.earlier(session, key, digest, tables.Job) if key else None
+        row = earlier or orders.place(session, order)
         if key and not earlier:
             idempotency.remember(session, key, digest, row.id)
         session.flush()
@@ -83,7 +83,7 @@ def get_job(job_id: str, database: DatabaseDep) -> Job:
 def delete_job(job_id: str, database: DatabaseDep) -> None:
     """Forget a finished job with its events, metrics and checkpoints."""
     with database.writing() as session:
-        row = repository.lock(session, job_id)
+        row = repository.get(session, job_id, lock=True)
         if row.status not in lifecycle.TERMINAL:
             raise JobNotFinished(f"Job {job_id} is {row.status}; cancel it and wait until it is cancelled.")
         session.delete(row)
@@ -93,7 +93,7 @@ def delete_job(job_id: str, database: DatabaseDep) -> None:
 def cancel_job(job_id: str, database: DatabaseDep) -> Job:
     """End a job. A queued one is cancelled at once, a running one within seconds."""
     with database.writing() as session:
-        row = repository.lock(session, job_id)
+        row = repository.get(session, job_id, lock=True)
         lifecycle.cancel(session, row)
         session.flush()
         return _job(session, row)
@@ -110,22 +110,22 @@ def list_events(
     last_event_id: Annotated[str | None, Header()] = None,
 ) -> Page[Event] | Response:
     """A page of events; with `Accept: text/event-stream`, all events live until the job ends."""
-    position = stream.position(job_id, last_event_id or after)
+    start = position(job_id, last_event_id or after)
     with database.reading() as session:
         repository.get(session, job_id)
         if "text/event-stream" in accept:
-            return stream.response(database, job_id, position)
-        rows = repository.events(session, job_id, after=position, limit=limit + 1)
+            return stream.response(database, job_id, start)
+        rows = repository.events(session, job_id, after=start, limit=limit + 1)
     return Page.of([Event.of(row) for row in rows], limit)
 
 
 @router.get("/{job_id}/metrics")
 def list_metrics(job_id: str, database: DatabaseDep, limit: Limit = 1000, after: After = None) -> Page[Epoch]:
     """A row for each epoch."""
-    position = stream.position(job_id, after)
+    start = position(job_id, after)
     with database.reading() as session:
         repository.get(session, job_id)
-        rows = repository.epochs(session, job_id, after=position, limit=limit + 1)
+        rows = repository.epochs(session, job_id, after=start, limit=limit + 1)
     return Page.of([Epoch.of(row) for row in rows], limit)
 
 

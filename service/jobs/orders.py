@@ -78,6 +78,7 @@ def _check_dataset(session: Session, order: JobCreate) -> None:
 def _check_backbone(session: Session, name: str) -> None:
     if backbones.exists(session, name) or _HUB_REPOSITORY.fullmatch(name):
         return
+    backbones.require_listed(session)
     near = difflib.get_close_matches(name, backbones.names(session), n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     raise BackboneUnknown(f"There is no backbone {name}. {hint}GET /v1/backbones?q= finds those that exist.")

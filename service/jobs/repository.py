@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import func, select
 
 from service.jobs.errors import JobNotFound
-from service.tables import Checkpoint, Epoch, Event, Job, now
+from service.tables import Checkpoint, Epoch, Event, Job
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,17 +15,9 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-def get(session: Session, job_id: str) -> Job:
-    """The job; raises JobNotFound."""
-    job = session.get(Job, job_id)
-    if job is None:
-        raise JobNotFound(f"There is no job {job_id}.")
-    return job
-
-
-def lock(session: Session, job_id: str) -> Job:
-    """The job, locked until the transaction ends; raises JobNotFound."""
-    job = session.get(Job, job_id, with_for_update=True)
+def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
+    """The job, locked until the transaction ends if so wished; raises JobNotFound."""
+    job = session.get(Job, job_id, with_for_update=lock or None)
     if job is None:
         raise JobNotFound(f"There is no job {job_id}.")
     return job
@@ -97,14 +89,3 @@ def epochs(session: Session, job_id: str, *, after: int, limit: int) -> list[Epo
     """At most `limit` epochs of the job above `after`, in order."""
     query = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after).order_by(Epoch.epoch).limit(limit)
     return list(session.scalars(query))
-
-
-def statuses(session: Session) -> dict[str, int]:
-    """How many jobs are in each state."""
-    rows = session.execute(select(Job.status, func.count()).group_by(Job.status))
-    return dict(iter(rows))
-
-
-def clock(session: Session) -> float:
-    """The database's time in Unix seconds."""
-    return session.scalars(select(now())).one()

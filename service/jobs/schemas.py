@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field
 
 from models.catalog.recipe import Recipe
 from service import tables
 from service.pages import Identified
+from service.text import Text
 from service.times import Timestamp
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled", "pausing", "paused"]
-Label = Annotated[str, StringConstraints(max_length=255)]
 
 
 class JobCreate(BaseModel):
@@ -20,15 +20,15 @@ class JobCreate(BaseModel):
 
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
-    dataset: str
+    dataset: Text
     """Id of a dataset that is ready."""
-    backbone: str
+    backbone: Text
     """Name of a backbone, such as timm/mobilenetv3_small_100.lamb_in1k."""
     recipe: Recipe = Recipe()
     """What to train and how; the empty recipe is the recommended one."""
-    name: Label | None = None
+    name: Text | None = None
     """A name for people."""
-    metadata: Annotated[dict[Label, Label], Field(max_length=50)] = {}
+    metadata: Annotated[dict[Text, Text], Field(max_length=50)] = {}
     """The caller's own labels; lists can be filtered by them."""
 
 

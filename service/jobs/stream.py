@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from fastapi.sse import EventSourceResponse, format_sse_event
 from starlette.concurrency import run_in_threadpool
 
-from service.errors import BadRequest
 from service.jobs import lifecycle, repository
 from service.jobs.schemas import Event
 from service.tables import Job
@@ -22,20 +21,6 @@ POLL_SECONDS = 0.25
 HEARTBEAT_SECONDS = 15.0
 """Proxies close streams that stay silent for longer than this, usually 30 s or 60 s."""
 BATCH = 500
-
-
-class PositionUnknown(BadRequest):
-    """A place in a list that names something else than an item of it."""
-
-
-def position(job_id: str, item_id: str | None) -> int:
-    """The number in `JOB.NUMBER`, the id of an event or an epoch of this job; without one, -1."""
-    if item_id is None:
-        return -1
-    owner, _, number = item_id.rpartition(".")
-    if owner != job_id or not number.isdecimal():
-        raise PositionUnknown(f"{item_id} names no item of this list; send an id that this list gave.")
-    return int(number)
 
 
 def response(database: Database, job_id: str, after: int) -> EventSourceResponse:

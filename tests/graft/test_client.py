@@ -170,6 +170,23 @@ def test_nobody_at_home_is_said_after_some_tries(monkeypatch: pytest.MonkeyPatch
         client.job("j")
 
 
+def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+    server: type[Handler], client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    server.answers["GET", "/v1/jobs/j"] = lambda handler: handler.give_json({"id": "j"})
+    with Client(client.url) as direct:
+        assert direct.job("j") == {"id": "j"}
+
+
+def test_a_service_that_stays_away_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("graft.client.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("graft.client.PAUSE_SECONDS", 0.05)
+    with Client("http://127.0.0.1:9") as nobody, pytest.raises(httpx.TransportError):
+        nobody.wait("job")
+
+
 def test_a_folder_is_sent_as_a_tar(tmp_path: Path) -> None:
     files = {"cat/1.png": b"one", "dog/deep/2.png": b"2" * 3_000_000, "dog/3.png": b""}
     for name, data in {**files, ".hidden": b"no", ".git/config": b"no"}.items():

@@ -8,9 +8,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service import idempotency
+from service.tables import Dataset
 
 if TYPE_CHECKING:
     from service.database import Database
+
+
+def new(name: str) -> Dataset:
+    """A dataset's row."""
+    return Dataset(id=name, name="", status="validating", attempt=0, crashes=0, classes=[], images=0)
 
 
 def test_two_at_once_make_one_thing(database: Database) -> None:
@@ -19,11 +25,13 @@ def test_two_at_once_make_one_thing(database: Database) -> None:
 
     def ask(number: int) -> None:
         with database.writing() as session:
-            earlier = idempotency.earlier(session, "key", "request")
-            if earlier is None:
-                made.append(f"thing {number}")
-                idempotency.remember(session, "key", "request", f"thing {number}")
-            found.append(earlier or f"thing {number}")
+            row = idempotency.earlier(session, "key", "request", Dataset)
+            if row is None:
+                row = new(f"ds_{number}")
+                session.add(row)
+                idempotency.remember(session, "key", "request", row.id)
+                made.append(row.id)
+            found.append(row.id)
 
     threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -36,8 +44,16 @@ def test_two_at_once_make_one_thing(database: Database) -> None:
 
 def test_a_key_of_another_request_is_refused(database: Database) -> None:
     with database.writing() as session:
-        idempotency.remember(session, "key", "request", "thing")
+        session.add(new("ds_1"))
+        idempotency.remember(session, "key", "request", "ds_1")
     with database.reading() as session, pytest.raises(idempotency.IdempotencyKeyReused, match="new key"):
-        idempotency.earlier(session, "key", "another")
+        idempotency.earlier(session, "key", "another", Dataset)
     with database.reading() as session:
-        assert idempotency.earlier(session, "other key", "another") is None
+        assert idempotency.earlier(session, "other key", "another", Dataset) is None
+
+
+def test_a_key_whose_thing_is_deleted_is_spent(database: Database) -> None:
+    with database.writing() as session:
+        idempotency.remember(session, "key", "request", "ds_1")
+    with database.reading() as session, pytest.raises(idempotency.IdempotencyKeySpent, match="ds_1, which is deleted"):
+        idempotency.earlier(session, "key", "request", Dataset)

@@ -69,3 +69,24 @@ def test_a_folder_is_deleted_with_all_in_it_and_none_is_fine(any_storage: Storag
         assert file.read() == b"x"
     with pytest.raises(FileNotFoundError), storage.reading("a/b"):
         pass
+
+
+def test_old_files_are_those_that_nobody_writes_to(any_storage: Storage) -> None:
+    storage = any_storage
+    for key in ("a/b/c", "a/d", "e/f"):
+        with storage.writing(key) as file:
+            file.write(b"x")
+    assert storage.old_files("a", 3600) == []
+    assert sorted(storage.old_files("a", -3600)) == ["a/b/c", "a/d"]
+    assert storage.old_files("nothing", -3600) == []
+
+
+def test_deleting_the_last_file_of_a_folder_removes_it(storage: Storage, tmp_path: Path) -> None:
+    for key in ("a/b", "a/c"):
+        with storage.writing(key) as file:
+            file.write(b"x")
+    storage.delete("a/b")
+    assert [path.name for path in (tmp_path / "storage" / "a").iterdir()] == ["c"]
+    storage.delete("a/c")
+    storage.delete("a/c")
+    assert list((tmp_path / "storage").iterdir()) == []

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import select, text
 
 from service.queue import Queue
-from service.settings import Settings
-from service.tables import IdempotencyKey, Job
+from service.storage import Storage
+from service.tables import Dataset, IdempotencyKey, Job
 from tests.workers.test_leases import add_jobs, job, taken
 from workers.sweep import sweep
 
@@ -18,7 +20,13 @@ if TYPE_CHECKING:
     from service.database import Database
 
 
-def test_a_cancelled_job_whose_worker_died_is_ended(database: Database, tmp_path: Path) -> None:
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """A folder."""
+    return Storage((tmp_path / "storage").as_uri())
+
+
+def test_a_cancelled_job_whose_worker_died_is_ended(database: Database, storage: Storage) -> None:
     add_jobs(database, 2)
     dead, alive = taken(database, "dead", seconds=0.0), taken(database, "alive")
     if alive.id == dead.id:  # the lease of no time had run out already
@@ -26,35 +34,42 @@ def test_a_cancelled_job_whose_worker_died_is_ended(database: Database, tmp_path
     with database.writing() as session:
         session.execute(text("UPDATE jobs SET status = 'cancelling'"))
         session.execute(text("UPDATE jobs SET lease_until = 1 WHERE id = 'job_000'"))
-    sweep(database, Queue(""), Settings(data=tmp_path))
+    sweep(database, Queue(""), storage)
     assert (job(database, "job_000").status, job(database, "job_001").status) == ("cancelled", "cancelling")
 
 
-def test_folders_of_attempts_that_are_over_are_removed(database: Database, tmp_path: Path) -> None:
-    add_jobs(database, 1)
-    claim = taken(database)
-    settings = Settings(data=tmp_path)
-    current, old = (settings.scratch / f"{claim.id}.{attempt}" for attempt in (claim.attempt, 7))
-    for folder in (current, old):
-        folder.mkdir(parents=True)
-    sweep(database, Queue(""), settings)
-    assert list(settings.scratch.iterdir()) == [current]
+def test_files_that_no_dataset_names_are_removed(database: Database, storage: Storage, tmp_path: Path) -> None:
+    with database.writing() as session:
+        session.add(
+            Dataset(id="ds_1", name="", status="validating", archive="datasets/ds_1/archive", classes=[], images=0)
+        )
+        session.add(Dataset(id="ds_2", name="", status="ready", pack="datasets/ds_2/pack.2", classes=[], images=0))
+    old = ["ds_1/archive", "ds_1/pack.1", "ds_2/pack.1.X.part", "ds_2/pack.2", "ds_3/archive.X.part"]
+    for name in (*old, "ds_4/archive.X.part"):
+        path = tmp_path / "storage" / "datasets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        if name in old:
+            os.utime(path, (0, 0))
+    sweep(database, Queue(""), storage)
+    left = {str(path.relative_to(tmp_path / "storage/datasets")) for path in (tmp_path / "storage").rglob("*")}
+    assert left == {".", "ds_1", "ds_1/archive", "ds_2", "ds_2/pack.2", "ds_4", "ds_4/archive.X.part"}
 
 
-def test_old_keys_are_forgotten(database: Database, tmp_path: Path) -> None:
+def test_old_keys_are_forgotten(database: Database, storage: Storage) -> None:
     with database.writing() as session:
         for name, age in (("old", 8), ("new", 6)):
             session.add(IdempotencyKey(key=name, request="r", resource="x", created_at=age))
         session.flush()
         session.execute(text("UPDATE idempotency_keys SET created_at = :t WHERE key = 'old'"), {"t": 0.0})
         session.execute(text("UPDATE idempotency_keys SET created_at = :t WHERE key = 'new'"), {"t": 9e9})
-    sweep(database, Queue(""), Settings(data=tmp_path))
+    sweep(database, Queue(""), storage)
     with database.reading() as session:
         assert session.scalars(select(IdempotencyKey.key)).all() == ["new"]
 
 
-def test_a_broker_that_is_away_is_no_error(database: Database, tmp_path: Path) -> None:
+def test_a_broker_that_is_away_is_no_error(database: Database, storage: Storage) -> None:
     add_jobs(database, 1)
-    sweep(database, Queue("redis://127.0.0.1:9/0"), Settings(data=tmp_path))
+    sweep(database, Queue("redis://127.0.0.1:9/0"), storage)
     with database.reading() as session:
         assert session.scalars(select(Job.status)).all() == ["queued"]

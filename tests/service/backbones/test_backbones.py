@@ -1,0 +1,105 @@
+"""HTTP of backbones, and their table on both databases."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from service.backbones import repository
+from service.tables import Backbone
+from tests.service.conftest import BACKBONES, problem
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+    from service.database import Database
+
+
+def test_backbones_are_found_by_name_source_and_size(client: TestClient) -> None:
+    def names(**query: object) -> list[str]:
+        return [backbone["name"] for backbone in client.get("/v1/backbones", params=query).json()["data"]]
+
+    assert names() == sorted(BACKBONES)
+    assert names(q="RESNET") == ["timm/resnet18.a1_in1k", "timm/resnet50.a1_in1k"]
+    assert names(q="100%_") == []
+    assert names(source="local") == ["local/own"]
+    assert names(max_params=2000) == ["timm/resnet18.a1_in1k", "timm/resnet50.a1_in1k"]
+    assert names(limit=1, after="timm/resnet18.a1_in1k") == ["timm/resnet50.a1_in1k"]
+    problem(client.get("/v1/backbones/timm/none"), 404, "backbone_not_found")
+
+
+def test_asking_for_a_backbone_has_a_worker_inspect_it(client: TestClient, db: Database) -> None:
+    asked = client.get(f"/v1/backbones/{BACKBONES[0]}")
+    assert asked.status_code == 200
+    assert (asked.json()["name"], asked.json()["status"]) == (BACKBONES[0], "inspecting")
+    with db.reading() as session:
+        assert session.get_one(Backbone, BACKBONES[0]).status == "inspecting"
+
+
+def listing(name: str, parameters: int = 1000) -> dict[str, Any]:
+    """What a worker says of a backbone."""
+    return {
+        "id": f"local/{name}",
+        "source": "local",
+        "architecture": "resnet18",
+        "parameters": parameters,
+        "input_size": [3, 64, 64],
+        "licence": None,
+    }
+
+
+def replace(database: Database, *listings: dict[str, Any]) -> None:
+    """A worker lists its backbones."""
+    with database.writing() as session:
+        repository.replace(session, listings)
+
+
+def test_the_table_says_what_the_worker_lists(database: Database) -> None:
+    replace(database, listing("a"), listing("b"))
+    replace(database, listing("b"), listing("c"))
+    with database.reading() as session:
+        assert repository.names(session) == ["local/b", "local/c"]
+
+
+def test_workers_that_start_at_once_list_without_error(database: Database) -> None:
+    errors: list[Exception] = []
+    ready = threading.Barrier(4)
+
+    def start() -> None:
+        ready.wait()
+        try:
+            replace(database, *(listing(str(number)) for number in range(300)))
+        except Exception as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=start) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+
+
+@pytest.mark.parametrize(
+    ("status", "parameters", "then"),
+    [
+        ("inspected", 1000, "inspected"),
+        ("inspected", 2000, "listed"),
+        ("failed", 1000, "listed"),
+        ("inspecting", 1000, "inspecting"),
+    ],
+)
+def test_what_was_found_out_is_kept_while_the_backbone_stays_the_same(
+    database: Database, status: str, parameters: int, then: str
+) -> None:
+    replace(database, listing("a"))
+    with database.writing() as session:
+        row = session.get_one(Backbone, "local/a")
+        row.status, row.inspection, row.crashes = status, {"cuts": []}, 2
+    replace(database, listing("a", parameters))
+    with database.reading() as session:
+        row = session.get_one(Backbone, "local/a")
+        assert (row.status, row.parameters) == (then, parameters)
+        assert (row.inspection is None, row.crashes) == ((True, 0) if then == "listed" else (False, 2))

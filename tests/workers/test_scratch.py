@@ -1,0 +1,28 @@
+"""Scratch folders: those of attempts that are over go, the others stay."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.workers.test_leases import add_jobs, taken
+from workers import scratch
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.database import Database
+
+
+def test_folders_of_attempts_that_are_over_are_removed(database: Database, tmp_path: Path) -> None:
+    add_jobs(database, 1)
+    claim = taken(database)
+    current, old = scratch.folder(tmp_path, claim), tmp_path / f"{claim.id}.{claim.attempt + 1}"
+    for folder in (current, old):
+        folder.mkdir()
+        (folder / "best.safetensors").touch()
+    scratch.remove_orphans(database, tmp_path)
+    assert list(tmp_path.glob("job_*")) == [current]
+
+
+def test_no_scratch_at_all_is_fine(database: Database, tmp_path: Path) -> None:
+    scratch.remove_orphans(database, tmp_path / "none")

@@ -1,0 +1,33 @@
+"""Scratch: a folder of this machine's for each attempt, whose name says which."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from service.tables import Job
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.database import Database
+    from workers.leases import Claim
+
+
+def folder(scratch: Path, claim: Claim[Job]) -> Path:
+    """The attempt's own."""
+    return scratch / f"{claim.id}.{claim.attempt}"
+
+
+def remove_orphans(database: Database, scratch: Path) -> None:
+    """Remove the folders of attempts that nobody is at any more."""
+    # Listed before the attempts are: an attempt is claimed before its folder is made.
+    folders = list(scratch.glob("*")) if scratch.exists() else []
+    with database.reading() as session:
+        held = session.execute(select(Job.id, Job.attempt).where(Job.lease_until.is_not(None)))
+        current = {f"{job}.{attempt}" for job, attempt in held}
+    for path in folders:
+        if path.name not in current:
+            shutil.rmtree(path, ignore_errors=True)
