@@ -11,7 +11,7 @@ help: ## list the commands
 ## Start here
 setup: $(BIN)/.done ## build .venv with everything, pinned
 $(BIN)/.done: pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed"; exit 1; }
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; PYTHON=path names one"; exit 1; }
 	@echo "Setting up .venv with pinned packages; this downloads about 1 GB and takes a few minutes"
 	@$(PYTHON) -m venv .venv
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3]'
@@ -56,8 +56,8 @@ demo-backbone: setup ## pretrain the backbone that ships with the demo again, th
 revision: setup ## write a migration for changed tables; m='what changed'
 	@$(BIN)/python -m migrations $(m)
 
-benchmarks: setup ## measure a cold job, a warm job and the trunk; BACKBONE=local/NAME DATASET=path
-	@$(BIN)/python -m benchmarks.job $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+benchmarks: setup ## measure a cold job, a warm job and the trunk; BACKBONE=local/NAME DATASET=path PAIRS=3
+	@$(BIN)/python -m benchmarks.job $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)') $(if $(PAIRS),--pairs $(PAIRS))
 
 accuracy: setup ## the empty recipe against a linear probe; BACKBONE=local/NAME DATASET=archive
 	@$(BIN)/python -m benchmarks.accuracy $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')

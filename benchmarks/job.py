@@ -1,7 +1,8 @@
-"""A cold job, a warm job, and the trunk against its floor: `make benchmarks DATASET=path BACKBONE=local/NAME`.
+"""A cold job, a warm job, and the trunk against its floor: `make benchmarks DATASET=path BACKBONE=local/NAME PAIRS=3`.
 
 Runs come in pairs on one running service: a cold job with an emptied feature cache, then a warm one, the same again.
-The floor is the trunk alone on pictures that lie decoded in memory, in this process, before the service starts.
+The floor is the trunk alone, in a process of its own that is set up as the workers' children are; it is measured
+before the service starts and after it has stopped, and the mean counts, since the machine's speed wanders.
 """
 
 from __future__ import annotations
@@ -10,26 +11,20 @@ import argparse
 import os
 import shutil
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-
 from benchmarks.machine import describe
+from benchmarks.trunk import BACKBONES
 from demo.digits import write_archive
 from demo.standalone import standalone
 from graft.client import Client
-from models import backbones, surgery
-from models.features import Trunk
-
-ROOT = Path(__file__).parents[1]
-PAIRS = 3
-BATCH = 32
-FLOOR_SECONDS = 5.0
+from workers.child import TUNING
 
 
 def main() -> None:
@@ -37,39 +32,32 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="make benchmarks", description=__doc__)
     parser.add_argument("--dataset", type=Path, help="a folder or an archive; without it, scikit-learn's digits")
     parser.add_argument("--backbone", default="local/rendered_shapes")
+    parser.add_argument("--pairs", type=int, default=3, help="pairs of jobs; medians of them are printed")
     chosen = parser.parse_args()
-    directory = Path(os.environ.get("GRAFT_BACKBONES", ROOT / "demo" / "backbones"))
     with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
         folder = Path(name)
         dataset = chosen.dataset or folder / "digits.tar"
         if chosen.dataset is None:
             write_archive(dataset)
-        floor = trunk_rate(chosen.backbone, directory)
-        jobs, images = paired_jobs(folder, dataset, chosen.backbone, directory)
+        before = trunk_rate(chosen.backbone)
+        jobs, images = paired_jobs(folder, dataset, chosen.backbone, chosen.pairs)
+        floor = (before + trunk_rate(chosen.backbone)) / 2
     print(table(dataset.name, images, chosen.backbone, floor, jobs))
 
 
-def trunk_rate(backbone: str, directory: Path) -> float:
-    """Pictures a second of the trunk alone, all cores, decoded and rendered beforehand."""
-    loaded = backbones.load(backbone, directory)
-    size = loaded.preprocessing.input_size
-    pooled = surgery.pooled(loaded.network, size, {})
-    trunk = Trunk(pooled.trunk, loaded.preprocessing, torch.device("cpu"))
-    pictures = np.random.default_rng(0).integers(0, 256, (BATCH, *size), np.uint8)
-    trunk(pictures)
-    began, done = time.perf_counter(), 0
-    while time.perf_counter() - began < FLOOR_SECONDS:
-        trunk(pictures)
-        done += BATCH
-    return done / (time.perf_counter() - began)
+def trunk_rate(backbone: str) -> float:
+    """Pictures a second of the trunk alone."""
+    command = [sys.executable, "-m", "benchmarks.trunk", backbone]
+    said = subprocess.run(command, env={**os.environ, **TUNING}, check=True, capture_output=True, text=True)
+    return float(said.stdout)
 
 
-def paired_jobs(folder: Path, dataset: Path, backbone: str, directory: Path) -> tuple[dict[str, list[Any]], int]:
-    """PAIRS cold and warm jobs in turn, and how many pictures the dataset has."""
+def paired_jobs(folder: Path, dataset: Path, backbone: str, pairs: int) -> tuple[dict[str, list[Any]], int]:
+    """So many cold and warm jobs in turn, and how many pictures the dataset has."""
     jobs: dict[str, list[Any]] = {"cold": [], "warm": []}
-    with standalone(folder / "data", directory) as address, Client(address) as client:
+    with standalone(folder / "data", BACKBONES) as address, Client(address) as client:
         made = client.wait_for_dataset(client.create_dataset(dataset)["id"])
-        for pair in range(PAIRS):
+        for pair in range(pairs):
             shutil.rmtree(folder / "data" / "cache", ignore_errors=True)
             for kind, found in jobs.items():
                 found.append(measured(client, made["id"], backbone))
@@ -121,7 +109,7 @@ def table(dataset: str, images: int, backbone: str, floor: float, jobs: dict[str
     lines = [
         f"### {backbone} on {dataset} ({images:,} pictures)",
         "",
-        f"{describe()}. Medians of {PAIRS} paired runs.",
+        f"{describe()}. Medians of {len(jobs['cold'])} paired runs.",
         "",
         "| figure | cold | warm |",
         "|---|---|---|",

@@ -21,7 +21,7 @@ from graft.client import Client
 from graft.errors import GraftError
 from graft.progress import follow
 
-BACKBONES = Path(os.environ.get("GRAFT_BACKBONES", Path(__file__).parent / "backbones"))
+SHIPPED = Path(__file__).parent / "backbones"
 FROM_HUB, FROM_HERE = "timm/test_resnet.r160_in1k", "local/rendered_shapes"
 console = Console(highlight=False)
 
@@ -34,7 +34,7 @@ def main() -> int:
     chosen = parser.parse_args()
     try:
         with tempfile.TemporaryDirectory(prefix="graft-demo-") as folder:
-            return run(Path(folder), chosen.dataset, chosen.backbone or _backbone())
+            return run(Path(folder), chosen.dataset, chosen.backbone)
     except (GraftError, StartFailed) as error:
         console.print(f"[red]{error}[/]")
         return 1
@@ -42,14 +42,17 @@ def main() -> int:
         return 130
 
 
-def run(folder: Path, dataset: Path | None, backbone: str) -> int:
-    """The demo in a temporary folder."""
+def run(folder: Path, dataset: Path | None, named: str | None) -> int:
+    """The demo in a temporary folder, with a named backbone or one that is at hand."""
+    backbone = named or _backbone()
+    # Only whoever names a backbone means those of GRAFT_BACKBONES, which need not hold the one that ships.
+    backbones = Path(os.environ.get("GRAFT_BACKBONES") or SHIPPED) if named else SHIPPED
     if dataset is None:
         dataset = folder / "digits.tar"
         write_archive(dataset)
         console.print("Pictures: the 1,797 handwritten digits of scikit-learn, 8 x 8 pixels, as PNGs")
     console.print(f"Starting the service, then fine-tuning [bold]{backbone}[/] on [bold]{dataset.name}[/]")
-    with standalone(folder / "data", BACKBONES) as address, Client(address) as client:
+    with standalone(folder / "data", backbones) as address, Client(address) as client:
         console.print(f"Graft answers at {address}")
         created = client.wait_for_dataset(client.create_dataset(dataset)["id"])
         if created["status"] == "failed":

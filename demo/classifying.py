@@ -6,22 +6,23 @@ import json
 import random
 import tarfile
 import zipfile
-from typing import TYPE_CHECKING, TypeVar
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
 
 import timm
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.torch import load_file
 from timm.data import create_transform, resolve_data_config
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
     from typing import IO
 
-T = TypeVar("T")
-
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+    Reader = Callable[[str], IO[bytes] | None]
 
 
 def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str, float]]:
@@ -34,9 +35,9 @@ def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str
     network.load_state_dict(load_file(checkpoint))
     transform = create_transform(**resolve_data_config(json.loads(said["pretrained_cfg"])))
     classes = json.loads(said["class_names"])
-    chosen = _some(dataset, count)
+    chosen = some_pictures(dataset, count)
     with torch.inference_mode():
-        shown = torch.stack([transform(image.convert("RGB")) for _, image in chosen])
+        shown = torch.stack([transform(image) for _, image in chosen])
         probabilities = network.eval()(shown).softmax(1)
     return [
         (name, classes[int(row.argmax())], float(row.max()))
@@ -44,29 +45,38 @@ def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str
     ]
 
 
-def _some(dataset: Path, count: int) -> list[tuple[str, Image.Image]]:
-    """So many pictures of a folder or an archive, always the same."""
+def some_pictures(dataset: Path, count: int) -> list[tuple[str, Image.Image]]:
+    """So many pictures of a folder or an archive, upright RGB, always the same; what is no picture is passed over."""
+    with _files(dataset) as (names, read):
+        shown = sorted(name for name in names if not _is_hidden(name))
+        random.Random(3).shuffle(shown)
+        pictures = ((name, _picture(read(name))) for name in shown)
+        return list(islice(((name, picture) for name, picture in pictures if picture is not None), count))
+
+
+@contextmanager
+def _files(dataset: Path) -> Iterator[tuple[list[str], Reader]]:
+    """The names of all files, and what opens one of them."""
     if dataset.is_dir():
-        paths = sorted(path for path in dataset.rglob("*") if path.suffix.lower() in PICTURES)
-        return [(str(path.relative_to(dataset)), Image.open(path)) for path in _chosen(paths, count)]
-    if zipfile.is_zipfile(dataset):
-        with zipfile.ZipFile(dataset) as archive:
-            return [(name, _read(archive.open(name))) for name in _chosen(_pictures(archive.namelist()), count)]
-    with tarfile.open(dataset) as archive:
-        names = _chosen(_pictures(archive.getnames()), count)
-        return [(name, _read(file)) for name in names if (file := archive.extractfile(name))]
+        paths = [path for path in dataset.rglob("*") if path.is_file()]
+        yield [str(path.relative_to(dataset)) for path in paths], lambda name: (dataset / name).open("rb")
+    elif zipfile.is_zipfile(dataset):
+        with zipfile.ZipFile(dataset) as zipped:
+            yield zipped.namelist(), zipped.open
+    else:
+        with tarfile.open(dataset) as tarred:
+            yield tarred.getnames(), tarred.extractfile
 
 
-def _pictures(names: list[str]) -> list[str]:
-    return sorted(name for name in names if name.lower().endswith(PICTURES))
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in PurePath(name).parts)
 
 
-def _chosen(items: list[T], count: int) -> list[T]:
-    return random.Random(3).sample(items, min(count, len(items)))
-
-
-def _read(file: IO[bytes]) -> Image.Image:
+def _picture(file: IO[bytes] | None) -> Image.Image | None:
+    if file is None:  # a folder of a tar
+        return None
     with file:
-        image = Image.open(file)
-        image.load()
-    return image
+        try:
+            return ImageOps.exif_transpose(Image.open(file)).convert("RGB")
+        except Exception:  # Pillow's readers raise whatever a broken file leads them to
+            return None

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,18 +30,25 @@ def standalone(data: Path, backbones: Path) -> Iterator[str]:
         "GRAFT_PORT": str(_free_port()),
         "GRAFT_BACKBONES": str(backbones),
     }
-    service = subprocess.Popen(
-        [sys.executable, "-m", "graft", "up"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    command = [sys.executable, "-m", "graft", "up"]
+    with subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as service:
+        try:
+            yield _address(service)
+        finally:
+            _stop(service)
+
+
+def _stop(service: subprocess.Popen[str]) -> None:
+    """Ask it to end, and after a while, or when that is interrupted, kill it with all its processes."""
+    service.send_signal(signal.SIGINT)
     try:
-        yield _address(service)
+        with suppress(subprocess.TimeoutExpired):
+            service.wait(STOP_SECONDS)
     finally:
-        service.send_signal(signal.SIGINT)
-        service.wait(STOP_SECONDS)
+        if service.poll() is None:
+            os.killpg(service.pid, signal.SIGKILL)
 
 
 def _address(service: subprocess.Popen[str]) -> str:

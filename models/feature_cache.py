@@ -15,7 +15,7 @@ import hashlib
 import json
 import os
 import zlib
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,22 +41,22 @@ class Space:
         self.folder = folder / hashlib.sha256(said.encode()).hexdigest()[:32]
         self.full = False
         """The disk took no more: new rows live in memory, for this process alone."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "key.json").write_text(said)
         self._row_bytes = int(np.prod(shape)) * self.dtype.itemsize
         self._places: dict[tuple[bytes, int], int] = {}
-        self._seconds: dict[tuple[bytes, int], float] = {}
-        self._records = 0
+        self._records = np.empty(0, RECORD)
+        self._checked = np.empty(0, bool)
+        """Of each record, whether its row's checksum is known to fit."""
         self._rows = np.empty((0, *shape), self.dtype)
         self._memory: list[np.ndarray] = []
+        self._memory_seconds: list[float] = []
+        with self._noticing_a_full_disk():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._describe(said)
         self.refresh()
 
-    def __contains__(self, row: tuple[bytes, int]) -> bool:
-        return row in self._places
-
     def missing(self, digests: Sequence[bytes], view: int) -> list[int]:
-        """Positions in `digests` of the pictures whose row for `view` is not there."""
-        return [position for position, digest in enumerate(digests) if (digest, view) not in self._places]
+        """Positions in `digests` of the pictures whose row for `view` is not there, whole and unchanged."""
+        return [position for position, digest in enumerate(digests) if not self._holds(digest, view)]
 
     def read(self, digests: Sequence[bytes], view: int) -> np.ndarray:
         """The rows of these pictures, of shape (len(digests), *shape); all must be there."""
@@ -70,13 +70,19 @@ class Space:
 
     def seconds(self, digests: Sequence[bytes], view: int) -> float:
         """What it cost to compute the rows of these pictures."""
-        return sum(self._seconds[digest, view] for digest in digests)
+        places = [self._places[digest, view] for digest in digests]
+        in_memory = sum(self._memory_seconds[~place] for place in places if place < 0)
+        on_disk = [place for place in places if place >= 0]
+        return in_memory + float(self._records["seconds"][on_disk].sum(dtype=float))
 
     @contextmanager
     def computing(self) -> Iterator[None]:
         """Only one process at a time computes rows of a space; who waited finds them when its turn comes."""
-        with (self.folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with ExitStack() as stack:
+            if not self.full:
+                with self._noticing_a_full_disk():
+                    lock = stack.enter_context((self.folder / "lock").open("w"))
+                    fcntl.flock(lock, fcntl.LOCK_EX)
             self.refresh()
             yield
 
@@ -85,19 +91,15 @@ class Space:
         limits = np.finfo(self.dtype)
         rows = np.ascontiguousarray(rows.clip(limits.min, limits.max), self.dtype)
         if not self.full:
-            try:
+            with self._noticing_a_full_disk():
                 self._write(digests, view, rows, seconds)
-            except OSError as error:
-                if error.errno not in _FULL:
-                    raise
-                self.full = True
         if not self.full:
             self.refresh()
             return
         for digest, row in zip(digests, rows, strict=True):
             self._places[digest, view] = ~len(self._memory)
-            self._seconds[digest, view] = seconds
             self._memory.append(row)
+            self._memory_seconds.append(seconds)
 
     def refresh(self) -> None:
         """Take in what has been appended since, by whomever."""
@@ -105,17 +107,43 @@ class Space:
         if not index.exists():
             return
         # A torn record at the end is not whole, and left out; so is one whose row was lost with the machine's power.
-        count = data.stat().st_size // self._row_bytes
-        records = np.fromfile(index, RECORD, offset=self._records * RECORD.itemsize)[: max(0, count - self._records)]
-        if not len(records):
+        known, count = len(self._records), data.stat().st_size // self._row_bytes
+        new = np.fromfile(index, RECORD, offset=known * RECORD.itemsize)[: max(0, count - known)]
+        if not len(new):
             return
         self._rows = np.memmap(data, self.dtype, "r", shape=(count, *self.shape))
-        for place, record in enumerate(records.tolist(), self._records):
-            digest, view, checksum, seconds = record
-            if zlib.crc32(self._rows[place]) == checksum:
-                self._places[digest, view] = place
-                self._seconds[digest, view] = seconds
-        self._records += len(records)
+        self._records = np.concatenate([self._records, new])
+        self._checked = np.concatenate([self._checked, np.zeros(len(new), bool)])
+        keys = zip(new["digest"].tolist(), new["view"].tolist(), strict=True)
+        self._places.update(zip(keys, range(known, known + len(new)), strict=True))
+
+    def _holds(self, digest: bytes, view: int) -> bool:
+        place = self._places.get((digest, view))
+        if place is None:
+            return False
+        if place < 0 or self._checked[place]:
+            return True
+        # Checked when first asked for: a job pays for the rows that it reads, not for all that there are.
+        if zlib.crc32(self._rows[place]) != self._records["checksum"][place]:
+            del self._places[digest, view]
+            return False
+        self._checked[place] = True
+        return True
+
+    def _describe(self, said: str) -> None:
+        """Say what the space is of, for people who look at the folder."""
+        description = self.folder / "key.json"
+        if not description.exists():
+            description.write_text(said)
+
+    @contextmanager
+    def _noticing_a_full_disk(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            self.full = True
 
     def _write(self, digests: Sequence[bytes], view: int, rows: np.ndarray, seconds: float) -> None:
         records = np.zeros(len(rows), RECORD)

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from models.datasets.pack import Pack
     from models.surgery import Pooled
 
-TRUNK_BATCH = {"cpu": 32, "cuda": 256, "mps": 64}
+TRUNK_BATCH = {"cpu": 16, "cuda": 128, "mps": 64}
 """Pictures that go through the trunk at once, by type of device."""
+READ_BATCH = 1024
+"""Rows that are taken out of the cache at once."""
 LOOKAHEAD = 3
 """Batches of pictures that are decoded ahead of the trunk: bounds memory, and keeps the trunk busy."""
 
@@ -37,11 +39,16 @@ class FeaturesNotFinite(Exception):
 
 
 class Trunk:
-    """A frozen network on its device, fed with pictures of bytes: (B, 3, H, W) uint8 → (B, D) float32."""
+    """A frozen network on its device, fed with at most `batch` pictures of bytes: (B, 3, H, W) uint8 → (B, D) float32.
+
+    What it says of a picture depends on no other: the network always gets a whole batch, filled up where there are
+    fewer, because kernels are chosen by size, and another kernel rounds differently.
+    """
 
     def __init__(self, network: torch.nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.device = device
+        self.batch = TRUNK_BATCH[device.type]
         # In the order of timm's own transform (ToTensor, Normalize), so that view 0 agrees to the bit.
         self._mean = torch.tensor(preprocessing.mean, device=device).view(1, -1, 1, 1)
         self._std = torch.tensor(preprocessing.std, device=device).view(1, -1, 1, 1)
@@ -49,9 +56,10 @@ class Trunk:
     @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """Features of pictures; raises FeaturesNotFinite."""
-        pixels = torch.from_numpy(pictures).to(self.device, non_blocking=True).float().div_(255)
+        whole = pictures if len(pictures) == self.batch else pictures[np.arange(self.batch) % len(pictures)]
+        pixels = torch.from_numpy(whole).to(self.device, non_blocking=True).float().div_(255)
         pixels = pixels.sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
-        features: np.ndarray = self.network(pixels).float().cpu().numpy()
+        features: np.ndarray = self.network(pixels)[: len(pictures)].float().cpu().numpy()
         if not np.isfinite(features).all():
             raise FeaturesNotFinite(
                 "The backbone gives NaN or infinite values for pictures of this dataset. "
@@ -72,13 +80,12 @@ class Counts:
 class Features:
     """The features of one set of pictures by one trunk, through one space of the cache."""
 
-    def __init__(self, pack: Pack, views: Views, trunk: Trunk, space_of: Callable[[int], Space], batch: int) -> None:
-        """`space_of(view)` gives the space that keeps the view; `batch` pictures go through the trunk at once."""
+    def __init__(self, pack: Pack, views: Views, trunk: Trunk, space_of: Callable[[int], Space]) -> None:
+        """`space_of(view)` gives the space that keeps the view."""
         self.pack = pack
         self.views = views
         self.trunk = trunk
         self.space_of = space_of
-        self.batch = batch
         self.counts = Counts()
 
     def missing(self, pictures: np.ndarray, view: int) -> int:
@@ -112,7 +119,7 @@ class Features:
 
     def all(self, pictures: np.ndarray, view: int) -> np.ndarray:
         """The features of all `pictures`, (len(pictures), D)."""
-        return np.concatenate([rows for _, rows in self.batches(pictures, view, self.batch)])
+        return np.concatenate([rows for _, rows in self.batches(pictures, view, READ_BATCH)])
 
     def _digests(self, pictures: np.ndarray) -> list[bytes]:
         return [self.pack.digests[picture] for picture in pictures]
@@ -142,10 +149,9 @@ def open_features(
     augmented = Space(cache, {**key, "policy": views.policy.hex()}, shape, half)
     # What is reported of the test must be true of the delivered network to the last digit: nothing is rounded.
     exact = Space(cache, key, shape, np.dtype(np.float32))
-    batch = TRUNK_BATCH[device.type]
     return (
-        Features(pack, views, trunk, lambda view: augmented if view else plain, batch),
-        Features(pack, views, trunk, lambda _: exact, batch),
+        Features(pack, views, trunk, lambda view: augmented if view else plain),
+        Features(pack, views, trunk, lambda _: exact),
     )
 
 
@@ -154,9 +160,8 @@ class _Stream:
 
     def __init__(self, features: Features, pictures: np.ndarray, view: int, space: Space) -> None:
         self.features, self.view, self.space = features, view, space
-        self._batches = deque(
-            pictures[start : start + features.batch] for start in range(0, len(pictures), features.batch)
-        )
+        size = features.trunk.batch
+        self._batches = deque(pictures[start : start + size] for start in range(0, len(pictures), size))
         self._ahead: deque[tuple[np.ndarray, list[Future[np.ndarray]]]] = deque()
         self._ready = 0
         self._threads = ThreadPoolExecutor(thread_name_prefix="decode")

@@ -55,6 +55,7 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
     yield run.prepared()
     yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
     yield from run.cache_plain_views()
+    run.make_head()
     yield PhaseStarted(phase="training", elapsed=time.monotonic() - began)
     yield from run.train()
     yield PhaseStarted(phase="evaluating", elapsed=time.monotonic() - began)
@@ -71,13 +72,13 @@ class _Run:
         self.backbone_digest = self.backbone.digest
         self._split()
         own = self.backbone.preprocessing
-        size = own.input_size[-1] if assignment.recipe.image_size == "auto" else assignment.recipe.image_size
-        self.preprocessing = own.at(size)
+        side = own.side if assignment.recipe.image_size == "auto" else assignment.recipe.image_size
+        self.preprocessing = own.at(side)
         identity = {"architecture": self.backbone.architecture, "model_args": self.backbone.model_args}
         self.pooled = surgery.pooled(self.backbone.network, self.preprocessing.input_size, identity)
         counts = np.bincount(self.learn.labels, minlength=len(assignment.classes)).tolist()
         self.recipe = assignment.recipe.resolve(
-            image_size=size,
+            image_size=side,
             num_features=self.pooled.num_features,
             class_counts=dict(zip(assignment.classes, counts, strict=True)),
         )
@@ -122,12 +123,17 @@ class _Run:
         missing += sum(features.missing(self.learn.pictures, view) for view in views)
         self.progress = Progress(missing, to_read=recipe.epochs * len(self.learn.pictures))
         walks = [(features, plain), (exact, self.test.pictures)]
-        self.progress.phase(steps=sum(-(-len(pictures) // walk.batch) for walk, pictures in walks))
+        self.progress.phase(steps=sum(-(-len(pictures) // walk.trunk.batch) for walk, pictures in walks))
         for walk, pictures in walks:
             before = walk.counts.misses
-            for batch, _ in walk.batches(pictures, 0, walk.batch):
+            for batch, _ in walk.batches(pictures, 0, walk.trunk.batch):
                 yield from self.progress.step(len(batch), walk.counts.misses - before)
                 before = walk.counts.misses
+
+    def make_head(self) -> None:
+        """The head before its first step; it reads the plain views."""
+        classes, validation = self.assignment.classes, self.validation
+        self.training = HeadTraining(self.recipe, classes, self.features, self.learn, validation)
 
     def train(self) -> Iterator[Event]:
         """Train the head on the cached views."""
@@ -136,7 +142,6 @@ class _Run:
         assert isinstance(recipe.batch_size, int)
         steps = recipe.epochs * -(-len(self.learn.pictures) // recipe.batch_size)
         self.progress.phase(steps=steps, epochs=recipe.epochs)
-        self.training = HeadTraining(recipe, self.assignment.classes, self.features, self.learn, self.validation)
         for news in self.training.epochs():
             if isinstance(news, EpochEnded):
                 yield news
@@ -155,7 +160,7 @@ class _Run:
         """Metrics of the best epoch: validation on cached features, the test as the delivered network sees it."""
         classes = self.assignment.classes
         weight, bias = self.training.classifier()
-        surgery.replace_classifier(self.backbone.network, weight, bias)
+        self.pooled.classifier.become(weight, bias)
         metrics = {
             "validation": evaluate(self.training.validation_logits(), self.validation.labels, classes),
             "test": None,

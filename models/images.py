@@ -14,9 +14,12 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 LEAST_SIDE = 8
 MOST_PIXELS = 50_000_000
 """Judged by the header before anything is decoded: a small file can unfold into gigabytes."""
+MOST_ELONGATED = 50
+"""The longer side to the shorter one: what is resized by its shorter side would unfold too."""
 Image.MAX_IMAGE_PIXELS = None  # Pillow would only warn, and later
 warnings.filterwarnings("ignore", module=r"PIL\.")  # a picture that decodes is good, whatever its metadata
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
+MOST_DEEP = 65535
 
 
 class BadPicture(Exception):
@@ -30,7 +33,8 @@ class BadPicture(Exception):
 def decode(data: bytes) -> Image.Image:
     """The first frame, upright (EXIF orientation applied), as RGB; transparent parts become white.
 
-    Raises BadPicture with code empty_file, not_an_image, too_small, too_large, truncated or unreadable.
+    Raises BadPicture with code empty_file, not_an_image, too_small, too_large, too_elongated, truncated or
+    unreadable.
     """
     if not data:
         raise BadPicture("empty_file", "The file has no bytes.")
@@ -65,24 +69,31 @@ def _check_size(image: Image.Image) -> None:
             "too_large",
             f"{width}x{height} pixels; at most {MOST_PIXELS // 1_000_000} million are taken. Make it smaller.",
         )
+    if max(width, height) > MOST_ELONGATED * min(width, height):
+        raise BadPicture(
+            "too_elongated",
+            f"{width}x{height} pixels; a side may be {MOST_ELONGATED} times the other. Cut it into pieces.",
+        )
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
     if image.mode in DEEP_MODES:
         return _from_deep(image)
     if image.mode == "F":
         raise BadPicture("unreadable", "Pictures of floating-point pixels have no fixed range; use 8 or 16 bits.")
-    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+    if image.has_transparency_data:
         opaque = image.convert("RGBA")
         white = Image.new("RGBA", opaque.size, "white")
         return Image.alpha_composite(white, opaque).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def _from_deep(image: Image.Image) -> Image.Image:
     """16-bit grey, scaled to 8 bits (Pillow's own conversion would clip it)."""
     values = np.asarray(image, np.int64)
-    grey = np.clip((values + 128) // 257, 0, 255).astype(np.uint8)
+    if values.min() < 0 or values.max() > MOST_DEEP:
+        raise BadPicture("unreadable", f"Pixels outside 0 to {MOST_DEEP} have no fixed range; use 8 or 16 bits.")
+    grey = ((values + 128) // 257).astype(np.uint8)
+    if "transparency" in image.info:
+        grey[values == image.info["transparency"]] = 255
     return Image.fromarray(grey).convert("RGB")

@@ -10,24 +10,46 @@ from torch import fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from models import surgery
+from models.graph import Traced, Untraceable
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from models.surgery import TimmNetwork
 
 HALF = 2
 """Bytes of a number in the cache."""
 
 
-def inspect(network: nn.Module, input_size: tuple[int, int, int]) -> dict[str, Any]:
+def inspect(network: TimmNetwork, input_size: tuple[int, int, int]) -> dict[str, Any]:
     """Stages and cuts with their costs, for one picture; the network may lie on the meta device.
 
-    Multiply-adds count convolutions and matrix products, as papers do. Raises SurgeryError.
+    Multiply-adds count convolutions and matrix products, as papers do. A network that has no graph has one cut,
+    before its classifier. Raises SurgeryError.
     """
-    traced = surgery.Traced.of(network.eval())
-    costs = _Costs(network, traced.graph)
-    device = next(network.parameters()).device
+    network.eval().requires_grad_(False)
+    picture = torch.empty(1, *input_size, device=next(network.parameters()).device)
     with torch.inference_mode():
-        costs.run(torch.empty(1, *input_size, device=device))
+        try:
+            parameters, multiply_adds, cuts = _in_graph(network, picture)
+        except Untraceable as error:
+            parameters, multiply_adds, cuts = _before_classifier(network, picture, error)
+    return {
+        "parameters": parameters,
+        "multiply_adds": multiply_adds,
+        "stages": list(dict.fromkeys(cut["stage"] for cut in cuts)),
+        "cuts": cuts,
+    }
+
+
+def _in_graph(network: nn.Module, picture: torch.Tensor) -> tuple[int, int, list[dict[str, Any]]]:
+    """Parameters, multiply-adds and all cuts; raises Untraceable."""
+    traced = Traced.of(network)
+    costs = _Costs(network, traced.graph)
+    try:
+        costs.run(picture)
+    except Exception as error:  # whatever an operation raises that the trace got wrong
+        raise Untraceable(f"The network's graph cannot be run: {error}") from error
     total = sum(costs.multiply_adds.values())
     parameters = _parameters(network, traced.graph.nodes)
     cuts = []
@@ -38,23 +60,39 @@ def inspect(network: nn.Module, input_size: tuple[int, int, int]) -> dict[str, A
         below = traced.below(cut)
         multiply_adds = sum(costs.multiply_adds[node] for node in below)
         held = _parameters(network, below)
-        cuts.append(
-            {
-                "name": traced.paths[cut],
-                "stage": _stage(traced.paths[cut]),
-                "shape": list(shape[1:]),
-                "bytes_per_feature": HALF * math.prod(shape[1:]),
-                "multiply_adds_below": multiply_adds,
-                "multiply_adds_above": total - multiply_adds,
-                "parameters_below": held,
-                "parameters_above": parameters - held,
-            }
-        )
+        cuts.append(_cut(traced.paths[cut], shape, (multiply_adds, total), (held, parameters)))
+    return parameters, total, cuts
+
+
+def _before_classifier(
+    network: TimmNetwork, picture: torch.Tensor, reason: Untraceable
+) -> tuple[int, int, list[dict[str, Any]]]:
+    """Parameters, multiply-adds and the cut before the classifier; raises `reason` where it cannot be told."""
+    try:
+        with FlopCounterMode(display=False) as whole:
+            network(picture)
+        with FlopCounterMode(display=False) as below:
+            features = surgery.BeforeClassifier(network)(picture)
+        above = sum(parameter.numel() for parameter in network.get_classifier().parameters())
+    except Exception:  # the network may need to see the picture, or have no such way
+        raise reason from None
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    total, multiply_adds = whole.get_total_flops() // 2, below.get_total_flops() // 2
+    cut = _cut("forward_head", features.shape, (multiply_adds, total), (parameters - above, parameters))
+    return parameters, total, [cut]
+
+
+def _cut(path: str, shape: torch.Size, multiply_adds: tuple[int, int], parameters: tuple[int, int]) -> dict[str, Any]:
+    """One cut: the shape of its value for one picture, and what lies below it, of what there is in all."""
     return {
-        "parameters": parameters,
-        "multiply_adds": total,
-        "stages": list(dict.fromkeys(cut["stage"] for cut in cuts)),
-        "cuts": cuts,
+        "name": path,
+        "stage": _stage(path),
+        "shape": list(shape[1:]),
+        "bytes_per_feature": HALF * math.prod(shape[1:]),
+        "multiply_adds_below": multiply_adds[0],
+        "multiply_adds_above": multiply_adds[1] - multiply_adds[0],
+        "parameters_below": parameters[0],
+        "parameters_above": parameters[1] - parameters[0],
     }
 
 

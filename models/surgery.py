@@ -1,43 +1,41 @@
-"""Surgery on networks: finds where a network can be cut, parts it there, and puts a new head on.
-
-A network is traced into a graph (torch.fx). A *cut* is a value through which everything flows: at some place in the
-order of the graph it alone is still needed by what follows. Values that do not depend on the picture (parameters,
-constants) do not count; both parts get their own. The trunk computes the cut from pictures, the top computes the
-output from the cut, with the very operations of the whole network: top(trunk(x)) equals network(x) to the bit.
-"""
+"""Surgery on networks: cuts one before its classifier, and gives it another."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torchvision
-from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import fx, nn
-from torchvision.models.feature_extraction import NodePathTracer
+
+from models.classifier import Classifier, can_be_last, width
+from models.graph import SurgeryError, Traced, Untraceable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
+    from models.classifier import Linear
+
+__all__ = [
+    "BeforeClassifier",
+    "ClassifierUnsupported",
+    "Frozen",
+    "InputSizeUnsupported",
+    "Pooled",
+    "SurgeryError",
+    "TimmNetwork",
+    "pooled",
+    "state_digest",
+]
 
 TimmNetwork = Any
 """An nn.Module with timm's forward_features, forward_head, get_classifier and reset_classifier."""
 
 
-class SurgeryError(Exception):
-    """A network that cannot be operated on as asked."""
-
-
-class Untraceable(SurgeryError):
-    """The network's way depends on its input, so that it has no graph."""
-
-
 class ClassifierUnsupported(SurgeryError):
-    """The network does not end in one linear layer on one vector a picture."""
+    """The network's logits are more than linear layers on vectors of the picture."""
 
 
 class InputSizeUnsupported(SurgeryError):
@@ -61,106 +59,7 @@ class Frozen(nn.Module):
         return output
 
 
-@dataclass(frozen=True)
-class Traced:
-    """A network's graph, with the path of modules in which each value arises."""
-
-    network: nn.Module
-    graph: fx.Graph
-    paths: Mapping[fx.Node, str]
-
-    @classmethod
-    def of(cls, network: nn.Module) -> Traced:
-        """Trace the network; raises Untraceable."""
-        tracer = NodePathTracer(
-            autowrap_modules=(math, torchvision.ops),
-            autowrap_functions=tuple(f for f in get_notrace_functions() if callable(f)),
-            leaf_modules=get_notrace_modules(),
-        )
-        try:
-            graph = tracer.trace(network)
-        except Exception as error:  # whatever the network's own code raises when it meets a proxy
-            raise Untraceable(f"The network cannot be traced: {error}") from error
-        return cls(network, graph, tracer.node_to_qualname)
-
-    def cuts(self) -> list[fx.Node]:
-        """Every value through which everything flows, in the order of the graph; the input and output are none."""
-        nodes = list(self.graph.nodes)
-        flowing = _depends_on(next(node for node in nodes if node.op == "placeholder"))
-        place = {node: index for index, node in enumerate(nodes)}
-        last_use = {node: max((place[user] for user in node.users), default=-1) for node in flowing}
-        found: dict[fx.Node, None] = {}
-        alive: set[fx.Node] = set()
-        for index, node in enumerate(nodes[:-1]):
-            if node in flowing and last_use[node] > index:
-                alive.add(node)
-            alive = {value for value in alive if last_use[value] > index}
-            if len(alive) == 1:
-                found[next(iter(alive))] = None
-        return [node for node in found if node.op != "placeholder"]
-
-    def below(self, cut: fx.Node) -> set[fx.Node]:
-        """The cut and all that it is computed from."""
-        return {cut, *_ancestors(cut)}
-
-    def part(self, cut: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
-        """(trunk, top) at one of `cuts()`; their parameters are the network's own, under its own names."""
-        trunk, top = fx.Graph(), fx.Graph()
-        below = self.below(cut)
-        copies: dict[fx.Node, fx.Node] = {}
-        for node in self.graph.nodes:
-            if node in below:
-                copies[node] = trunk.node_copy(node, copies.__getitem__)
-        trunk.output(copies[cut])
-        copies = {cut: top.placeholder("features")}
-        needed = _ancestors(_output(self.graph), stop=cut)
-        for node in self.graph.nodes:
-            if node in needed and node is not cut:
-                copies[node] = top.node_copy(node, copies.__getitem__)
-        top.output(fx.map_arg(_output(self.graph).args[0], copies.__getitem__))
-        return fx.GraphModule(self.network, trunk), fx.GraphModule(self.network, top)
-
-
-def _output(graph: fx.Graph) -> fx.Node:
-    output: fx.Node = next(iter(reversed(graph.nodes)))
-    return output
-
-
-def _depends_on(source: fx.Node) -> set[fx.Node]:
-    """`source` and all that is computed from it."""
-    found = {source}
-    for node in source.graph.nodes:
-        if any(parent in found for parent in node.all_input_nodes):
-            found.add(node)
-    return found
-
-
-def _ancestors(node: fx.Node, stop: fx.Node | None = None) -> set[fx.Node]:
-    """All that `node` is computed from, not looking beyond `stop`."""
-    found: set[fx.Node] = set()
-    waiting = [node]
-    while waiting:
-        for parent in waiting.pop().all_input_nodes:
-            if parent not in found:
-                found.add(parent)
-                if parent is not stop:
-                    waiting.append(parent)
-    return found
-
-
-@dataclass(frozen=True)
-class Pooled:
-    """A network cut before its classifier: one vector of features for each picture."""
-
-    trunk: Frozen
-    """(B, 3, H, W) → (B, num_features)."""
-    cut: str
-    num_features: int
-    digest: str
-    """SHA-256, in hex, of all that the features depend on beside the picture: the trunk's operations and weights."""
-
-
-class _BeforeClassifier(nn.Module):
+class BeforeClassifier(nn.Module):
     """An untraceable network's own way to the input of its classifier."""
 
     def __init__(self, network: TimmNetwork) -> None:
@@ -168,12 +67,31 @@ class _BeforeClassifier(nn.Module):
         self.network = network
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """The features of pictures."""
         features: torch.Tensor = self.network.forward_head(self.network.forward_features(pictures), pre_logits=True)
         return features
 
 
+NOT_LINEAR = "The logits of this backbone are more than linear layers on vectors of a picture; choose another backbone."
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """A network cut before its classifier: the vectors that the classifier is given, one after another."""
+
+    trunk: Frozen
+    """(B, 3, H, W) → (B, num_features)."""
+    cut: str
+    num_features: int
+    digest: str
+    """SHA-256, in hex, of all that the features depend on beside the picture: the trunk's operations and weights."""
+    classifier: Classifier
+    """What gives the network a new classifier on these features."""
+
+
+@torch.no_grad()
 def pooled(network: TimmNetwork, input_size: tuple[int, int, int], identity: Mapping[str, Any]) -> Pooled:
-    """Cut the network before its classifier, which a later `replace_classifier` renews.
+    """Cut the network before its classifier, which loses its weights.
 
     Args:
         network: any timm network; one without a classifier is given one.
@@ -183,34 +101,27 @@ def pooled(network: TimmNetwork, input_size: tuple[int, int, int], identity: Map
     Raises: InputSizeUnsupported, ClassifierUnsupported.
     """
     network.eval()
+    if not hasattr(network, "reset_classifier"):
+        raise ClassifierUnsupported("This backbone has no classifier and takes none; choose another.")
     if network.num_classes == 0:
         network.reset_classifier(1)
-    name, classifier = _classifier(network)
     pictures = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
-    with torch.inference_mode():
-        try:
-            expected = network(pictures)
-        except Exception as error:  # each architecture has its own words for it
-            size = "x".join(map(str, input_size[1:]))
-            raise InputSizeUnsupported(
-                f"This backbone does not take pictures of {size} pixels ({error}). Leave image_size out of the recipe."
-            ) from error
-        trunk, cut = _trunk(network, name)
-        features = Frozen(nn.Sequential(trunk, nn.Flatten()))
-        _check(features(pictures), classifier, expected)
-    state = {key: value for key, value in trunk.state_dict().items() if f".{name}." not in f".{key}"}
-    digest = state_digest(state, {**identity, "cut": cut, "nodes": _operations(trunk)})
-    return Pooled(features, cut, _inputs(classifier), digest)
-
-
-def replace_classifier(network: TimmNetwork, weight: torch.Tensor, bias: torch.Tensor) -> None:
-    """Give the network a classifier with weight (C, num_features) and bias (C,)."""
-    network.reset_classifier(len(bias))
-    _, classifier = _classifier(network)
-    with torch.no_grad():
-        classifier.weight.copy_(weight.reshape(classifier.weight.shape))
-        assert classifier.bias is not None
-        classifier.bias.copy_(bias)
+    try:
+        network(pictures)
+    except Exception as error:  # each architecture has its own words for it
+        size = "x".join(map(str, input_size[1:]))
+        raise InputSizeUnsupported(
+            f"This backbone does not take pictures of {size} pixels ({error}). Leave image_size out of the recipe."
+        ) from error
+    try:
+        end = _End.traced(network, pictures)
+    except Untraceable:
+        end = _End.untraced(network)
+    trunk = Frozen(nn.Sequential(end.trunk, _Joined()))
+    classifier = Classifier.measured(network, end.given, pictures[:1])
+    features = trunk(pictures)
+    _check(network, classifier, features, pictures)
+    return Pooled(trunk, end.cut, features.shape[1], _digest(end, identity), classifier)
 
 
 def state_digest(state: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> str:
@@ -223,43 +134,78 @@ def state_digest(state: Mapping[str, torch.Tensor], about: Mapping[str, Any]) ->
     return digest.hexdigest()
 
 
-def _classifier(network: TimmNetwork) -> tuple[str, nn.Linear | nn.Conv2d]:
-    classifier = network.get_classifier()
-    linear = isinstance(classifier, nn.Linear)
-    point = isinstance(classifier, nn.Conv2d) and classifier.kernel_size == (1, 1)
-    if not (linear or point) or classifier.bias is None:
-        raise ClassifierUnsupported(
-            "This backbone does not end in one linear layer with a bias; choose another. "
-            "Distilled ones, with two classifiers, have a sibling without distillation."
-        )
-    return next(name for name, module in network.named_modules() if module is classifier), classifier
+@dataclass(frozen=True)
+class _End:
+    """The end of a network as it comes: its last layers, and the way to what they are given."""
 
+    trunk: nn.Module
+    """Gives the vectors that the last layers are given: a tensor, or a tuple of several."""
+    cut: str
+    given: Mapping[Linear, slice | None]
+    """The features that each last layer is given: see LastLayer."""
 
-def _inputs(classifier: nn.Linear | nn.Conv2d) -> int:
-    return classifier.in_features if isinstance(classifier, nn.Linear) else classifier.in_channels
-
-
-def _trunk(network: TimmNetwork, classifier: str) -> tuple[nn.Module, str]:
-    try:
+    @classmethod
+    def traced(cls, network: TimmNetwork, pictures: torch.Tensor) -> _End:
+        """That of the network's graph; raises Untraceable, ClassifierUnsupported."""
         traced = Traced.of(network)
-    except Untraceable:
-        return _BeforeClassifier(network), "forward_head"
-    calls = [node for node in traced.graph.nodes if node.op == "call_module" and node.target == classifier]
-    value = calls[0].args[0] if len(calls) == 1 else None
-    if not isinstance(value, fx.Node) or value not in traced.cuts():
-        return _BeforeClassifier(network), "forward_head"
-    trunk, _ = traced.part(value)
-    return trunk, traced.paths[value]
+        calls = traced.last_layers()
+        modules = [(traced.module(call), call.all_input_nodes[0]) for call in calls]
+        layers = {module: value for module, value in modules if can_be_last(module)}
+        if not layers or len(layers) < len(calls):
+            raise ClassifierUnsupported(NOT_LINEAR)
+        inputs = list(dict.fromkeys(layers.values()))
+        found = dict(zip(inputs, _each(traced.trunk(*inputs)(pictures)), strict=True))
+        places: dict[fx.Node, slice] = {}
+        end = 0
+        for layer, value in layers.items():
+            numbers = found[value][0].numel()
+            if value not in places and numbers == width(layer):
+                places[value] = slice(end, end := end + numbers)
+        if not places and len(calls) == 1:  # as CLIP's attention, which pools the logits of all places
+            (layer,) = layers
+            return cls(traced.without(calls[0]), traced.paths[calls[0]], {layer: slice(0, width(layer))})
+        if not places:
+            raise ClassifierUnsupported(NOT_LINEAR)
+        given = {layer: places.get(value) for layer, value in layers.items()}
+        return cls(traced.trunk(*places), " + ".join(traced.paths[value] for value in places), given)
+
+    @classmethod
+    def untraced(cls, network: TimmNetwork) -> _End:
+        """That of the network's own forward_head; raises ClassifierUnsupported."""
+        classifier = network.get_classifier()
+        if not can_be_last(classifier):
+            raise ClassifierUnsupported(NOT_LINEAR)
+        return cls(BeforeClassifier(network), "forward_head", {classifier: slice(0, width(classifier))})
 
 
-def _check(features: torch.Tensor, classifier: nn.Linear | nn.Conv2d, expected: torch.Tensor) -> None:
-    weight = classifier.weight.flatten(1)
-    fits = features.shape[1:] == weight.shape[1:]
-    if not fits or not torch.allclose(nn.functional.linear(features, weight, classifier.bias), expected, atol=1e-4):
-        raise ClassifierUnsupported(
-            "This backbone's output is more than a linear layer on one vector a picture; choose another."
-        )
+class _Joined(nn.Module):
+    """Vectors of a picture, one after another: (B, D1), (B, D2), … → (B, D1 + D2 + …)."""
+
+    def forward(self, vectors: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
+        """Join them."""
+        return torch.cat([vector.flatten(1) for vector in _each(vectors)], 1)
 
 
-def _operations(trunk: nn.Module) -> Iterable[str]:
-    return [node.format_node() or "" for node in trunk.graph.nodes] if isinstance(trunk, fx.GraphModule) else []
+def _each(values: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return values if isinstance(values, tuple) else (values,)
+
+
+def _check(network: nn.Module, classifier: Classifier, features: torch.Tensor, pictures: torch.Tensor) -> None:
+    """Give the network a classifier of random weights, and see that it says what was meant."""
+    random = torch.Generator().manual_seed(1)
+    weight, bias = torch.randn(2, features.shape[1], generator=random), torch.randn(2, generator=random)
+    classifier.become(weight / features.shape[1] ** 0.5, bias)
+    meant = nn.functional.linear(features, weight / features.shape[1] ** 0.5, bias)
+    said = network(pictures)
+    least = 1e-4 * meant.abs().max().clamp_min(1.0)
+    is_kept = said.shape == meant.shape and bool((said - meant).abs().max() <= least)
+    if not is_kept and meant.isfinite().all():  # broken weights are told of when pictures are computed
+        raise ClassifierUnsupported(NOT_LINEAR)
+
+
+def _digest(end: _End, identity: Mapping[str, Any]) -> str:
+    replaced = {id(parameter) for layer in end.given for parameter in layer.parameters()}
+    state = {name: value for name, value in end.trunk.state_dict(keep_vars=True).items() if id(value) not in replaced}
+    operations = end.trunk.graph.nodes if isinstance(end.trunk, fx.GraphModule) else ()
+    nodes = [node.format_node() or "" for node in operations]
+    return state_digest(state, {**identity, "cut": end.cut, "nodes": nodes})

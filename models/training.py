@@ -11,9 +11,10 @@ import numpy as np
 import torch
 
 from models.events import EpochEnded
+from models.features import READ_BATCH
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterable, Iterator
 
     from models.catalog.recipe import Recipe
     from models.features import Features
@@ -50,11 +51,17 @@ class Standardization:
     deviation: torch.Tensor
 
     @classmethod
-    def of(cls, features: torch.Tensor) -> Standardization:
-        """That of features (n, D)."""
+    def of(cls, batches: Iterable[np.ndarray]) -> Standardization:
+        """That of features that come in batches (n, D), so that they need not lie in memory together."""
+        count, total, squares = 0, torch.zeros(()), torch.zeros(())
+        for batch in batches:
+            rows = torch.from_numpy(batch).double()
+            count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.square().sum(0)
+        mean, square = total / count, squares / count
+        deviation = (square - mean.square()).clamp_min(0).sqrt()
         # A feature that hardly moves is not blown up to the size of the others.
-        least = 1e-3 * features.std(correction=0).clamp_min(1e-12)
-        return cls(features.mean(0), features.std(0, correction=0).clamp_min(least))
+        least = 1e-3 * (square.mean() - mean.mean().square()).clamp_min(1e-24).sqrt()
+        return cls(mean.float(), deviation.clamp_min(least).float())
 
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         return (features - self.mean) / self.deviation
@@ -74,14 +81,13 @@ class HeadTraining:
     ) -> None:
         """Needs a resolved recipe, and view 0 of all pictures in the cache."""
         self.recipe, self.features, self.train = recipe, features, train
-        plain = torch.from_numpy(features.all(train.pictures, 0)).float()
-        self.standardize = Standardization.of(plain)
+        self.standardize = Standardization.of(rows for _, rows in features.batches(train.pictures, 0, READ_BATCH))
         self._labels = torch.zeros(int(train.pictures.max()) + 1, dtype=torch.long)
         self._labels[torch.from_numpy(train.pictures)] = torch.from_numpy(train.labels)
         self._validation = self.standardize(torch.from_numpy(features.all(validation.pictures, 0)).float())
         self._validation_labels = torch.from_numpy(validation.labels)
         torch.manual_seed(recipe.seed)
-        self.head = recipe.head.build(plain.shape[1], len(classes))
+        self.head = recipe.head.build(len(self.standardize.mean), len(classes))
         self.loss = recipe.loss.build(classes)
         self.optimizer = recipe.optimizer.build(self.head.parameters())
         self.best_epoch = 0

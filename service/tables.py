@@ -100,15 +100,18 @@ class Dataset(Leased, Table):
 
 
 class Backbone(Leased, Table):
-    """A backbone that can be named in a job. listed → inspecting → inspected | failed; its id is its name."""
+    """A backbone that can be named in a job. listed → inspecting → inspected | failed; its id is its name.
+
+    Those of the sources timm and local are listed by a worker when it starts, those of hf once somebody asks for one.
+    """
 
     __tablename__ = "backbones"
 
     id: Mapped[str] = mapped_column(String(255), primary_key=True)
     source: Mapped[str] = mapped_column(String(16), index=True)
-    architecture: Mapped[str]
+    architecture: Mapped[str | None]
     parameters: Mapped[int | None]
-    input_size: Mapped[list[Any]]
+    input_size: Mapped[list[Any] | None]
     """(channels, height, width) of the backbone's own preprocessing."""
     licence: Mapped[str | None]
     inspection: Mapped[dict[str, Any] | None]

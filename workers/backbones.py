@@ -26,19 +26,6 @@ class InspectionOrder(BaseModel):
     backbones: Path | None
 
 
-class Inspected(BaseModel):
-    """What the child has found, or why it could not."""
-
-    inspection: dict[str, Any] | None = None
-    error: dict[str, str] | None = None
-
-
-class ListingOrder(BaseModel):
-    """What the listing child is told."""
-
-    backbones: Path | None
-
-
 class Listed(BaseModel):
     """One backbone that can be loaded; the columns of its row."""
 
@@ -48,6 +35,20 @@ class Listed(BaseModel):
     parameters: int | None
     input_size: tuple[int, int, int]
     licence: str | None
+
+
+class Inspected(BaseModel):
+    """What the child has found, or why it could not."""
+
+    listed: Listed | None = None
+    inspection: dict[str, Any] | None = None
+    error: dict[str, str] | None = None
+
+
+class ListingOrder(BaseModel):
+    """What the listing child is told."""
+
+    backbones: Path | None
 
 
 def list_backbones(database: Database, settings: Settings) -> None:
@@ -77,6 +78,9 @@ class BackboneAttempt:
         """Write down what was found."""
         found = Inspected.model_validate_json(lines[-1])
         row.inspection, row.error = found.inspection, found.error
+        if found.listed and row.architecture is None:
+            for column, value in found.listed.model_dump().items():
+                setattr(row, column, value)
         row.end(session, "failed" if found.error else "inspected")
         return True
 

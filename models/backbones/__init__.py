@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from models.backbones import local, timm_hub
-from models.backbones.backbone import Preprocessing
 from models.backbones.errors import BackboneUnknown
 
 if TYPE_CHECKING:
@@ -15,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.backbones.backbone import Backbone, Listing
-    from models.surgery import TimmNetwork
+    from models.backbones.blueprint import Blueprint
 
 
 def listings(directory: Path | None) -> Iterator[Listing]:
@@ -37,9 +34,13 @@ def load(name: str, directory: Path | None) -> Backbone:
     raise BackboneUnknown(f"There is no source {source}; names begin with timm/, hf/ or local/.")
 
 
-def outline(name: str, directory: Path | None) -> tuple[TimmNetwork, tuple[int, int, int]]:
-    """The backbone's network without weights, on the meta device, and the size of its input; downloads nothing."""
-    with torch.device("meta"):
-        network = local.outline(name, directory) if name.startswith("local/") else timm_hub.outline(name)
-    preprocessing = Preprocessing.of(network.pretrained_cfg)
-    return network, preprocessing.input_size
+def blueprint(name: str, directory: Path | None) -> Blueprint:
+    """What the source says of the backbone, without its weights; raises BackboneError."""
+    source = name.split("/")[0]
+    if source == "timm":
+        return timm_hub.blueprint(name)
+    if source == "hf":
+        return timm_hub.repository_blueprint(name)
+    if source == "local":
+        return local.blueprint(name, directory)
+    raise BackboneUnknown(f"There is no source {source}; names begin with timm/, hf/ or local/.")

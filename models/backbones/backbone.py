@@ -39,9 +39,16 @@ class Preprocessing:
             crop_mode=config["crop_mode"],
         )
 
+    @property
+    def side(self) -> int:
+        """The longer side of the input, in pixels."""
+        return max(self.input_size[1:])
+
     def at(self, side: int) -> Preprocessing:
-        """The same for a square input of another side."""
-        return replace(self, input_size=(self.input_size[0], side, side))
+        """The same for an input of the same proportions with another longer side."""
+        channels, *sides = self.input_size
+        height, width = (round(own * side / self.side) for own in sides)
+        return replace(self, input_size=(channels, height, width))
 
     def plain(self) -> dict[str, Any]:
         """As plain values."""

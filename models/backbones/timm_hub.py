@@ -7,9 +7,10 @@ Only safetensors are read: timm would fall back to a pickle, which may run code.
 from __future__ import annotations
 
 import csv
-from functools import cache
+from contextlib import contextmanager
+from functools import cache, partial
 from importlib.resources import files
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import timm
 from huggingface_hub.errors import (
@@ -22,71 +23,87 @@ from huggingface_hub.errors import (
 )
 from timm.models import get_pretrained_cfg, load_model_config_from_hf
 
-from models.backbones.backbone import Backbone, Listing
-from models.backbones.errors import BackboneUnknown, WeightsUnavailable, WeightsUnfit, WeightsUnsafe
+from models.backbones.backbone import Listing
+from models.backbones.blueprint import Blueprint
+from models.backbones.errors import BackboneUnknown, WeightsUnavailable, WeightsUnsafe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models.surgery import TimmNetwork
+    from timm.models import PretrainedCfg
+
+    from models.backbones.backbone import Backbone
 
 SAFE_NAMES = {None: "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
 """timm's file name of weights → that of the same weights as safetensors."""
+ENCODERS = "_enc"
+"""The ends of names of architectures that have no classifier, and can be given none."""
 
 
 def listings() -> Iterator[Listing]:
     """Every pretrained classifier of timm whose weights are on the Hub. Nothing is downloaded."""
     for name in timm.list_pretrained():
         cfg = get_pretrained_cfg(name)
-        if not cfg.hf_hub_id or cfg.custom_load or cfg.hf_hub_filename not in SAFE_NAMES or cfg.input_size[0] != 3:
-            continue
-        yield Listing(
-            name=f"timm/{name}",
-            source="timm",
-            architecture=cfg.architecture,
-            parameters=_parameters().get(cfg.architecture),
-            input_size=tuple(cfg.input_size),
-            licence=cfg.license,
-        )
+        if _is_offered(cfg):
+            yield Listing(
+                name=f"timm/{name}",
+                source="timm",
+                architecture=cfg.architecture,
+                parameters=_parameters().get(cfg.architecture),
+                input_size=tuple(cfg.input_size),
+                licence=cfg.license,
+            )
 
 
 def load(name: str) -> Backbone:
     """timm/NAME.TAG with its weights, from the Hub or its cache; raises BackboneError."""
+    said = blueprint(name)
     model = name.removeprefix("timm/")
-    cfg = get_pretrained_cfg(model)
-    if cfg is None:
-        raise BackboneUnknown(f"timm knows no {model}. GET /v1/backbones?source=timm lists what it knows.")
-    filename = SAFE_NAMES.get(cfg.hf_hub_filename, "model.safetensors")
-    network = _create(name, model, {"hf_hub_filename": filename})
-    return _backbone(name, network, _fixed_size(network.pretrained_cfg))
+    with _reaching(name):
+        return said.load(model, SAFE_NAMES[get_pretrained_cfg(model).hf_hub_filename])
 
 
 def load_repository(name: str) -> Backbone:
     """hf/ORG/REPO, any timm network on the Hub, with its weights; raises BackboneError."""
-    _, repository = name.split("/", 1)
-    network = _create(name, f"hf-hub:{repository}", {"hf_hub_filename": "model.safetensors"})
-    _, _, model_args = load_model_config_from_hf(repository)
-    return _backbone(name, network, {k: v for k, v in (model_args or {}).items() if k != "num_classes"})
+    said = repository_blueprint(name)
+    with _reaching(name):
+        return said.load(f"hf-hub:{_repository(name)}", SAFE_NAMES[None])
 
 
-def outline(name: str) -> TimmNetwork:
-    """The network of timm/NAME.TAG without its weights."""
-    return timm.create_model(name.removeprefix("timm/"))
+def blueprint(name: str) -> Blueprint:
+    """What timm says of timm/NAME.TAG; raises BackboneUnknown."""
+    model = name.removeprefix("timm/")
+    cfg = get_pretrained_cfg(model) if timm.is_model_pretrained(model) else None
+    if cfg is None or not _is_offered(cfg):
+        raise BackboneUnknown(f"timm offers no {model}. GET /v1/backbones?source=timm lists what it offers.")
+    return Blueprint.read(name, lambda: (cfg.to_dict(), cfg.architecture, None))
 
 
-def _backbone(name: str, network: Any, model_args: dict[str, Any]) -> Backbone:
-    cfg = {key: value for key, value in network.pretrained_cfg.items() if key != "hf_hub_filename"}
-    return Backbone(name, cfg["architecture"], model_args, cfg, network.eval().requires_grad_(False))
+def repository_blueprint(name: str) -> Blueprint:
+    """What the Hub says of hf/ORG/REPO; downloads its config.json alone. Raises BackboneError."""
+    with _reaching(name):
+        return Blueprint.read(name, partial(load_model_config_from_hf, _repository(name)))
 
 
-def _fixed_size(cfg: dict[str, Any]) -> dict[str, Any]:
-    # Two tags of one architecture may differ in the size that they were made for; the default tag's would be taken.
-    return {"img_size": list(cfg["input_size"][1:])} if cfg.get("fixed_input_size") else {}
+def _repository(name: str) -> str:
+    return name.removeprefix("hf/")
 
 
-def _create(name: str, model: str, overlay: dict[str, Any]) -> Any:
+def _is_offered(cfg: PretrainedCfg) -> bool:
+    """Whether it is a classifier, or can become one, of pictures, and has safetensors on the Hub."""
+    return (
+        bool(cfg.hf_hub_id)
+        and cfg.hf_hub_filename in SAFE_NAMES
+        and cfg.input_size[0] == 3
+        and not cfg.architecture.endswith(ENCODERS)
+    )
+
+
+@contextmanager
+def _reaching(name: str) -> Iterator[None]:
+    """Name what can go wrong on the way to the Hub."""
     try:
-        return timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay)
+        yield
     except GatedRepoError as error:
         raise WeightsUnavailable(
             f"The weights of {name} are gated. Accept their terms on the Hub and set HF_TOKEN on the workers."
@@ -102,13 +119,11 @@ def _create(name: str, model: str, overlay: dict[str, Any]) -> Any:
         ) from error
     except EntryNotFoundError as error:
         raise WeightsUnsafe(
-            f"{name} has no {overlay['hf_hub_filename']}; weights in other forms may run code and are not read. "
+            f"{name} has no config.json or no safetensors; weights in other forms may run code and are not read. "
             "Convert them to safetensors, or choose another backbone."
         ) from error
     except (HfHubHTTPError, OSError) as error:
         raise WeightsUnavailable(f"The Hub did not give the weights of {name}: {error}. Try again later.") from error
-    except RuntimeError as error:
-        raise WeightsUnfit(f"The weights of {name} do not fit its architecture: {error}") from error
 
 
 @cache

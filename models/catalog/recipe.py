@@ -55,7 +55,8 @@ class Recipe(Technique):
     regularizers: tuple[Regularizer, ...] = (L2(),)
     """Terms of the loss that keep weights small."""
     augmentations: tuple[Augmentation, ...] = (Crop(min_area=0.8, max_aspect=1.15), Colour())
-    """What the augmented views go through, in order; the default is mild, and true of digits as of photographs."""
+    """What the augmented views go through: crops first, the others in their order. The default is mild, and true of
+    digits as of photographs. With none, there are no augmented views."""
     loss: Loss = CrossEntropy()
     """What training makes small."""
     early_stopping: EarlyStopping | None = EarlyStopping()
@@ -80,6 +81,7 @@ class Recipe(Technique):
             update={
                 "image_size": image_size,
                 "batch_size": _batch_size(pictures) if self.batch_size == "auto" else self.batch_size,
+                "cache": self.cache if self.augmentations else Cache(views=0),
                 "epochs": 200 if self.epochs == "auto" else self.epochs,
                 "optimizer": self.optimizer.resolve(num_features),
                 "regularizers": tuple(r.resolve(pictures) for r in self.regularizers),

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 class Technique(BaseModel):
     """A member of a family. Its docstring gives formula and source, its fields their ranges and defaults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def members(family: Any) -> tuple[type[Technique], ...]:

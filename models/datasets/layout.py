@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
+from models.datasets import names
 from models.datasets.errors import DatasetRejected
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import PurePosixPath
 
 TRAIN, VALIDATION, TEST = "train", "validation", "test"
@@ -21,7 +22,9 @@ SPLITS = {
 }
 """Names of splits as people write them."""
 TABLE = "labels.csv"
-JUNK = {"__macosx", "thumbs.db", "desktop.ini"}
+COLUMNS = ("file", "label", "split")
+DELIMITERS = ",;"
+"""Excel parts by semicolons where the comma is the decimal sign."""
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,6 @@ class Place:
 
     labels: tuple[str, ...]
     split: str
-
-
-def is_junk(path: PurePosixPath) -> bool:
-    """Files that systems leave about: hidden ones, __MACOSX, Thumbs.db."""
-    return any(part.startswith(".") or part.lower() in JUNK for part in path.parts)
 
 
 def is_table(path: PurePosixPath) -> bool:
@@ -57,15 +55,16 @@ def by_folders(paths: Sequence[PurePosixPath], pictures: Sequence[PurePosixPath]
     """class/…/file, or split/class/…/file, below folders that all `pictures`, those of `paths` that are any, share."""
     top = _common_folder([path for path in pictures if len(path.parts) > 1])
     inside = {path: path.parts[len(top) :] for path in paths if path.parts[: len(top)] == top}
-    folders = {path.parts[len(top)].lower() for path in pictures if len(path.parts) > len(top) + 1}
-    split_given = bool(folders) and folders <= SPLITS.keys() and TRAIN in {SPLITS[name] for name in folders}
-    depth = 2 if split_given else 1
-    places = {
-        path: Place((parts[depth - 1],), SPLITS[parts[0].lower()] if split_given else "")
-        for path, parts in inside.items()
-        if len(parts) > depth
-    }
+    split_given = _gives_splits([path.parts[len(top) :] for path in pictures])
+    places = {path: place for path, parts in inside.items() if (place := _folder_place(parts, split_given))}
     return Layout(places, [path for path in paths if path not in places], [])
+
+
+def _folder_place(parts: tuple[str, ...], split_given: bool) -> Place | None:
+    if not split_given:
+        return Place((parts[0],), "") if len(parts) > 1 else None
+    is_in_split = len(parts) > 2 and parts[0].lower() in SPLITS
+    return Place((parts[1],), SPLITS[parts[0].lower()]) if is_in_split else None
 
 
 def by_table(paths: Sequence[PurePosixPath], table: PurePosixPath, content: bytes) -> Layout:
@@ -74,7 +73,7 @@ def by_table(paths: Sequence[PurePosixPath], table: PurePosixPath, content: byte
     places: dict[PurePosixPath, Place] = {}
     absent: list[str] = []
     for number, row in _rows(content):
-        path = table.parent / row["file"]
+        path = table.parent / names.path_of(row["file"])
         if path not in present:
             absent.append(row["file"])
             continue
@@ -84,21 +83,35 @@ def by_table(paths: Sequence[PurePosixPath], table: PurePosixPath, content: byte
     return Layout(places, [path for path in paths if path not in places], absent)
 
 
-def _rows(content: bytes) -> Iterable[tuple[int, dict[str, str]]]:
+def _rows(content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
+    """Line number and columns of each row."""
+    reader = _reader(content)
     try:
-        text = content.decode("utf-8-sig")
+        columns = [name.strip().lower() for name in reader.fieldnames or ()]
+        if not {"file", "label"} <= set(columns):
+            raise DatasetRejected(
+                "labels_unreadable",
+                f"{TABLE} must begin with the line file,label or file,label,split; it has {columns}.",
+            )
+        reader.fieldnames = columns
+        for row in reader:
+            values = {name: (row.get(name) or "").strip() for name in COLUMNS}
+            if any(names.has_controls(value) for value in values.values()):
+                _bad_table(reader.line_num, "has a control character, or a quote that is never closed")
+            yield reader.line_num, values
+    except csv.Error as error:
+        _bad_table(reader.line_num + 1, f"cannot be read ({error})")
+
+
+def _reader(content: bytes) -> csv.DictReader[str]:
+    try:
+        text = names.normalized(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DatasetRejected("labels_unreadable", f"{TABLE} is not UTF-8: {error}. Save it as UTF-8.") from error
-    reader = csv.DictReader(io.StringIO(text, newline=""))
-    columns = [name.strip().lower() for name in reader.fieldnames or ()]
-    if not {"file", "label"} <= set(columns):
-        raise DatasetRejected(
-            "labels_unreadable",
-            f"{TABLE} must begin with the line file,label or file,label,split; it has {columns}.",
-        )
-    reader.fieldnames = columns
-    for row in reader:
-        yield reader.line_num, {name: (row.get(name) or "").strip() for name in ("file", "label", "split")}
+    lines = io.StringIO(text, newline="")
+    delimiter = max(DELIMITERS, key=lines.readline().count)
+    lines.seek(0)
+    return csv.DictReader(lines, delimiter=delimiter, strict=True)
 
 
 def _place(number: int, row: dict[str, str]) -> Place:
@@ -111,8 +124,15 @@ def _place(number: int, row: dict[str, str]) -> Place:
     return Place(labels, SPLITS.get(split, ""))
 
 
-def _bad_table(number: int, what: str) -> None:
+def _bad_table(number: int, what: str) -> NoReturn:
     raise DatasetRejected("labels_unreadable", f"Line {number} of {TABLE} {what}. Correct it and send it again.")
+
+
+def _gives_splits(pictures: Sequence[tuple[str, ...]]) -> bool:
+    """Whether the first folders are splits; with no folder below, they are classes that are called so."""
+    folders = {parts[0].lower() for parts in pictures if len(parts) > 1}
+    named = folders <= SPLITS.keys() and TRAIN in {SPLITS[name] for name in folders}
+    return named and any(len(parts) > 2 for parts in pictures)
 
 
 def _common_folder(paths: Sequence[PurePosixPath]) -> tuple[str, ...]:

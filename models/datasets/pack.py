@@ -1,4 +1,4 @@
-"""Packs: the bytes of the accepted pictures one after another, unchanged, with an index beside them.
+"""Packs: the bytes of good pictures one after another, unchanged, with an index of those that were accepted.
 
 An index is the length of its head (8 bytes, little-endian), the head (JSON: names of files, and the labels of a
 multi-label dataset), and then a fixed record for each picture.
@@ -26,8 +26,8 @@ RECORD = np.dtype(
         ("digest", "V32"),
         ("offset", "<u8"),
         ("length", "<u4"),
-        ("width", "<u2"),
-        ("height", "<u2"),
+        ("width", "<u4"),
+        ("height", "<u4"),
         ("label", "<u4"),
         ("split", "u1"),
     ]

@@ -11,13 +11,14 @@ from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from models import images
-from models.datasets import layout
+from models.datasets import layout, names, splits
 from models.datasets.archive import Limits, members
-from models.datasets.errors import DatasetRejected
+from models.datasets.errors import DatasetRejected, some_of
 from models.datasets.pack import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from collections.abc import Set as AbstractSet
     from concurrent.futures import Future
 
 LOOKAHEAD = 16
@@ -28,9 +29,8 @@ LEAST_IMAGES = 2
 MOST_REPORTED = 1000
 KEPT_FIRST = {"test": 0, "validation": 1, "train": 2, "": 3}
 """Of copies of a picture in several splits the foremost is kept: what is tested on must not be trained on."""
-HARMLESS = {"duplicate"}
-"""Codes of skipped files that speak of no damage."""
-
+NO_CLASS = "The file stands in no class folder."
+MISSING_FILE = f"{layout.TABLE} names it, but the archive lacks it."
 
 Places = Mapping[PurePosixPath, layout.Place]
 
@@ -61,6 +61,15 @@ class _File:
     """Code and message."""
 
 
+@dataclass(frozen=True)
+class _Skipped:
+    file: str
+    code: str
+    message: str
+    is_damage: bool = True
+    """Copies, scripts and notes do a dataset no harm."""
+
+
 @dataclass
 class _Survey:
     files: list[_File] = field(default_factory=list)
@@ -70,20 +79,24 @@ class _Survey:
 def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> Validated:
     """Look at every file of the archive (seekable), and write the good pictures to `pack`.
 
+    As the archive is read once, pictures are written before it is known whether they are accepted: the pack holds
+    those without a class or under several too, at most a fifth of all, which no entry names.
+
     Raises DatasetRejected.
     """
     survey = _survey(archive, pack, limits)
-    if all(file.problem for file in survey.files):
-        raise DatasetRejected("no_images", "No file of the archive is a picture. Put JPEG or PNG files in it.")
+    foreign = _foreign(survey)
+    _check_any([file for file in survey.files if file.path not in foreign])
     arranged = _arrange(survey)
-    places = arranged.places
-    accepted = _without_copies([file for file in survey.files if file.path in places], places)
+    placed = [file for file in survey.files if file.path in arranged.places]
+    accepted = _without_copies(placed, arranged.places)
     skipped = [
-        *((str(file.path), *file.problem) for file in survey.files if file.path in places and file.problem),
-        *((str(path), "no_class", "The file stands in no class folder.") for path in _placeless(survey, arranged)),
-        *((name, "missing_file", f"{layout.TABLE} names it, but the archive lacks it.") for name in arranged.absent),
+        *_problems(placed, foreign),
+        *(_Skipped(str(path), "no_class", NO_CLASS) for path in _placeless(survey, arranged)),
+        *(_Skipped(name, "missing_file", MISSING_FILE) for name in arranged.absent),
     ]
     _check_bad(len(accepted), skipped)
+    places = {path: place for path, place in arranged.places.items() if path not in foreign}
     return _validated(accepted, places, skipped)
 
 
@@ -109,11 +122,9 @@ def _looked_at(archive: IO[bytes], limits: Limits, survey: _Survey) -> Iterator[
     ahead: deque[tuple[Future[_File], bytes]] = deque()
     with ThreadPoolExecutor(thread_name_prefix="decode") as threads:
         for member in members(archive, limits):
-            if layout.is_junk(member.path):
-                continue
             data = member.read()
             if layout.is_table(member.path):
-                survey.table = (member.path, data)
+                _keep_table(survey, member.path, data)
                 continue
             ahead.append((threads.submit(_look, member.path, data), data))
             if len(ahead) > LOOKAHEAD:
@@ -121,6 +132,15 @@ def _looked_at(archive: IO[bytes], limits: Limits, survey: _Survey) -> Iterator[
                 yield future.result(), data
         for future, data in ahead:
             yield future.result(), data
+
+
+def _keep_table(survey: _Survey, path: PurePosixPath, data: bytes) -> None:
+    if survey.table is not None:
+        raise DatasetRejected(
+            "labels_ambiguous",
+            f"Both {survey.table[0]} and {path} give labels. Join them into one, with paths relative to it.",
+        )
+    survey.table = (path, data)
 
 
 def _look(path: PurePosixPath, data: bytes) -> _File:
@@ -136,6 +156,26 @@ def _arrange(survey: _Survey) -> layout.Layout:
     if survey.table is not None:
         return layout.by_table(paths, *survey.table)
     return layout.by_folders(paths, [file.path for file in survey.files if not file.problem])
+
+
+def _foreign(survey: _Survey) -> set[PurePosixPath]:
+    """Files that nobody calls a picture: neither labels.csv, nor their suffix, nor their bytes."""
+    if survey.table is not None:
+        return set()
+    return {
+        file.path
+        for file in survey.files
+        if file.problem and file.problem[0] in {"not_an_image", "empty_file"} and not names.is_picture(file.path)
+    }
+
+
+def _problems(files: Sequence[_File], foreign: AbstractSet[PurePosixPath]) -> list[_Skipped]:
+    """The files that have one."""
+    return [
+        _Skipped(str(file.path), *file.problem, file.path not in foreign and file.problem[0] != "duplicate")
+        for file in files
+        if file.problem
+    ]
 
 
 def _placeless(survey: _Survey, arranged: layout.Layout) -> list[PurePosixPath]:
@@ -164,25 +204,56 @@ def _without_copies(files: list[_File], places: Places) -> list[_File]:
     return kept
 
 
-def _check_bad(accepted: int, skipped: Sequence[tuple[str, str, str]]) -> None:
-    bad = Counter(code for _, code, _ in skipped if code not in HARMLESS)
-    total = accepted + bad.total()
-    if bad.total() > MOST_BAD * total:
-        causes = ", ".join(f"{count} {code}" for code, count in bad.most_common())
-        example = next(f"{file}: {message}" for file, code, message in skipped if code not in HARMLESS)
+def _check_any(files: Sequence[_File]) -> None:
+    if not files:
+        raise DatasetRejected("no_images", "No file of the archive is a picture. Put JPEG or PNG files in it.")
+    bad = _problems(files, frozenset())
+    if len(bad) == len(files):
+        raise DatasetRejected("no_images", f"None of the archive's {len(bad)} pictures can be used {_said(bad)}")
+
+
+def _check_bad(accepted: int, skipped: Sequence[_Skipped]) -> None:
+    bad = [one for one in skipped if one.is_damage]
+    total = accepted + len(bad)
+    if len(bad) > MOST_BAD * total:
         raise DatasetRejected(
             "too_many_bad_files",
-            f"{bad.total()} of {total} files cannot be used ({causes}); at most {MOST_BAD:.0%} may. First: {example}",
+            f"{len(bad)} of {total} files cannot be used, at most {MOST_BAD:.0%} may {_said(bad)}",
         )
 
 
-def _validated(files: list[_File], places: Places, skipped: Sequence[tuple[str, str, str]]) -> Validated:
+def _said(bad: Sequence[_Skipped]) -> str:
+    """Why so many are bad, in words."""
+    causes = ", ".join(f"{count} {code}" for code, count in Counter(one.code for one in bad).most_common())
+    return f"({causes}). First: {bad[0].file}: {bad[0].message}"
+
+
+def _validated(files: list[_File], places: Places, skipped: Sequence[_Skipped]) -> Validated:
     counts = Counter(label for file in files for label in places[file.path].labels)
     # A class all of whose pictures are bad must be named too, not silently lost.
-    names = sorted(counts.keys() | {label for place in places.values() for label in place.labels})
-    _check_classes({name: counts[name] for name in names})
-    number = {name: index for index, name in enumerate(names)}
-    entries = [
+    classes = sorted(counts.keys() | {label for place in places.values() for label in place.labels})
+    _check_classes({name: counts[name] for name in classes})
+    entries = _entries(files, places, classes)
+    splits.check(entries, classes)
+    return Validated(
+        entries=entries,
+        classes=[{"name": name, "count": counts[name]} for name in classes],
+        task="multi_label" if any(len(entry.labels) > 1 for entry in entries) else "single_label",
+        digest=_digest(entries, classes),
+        report={
+            "files": len(files) + len(skipped),
+            "accepted": len(files),
+            "counts": dict(Counter(one.code for one in skipped)),
+            "skipped": [
+                {"file": one.file, "code": one.code, "message": one.message} for one in skipped[:MOST_REPORTED]
+            ],
+        },
+    )
+
+
+def _entries(files: Sequence[_File], places: Places, classes: Sequence[str]) -> list[Entry]:
+    number = {name: index for index, name in enumerate(classes)}
+    return [
         Entry(
             digest=file.digest,
             offset=file.offset,
@@ -195,18 +266,6 @@ def _validated(files: list[_File], places: Places, skipped: Sequence[tuple[str, 
         )
         for file in files
     ]
-    return Validated(
-        entries=entries,
-        classes=[{"name": name, "count": counts[name]} for name in names],
-        task="multi_label" if any(len(entry.labels) > 1 for entry in entries) else "single_label",
-        digest=_digest(entries, names),
-        report={
-            "files": len(files) + len(skipped),
-            "accepted": len(files),
-            "counts": dict(Counter(code for _, code, _ in skipped)),
-            "skipped": [dict(zip(("file", "code", "message"), row, strict=True)) for row in skipped[:MOST_REPORTED]],
-        },
-    )
 
 
 def _check_classes(counts: dict[str, int]) -> None:
@@ -219,13 +278,14 @@ def _check_classes(counts: dict[str, int]) -> None:
     if small:
         raise DatasetRejected(
             "class_too_small",
-            f"Every class needs at least {LEAST_IMAGES} good pictures, but {', '.join(small)}. "
+            f"Every class needs at least {LEAST_IMAGES} good pictures, but {some_of(small)}. "
             "Add pictures or leave it out.",
         )
 
 
-def _digest(entries: list[Entry], names: list[str]) -> str:
+def _digest(entries: Sequence[Entry], classes: Sequence[str]) -> str:
     lines = sorted(
-        f"{entry.digest.hex()} {'|'.join(names[label] for label in entry.labels)} {entry.split}\n" for entry in entries
+        f"{entry.digest.hex()} {'|'.join(classes[label] for label in entry.labels)} {entry.split}\n"
+        for entry in entries
     )
     return hashlib.sha256("".join(lines).encode()).hexdigest()

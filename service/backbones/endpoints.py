@@ -20,7 +20,7 @@ def list_backbones(
     limit: Limit = 20,
     after: After = None,
     q: Annotated[str | None, Query(description="Part of the name.")] = None,
-    source: Annotated[str | None, Query(description="timm or local.")] = None,
+    source: Annotated[str | None, Query(description="timm, local or hf.")] = None,
     max_params: Annotated[int | None, Query(ge=0, lt=2**63, description="Most parameters.")] = None,
 ) -> Page[Backbone]:
     """Backbones by name. Nothing is downloaded for this."""
@@ -34,9 +34,8 @@ def get_backbone(name: str, tasks: BackgroundTasks, database: DatabaseDep, queue
     """One backbone. Its stages and cuts are found by a worker on first demand: ask until it is inspected."""
     with database.reading() as session:
         row = repository.get(session, name)
-    if row.status == "listed":
+    if row is None or row.status in {"listed", "failed"}:
         with database.writing() as session:
-            row = repository.get(session, name)
-            row.status = "inspecting"
+            row = repository.ask(session, name)
         tasks.add_task(queue.wake)
     return InspectedBackbone.of(row)

@@ -9,13 +9,13 @@ from service.pages import Identified
 
 
 class Backbone(Identified):
-    """A pretrained network that a job can name."""
+    """A pretrained network that a job can name. Of one of the Hub, much is null until a worker has seen it."""
 
     name: str
     source: str
-    architecture: str
+    architecture: str | None
     parameters: int | None
-    input_size: list[int]
+    input_size: list[int] | None
     licence: str | None
 
     @classmethod

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import re
 from typing import TYPE_CHECKING
 
 from service.backbones import repository as backbones
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.jobs.schemas import JobCreate
-
-_HUB_REPOSITORY = re.compile(r"hf/[\w.-]+/[\w.-]+")
 
 
 def place(session: Session, order: JobCreate) -> Job:
@@ -76,7 +73,7 @@ def _check_dataset(session: Session, order: JobCreate) -> None:
 
 
 def _check_backbone(session: Session, name: str) -> None:
-    if backbones.exists(session, name) or _HUB_REPOSITORY.fullmatch(name):
+    if backbones.can_be_named(session, name):
         return
     backbones.require_listed(session)
     near = difflib.get_close_matches(name, backbones.names(session), n=3, cutoff=0.5)

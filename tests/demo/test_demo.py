@@ -6,17 +6,24 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import timm
 import torch
 
 from demo import pretrain
+from demo.__main__ import run
 from demo.digits import write_archive
 from demo.rendering import DRAWINGS, SIDE, render
+from tests.pictures import coloured_classes, write_zip
+
+if TYPE_CHECKING:
+    import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -60,19 +67,30 @@ def test_the_backbone_that_ships_is_what_its_card_says() -> None:
     assert json.loads((pretrain.FOLDER / "config.json").read_text()) == pretrain.CONFIG
 
 
-def test_the_whole_demo(tmp_path: Path) -> None:
-    """What `make demo` does, without a hub, to its very end."""
+def test_the_whole_demo(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What `make demo` does, without a hub, to its very end; one's own backbones are no hindrance."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")}
     environment |= {"HF_HUB_OFFLINE": "1", "TMPDIR": str(tmp_path), "COLUMNS": "200"}
-    run = subprocess.run(
+    environment["GRAFT_BACKBONES"] = str(tmp_path_factory.mktemp("own"))
+    done = subprocess.run(
         [sys.executable, "-m", "demo"], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=280
     )
-    assert run.returncode == 0, run.stdout + run.stderr
-    assert run.stdout.count("cannot be reached") == 1
-    after = re.search(r"test accuracy after\s+([\d.]+)%", run.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("cannot be reached") == 1
+    after = re.search(r"test accuracy after\s+([\d.]+)%", done.stdout)
     assert after
     assert float(after[1]) > 90
-    assert re.search(r"time saved by the feature cache\s+\d+%", run.stdout)
-    assert len(re.findall(r"^  \d/\d{4}\.png: \d \(\d+%\)$", run.stdout, re.MULTILINE)) == 3
-    assert run.stdout.rstrip().endswith("Everything is shut down again")
+    assert re.search(r"time saved by the feature cache\s+\d+%", done.stdout)
+    assert len(re.findall(r"^  \d/\d{4}\.png: \d \(\d+%\)$", done.stdout, re.MULTILINE)) == 3
+    assert done.stdout.rstrip().endswith("Everything is shut down again")
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_a_named_backbone_is_one_of_graft_backbones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GRAFT_BACKBONES", str(tmp_path / "own"))
+    shutil.copytree(pretrain.FOLDER, tmp_path / "own" / "mine")
+    write_zip(tmp_path / "photos.zip", coloured_classes(2, 10))
+    assert run(tmp_path, tmp_path / "photos.zip", "local/mine") == 0
+    assert "local/mine" in capsys.readouterr().out

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,6 @@ import timm
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
-from timm.data import create_transform, resolve_data_config
 
 from models import images
 from models.catalog.recipe import Recipe
@@ -22,10 +23,9 @@ from tests.models.backbones.small_backbone import write_backbone
 from tests.models.small_pack import small_pack
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from models.events import Event
 
+README = Path(__file__).parents[2] / "README.md"
 CLASSES = ["blue", "green", "red"]
 
 
@@ -78,19 +78,20 @@ def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
     assert ended.cache["misses"] == 90 + 4 * 66
 
 
-def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(tmp_path: Path) -> None:
+def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     job = assignment(tmp_path)
     ended = last(list(fine_tune(job)))
-    with safe_open(job.checkpoint, "pt") as file:
-        said = file.metadata()
-    network = timm.create_model(
-        said["architecture"], num_classes=int(said["num_classes"]), **json.loads(said["model_args"])
-    )
-    network.load_state_dict(load_file(job.checkpoint))
-    network.eval()
-    transform = create_transform(**resolve_data_config(json.loads(said["pretrained_cfg"])))
-    classes = json.loads(said["class_names"])
-    assert classes == CLASSES
+    # With the README's own lines, as a reader would.
+    lines = re.search(r"```python\n(import json, timm.*?)```", README.read_text(), re.DOTALL)
+    assert lines is not None
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(lines[1], names)
+    said, network, transform = names["said"], names["network"], names["transform"]
+    assert not network.training
+    assert names["classes"] == CLASSES
     parts = {"validation": 0, "test": 0}
     from models.datasets.splits import split
 

@@ -69,10 +69,56 @@ def test_a_transparent_palette_becomes_white_there() -> None:
     assert (found[np.asarray(palette) == 0] == 255).all()
 
 
-def test_cmyk_becomes_rgb() -> None:
-    cmyk = Image.new("CMYK", (16, 16), (255, 0, 0, 0))
-    found = pixels(images.decode(encoded(cmyk, "TIFF")))
-    np.testing.assert_array_equal(found, np.broadcast_to([0, 255, 255], (16, 16, 3)))
+def test_transparent_grey_becomes_white() -> None:
+    grey = noise(5).convert("L")
+    grey.putalpha(0)
+    assert grey.mode == "LA"
+    assert (pixels(images.decode(encoded(grey))) == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "key", "other"),
+    [("1", 0, 255), ("L", 77, 10), ("RGB", (1, 2, 3), (3, 2, 1)), ("I;16", 0x1234, 0x1235)],
+)
+def test_a_colour_that_stands_for_transparency_becomes_white(
+    mode: str, key: int | tuple[int, ...], other: int | tuple[int, ...]
+) -> None:
+    image = Image.new(mode, (16, 16), other)
+    image.paste(Image.new(mode, (8, 16), key), (0, 0))
+    found = pixels(images.decode(encoded(image, transparency=key)))
+    plain = pixels(images.decode(encoded(image)))
+    assert (found[:, :8] == 255).all()
+    assert not (plain[:, :8] == 255).any()
+    np.testing.assert_array_equal(found[:, 8:], plain[:, 8:])
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "JPEG"])
+def test_cmyk_becomes_rgb(kind: str) -> None:
+    data = encoded(Image.new("CMYK", (16, 16), (255, 0, 0, 0)), kind)
+    assert kind == "TIFF" or b"Adobe" in data, "whose CMYK is inverted"
+    np.testing.assert_array_equal(pixels(images.decode(data)), np.broadcast_to([0, 255, 255], (16, 16, 3)))
+
+
+def test_of_several_photographs_in_a_file_the_first_is_taken() -> None:
+    data = encoded(noise(1), "MPO", save_all=True, append_images=[noise(2)])
+    assert Image.open(io.BytesIO(data)).format == "MPO"
+    np.testing.assert_array_equal(
+        pixels(images.decode(data)), np.asarray(Image.open(io.BytesIO(encoded(noise(1), "JPEG"))))
+    )
+
+
+def test_sixteen_bits_are_turned_upright() -> None:
+    deep = np.linspace(0, 65535, 128, dtype=np.uint16).reshape(8, 16)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    found = pixels(images.decode(encoded(Image.fromarray(deep), exif=exif)))
+    np.testing.assert_array_equal(found, np.rot90(pixels(images.decode(encoded(Image.fromarray(deep)))), -1))
+
+
+def test_thirty_two_bits_are_taken_as_sixteen() -> None:
+    wide = np.linspace(0, 65535, 256, dtype=np.int32).reshape(16, 16)
+    found = pixels(images.decode(encoded(Image.fromarray(wide), "TIFF")))
+    np.testing.assert_array_equal(found[..., 0], np.arange(256).reshape(16, 16))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -122,6 +168,10 @@ def _bomb() -> bytes:
         (encoded(noise(1, 200, 200), "JPEG")[:3000], "truncated"),
         (encoded(noise(1, 7, 30)), "too_small"),
         (_bomb(), "too_large"),
+        (encoded(Image.new("L", (20_000, 8))), "too_elongated"),
+        (encoded(Image.new("L", (8, 70_000))), "too_elongated"),
+        (encoded(Image.fromarray(np.full((16, 16), 65536, np.int32)), "TIFF"), "unreadable"),
+        (encoded(Image.fromarray(np.full((16, 16), -1, np.int32)), "TIFF"), "unreadable"),
         (encoded(Image.new("F", (16, 16)), "TIFF"), "unreadable"),
         (encoded(noise(1))[:60] + b"\0" * 40 + encoded(noise(1))[100:], "unreadable"),
         (b"%PDF-1.4 not opened at all", "not_an_image"),
@@ -131,6 +181,10 @@ def test_every_fault_has_its_code(data: bytes, code: str) -> None:
     with pytest.raises(images.BadPicture) as caught:
         images.decode(data)
     assert caught.value.code == code
+
+
+def test_a_long_picture_is_good() -> None:
+    assert images.decode(encoded(Image.new("L", (400, 8)))).size == (400, 8)
 
 
 def test_a_picture_is_the_same_whatever_file_it_is_in() -> None:

@@ -1,4 +1,4 @@
-"""Surgery against the uncut network: to the bit."""
+"""Surgery against the network that is delivered."""
 
 from __future__ import annotations
 
@@ -8,130 +8,158 @@ import torch
 from torch import nn
 
 from models import surgery
+from models.backbones import timm_hub
+from tests.models.networks import Wayward, given, network, pictures
 
-SMALL = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_mambaout", "test_nfnet", "test_maxvit"]
-
-
-def network(name: str, **arguments: object) -> surgery.TimmNetwork:
-    """A small network with random weights and BatchNorm statistics that are no identity."""
-    torch.manual_seed(0)
-    made = timm.create_model(name, **arguments).eval()
-    for module in made.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.uniform_(-0.5, 0.5)
-            module.running_var.uniform_(0.5, 2.0)
-    return made
-
-
-def pictures(of: surgery.TimmNetwork, count: int = 2) -> torch.Tensor:
-    """Random input of the network's own size."""
-    return torch.randn(count, *of.pretrained_cfg["input_size"], generator=torch.Generator().manual_seed(1))
-
-
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
-@torch.inference_mode()
-def test_every_cut_parts_the_network_exactly(name: str) -> None:
-    whole = network(name)
-    traced = surgery.Traced.of(whole)
-    expected = whole(pictures(whole))
-    cuts = traced.cuts()
-    assert len(cuts) > 15
-    for cut in cuts:
-        trunk, top = traced.part(cut)
-        assert torch.equal(top(trunk(pictures(whole))), expected), traced.paths[cut]
-
-
-@pytest.mark.parametrize("name", SMALL)
-@torch.inference_mode()
-def test_a_cut_is_all_that_flows(name: str) -> None:
-    """The liveness count against its definition: the top needs nothing of the picture but the cut."""
-    whole = network(name)
-    traced = surgery.Traced.of(whole)
-    for cut in traced.cuts():
-        _, top = traced.part(cut)
-        needed = [node.name for node in top.graph.nodes if node.op == "placeholder" and not node.args]
-        assert needed == ["features"], "all others have defaults"
-
-
-def test_a_residual_block_is_not_cut_inside() -> None:
-    traced = surgery.Traced.of(network("test_resnet"))
-    paths = {traced.paths[cut] for cut in traced.cuts()}
-    assert "layer1.0.conv1" not in paths, "the shortcut flows past it"
-    assert any(path.startswith("layer1") for path in paths)
+FAMILIES = [
+    # one linear layer on one vector
+    ("test_resnet", {}, 32, "global_pool.flatten", 1),
+    ("test_vit", {}, 160, "head_drop", 1),
+    ("test_convnext", {}, 32, "head.drop", 1),
+    ("test_efficientnet", {}, 32, "global_pool.flatten", 1),
+    ("test_nfnet", {}, 64, "head.drop", 1),
+    ("hiera_tiny_224", {"img_size": 64, "stages": (1, 1, 1, 1)}, 64, "head.drop", 1),
+    # a class of timm's own for the linear layer
+    ("mobilenetv3_small_050", {}, 32, "flatten", 1),
+    # a linear layer inside the classifier's module
+    ("resnetv2_18", {}, 64, "head.drop", 1),
+    ("cpubone_nano", {}, 64, "head.pre_classifier.act", 1),
+    ("caformer_s18", {}, 64, "head.fc.head_drop", 1),
+    ("sequencer2d_s", {"img_size": 64, "layers": (1, 1, 1, 1)}, 64, "head.drop", 1),
+    ("iformer_t", {}, 64, "head.head.bn", 1),
+    # two that are averaged, on one vector
+    ("efficientformer_l1", {}, 224, "head_drop", 2),
+    ("efficientformerv2_s0", {"img_size": 64}, 64, "head_drop", 2),
+    ("swiftformer_xs", {}, 64, "head_drop", 2),
+    # two that are averaged, on two vectors
+    ("deit_tiny_distilled_patch16_224", {"img_size": 32, "depth": 1}, 32, "head_drop + head_drop_1", 2),
+    ("pit_ti_distilled_224", {"img_size": 64}, 64, "head_drop + head_drop_1", 2),
+    ("levit_128s", {"img_size": 64}, 64, "head.drop + head_dist.drop", 2),
+    ("repvit_m1", {}, 64, "head.head.bn + head.head_dist.bn", 2),
+    ("iformer_m_distilled", {}, 64, "head.head.bn + head.head_dist.bn", 2),
+    ("crossvit_tiny_240", {}, 240, "head_drop + head_drop_1", 2),
+    # by learned shares
+    ("efficientvim_m1", {}, 64, "head_drop + head_drop_1 + head_drop_2 + head_drop_3", 4),
+    ("efficientvim_m1_dist", {}, 64, "head_drop + head_drop_1 + head_drop_2 + head_drop_3", 8),
+    # one of two must be silent
+    ("volo_d1_224", {"img_size": 64}, 64, "head_drop", 2),
+    # pooled after the linear layer
+    ("resnet50_clip", {}, 64, "head.proj", 1),
+    # no graph
+    ("gemma4_vit_167m", {"img_size": 96, "depth": 1, "num_classes": 7}, 96, "forward_head", 1),
+    # no classifier of its own
+    ("vit_tiny_patch16_224", {"img_size": 32, "depth": 1, "num_classes": 0}, 32, "head_drop", 1),
+]
+"""Name, arguments, side of the picture, the expected cut, and how many last layers there are."""
 
 
-def test_parts_share_the_networks_parameters_under_its_names() -> None:
-    whole = network("test_resnet")
-    traced = surgery.Traced.of(whole)
-    trunk, top = traced.part(traced.cuts()[8])
-    own = dict(whole.named_parameters())
-    parted = {**dict(trunk.named_parameters()), **dict(top.named_parameters())}
-    assert parted.keys() == own.keys()
-    assert all(parted[name] is own[name] for name in own)
-
-
-@pytest.mark.parametrize("name", SMALL)
-@torch.inference_mode()
-def test_pooled_features_and_a_new_classifier_make_the_whole_network(name: str) -> None:
-    whole = network(name)
-    pooled = surgery.pooled(whole, whole.pretrained_cfg["input_size"], {})
-    features = pooled.trunk(pictures(whole))
+def assert_delivers(whole: surgery.TimmNetwork, name: str, arguments: dict[str, object], side: int) -> surgery.Pooled:
+    """Features and a new classifier against plain timm with the network's weights, as a user loads them."""
+    pooled = surgery.pooled(whole, (3, side, side), {})
+    features = pooled.trunk(given((3, side, side)))
     assert features.shape == (2, pooled.num_features)
-    weight, bias = torch.randn(5, pooled.num_features), torch.randn(5)
-    surgery.replace_classifier(whole, weight, bias)
-    torch.testing.assert_close(whole(pictures(whole)), nn.functional.linear(features, weight, bias))
-    again = timm.create_model(name, num_classes=5).eval()
-    again.load_state_dict(whole.state_dict())
-    assert torch.equal(again(pictures(whole)), whole(pictures(whole)))
+    weight, bias = torch.randn(5, pooled.num_features) / pooled.num_features**0.5, torch.randn(5)
+    pooled.classifier.become(weight, bias)
+    delivered = timm.create_model(name, **{**arguments, "num_classes": 5}).eval()
+    delivered.load_state_dict(whole.state_dict())
+    logits = delivered(given((3, side, side)))
+    torch.testing.assert_close(logits, nn.functional.linear(features, weight, bias), atol=1e-5, rtol=1e-5)
+    assert not torch.equal(*features), "two pictures are told apart"
+    return pooled
 
 
+@pytest.mark.parametrize(("name", "arguments", "side", "cut", "layers"), FAMILIES, ids=[row[0] for row in FAMILIES])
 @torch.inference_mode()
-def test_a_network_without_a_classifier_gets_one() -> None:
-    whole = network("test_vit", num_classes=0)
-    expected = whole(pictures(whole))
-    assert torch.equal(surgery.pooled(whole, (3, 160, 160), {}).trunk(pictures(whole)), expected)
+def test_each_form_of_classifier_is_replaced(
+    name: str, arguments: dict[str, object], side: int, cut: str, layers: int
+) -> None:
+    whole = network(name, **arguments)
+    for learned in ("weights", "weights_dist"):  # EfficientViM's shares, all the same before training
+        if hasattr(whole, learned):
+            nn.init.normal_(getattr(whole, learned))
+    pooled = assert_delivers(whole, name, arguments, side)
+    assert (pooled.cut, len(pooled.classifier.layers)) == (cut, layers)
 
 
-class Wayward(nn.Module):
-    """A network in timm's form whose way depends on its input."""
+SEVERAL_LAYERS = {
+    "crossvit": 2,
+    "efficientformer": 2,
+    "efficientformer_v2": 2,
+    "efficientvim": 4,
+    "levit": 2,
+    "repvit": 2,
+    "swiftformer": 2,
+    "volo": 2,
+}
+"""The last layers of the smallest network of a family, where there are several."""
 
-    num_classes = 7
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, 6, 4, stride=4)
-        self.head = nn.Linear(6, 7)
+def _families() -> list[tuple[str, str]]:
+    """For each of timm's families that a test can afford: its name, and the offered network with fewest parameters."""
+    smallest: dict[str, tuple[int, str]] = {}
+    for listing in timm_hub.listings():
+        family = timm.model_entrypoint(listing.architecture).__module__.removeprefix("timm.models.")
+        if listing.parameters is not None and not listing.architecture.startswith("test_"):
+            here = (listing.parameters, listing.architecture)
+            smallest[family] = min(smallest.get(family, here), here)
+    return sorted((family, name) for family, (parameters, name) in smallest.items() if parameters < 135e6)
 
-    def get_classifier(self) -> nn.Module:
-        return self.head
 
-    def forward_features(self, x: torch.Tensor) -> torch.Tensor:
-        x = self.stem(x)
-        return x.relu() if x.sum() > 0 else x.tanh()
-
-    def forward_head(self, x: torch.Tensor, pre_logits: bool = False) -> torch.Tensor:
-        x = x.mean((2, 3))
-        return x if pre_logits else self.head(x)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.forward_head(self.forward_features(x))
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # SAM's pictures have a million pixels
+@pytest.mark.parametrize(("family", "name"), _families())
+@torch.inference_mode()
+def test_a_network_of_every_family_is_cut_in_its_graph(family: str, name: str) -> None:
+    whole = network(name)
+    pooled = assert_delivers(whole, name, {}, whole.pretrained_cfg["input_size"][-1])
+    assert pooled.cut != "forward_head"
+    assert len(pooled.classifier.layers) == SEVERAL_LAYERS.get(family, 1)
 
 
 @torch.inference_mode()
 def test_what_cannot_be_traced_is_cut_before_its_classifier() -> None:
     whole = Wayward().eval()
-    with pytest.raises(surgery.Untraceable):
-        surgery.Traced.of(whole)
     pooled = surgery.pooled(whole, (3, 16, 16), {})
     assert (pooled.cut, pooled.num_features) == ("forward_head", 6)
-    given = torch.randn(3, 3, 16, 16)
-    assert torch.equal(whole.head(pooled.trunk(given)), whole(given))
+    picture = torch.randn(3, 3, 16, 16)
+    assert torch.equal(whole.head(pooled.trunk(picture)), whole(picture))
 
 
-def test_two_classifiers_are_refused_by_name() -> None:
-    distilled = network("deit_tiny_distilled_patch16_224", depth=1)
-    with pytest.raises(surgery.ClassifierUnsupported, match="without distillation"):
-        surgery.pooled(distilled, (3, 224, 224), {})
+class Cosine(nn.Module):
+    """A network in timm's form whose logits are no linear function of anything: angles between vectors."""
+
+    num_classes = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 6, 4, stride=4)
+        self.head = nn.Linear(6, 3)
+
+    def reset_classifier(self, num_classes: int) -> None:
+        self.head = nn.Linear(6, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = nn.functional.normalize(self.head(self.stem(x).mean((2, 3))))
+        return logits
+
+
+def test_logits_that_are_not_linear_are_refused_by_name() -> None:
+    with pytest.raises(surgery.ClassifierUnsupported, match="choose another"):
+        surgery.pooled(Cosine(), (3, 16, 16), {})
+
+
+def test_a_classifier_without_a_bias_is_refused_by_name() -> None:
+    whole = network("test_resnet")
+    whole.fc = nn.Linear(96, 1000, bias=False)
+    with pytest.raises(surgery.ClassifierUnsupported, match="choose another"):
+        surgery.pooled(whole, (3, 32, 32), {})
+
+
+def test_an_encoder_that_takes_no_classifier_is_refused_by_name() -> None:
+    with torch.device("meta"):
+        encoder = timm.create_model("qwen3_vit_88m_enc")
+    with pytest.raises(surgery.ClassifierUnsupported, match="no classifier"):
+        surgery.pooled(encoder, (3, 32, 32), {})
 
 
 def test_a_size_that_the_network_does_not_take_is_refused_by_name() -> None:
@@ -166,38 +194,13 @@ def test_the_digest_depends_on_the_trunk_alone() -> None:
     assert digest(network("test_resnet"), {"model_args": {"global_pool": "max"}}) != plain
 
 
-def _families() -> list[str]:
-    """The network with the fewest parameters of each of timm's families that a test can afford."""
-    from models.backbones.timm_hub import _parameters
+def test_the_digest_of_what_cannot_be_traced_leaves_out_the_classifier_and_nothing_else() -> None:
+    def digest(changed: str) -> str:
+        torch.manual_seed(0)
+        whole = Wayward()
+        with torch.no_grad():
+            whole.get_parameter(changed).add_(1.0)
+        return surgery.pooled(whole, (3, 16, 16), {}).digest
 
-    smallest: dict[str, tuple[int, str]] = {}
-    for name in timm.list_models(exclude_filters=["test_*", "*_in21k*"]):
-        family = timm.model_entrypoint(name).__module__
-        parameters = _parameters().get(name)
-        if parameters is not None and parameters < 40e6:
-            smallest[family] = min(smallest.get(family, (parameters, name)), (parameters, name))
-    return sorted(name for _, name in smallest.values())
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", _families())
-@torch.inference_mode()
-def test_a_network_of_every_family_is_cut(name: str) -> None:
-    whole = network(name)
-    given = pictures(whole, 1)
-    try:
-        pooled = surgery.pooled(whole, tuple(given.shape[1:]), {})
-    except surgery.ClassifierUnsupported:
-        assert not isinstance(whole.get_classifier(), nn.Linear), "one linear layer must do"
-        return
-    expected = whole(given)
-    classifier = whole.get_classifier()
-    weight = classifier.weight.flatten(1)
-    torch.testing.assert_close(nn.functional.linear(pooled.trunk(given), weight, classifier.bias), expected)
-    try:
-        traced = surgery.Traced.of(whole)
-    except surgery.Untraceable:
-        return
-    cuts = traced.cuts()
-    trunk, top = traced.part(cuts[len(cuts) // 2])
-    assert torch.equal(top(trunk(given)), expected)
+    assert digest("head.weight") == digest("head.bias")
+    assert digest("stem.head.weight") != digest("head.weight"), "a layer of the trunk with the classifier's name"

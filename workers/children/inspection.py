@@ -9,7 +9,7 @@ from models.backbones.errors import BackboneError
 from models.errors import code
 from models.inspection import inspect
 from models.surgery import SurgeryError
-from workers.backbones import Inspected, InspectionOrder
+from workers.backbones import Inspected, InspectionOrder, Listed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 def work(order: InspectionOrder) -> Iterator[Inspected]:
     """Find the backbone's cuts and their costs."""
     try:
-        yield Inspected(inspection=inspect(*backbones.outline(order.name, order.backbones)))
+        said = backbones.blueprint(order.name, order.backbones)
+        found = inspect(said.outline(), said.preprocessing.input_size)
     except (BackboneError, SurgeryError) as error:
         yield Inspected(error={"code": code(error), "message": str(error)})
+        return
+    listed = Listed(
+        id=said.name,
+        source=order.name.split("/")[0],
+        architecture=said.architecture,
+        parameters=found["parameters"],
+        input_size=said.preprocessing.input_size,
+        licence=said.pretrained_cfg.get("license"),
+    )
+    yield Inspected(listed=listed, inspection=found)

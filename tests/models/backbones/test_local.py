@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 from models import backbones
-from models.backbones.errors import BackboneUnknown, WeightsUnfit, WeightsUnsafe
-from tests.models.backbones.small_backbone import write_backbone
+from models.backbones.errors import (
+    BackboneError,
+    BackboneUnknown,
+    ConfigurationBroken,
+    WeightsBroken,
+    WeightsUnfit,
+    WeightsUnsafe,
+)
+from tests.models.backbones.small_backbone import CONFIG, write_backbone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,20 +58,109 @@ def test_is_listed_with_its_facts(tmp_path: Path) -> None:
     assert listed[0].parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_a_folder_that_cannot_be_read_is_left_out_of_the_list(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("config.json", b"{"),
+        ("config.json", b"[]"),
+        ("config.json", b"\xff"),
+        ("config.json", b'{"architectures": ["ResNetForImageClassification"], "model_type": "resnet"}'),
+        ("config.json", b'{"architecture": "test_resnet", "pretrained_cfg": {"input_size": [224, 224]}}'),
+        ("config.json", b'{"architecture": "test_resnet", "pretrained_cfg": []}'),
+        ("config.json", b'{"architecture": ["test_resnet"], "pretrained_cfg": {}}'),
+        ("config.json", b'{"architecture": "no_such_network", "pretrained_cfg": {}}'),
+        ("model.safetensors", b"\x09" + b"\0" * 7 + b"no header"),
+        ("model.safetensors", b"\x02" + b"\0" * 7 + b"[]"),
+        ("model.safetensors", b""),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_left_out_of_the_list_and_refused(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str, content: bytes
+) -> None:
     write_backbone(tmp_path / "good")
-    (write_backbone(tmp_path / "bad_config") / "config.json").write_text("{")
-    (write_backbone(tmp_path / "bad_weights") / "model.safetensors").write_bytes(b"\x09" + b"\0" * 7 + b"no header")
+    (write_backbone(tmp_path / "bad") / file).write_bytes(content)
     listed = [listing.name for listing in backbones.listings(tmp_path) if listing.source == "local"]
     assert listed == ["local/good"]
+    assert "bad is left out" in caplog.text
+    with pytest.raises(BackboneError):
+        backbones.load("local/bad", tmp_path)
 
 
-@pytest.mark.parametrize("name", ["local/none", "local/../small", "local/a/b", "local/", "elsewhere/x"])
+def write_config(folder: Path, **facts: object) -> None:
+    """Replace facts of a backbone's config.json."""
+    config = folder / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), **facts}))
+
+
+def test_each_fault_has_its_name_and_advice(tmp_path: Path) -> None:
+    folder = write_backbone(tmp_path / "small")
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+    with pytest.raises(WeightsBroken, match="Copy it again"):
+        backbones.load("local/small", tmp_path)
+    write_config(folder, model_args={"no_such_argument": 1})
+    with pytest.raises(ConfigurationBroken, match="model_args"):
+        backbones.blueprint("local/small", tmp_path).outline()
+    write_config(folder, architecture="no_such_network")
+    with pytest.raises(ConfigurationBroken, match="list_models"):
+        backbones.load("local/small", tmp_path)
+    write_config(folder, architecture="test_resnet", pretrained_cfg={"input_size": [1, 32, 32]})
+    with pytest.raises(ConfigurationBroken, match="three channels"):
+        backbones.load("local/small", tmp_path)
+    (folder / "config.json").write_text('{"model_type": "vit"}')
+    with pytest.raises(ConfigurationBroken, match="save_for_hf"):
+        backbones.blueprint("local/small", tmp_path).outline()
+
+
+def test_the_flat_layout_of_old_is_read(tmp_path: Path) -> None:
+    folder = write_backbone(tmp_path / "small")
+    flat: Any = CONFIG["pretrained_cfg"]
+    (folder / "config.json").write_text(json.dumps({**flat, "architecture": "test_resnet"}))
+    assert "local/small" in [listing.name for listing in backbones.listings(tmp_path)]
+    assert backbones.load("local/small", tmp_path).preprocessing.input_size == (3, 32, 32)
+
+
+def write_vit(folder: Path, architecture: str, size: int, **facts: object) -> None:
+    """A vision transformer with random weights for pictures of this size."""
+    folder.mkdir()
+    network = timm.create_model(architecture, img_size=size, num_classes=3, embed_dim=48, depth=1)
+    save_file(network.state_dict(), folder / "model.safetensors")
+    (folder / "config.json").write_text(json.dumps({"architecture": architecture, "num_classes": 3, **facts}))
+
+
+@pytest.mark.parametrize("given", [{}, {"img_size": 96}])
+def test_a_network_of_another_size_than_the_architectures_is_rebuilt_by_plain_timm(
+    tmp_path: Path, given: dict[str, Any]
+) -> None:
+    """model_args of the folder win; what they lack is what its pretrained_cfg says of the size."""
+    cfg = {"input_size": [3, 96, 96], "fixed_input_size": True, "classifier": "head"}
+    arguments = {"embed_dim": 48, "depth": 1, **given}
+    write_vit(tmp_path / "vit", "vit_tiny_patch16_224", 96, pretrained_cfg=cfg, model_args=arguments)
+    backbone = backbones.load("local/vit", tmp_path)
+    assert backbone.model_args == {"img_size": [96, 96], **arguments}
+    again = timm.create_model(backbone.architecture, num_classes=3, **backbone.model_args)
+    again.load_state_dict(backbone.network.state_dict())
+    said = backbones.blueprint("local/vit", tmp_path)
+    assert said.preprocessing.input_size == (3, 96, 96)
+    assert said.outline().pos_embed.shape == backbone.network.pos_embed.shape
+
+
+def test_a_network_that_plain_timm_cannot_rebuild_is_refused_before_it_is_trained(tmp_path: Path) -> None:
+    """timm builds this architecture for 384 pixels where nothing else is said, but here for 224."""
+    arguments = {"embed_dim": 48, "depth": 1}
+    write_vit(tmp_path / "vit", "vit_tiny_patch16_384", 224, pretrained_cfg={}, model_args=arguments)
+    with pytest.raises(ConfigurationBroken, match="img_size"):
+        backbones.load("local/vit", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["local/none", "local/../small", "local/a/b", "local/", "local/.", "local/..", "elsewhere/x"]
+)
 def test_names_of_nothing_and_ways_out_are_refused(tmp_path: Path, name: str) -> None:
-    write_backbone(tmp_path / "small")
-    (tmp_path / "inside").mkdir()
+    write_backbone(tmp_path / "outside")
+    write_backbone(tmp_path / "outside/inside")
     with pytest.raises(BackboneUnknown):
-        backbones.load(name, tmp_path / "inside")
+        backbones.load(name, tmp_path / "outside/inside")
 
 
 def test_without_a_directory_it_says_which_setting(tmp_path: Path) -> None:
@@ -79,15 +176,13 @@ def test_a_pickle_is_never_read(tmp_path: Path) -> None:
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
-    folder = write_backbone(tmp_path / "small")
-    config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "architecture": "test_vit"}))
+    write_config(write_backbone(tmp_path / "small"), architecture="test_vit")
     with pytest.raises(WeightsUnfit, match="test_vit"):
         backbones.load("local/small", tmp_path)
 
 
 def test_the_outline_has_no_weights(tmp_path: Path) -> None:
     write_backbone(tmp_path / "small")
-    network, input_size = backbones.outline("local/small", tmp_path)
-    assert input_size == (3, 32, 32)
-    assert {parameter.device.type for parameter in network.parameters()} == {"meta"}
+    said = backbones.blueprint("local/small", tmp_path)
+    assert said.preprocessing.input_size == (3, 32, 32)
+    assert {parameter.device.type for parameter in said.outline().parameters()} == {"meta"}

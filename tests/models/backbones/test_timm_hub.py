@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ import torch
 
 from models import backbones
 from models.backbones import timm_hub, timm_parameters
+from models.backbones.errors import BackboneUnknown
 from tests import servers
 from tests.models.backbones.hub import hub
 from tests.models.backbones.small_backbone import CONFIG, write_backbone
@@ -36,6 +38,16 @@ except BackboneError as error:
     print(type(error).__name__, "|", error)
 else:
     print(backbone.architecture, "|", backbone.digest, backbone.preprocessing.input_size, backbone.model_args)
+"""
+DESCRIBE = """
+import sys
+from models import backbones
+try:
+    said = backbones.blueprint(sys.argv[1], None)
+    device = next(said.outline().parameters()).device
+    print(said.architecture, "|", said.preprocessing.input_size, device)
+except backbones.errors.BackboneError as error:
+    print(type(error).__name__, "|", error)
 """
 
 
@@ -60,7 +72,7 @@ def address(repositories: Path) -> Iterator[str]:
         yield url
 
 
-def load(name: str, home: Path, endpoint: str, **more: str) -> tuple[str, str]:
+def load(name: str, home: Path, endpoint: str, script: str = LOAD, **more: str) -> tuple[str, str]:
     """Load a backbone in a process of its own: what it is or which error, and what is said of it."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -71,7 +83,7 @@ def load(name: str, home: Path, endpoint: str, **more: str) -> tuple[str, str]:
         **more,
     }
     run = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", LOAD, name],
+        [sys.executable, "-W", "ignore", "-c", script, name],
         env=environment,
         capture_output=True,
         text=True,
@@ -94,6 +106,15 @@ def test_loads_any_repository_in_timms_layout(tmp_path: Path, address: str) -> N
     what, said = load("hf/somebody/small", tmp_path, address)
     assert what == CONFIG["architecture"]
     assert "(3, 32, 32)" in said
+
+
+def test_describes_a_repository_without_its_weights(tmp_path: Path, address: str) -> None:
+    home = tmp_path / "home"
+    what, said = load("hf/somebody/small", home, address, DESCRIBE)
+    assert (what, said) == (CONFIG["architecture"], "(3, 32, 32) meta")
+    assert list(home.rglob("config.json"))
+    assert not list(home.rglob("*.safetensors"))
+    assert load("hf/somebody/none", home, address, DESCRIBE)[0] == "BackboneUnknown"
 
 
 def test_a_pickle_is_never_read(tmp_path: Path, address: str, repositories: Path) -> None:
@@ -119,6 +140,28 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(tmp_path: Path) -> None:
     assert "HF_ENDPOINT" in said
 
 
+def test_a_repository_in_another_layout_says_what_to_do(tmp_path: Path, address: str, repositories: Path) -> None:
+    folder = repositories / "somebody/small"
+    (folder / "config.json").write_text(json.dumps({"architectures": ["ViTModel"], "model_type": "vit"}))
+    what, said = load("hf/somebody/small", tmp_path, address)
+    assert what == "ConfigurationBroken"
+    assert "save_for_hf" in said
+
+
+def test_weights_that_are_cut_off_say_what_to_do(tmp_path: Path, address: str, repositories: Path) -> None:
+    weights = repositories / "timm/test_resnet.r160_in1k/model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:5000])
+    what, said = load(NAME, tmp_path, address)
+    assert (what, "HF_HOME" in said) == ("WeightsBroken", True)
+
+
+def test_weights_of_another_network_say_so(tmp_path: Path, address: str, repositories: Path) -> None:
+    shutil.copy(
+        repositories / "somebody/small/model.safetensors", repositories / "timm/test_resnet.r160_in1k/model.safetensors"
+    )
+    assert load(NAME, tmp_path, address)[0] == "WeightsUnfit"
+
+
 def test_lists_timms_registry_without_downloading() -> None:
     listed = {listing.name: listing for listing in backbones.listings(None)}
     assert len(listed) > 1500
@@ -127,6 +170,9 @@ def test_lists_timms_registry_without_downloading() -> None:
     assert small.parameters == 2542856
     assert small.input_size == (3, 224, 224)
     assert sum(listing.parameters is None for listing in listed.values()) == 0
+    assert "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k" in listed
+    assert "timm/levit_128s.fb_dist_in1k" in listed
+    assert not [name for name in listed if "_enc." in name], "encoders take no classifier"
 
 
 @pytest.mark.parametrize("row", [0, 300, 700, 1000])
@@ -136,8 +182,22 @@ def test_the_table_of_parameters_is_timms(row: int) -> None:
     assert timm_parameters.count(rows[row]["architecture"]) == int(rows[row]["parameters"])
 
 
-def test_two_tags_of_one_architecture_keep_their_sizes() -> None:
+def test_a_network_of_fixed_size_keeps_it() -> None:
     """A network whose size is fixed must be rebuilt at the size of its tag, not of the default one."""
-    cfg = timm.models.get_pretrained_cfg("vit_base_patch16_224.augreg_in21k").to_dict()
-    assert timm_hub._fixed_size(cfg) == {"img_size": [224, 224]}
-    assert timm_hub._fixed_size({"fixed_input_size": False, "input_size": (3, 8, 8)}) == {}
+    for name, size in (("vit_base_patch16_224.orig_in21k", 224), ("deit3_base_patch16_384.fb_in1k", 384)):
+        assert timm_hub.blueprint(f"timm/{name}").model_args == {"img_size": [size, size]}
+    assert timm_hub.blueprint(NAME).model_args == {}
+
+
+@pytest.mark.parametrize("name", ["test_resnet.nonsense", "nonsense", "resnet18.a1_in1k.x", "qwen3_vit_88m_enc", ""])
+def test_what_timm_does_not_offer_is_refused_by_name(name: str) -> None:
+    for of in (timm_hub.load, timm_hub.blueprint):
+        with pytest.raises(BackboneUnknown, match="source=timm"):
+            of(f"timm/{name}")
+
+
+def test_the_list_is_quick() -> None:
+    """The service asks for it often; it must not build a network for any of its names."""
+    began = time.perf_counter()
+    assert len(list(timm_hub.listings())) > 1700
+    assert time.perf_counter() - began < 1

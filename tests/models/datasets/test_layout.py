@@ -42,15 +42,26 @@ def test_a_class_called_test_is_a_class() -> None:
     assert folders("test/1.png", "real/2.png") == {"test/1.png": ("test", ""), "real/2.png": ("real", "")}
 
 
+def test_what_stands_beside_splits_has_no_place() -> None:
+    found = folders("train/cat/1.png", "val/cat/2.png", "docs/old/notes/read.me", "train/cat", "README")
+    assert found == {"train/cat/1.png": ("cat", "train"), "val/cat/2.png": ("cat", "validation")}
+
+
+@pytest.mark.parametrize("top", ["", "data/"])
+def test_classes_called_train_and_test_are_classes(top: str) -> None:
+    found = folders(f"{top}train/1.png", f"{top}test/2.png")
+    assert found == {f"{top}train/1.png": ("train", ""), f"{top}test/2.png": ("test", "")}
+
+
+def test_a_picture_beside_the_classes_of_a_split_leaves_it_a_split() -> None:
+    found = folders("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "train/stray.png")
+    assert found["test/cat/3.png"] == ("cat", "test")
+    assert "train/stray.png" not in found
+
+
 def test_files_beside_the_class_folders_have_no_place() -> None:
     paths = [Path("cat/1.png"), Path("dog/2.png"), Path("stray.png")]
     assert layout.by_folders(paths, paths).unlisted == [Path("stray.png")]
-
-
-def test_junk_is_known() -> None:
-    for name in ("__MACOSX/cat/1.png", ".hidden/1.png", "cat/.DS_Store", "cat/Thumbs.db"):
-        assert layout.is_junk(Path(name))
-    assert not layout.is_junk(Path("cat/1.png"))
 
 
 def test_a_table_gives_labels_and_splits() -> None:
@@ -60,6 +71,14 @@ def test_a_table_gives_labels_and_splits() -> None:
     assert found.places[Path("sub/c.png")] == layout.Place(("dog",), "validation")
     assert found.unlisted == [Path("unlisted.png")]
     assert found.absent == ["gone.png"]
+
+
+def test_a_table_names_files_as_any_system_does() -> None:
+    found = table('file;label\nMu\u0308ll\\1.png;Mu\u0308ll\n./a,b.png;"x;y"\n'.encode(), "M\u00fcll/1.png", "a,b.png")
+    assert found.places == {
+        Path("M\u00fcll/1.png"): layout.Place(("M\u00fcll",), ""),
+        Path("a,b.png"): layout.Place(("x;y",), ""),
+    }
 
 
 def test_several_labels_are_parted_by_bars() -> None:
@@ -74,6 +93,13 @@ def test_several_labels_are_parted_by_bars() -> None:
         (b"file,label\na.png,cat\na.png,cat\n", "Line 3.*second time"),
         (b"file,label,split\na.png,cat,later\n", "use train, validation or test"),
         (b"file,label\n\xff.png,cat\n", "UTF-8"),
+        (b"", "must begin with the line file,label"),
+        (b'file,label\na.png,"cat\nb.png,dog\n', "Line 2.*unexpected end"),
+        (b'"file,label\na.png,cat\n', "Line 1.*unexpected end"),
+        (b'file,label\na.png,"cat\nb.png",dog\n', "Line 3.*quote that is never closed"),
+        (b"file,label\na.png," + b"c" * 200_000, "Line 2.*limit"),
+        (b"file,label\na.png,c\x00t\n", "Line 2.*control character"),
+        (b"file,label\n\x07.png,cat\n", "Line 2.*control character"),
     ],
 )
 def test_a_bad_table_is_refused_with_its_line(content: bytes, says: str) -> None:

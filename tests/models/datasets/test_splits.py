@@ -5,10 +5,13 @@ from __future__ import annotations
 import hashlib
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.datasets.splits import Split, split
+from models.datasets.errors import DatasetRejected
+from models.datasets.pack import SPLIT_CODES, Entry
+from models.datasets.splits import Split, check, split
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
 
@@ -72,3 +75,48 @@ def test_given_splits_are_kept_and_what_lacks_is_carved_from_the_training() -> N
     np.testing.assert_array_equal(found.test, np.arange(20, 40))
     assert len(found.validation) == 8
     assert set(found.validation) <= set(range(20))
+
+
+def entries(*classes: list[str]) -> list[Entry]:
+    """Pictures by class and given split."""
+    given = [(label, split_given) for label, splits in enumerate(classes) for split_given in splits]
+    return [
+        Entry(digest, 0, 1, 8, 8, (label,), split_given, "a.png")
+        for digest, (label, split_given) in zip(digests(len(given)), given, strict=True)
+    ]
+
+
+@given(
+    classes=st.lists(st.lists(st.sampled_from(SPLIT_CODES), min_size=1, max_size=4), min_size=1, max_size=4),
+    validation=st.floats(0.05, 0.4),
+    test=st.floats(0.05, 0.4),
+)
+def test_what_passes_the_check_can_be_trained_on_whatever_the_fractions(
+    classes: list[list[str]], validation: float, test: float
+) -> None:
+    pictures = entries(*classes)
+    labels = np.array([entry.labels[0] for entry in pictures])
+    codes = np.array([SPLIT_CODES.index(entry.split) for entry in pictures])
+    found = split([entry.digest for entry in pictures], labels, codes, validation, test)
+    can_train = set(labels[found.train]) == set(labels) and len(found.validation) > 0
+    try:
+        check(pictures, [f"class {number}" for number in range(len(classes))])
+    except DatasetRejected:
+        assert not can_train
+    else:
+        assert can_train
+
+
+@pytest.mark.parametrize(
+    ("classes", "code", "says"),
+    [
+        ((["test"] * 3, ["test"] * 3), "nothing_to_train_on", "of cat, dog are given"),
+        ((["train"] * 3, ["validation"] * 3), "nothing_to_train_on", "of dog are given"),
+        ((["train", "test", "test"], ["train", "test"]), "nothing_to_validate_on", "(cat, dog) has one picture"),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused(classes: tuple[list[str], ...], code: str, says: str) -> None:
+    with pytest.raises(DatasetRejected) as caught:
+        check(entries(*classes), ["cat", "dog"])
+    assert caught.value.code == code
+    assert says in str(caught.value)

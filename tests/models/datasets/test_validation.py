@@ -87,10 +87,51 @@ def test_one_picture_in_another_file_is_a_copy(tmp_path: Path) -> None:
 
 
 def test_copies_in_several_splits_stay_where_they_are_tested(tmp_path: Path) -> None:
-    files = {f"{part}/{name}": data for part in ("train", "test") for name, data in GOOD.items()}
-    validated, _ = checked(tmp_path, files)
-    assert {entry.split for entry in validated.entries} == {"test"}
+    copies = {f"{part}/{name}": data for part in ("train", "test") for name, data in GOOD.items()}
+    own = {f"train/{name}/own{n}.png": png(1000 + 10 * len(name) + n) for name in ("cat", "doggy") for n in range(2)}
+    own = {name.replace("doggy", "dog"): data for name, data in own.items()}
+    validated, _ = checked(tmp_path, copies | own)
+    assert {entry.name: entry.split for entry in validated.entries} == {
+        **{f"test/{name}": "test" for name in GOOD},
+        **dict.fromkeys(own, "train"),
+    }
     assert validated.report["counts"] == {"duplicate": 12}
+
+
+@pytest.mark.parametrize(
+    ("names", "code", "says"),
+    [
+        (("test/cat", "test/cat", "test/dog", "test/dog", "train/cat"), "nothing_to_train_on", "of dog"),
+        (("train/cat", "train/cat", "train/cat", "val/dog", "val/dog"), "nothing_to_train_on", "of dog"),
+        (("train/cat", "test/cat", "train/dog", "test/dog"), "nothing_to_validate_on", "cat, dog"),
+    ],
+)
+def test_given_splits_that_cannot_be_trained_on_are_rejected(
+    tmp_path: Path, names: tuple[str, ...], code: str, says: str
+) -> None:
+    error = rejected(tmp_path, {f"{name}/{number}.png": png(number) for number, name in enumerate(names)})
+    assert error.code == code
+    assert says in str(error)
+
+
+def test_copies_that_leave_nothing_to_train_on_are_rejected(tmp_path: Path) -> None:
+    files = {f"{part}/{name}": data for part in ("train", "test") for name, data in GOOD.items()}
+    assert rejected(tmp_path, files).code == "nothing_to_train_on"
+
+
+def test_folders_without_pictures_are_no_classes(tmp_path: Path) -> None:
+    others = {f"scripts/{number}.py": b"print()" for number in range(10)}
+    others |= {"scripts/__init__.py": b"", "docs/readme.md": b"hello"}
+    validated, _ = checked(tmp_path, {**GOOD, **others})
+    assert [entry["name"] for entry in validated.classes] == ["cat", "dog"]
+    assert codes(validated) == dict.fromkeys(others, "not_an_image") | {"scripts/__init__.py": "empty_file"}
+
+
+def test_what_a_table_lists_is_meant_to_be_a_picture(tmp_path: Path) -> None:
+    rows = "".join(f"{number}.png,{'cat' if number % 2 else 'dog'}\n" for number in range(8))
+    files = {f"{number}.png": png(number) for number in range(8)} | {"owl.dat": b"no"}
+    error = rejected(tmp_path, {**files, "labels.csv": f"file,label\n{rows}owl.dat,owl\n".encode()})
+    assert (error.code, "owl has 0" in str(error)) == ("class_too_small", True)
 
 
 @pytest.mark.parametrize(
@@ -101,6 +142,12 @@ def test_copies_in_several_splits_stay_where_they_are_tested(tmp_path: Path) -> 
         ({**GOOD, **{f"owl/{n}.png": b"no" for n in range(2)}}, "class_too_small", "owl has 0"),
         ({**GOOD, **{f"dog/x{n}.png": b"no" for n in range(4)}}, "too_many_bad_files", "4 of 16 files"),
         ({"a/1.txt": b"x", "b/2.txt": b"y"}, "no_images", "JPEG or PNG"),
+        (
+            {f"{name}/{n}.png": encoded(noise(n, 7, 7)) for name in "ab" for n in range(3)} | {"README.md": b"hello"},
+            "no_images",
+            "None of the archive's 6 pictures can be used (6 too_small). First: a/0.png: 7x7 pixels; at least 8",
+        ),
+        ({**GOOD, "labels.csv": b"", "cat/labels.csv": b""}, "labels_ambiguous", "Both labels.csv and cat/labels.csv"),
     ],
 )
 def test_too_little_is_rejected_with_what_to_do(tmp_path: Path, files: dict[str, bytes], code: str, says: str) -> None:
@@ -115,6 +162,20 @@ def test_labels_from_a_table(tmp_path: Path) -> None:
     validated, _ = checked(tmp_path, {**files, "labels.csv": f"file,label\n{rows}gone.png,cat\n".encode()})
     assert validated.classes == [{"name": "cat", "count": 4}, {"name": "dog", "count": 4}]
     assert codes(validated) == {"8.png": "no_class", "gone.png": "missing_file"}
+
+
+@pytest.mark.parametrize("delimiter", [",", ";"])
+def test_a_table_as_spreadsheets_write_it(tmp_path: Path, delimiter: str) -> None:
+    names = [f"cats, 2024/{number}; old.png" for number in range(6)]
+    rows = [
+        ["file", "label", "split"],
+        *([name, "cat" if place % 2 else "dog, wolf", ""] for place, name in enumerate(names)),
+    ]
+    content = "".join(delimiter.join(f'"{value}"' for value in row) + "\r\n" for row in rows)
+    files = {name: png(number) for number, name in enumerate(names)}
+    validated, _ = checked(tmp_path, {**files, "labels.csv": b"\xef\xbb\xbf" + content.encode()})
+    assert validated.classes == [{"name": "cat", "count": 3}, {"name": "dog, wolf", "count": 3}]
+    assert validated.report["counts"] == {}
 
 
 def test_several_labels_make_another_task(tmp_path: Path) -> None:

@@ -38,6 +38,36 @@ def test_asking_for_a_backbone_has_a_worker_inspect_it(client: TestClient, db: D
         assert session.get_one(Backbone, BACKBONES[0]).status == "inspecting"
 
 
+def test_one_of_the_hub_is_inspected_when_somebody_asks_and_listed_from_then_on(
+    client: TestClient, db: Database
+) -> None:
+    name = "hf/somebody/flowers"
+    asked = client.get(f"/v1/backbones/{name}")
+    assert (asked.status_code, asked.json()["status"], asked.json()["architecture"]) == (200, "inspecting", None)
+    assert client.get("/v1/backbones", params={"source": "hf"}).json()["data"] == []
+    with db.writing() as session:
+        row = session.get_one(Backbone, name)
+        row.architecture, row.input_size = "resnet18", [3, 64, 64]
+        row.end(session, "inspected")
+    replace(db)
+    assert [found["name"] for found in client.get("/v1/backbones").json()["data"]] == [name]
+    assert client.get(f"/v1/backbones/{name}").json()["status"] == "inspected"
+    problem(client.get("/v1/backbones/hf/somebody"), 404, "backbone_not_found")
+    problem(client.get("/v1/backbones/hf/some/body/else"), 404, "backbone_not_found")
+
+
+def test_an_inspection_that_failed_is_tried_again_later(client: TestClient, db: Database) -> None:
+    with db.writing() as session:
+        row = session.get_one(Backbone, BACKBONES[0])
+        row.error = {"code": "weights_unavailable", "message": "The Hub cannot be reached."}
+        row.end(session, "failed")
+    assert client.get(f"/v1/backbones/{BACKBONES[0]}").json()["error"]["code"] == "weights_unavailable"
+    with db.writing() as session:
+        session.get_one(Backbone, BACKBONES[0]).finished_at = 1.0
+    again = client.get(f"/v1/backbones/{BACKBONES[0]}").json()
+    assert (again["status"], again["error"]) == ("inspecting", None)
+
+
 def listing(name: str, parameters: int = 1000) -> dict[str, Any]:
     """What a worker says of a backbone."""
     return {
@@ -87,7 +117,8 @@ def test_workers_that_start_at_once_list_without_error(database: Database) -> No
     [
         ("inspected", 1000, "inspected"),
         ("inspected", 2000, "listed"),
-        ("failed", 1000, "listed"),
+        ("failed", 1000, "failed"),
+        ("failed", 2000, "listed"),
         ("inspecting", 1000, "inspecting"),
     ],
 )

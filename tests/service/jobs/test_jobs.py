@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.jobs import lifecycle, repository
+from service.jobs import repository
 from service.tables import Epoch, Job
 from tests.service.conftest import add_dataset, problem
 
@@ -305,33 +305,3 @@ def set_status(database: Database, job: str, status: str) -> None:
     """Put a job into a state."""
     with database.writing() as session:
         session.get_one(Job, job).status = status
-
-
-def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: str, db: Database) -> None:
-    allowed = {
-        "cancel": {"queued", "running", "cancelling", "cancelled"},
-        "cancelled": {"cancelling"},
-        "start": {"running"},
-        "succeed": {"running"},
-        "fail": {"running"},
-        "crash": {"running"},
-        "requeue": {"running"},
-    }
-    arguments: dict[str, dict[str, Any]] = {
-        "succeed": {"stop_reason": "epochs_done", "metrics": {"test": {"accuracy": 1.0}}},
-        "fail": {"code": "c", "message": "m"},
-        "crash": {"cause": "c", "message": "m"},
-    }
-    job = create(client, dataset)["id"]
-    for name, states in allowed.items():
-        for status in ("queued", "running", "cancelling", "succeeded", "failed", "cancelled"):
-            set_status(db, job, status)
-            with db.writing() as session:
-                row = repository.get(session, job, lock=True)
-                transition = getattr(lifecycle, name)
-                if status in states:
-                    transition(session, row, **arguments.get(name, {}))
-                else:
-                    with pytest.raises(lifecycle.WrongState):
-                        transition(session, row, **arguments.get(name, {}))
-                    assert row.status == status

@@ -1,0 +1,59 @@
+"""The pictures that the demo shows are those that Graft takes."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from demo.classifying import some_pictures
+from tests.pictures import encoded, noise, png, write_tar, write_zip
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PICTURES = {f"photos/cat/{number}": png(number) for number in range(3)}
+OTHERS = {
+    "photos/cat/cut.png": png(4)[:200],
+    "photos/cat/none.jpg": b"",
+    "photos/cat/.hidden.png": png(5),
+    "__MACOSX/photos/cat/._1.png": b"\0\5\x16\7",
+    "photos/readme.md": b"hello",
+}
+
+
+def packed(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
+    """A dataset of these files."""
+    if kind == "zip":
+        path = write_zip(folder / "a.zip", files)
+        with zipfile.ZipFile(path, "a") as archive:
+            archive.mkdir("photos/empty")
+        return path
+    if kind == "tar":
+        return write_tar(folder / "a.tar.gz", files, "w:gz")
+    for name, data in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(data)
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
+def test_what_is_no_picture_is_passed_over(tmp_path: Path, kind: str) -> None:
+    dataset = packed(tmp_path, kind, PICTURES | OTHERS)
+    found = dict(some_pictures(dataset, 10))
+    assert found.keys() == PICTURES.keys()
+    for name, picture in found.items():
+        np.testing.assert_array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(PICTURES[name]))))
+    assert list(dict(some_pictures(dataset, 2))) == list(found)[:2], "always the same"
+
+
+def test_pictures_stand_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    dataset = write_zip(tmp_path / "a.zip", {"cat/1.png": encoded(noise(1, 30, 20), exif=exif)})
+    ((_, picture),) = some_pictures(dataset, 1)
+    assert (picture.size, picture.mode) == ((20, 30), "RGB")
