@@ -35,7 +35,7 @@ class Recipe(Technique):
     """What to train and how. `auto` is resolved from the data before training, and the resolved value shown."""
 
     image_size: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
-    """Side of the network's square input in pixels; auto: the backbone's own."""
+    """Longer side of the network's input in pixels, which keeps its proportions; auto: the backbone's own."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] | Auto = "auto"
     """Pictures per step; auto: 64, fewer where that leaves less than eight steps an epoch."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
@@ -72,7 +72,7 @@ class Recipe(Technique):
         """The recipe with no "auto" left.
 
         Args:
-            image_size: side of the pictures that the backbone is given, in pixels.
+            image_size: longer side of the pictures that the backbone is given, in pixels.
             num_features: what the backbone gives for a picture.
             class_counts: pictures to train on, by class name.
         """

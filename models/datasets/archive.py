@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import lzma
 import tarfile
 import zipfile
@@ -123,6 +124,8 @@ def _read(read: Callable[[], bytes]) -> bytes:
 
 
 def _reject_damaged(error: Exception) -> NoReturn:
+    if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
+        raise error  # the storage's fault, not the archive's: it may be read another time
     raise DatasetRejected(
         "archive_unreadable", f"The archive is damaged or cut off ({error}). Make it again and send it again."
     )

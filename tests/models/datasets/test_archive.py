@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import tarfile
 from typing import TYPE_CHECKING
@@ -76,3 +77,17 @@ def test_a_tar_whose_first_name_begins_like_a_zip_is_a_tar() -> None:
 def test_no_archive_at_all_is_refused() -> None:
     assert rejected(b"GIF89a, a picture and no archive" * 40) == "archive_unreadable"
     assert rejected(b"") == "archive_unreadable"
+
+
+def test_a_fault_of_the_storage_is_not_the_archives(tmp_path: Path) -> None:
+    class Unreachable(io.BytesIO):
+        """A file whose storage goes away after the first bytes."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 2000:
+                raise OSError(errno.EIO, "the storage is away")
+            return super().read(size)
+
+    path = write_tar(tmp_path / "a.tar", FILES, "w")
+    with pytest.raises(OSError, match="the storage is away"):
+        contents(Unreachable(path.read_bytes()))
