@@ -43,3 +43,15 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
                     with pytest.raises(lifecycle.WrongState):
                         transition(session, row, **arguments.get(name, {}))
                     assert row.status == status
+
+
+def test_a_job_without_pictures_to_test_on_succeeds_too(client: TestClient, dataset: str, db: Database) -> None:
+    job = create(client, dataset)["id"]
+    set_status(db, job, "running")
+    with db.writing() as session:
+        row = repository.get(session, job, lock=True)
+        metrics = {"validation": {"accuracy": 0.5}, "test": None}
+        lifecycle.succeed(session, row, stop_reason="early_stopping", metrics=metrics)
+    assert client.get(f"/v1/jobs/{job}").json()["metrics"]["test"] is None
+    last = client.get(f"/v1/jobs/{job}/events").json()["data"][-1]
+    assert last["message"] == "Succeeded with a validation accuracy of 50.0%"
