@@ -45,7 +45,7 @@ TUNING = {
     # two processes on the same cores (measured: 2 cores, steps of a linear head) slow each other down 4 to 14 times.
     "GOMP_SPINCOUNT": "1000",
     # Freed memory stays with the process for its next tensor. By its defaults glibc gives each large one back, and the
-    # kernel clears all pages anew (measured: 2 cores, mobilenetv2_100 in batches of 32, 83 against 294 pictures/s).
+    # kernel clears all pages anew (measured: 2 cores, mobilenetv2_100, 76 to 96 against 212 pictures/s).
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
 }
