@@ -71,7 +71,7 @@ def names(session: Session) -> Sequence[str]:
 
 def require_listed(session: Session) -> None:
     """Raises BackbonesNotListed where no worker has listed yet what it can load."""
-    if session.scalar(select(Backbone.id).limit(1)) is None:
+    if session.scalar(select(Backbone.id).where(Backbone.source != "hf").limit(1)) is None:
         raise BackbonesNotListed("No worker has started yet on this service. Start one, then ask again.")
 
 
