@@ -99,11 +99,12 @@ class Features:
         """
         space = self.space_of(view)
         digests = self._digests(pictures)
+        computed = None
         with ExitStack() as stack:
-            if space.missing(digests, view):
+            if lacking := space.missing(digests, view):
                 stack.enter_context(space.computing())
-            lacking = space.missing(digests, view)
-            computed = stack.enter_context(_Stream(self, pictures[lacking], view, space)) if lacking else None
+                lacking = space.missing(digests, view)  # others may have computed them meanwhile
+                computed = stack.enter_context(_Stream(self, pictures[lacking], view, space))
             absent = np.zeros(len(pictures), bool)
             absent[lacking] = True
             for start in range(0, len(pictures), size):

@@ -18,18 +18,6 @@ if TYPE_CHECKING:
 
     from models.classifier import Linear
 
-__all__ = [
-    "BeforeClassifier",
-    "ClassifierUnsupported",
-    "Frozen",
-    "InputSizeUnsupported",
-    "Pooled",
-    "SurgeryError",
-    "TimmNetwork",
-    "pooled",
-    "state_digest",
-]
-
 TimmNetwork = Any
 """An nn.Module with timm's forward_features, forward_head, get_classifier and reset_classifier."""
 

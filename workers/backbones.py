@@ -13,6 +13,7 @@ from workers.child import Child
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from models.backbones.backbone import Listing
     from service.database import Database
     from service.settings import Settings
     from service.tables import Backbone
@@ -35,6 +36,18 @@ class Listed(BaseModel):
     parameters: int | None
     input_size: tuple[int, int, int]
     licence: str | None
+
+    @classmethod
+    def of(cls, listing: Listing) -> Listed:
+        """The row of what a source lists."""
+        return cls(
+            id=listing.name,
+            source=listing.source,
+            architecture=listing.architecture,
+            parameters=listing.parameters,
+            input_size=listing.input_size,
+            licence=listing.licence,
+        )
 
 
 class Inspected(BaseModel):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import threading
+import time
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, exists, select
@@ -25,14 +26,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 15.0
+STORAGE_EVERY_SECONDS = 3600.0
+"""Listing a bucket takes a while, and what it would find does no harm meanwhile."""
 GRACE_SECONDS = 3600.0
 """Tensors that no checkpoint names, and files that no dataset does, may be about to be: they are written first."""
 KEY_SECONDS = 7 * 86400.0
 """How long an Idempotency-Key is remembered."""
 
 
-def sweep(database: Database, queue: Queue, storage: Storage) -> None:
-    """Tidy up once."""
+def sweep(database: Database, queue: Queue) -> None:
+    """Tidy up the database once, and wake a worker if there is work."""
     with database.writing() as session:
         _end_cancelled(session)
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
@@ -41,7 +44,6 @@ def sweep(database: Database, queue: Queue, storage: Storage) -> None:
     if waiting:
         queue.wake()
     contents.collect(database, GRACE_SECONDS)
-    _remove_orphans(database, storage)
 
 
 def _end_cancelled(session: Session) -> None:
@@ -51,7 +53,7 @@ def _end_cancelled(session: Session) -> None:
         lifecycle.cancelled(session, job)
 
 
-def _remove_orphans(database: Database, storage: Storage) -> None:
+def remove_orphans(database: Database, storage: Storage) -> None:
     """Files that no dataset names: of uploads and validations that were cut off, of datasets that are gone."""
     # Listed before the rows are read: a file is written before a row names it.
     files = storage.old_files(datasets.FOLDER, GRACE_SECONDS)
@@ -63,16 +65,20 @@ def _remove_orphans(database: Database, storage: Storage) -> None:
 
 
 def main() -> None:
-    """Sweep every EVERY_SECONDS until told to stop."""
+    """Sweep the database every EVERY_SECONDS, and the storage less often, until told to stop."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = from_environment()
     database, queue, storage = Database(settings.database), Queue(settings.broker_url), Storage(settings.storage)
     stopping = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stopping.set())
+    swept_storage = -STORAGE_EVERY_SECONDS
     while not stopping.wait(EVERY_SECONDS):
         try:
-            sweep(database, queue, storage)
+            sweep(database, queue)
+            if time.monotonic() - swept_storage >= STORAGE_EVERY_SECONDS:
+                remove_orphans(database, storage)
+                swept_storage = time.monotonic()
         except (SQLAlchemyError, OSError) as error:
             log.warning("the database or the storage does not answer, sweeping later: %s", error)
     database.close()

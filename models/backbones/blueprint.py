@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from timm.models import PretrainedCfg
 
-from models.backbones.backbone import Backbone, Preprocessing
+from models.backbones.backbone import Backbone, Listing, Preprocessing
 from models.backbones.errors import ConfigurationBroken, WeightsBroken, WeightsUnfit
 
 if TYPE_CHECKING:
@@ -62,6 +62,17 @@ class Blueprint:
         if preprocessing.input_size[0] != 3:
             raise ConfigurationBroken(f"{name} takes no pictures of three channels; choose another backbone.")
         return cls(name, architecture, model_args, cfg, preprocessing)
+
+    def listing(self, parameters: int) -> Listing:
+        """What a list says of it."""
+        return Listing(
+            name=self.name,
+            source=self.name.split("/")[0],
+            architecture=self.architecture,
+            parameters=parameters,
+            input_size=self.preprocessing.input_size,
+            licence=self.pretrained_cfg.get("license"),
+        )
 
     def outline(self) -> TimmNetwork:
         """The network without its weights, on the meta device; raises ConfigurationBroken."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from timm.models._hub import load_model_config_from_path
 
-from models.backbones.backbone import Listing
 from models.backbones.blueprint import Blueprint
 from models.backbones.errors import BackboneUnknown, ConfigurationBroken, WeightsUnsafe
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models.backbones.backbone import Backbone
+    from models.backbones.backbone import Backbone, Listing
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ def listings(directory: Path) -> Iterator[Listing]:
     for folder in sorted(directory.iterdir()):
         if (folder / CONFIG).is_file() and (folder / WEIGHTS).is_file():
             try:
-                yield _listing(folder)
+                yield _blueprint(folder).listing(_parameters(folder / WEIGHTS))
             except (ConfigurationBroken, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
                 log.warning("%s is left out, its files cannot be read: %s", folder, error)
 
@@ -65,18 +64,6 @@ def _folder(name: str, directory: Path | None) -> Path:
 
 def _blueprint(folder: Path) -> Blueprint:
     return Blueprint.read(f"local/{folder.name}", partial(load_model_config_from_path, folder))
-
-
-def _listing(folder: Path) -> Listing:
-    said = _blueprint(folder)
-    return Listing(
-        name=said.name,
-        source="local",
-        architecture=said.architecture,
-        parameters=_parameters(folder / WEIGHTS),
-        input_size=said.preprocessing.input_size,
-        licence=said.pretrained_cfg.get("license"),
-    )
 
 
 def _parameters(weights: Path) -> int:

@@ -12,7 +12,7 @@ from service.queue import Queue
 from service.storage import Storage
 from service.tables import Dataset, IdempotencyKey, Job
 from tests.workers.test_leases import add_jobs, job, taken
-from workers.sweep import sweep
+from workers.sweep import remove_orphans, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ def storage(tmp_path: Path) -> Storage:
     return Storage((tmp_path / "storage").as_uri())
 
 
-def test_a_cancelled_job_whose_worker_died_is_ended(database: Database, storage: Storage) -> None:
+def test_a_cancelled_job_whose_worker_died_is_ended(database: Database) -> None:
     add_jobs(database, 2)
     dead, alive = taken(database, "dead", seconds=0.0), taken(database, "alive")
     if alive.id == dead.id:  # the lease of no time had run out already
@@ -34,7 +34,7 @@ def test_a_cancelled_job_whose_worker_died_is_ended(database: Database, storage:
     with database.writing() as session:
         session.execute(text("UPDATE jobs SET status = 'cancelling'"))
         session.execute(text("UPDATE jobs SET lease_until = 1 WHERE id = 'job_000'"))
-    sweep(database, Queue(""), storage)
+    sweep(database, Queue(""))
     assert (job(database, "job_000").status, job(database, "job_001").status) == ("cancelled", "cancelling")
 
 
@@ -51,25 +51,25 @@ def test_files_that_no_dataset_names_are_removed(database: Database, storage: St
         path.write_bytes(b"x")
         if name in old:
             os.utime(path, (0, 0))
-    sweep(database, Queue(""), storage)
+    remove_orphans(database, storage)
     left = {str(path.relative_to(tmp_path / "storage/datasets")) for path in (tmp_path / "storage").rglob("*")}
     assert left == {".", "ds_1", "ds_1/archive", "ds_2", "ds_2/pack.2", "ds_4", "ds_4/archive.X.part"}
 
 
-def test_old_keys_are_forgotten(database: Database, storage: Storage) -> None:
+def test_old_keys_are_forgotten(database: Database) -> None:
     with database.writing() as session:
         for name, age in (("old", 8), ("new", 6)):
             session.add(IdempotencyKey(key=name, request="r", resource="x", created_at=age))
         session.flush()
         session.execute(text("UPDATE idempotency_keys SET created_at = :t WHERE key = 'old'"), {"t": 0.0})
         session.execute(text("UPDATE idempotency_keys SET created_at = :t WHERE key = 'new'"), {"t": 9e9})
-    sweep(database, Queue(""), storage)
+    sweep(database, Queue(""))
     with database.reading() as session:
         assert session.scalars(select(IdempotencyKey.key)).all() == ["new"]
 
 
-def test_a_broker_that_is_away_is_no_error(database: Database, storage: Storage) -> None:
+def test_a_broker_that_is_away_is_no_error(database: Database) -> None:
     add_jobs(database, 1)
-    sweep(database, Queue("redis://127.0.0.1:9/0"), storage)
+    sweep(database, Queue("redis://127.0.0.1:9/0"))
     with database.reading() as session:
         assert session.scalars(select(Job.status)).all() == ["queued"]

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from models import backbones
 from models.backbones.errors import BackboneError
 from models.errors import code
+from models.graph import SurgeryError
 from models.inspection import inspect
-from models.surgery import SurgeryError
 from workers.backbones import Inspected, InspectionOrder, Listed
 
 if TYPE_CHECKING:
@@ -23,12 +23,4 @@ def work(order: InspectionOrder) -> Iterator[Inspected]:
     except (BackboneError, SurgeryError) as error:
         yield Inspected(error={"code": code(error), "message": str(error)})
         return
-    listed = Listed(
-        id=said.name,
-        source=order.name.split("/")[0],
-        architecture=said.architecture,
-        parameters=found["parameters"],
-        input_size=said.preprocessing.input_size,
-        licence=said.pretrained_cfg.get("license"),
-    )
-    yield Inspected(listed=listed, inspection=found)
+    yield Inspected(listed=Listed.of(said.listing(found["parameters"])), inspection=found)

@@ -14,11 +14,4 @@ if TYPE_CHECKING:
 def work(order: ListingOrder) -> Iterator[Listed]:
     """Say what can be loaded; nothing is downloaded."""
     for listing in backbones.listings(order.backbones):
-        yield Listed(
-            id=listing.name,
-            source=listing.source,
-            architecture=listing.architecture,
-            parameters=listing.parameters,
-            input_size=listing.input_size,
-            licence=listing.licence,
-        )
+        yield Listed.of(listing)

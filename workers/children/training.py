@@ -11,7 +11,7 @@ from models.errors import code
 from models.events import Event, Failed
 from models.features import FeaturesNotFinite
 from models.fine_tuning import Assignment, fine_tune
-from models.surgery import SurgeryError
+from models.graph import SurgeryError
 from models.training import TrainingDiverged
 from service.storage import Storage
 from workers.jobs import CHECKPOINT, TrainingOrder
