@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check format demo-backbone migrate revision api worker benchmarks accuracy clean
+.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ check: setup ## format, lint, types and layers
 
 format: setup ## format the code
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .
+
+docs: setup ## write docs/techniques.md from the catalog
+	@$(BIN)/python -m models.catalog.documentation
 
 test-all: check ## the slow tests too, minutes
 	@$(BIN)/python -m pytest -m 'not gpu and not network'

@@ -27,8 +27,13 @@ from models.catalog.recipe import Recipe
 from models.datasets.archive import Limits
 from models.datasets.pack import Pack, write_index
 from models.datasets.validation import validate
+from models.delivery import plain
+from models.division import Division
+from models.examples import Examples
 from models.features import Features, open_features
-from models.training import Examples, HeadTraining
+from models.grafted import Grafted
+from models.range_test import rated
+from models.training import Training
 
 SPLITS = 20
 
@@ -68,7 +73,11 @@ def opened(pack: Pack, backbone: str, cache: Path) -> Features:
     preprocessing = loaded.preprocessing
     identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
     pooled = surgery.pooled(loaded.network, preprocessing.input_size, identity)
-    return open_features(pack, pooled, preprocessing, Recipe().augmentations, cache, torch.device("cpu"))[0]
+    division = Division.below_classifier(pooled)
+    augmentations = Recipe().picture_augmentations
+    features, _ = open_features(pack, division, preprocessing, augmentations, cache, torch.device("cpu"))
+    assert isinstance(features, Features)
+    return features
 
 
 def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> tuple[float, float, float]:
@@ -80,16 +89,21 @@ def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> t
     counts = np.bincount(labels[train], minlength=len(classes)).tolist()
     plain_test = features.all(test, 0).astype(np.float32)
     recipe = Recipe(seed=seed).resolve(
+        task="single_label",
         image_size=0,  # the features are there already
         num_features=plain_test.shape[1],
         class_counts=dict(zip(classes, counts, strict=True)),
+        pictures=len(train),
     )
     learn, check = Examples(train, labels[train]), Examples(validation, labels[validation])
-    training = HeadTraining(recipe, classes, features, learn, check)
+    division = Division(None, torch.nn.Identity(), "", plain_test.shape[1:], "")
+    grafted = Grafted.of(recipe, len(classes), division, features, train)
+    recipe = rated(recipe, classes, grafted, features, learn)
+    training = Training(recipe, classes, grafted, features, learn, check)
     for _ in training.epochs():
         pass
-    weight, bias = training.classifier()
-    ours = (plain_test @ weight.numpy().T + bias.numpy()).argmax(1)
+    with torch.inference_mode():
+        ours = plain(grafted)(torch.from_numpy(plain_test)).argmax(1).numpy()
     correct = float((ours == labels[test]).mean())
     return correct, probed(features, labels, train, test), probed(features, labels, rest, test)
 

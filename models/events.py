@@ -8,6 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Phase = Literal["preparing", "caching", "training", "evaluating", "storing"]
 
+StopReason = Literal["epochs_done", "early_stopping", "target_reached", "time_budget"]
+
 
 class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -68,11 +70,18 @@ class Noted(_Event):
     data: dict[str, Any] = {}
 
 
+class Diagnosed(_Event):
+    """What the training doctor found so far; replaces what was said before."""
+
+    event: Literal["diagnosed"] = "diagnosed"
+    diagnosis: dict[str, Any]
+
+
 class Finished(_Event):
     """Training is over; the best checkpoint lies, complete, where the order said."""
 
     event: Literal["finished"] = "finished"
-    stop_reason: Literal["epochs_done", "early_stopping"]
+    stop_reason: StopReason
     epoch: int
     classes: list[str]
     metrics: dict[str, Any]
@@ -90,7 +99,7 @@ class Failed(_Event):
 
 
 Event = Annotated[
-    PhaseStarted | RecipeResolved | Progressed | EpochEnded | Noted | Finished | Failed,
+    PhaseStarted | RecipeResolved | Progressed | EpochEnded | Noted | Diagnosed | Finished | Failed,
     Field(discriminator="event"),
 ]
 

@@ -17,19 +17,21 @@ from models.images import decode
 from models.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
     from models.backbones.backbone import Preprocessing
-    from models.catalog.augmentations import Augmentation
+    from models.catalog.pictures import PictureAugmentation
     from models.datasets.pack import Pack
-    from models.surgery import Pooled
+    from models.division import Division
 
 TRUNK_BATCH = {"cpu": 16, "cuda": 128, "mps": 64}
 """Pictures that go through the trunk at once, by type of device."""
 READ_BATCH = 1024
 """Rows that are taken out of the cache at once."""
+READ_NUMBERS = 2**24
+"""Numbers that are taken out of it at once, where rows are large."""
 LOOKAHEAD = 3
 """Batches of pictures that are decoded ahead of the trunk: bounds memory, and keeps the trunk busy."""
 
@@ -39,7 +41,7 @@ class FeaturesNotFinite(Exception):
 
 
 class Trunk:
-    """A frozen network on its device, fed with at most `batch` pictures of bytes: (B, 3, H, W) uint8 → (B, D) float32.
+    """A frozen network on its device, fed with at most `batch` pictures of bytes: (B, 3, H, W) uint8 → (B, …) float32.
 
     What it says of a picture depends on no other: the network always gets a whole batch, filled up where there are
     fewer, because kernels are chosen by size, and another kernel rounds differently.
@@ -57,15 +59,18 @@ class Trunk:
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """Features of pictures; raises FeaturesNotFinite."""
         whole = pictures if len(pictures) == self.batch else pictures[np.arange(self.batch) % len(pictures)]
-        pixels = torch.from_numpy(whole).to(self.device, non_blocking=True).float().div_(255)
-        pixels = pixels.sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
-        features: np.ndarray = self.network(pixels)[: len(pictures)].float().cpu().numpy()
+        features: np.ndarray = self.network(self.normalized(whole))[: len(pictures)].float().cpu().numpy()
         if not np.isfinite(features).all():
             raise FeaturesNotFinite(
                 "The backbone gives NaN or infinite values for pictures of this dataset. "
                 "Its weights are broken; choose another backbone."
             )
         return features
+
+    def normalized(self, pictures: np.ndarray) -> torch.Tensor:
+        """The network's input: float32 on its device."""
+        pixels = torch.from_numpy(pictures).to(self.device, non_blocking=True).float().div_(255)
+        return pixels.sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass
@@ -79,6 +84,8 @@ class Counts:
 
 class Features:
     """The features of one set of pictures by one trunk, through one space of the cache."""
+
+    is_cached = True
 
     def __init__(self, pack: Pack, views: Views, trunk: Trunk, space_of: Callable[[int], Space]) -> None:
         """`space_of(view)` gives the space that keeps the view."""
@@ -118,6 +125,24 @@ class Features:
                 self.counts.saved_seconds += space.seconds(hits, view)
                 yield pictures[wanted], space.read(digests[wanted], view)
 
+    @property
+    def read_batch(self) -> int:
+        """Rows to take at once where they go through a network: many, but not too much memory."""
+        row = int(np.prod(self.space_of(0).shape))
+        return max(1, min(READ_BATCH, READ_NUMBERS // row))
+
+    def view(self, epoch: int, views: int) -> int:
+        """The view of an epoch (1, 2, …): the plain one and the augmented ones in turn."""
+        return (epoch - 1) % (views + 1)
+
+    def given(self, rows: np.ndarray) -> torch.Tensor:
+        """Rows as numbers on the device, to be mixed."""
+        return torch.from_numpy(rows).to(self.trunk.device).float()
+
+    def at_cut(self, given: torch.Tensor) -> torch.Tensor:
+        """What the top is given: that is what the cache holds."""
+        return given
+
     def all(self, pictures: np.ndarray, view: int) -> np.ndarray:
         """The features of all `pictures`, (len(pictures), D)."""
         return np.concatenate([rows for _, rows in self.batches(pictures, view, READ_BATCH)])
@@ -126,30 +151,96 @@ class Features:
         return [self.pack.digests[picture] for picture in pictures]
 
 
+class Rendered:
+    """A set of pictures that go through the trunk anew each time: nothing is cached."""
+
+    is_cached = False
+
+    def __init__(self, pack: Pack, views: Views, trunk: Trunk) -> None:
+        self.pack, self.views, self.trunk = pack, views, trunk
+        self.counts = Counts()
+        self.read_batch = trunk.batch
+
+    def missing(self, pictures: np.ndarray, view: int) -> int:
+        """All of them must be computed."""
+        return len(pictures)
+
+    def batches(self, pictures: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Walk `pictures` in order, `size` at a time: yields them and their pixels (size, 3, H, W) uint8."""
+        for batch, pixels in rendered(self.pack, self.views, pictures, view, size):
+            self.counts.misses += len(batch)
+            yield batch, pixels
+
+    def view(self, epoch: int, views: int) -> int:
+        """The view of an epoch (1, 2, …): a new one each time, where there are augmented ones."""
+        return epoch - 1 if views else 0
+
+    def given(self, rows: np.ndarray) -> torch.Tensor:
+        """Pictures as the network takes them, to be mixed."""
+        return self.trunk.normalized(rows)
+
+    def at_cut(self, given: torch.Tensor) -> torch.Tensor:
+        """What the top is given: the trunk's output."""
+        with torch.no_grad():
+            output: torch.Tensor = self.trunk.network(given)
+        return output
+
+
+Source = Features | Rendered
+"""What training reads: rows by picture and view."""
+
+
+def rendered(
+    pack: Pack, views: Views, pictures: np.ndarray, view: int, size: int
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    """Pictures in order, `size` at a time, with their pixels. Threads decode ahead: Pillow frees the interpreter."""
+
+    def render(picture: int) -> np.ndarray:
+        return views.render(decode(pack.encoded(picture)), pack.digests[picture], view)
+
+    waiting = deque(pictures[start : start + size] for start in range(0, len(pictures), size))
+    ahead: deque[tuple[np.ndarray, list[Future[np.ndarray]]]] = deque()
+    threads = ThreadPoolExecutor(thread_name_prefix="decode")
+    try:
+        while waiting or ahead:
+            while waiting and len(ahead) < LOOKAHEAD:
+                batch = waiting.popleft()
+                ahead.append((batch, [threads.submit(render, picture) for picture in batch]))
+            batch, pixels = ahead.popleft()
+            yield batch, np.stack([future.result() for future in pixels])
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
 def open_features(
     pack: Pack,
-    pooled: Pooled,
+    division: Division,
     preprocessing: Preprocessing,
-    augmentations: Sequence[Augmentation],
-    cache: Path,
+    augmentations: Sequence[PictureAugmentation],
+    cache: Path | None,
     device: torch.device,
-) -> tuple[Features, Features]:
-    """The features of a pack for training, in half precision, and those for testing, exact and of view 0 alone."""
+) -> tuple[Source, Source]:
+    """The features of a pack for training, in half precision, and those for testing, exact and of view 0 alone.
+
+    Without a `cache`, or a trunk, both render pictures anew.
+    """
     views = Views(preprocessing, augmentations)
-    trunk = Trunk(pooled.trunk, preprocessing, device)
+    trunk = Trunk(division.trunk or torch.nn.Identity(), preprocessing, device)
+    if cache is None or division.trunk is None:
+        return Rendered(pack, views, trunk), Rendered(pack, views, trunk)
     key = {
-        "trunk": pooled.digest,
-        "cut": pooled.cut,
+        "trunk": division.digest,
+        "cut": division.cut,
         "preprocessing": preprocessing.plain(),
         "decoding": "pillow",
         "engine": f"eager {device.type}",
         "precision": "float32",
     }
-    shape, half = (pooled.num_features,), np.dtype(np.float16)
-    plain = Space(cache, key, shape, half)
-    augmented = Space(cache, {**key, "policy": views.policy.hex()}, shape, half)
+    half = np.dtype(np.float16)
+    plain = Space(cache, key, division.shape, half)
+    augmented = Space(cache, {**key, "policy": views.policy.hex()}, division.shape, half)
     # What is reported of the test must be true of the delivered network to the last digit: nothing is rounded.
-    exact = Space(cache, key, shape, np.dtype(np.float32))
+    exact = Space(cache, key, division.shape, np.dtype(np.float32))
     return (
         Features(pack, views, trunk, lambda view: augmented if view else plain),
         Features(pack, views, trunk, lambda _: exact),
@@ -157,21 +248,18 @@ def open_features(
 
 
 class _Stream:
-    """Computes rows in order, decoding ahead in threads (Pillow frees the interpreter while it decodes)."""
+    """Computes rows in order, as they are needed."""
 
     def __init__(self, features: Features, pictures: np.ndarray, view: int, space: Space) -> None:
         self.features, self.view, self.space = features, view, space
-        size = features.trunk.batch
-        self._batches = deque(pictures[start : start + size] for start in range(0, len(pictures), size))
-        self._ahead: deque[tuple[np.ndarray, list[Future[np.ndarray]]]] = deque()
+        self._rendered = rendered(features.pack, features.views, pictures, view, features.trunk.batch)
         self._ready = 0
-        self._threads = ThreadPoolExecutor(thread_name_prefix="decode")
 
     def __enter__(self) -> _Stream:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._threads.shutdown(cancel_futures=True)
+        self._rendered.close()
 
     def advance(self, rows: int) -> None:
         """Have at least `rows` more rows in the space than were taken so far."""
@@ -180,16 +268,9 @@ class _Stream:
             self._compute()
 
     def _compute(self) -> None:
-        while self._batches and len(self._ahead) < LOOKAHEAD:
-            batch = self._batches.popleft()
-            self._ahead.append((batch, [self._threads.submit(self._render, p) for p in batch]))
         began = time.perf_counter()
-        pictures, rendered = self._ahead.popleft()
-        rows = self.features.trunk(np.stack([future.result() for future in rendered]))
+        pictures, pixels = next(self._rendered)
+        rows = self.features.trunk(pixels)
         seconds = (time.perf_counter() - began) / len(pictures)
         self.space.append(self.features._digests(pictures), self.view, rows, seconds)
         self._ready += len(pictures)
-
-    def _render(self, picture: int) -> np.ndarray:
-        image = decode(self.features.pack.encoded(picture))
-        return self.features.views.render(image, self.features.pack.digests[picture], self.view)

@@ -2,25 +2,37 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from models import backbones, checkpoint, surgery
 from models.datasets.splits import split
-from models.evaluation import evaluate
+from models.delivery import Delivery, delivered_logits, plain
+from models.division import divided
+from models.evaluation import evaluate, evaluate_multi_label
 from models.events import EpochEnded, Event, Finished, Noted, PhaseStarted, RecipeResolved
-from models.features import open_features
+from models.examples import Examples
+from models.features import Features, Source, open_features
+from models.grafted import Grafted
+from models.keeping import kept_classifier
+from models.pretraining import Material, pretrain
 from models.progress import Progress
-from models.training import Examples, HeadTraining
+from models.range_test import rated
+from models.shortening import shorten
+from models.training import Step, Training
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    import torch
+
+    from models.catalog.losses import Task
+    from models.catalog.pictures import PictureAugmentation
     from models.catalog.recipe import Recipe
     from models.datasets.pack import Pack
 
@@ -41,6 +53,9 @@ class Assignment:
     cache: Path
     checkpoint: Path
     """The file to write."""
+    other: Pack | None = None
+    """The pictures of the dataset that pretraining names."""
+    other_classes: Sequence[str] = ()
 
 
 def fine_tune(assignment: Assignment) -> Iterator[Event]:
@@ -50,12 +65,13 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
     """
     began = time.monotonic()
     yield PhaseStarted(phase="preparing", elapsed=0.0)
-    run = _Run(assignment)
+    run = _Run(assignment, began)
     yield RecipeResolved(recipe=run.recipe.model_dump(mode="json"))
     yield run.prepared()
     yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
     yield from run.cache_plain_views()
-    run.make_head()
+    yield from run.make_head()
+    yield RecipeResolved(recipe=run.recipe.model_dump(mode="json"))
     yield PhaseStarted(phase="training", elapsed=time.monotonic() - began)
     yield from run.train()
     yield PhaseStarted(phase="evaluating", elapsed=time.monotonic() - began)
@@ -66,51 +82,82 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
 
 
 class _Run:
-    def __init__(self, assignment: Assignment) -> None:
-        self.assignment = assignment
+    def __init__(self, assignment: Assignment, began: float) -> None:
+        self.assignment, self._began = assignment, began
+        wanted, classes = assignment.recipe, assignment.classes
         self.backbone = backbones.load(assignment.backbone, assignment.backbones)
         self.backbone_digest = self.backbone.digest
         self._split()
         own = self.backbone.preprocessing
-        side = own.side if assignment.recipe.image_size == "auto" else assignment.recipe.image_size
+        side = own.side if wanted.image_size == "auto" else wanted.image_size
         self.preprocessing = own.at(side)
-        identity = {"architecture": self.backbone.architecture, "model_args": self.backbone.model_args}
-        self.pooled = surgery.pooled(self.backbone.network, self.preprocessing.input_size, identity)
-        counts = np.bincount(self.learn.labels, minlength=len(assignment.classes)).tolist()
-        self.recipe = assignment.recipe.resolve(
+        self.kept = kept_classifier(self.backbone, classes) if wanted.head.kind == "keep" else None
+        self._operate()
+        self.recipe = wanted.resolve(
+            task=self.task,
             image_size=side,
             num_features=self.pooled.num_features,
-            class_counts=dict(zip(assignment.classes, counts, strict=True)),
+            class_counts=dict(zip(classes, self._counts(), strict=True)),
+            pictures=len(self.learn.pictures),
         )
         self.features, self.exact_features = open_features(
             assignment.pack,
-            self.pooled,
+            self.division,
             self.preprocessing,
-            self.recipe.augmentations,
-            assignment.cache,
+            self.recipe.picture_augmentations,
+            assignment.cache if self.recipe.cache.mode == "on" else None,
             assignment.device,
         )
 
     def _split(self) -> None:
         pack, recipe = self.assignment.pack, self.assignment.recipe
-        labels = pack.labels
+        self.task: Task = "multi_label" if pack.is_multi_label else "single_label"
+        labels = pack.targets(len(self.assignment.classes)) if pack.is_multi_label else pack.labels
         parts = split(pack.digests, labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
         self.learn, self.validation, self.test = (
             Examples(part, labels[part]) for part in (parts.train, parts.validation, parts.test)
         )
 
+    def _operate(self) -> None:
+        """Shorten the network, cut it, and part it."""
+        network, size, wanted = self.backbone.network, self.preprocessing.input_size, self.assignment.recipe
+        dropped = shorten(network, wanted.drop_stages, size) if wanted.drop_stages else []
+        identity = {
+            "architecture": self.backbone.architecture,
+            "model_args": self.backbone.model_args,
+            **({"dropped": dropped} if dropped else {}),
+        }
+        self.pooled = surgery.pooled(network, size, identity)
+        self.division = divided(network, self.pooled, wanted.cut, size, identity)
+        self.delivery = Delivery(network, self.pooled, wanted.head, dropped)
+
+    def _counts(self) -> list[int]:
+        """Pictures to train on, by class."""
+        labels = self.learn.labels
+        if self.task == "multi_label":
+            return [int(count) for count in labels.sum(0)]
+        return [int(count) for count in np.bincount(labels, minlength=len(self.assignment.classes))]
+
     def prepared(self) -> Noted:
         """What is going to be trained, in words."""
         sizes = {"train": self.learn, "validation": self.validation, "test": self.test}
         counts = {name: len(examples.labels) for name, examples in sizes.items()}
+        stages = [stage.name for stage in self.division.stages]
+        above = f", {', '.join(stages)} above it are trained" if stages else ""
         return Noted(
             kind="prepared",
             message=(
-                f"{self.backbone.name}, cut at {self.pooled.cut}, gives {self.pooled.num_features} features; "
+                f"{self.backbone.name}, cut at {self.division.cut}{above}, gives {self.pooled.num_features} features; "
                 f"{counts['train']} pictures to train on, {counts['validation']} to validate on, "
                 f"{counts['test']} to test on"
             ),
-            data={"cut": self.pooled.cut, "num_features": self.pooled.num_features, **counts},
+            data={
+                "cut": self.division.cut,
+                "stages": stages,
+                "dropped": self.delivery.dropped,
+                "num_features": self.pooled.num_features,
+                **counts,
+            },
         )
 
     def cache_plain_views(self) -> Iterator[Event]:
@@ -118,10 +165,13 @@ class _Run:
         recipe, features, exact = self.recipe, self.features, self.exact_features
         assert isinstance(recipe.epochs, int)
         plain = np.concatenate([self.learn.pictures, self.validation.pictures])
+        if not features.is_cached:
+            self.progress = Progress(recipe.epochs * len(plain), to_read=0)
+            return
         missing = features.missing(plain, 0) + exact.missing(self.test.pictures, 0)
         views = range(1, min(recipe.cache.views, recipe.epochs - 1) + 1)
         missing += sum(features.missing(self.learn.pictures, view) for view in views)
-        self.progress = Progress(missing, to_read=recipe.epochs * len(self.learn.pictures))
+        self.progress = Progress(missing, recipe.epochs * len(self.learn.pictures), self.division.share_above)
         walks = [(features, plain), (exact, self.test.pictures)]
         self.progress.phase(steps=sum(-(-len(pictures) // walk.trunk.batch) for walk, pictures in walks))
         for walk, pictures in walks:
@@ -130,25 +180,49 @@ class _Run:
                 yield from self.progress.step(len(batch), walk.counts.misses - before)
                 before = walk.counts.misses
 
-    def make_head(self) -> None:
-        """The head before its first step; it reads the plain views."""
-        classes, validation = self.assignment.classes, self.validation
-        self.training = HeadTraining(self.recipe, classes, self.features, self.learn, validation)
+    def make_head(self) -> Iterator[Event]:
+        """The head before its first step: it reads the plain views, is pretrained, and its rate is found."""
+        recipe, classes = self.recipe, self.assignment.classes
+        grafted = Grafted.of(recipe, len(classes), self.division, self.features, self.learn.pictures, self.kept)
+        self.grafted = grafted
+        self.delivery.check(plain(grafted), self.preprocessing.input_size)
+        if recipe.pretraining is not None:
+            yield from pretrain(recipe, grafted, self._material())
+        self.recipe = rated(recipe, classes, grafted, self.features, self.learn)
+        deadline = math.inf
+        if recipe.time_budget_seconds is not None:
+            deadline = self._began + recipe.time_budget_seconds
+        self.training = Training(self.recipe, classes, grafted, self.features, self.learn, self.validation, deadline)
+
+    def _material(self) -> Material:
+        """What the new layers are pretrained with."""
+        job = self.assignment
+
+        def opened(augmentations: Sequence[PictureAugmentation]) -> Source:
+            cache = job.cache if self.recipe.cache.mode == "on" else None
+            pack = job.other or job.pack
+            return open_features(pack, self.division, self.preprocessing, augmentations, cache, job.device)[0]
+
+        if job.other is None:
+            return Material(opened, self.learn, job.classes)
+        everything = Examples(np.arange(len(job.other)), job.other.labels)
+        return Material(opened, everything, job.other_classes)
 
     def train(self) -> Iterator[Event]:
-        """Train the head on the cached views."""
+        """Train on the cached views, or on new ones."""
         recipe = self.recipe
         assert isinstance(recipe.epochs, int)
         assert isinstance(recipe.batch_size, int)
         steps = recipe.epochs * -(-len(self.learn.pictures) // recipe.batch_size)
         self.progress.phase(steps=steps, epochs=recipe.epochs)
         for news in self.training.epochs():
-            if isinstance(news, EpochEnded):
-                yield news
-                yield self.progress.epoch(news.epoch)
-            else:
+            if isinstance(news, Step):
                 yield from self.progress.step(news.pictures, news.computed)
-        if self.features.space_of(0).full or self.features.space_of(1).full:
+                continue
+            yield news
+            if isinstance(news, EpochEnded):
+                yield self.progress.epoch(news.epoch)
+        if isinstance(self.features, Features) and any(self.features.space_of(view).full for view in (0, 1)):
             yield Noted(
                 level="warning",
                 kind="cache_full",
@@ -158,29 +232,31 @@ class _Run:
 
     def evaluate(self) -> dict[str, Any]:
         """Metrics of the best epoch: validation on cached features, the test as the delivered network sees it."""
+        judge = {"single_label": evaluate, "multi_label": evaluate_multi_label}[self.task]
         classes = self.assignment.classes
-        weight, bias = self.training.classifier()
-        self.pooled.classifier.become(weight, bias)
         metrics = {
-            "validation": evaluate(self.training.validation_logits(), self.validation.labels, classes),
+            "validation": judge(self.training.validation_logits(), self.validation.labels, classes),
             "test": None,
             "initial": {"validation_accuracy": self.training.initial_accuracy},
             "best_epoch": self.training.best_epoch,
         }
+        layers = plain(self.grafted)
+        self.delivery.put(layers)
         if len(self.test.pictures):
-            features = torch.from_numpy(self.exact_features.all(self.test.pictures, 0))
-            logits = torch.nn.functional.linear(features, weight, bias).numpy()
-            metrics["test"] = evaluate(logits, self.test.labels, classes)
+            logits = delivered_logits(self.grafted, layers, self.exact_features, self.test.pictures)
+            metrics["test"] = judge(logits, self.test.labels, classes)
         return metrics
 
     def store(self, metrics: dict[str, Any]) -> None:
         """Write the checkpoint's file."""
         job, classes = self.assignment, self.assignment.classes
         input_size = list(self.preprocessing.input_size)
+        replaced = self.delivery.replaced()
         about = checkpoint.metadata(
             architecture=self.backbone.architecture,
             num_classes=len(classes),
             class_names=classes,
+            task=self.task,
             pretrained_cfg={
                 **self.backbone.pretrained_cfg,
                 "input_size": input_size,
@@ -188,6 +264,7 @@ class _Run:
                 "label_names": classes,
             },
             model_args=self.backbone.model_args,
+            **({"replaced": replaced} if replaced else {}),
             recipe=self.recipe.model_dump(mode="json"),
             metrics=metrics,
             dataset_digest=f"sha256:{job.dataset_digest}",

@@ -11,15 +11,17 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
+import torch
 import torchvision
 from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
 
 class SurgeryError(Exception):
@@ -40,7 +42,8 @@ class Traced:
 
     @classmethod
     def of(cls, network: nn.Module) -> Traced:
-        """Trace the network, given pictures and nothing else; raises Untraceable."""
+        """Trace the network as it is in evaluation mode, given pictures and nothing else; raises Untraceable."""
+        network.eval()  # anew: LeViT's attention then forgets what it holds, which may be of another tracing
         tracer = _Tracer(
             autowrap_modules=(math, torchvision.ops),
             autowrap_functions=tuple(f for f in get_notrace_functions() if callable(f)),
@@ -54,6 +57,20 @@ class Traced:
         except Exception as error:  # whatever the network's own code raises when it meets a proxy
             raise Untraceable(f"The network cannot be traced: {error}") from error
         return cls(network, graph, tracer.node_to_qualname)
+
+    @torch.no_grad()
+    def settled(self, pictures: torch.Tensor) -> Traced:
+        """The same for pictures (B, 3, H, W) of this size alone: sizes that follow from it are written as numbers.
+
+        They would otherwise flow past every cut. Raises Untraceable.
+        """
+        first, second = _Sizes(self), _Sizes(self)
+        try:
+            first.run(pictures)
+            second.run(-torch.cat([pictures, pictures[:1]]))
+        except Exception as error:  # whatever an operation raises that the trace got wrong
+            raise Untraceable(f"The network's graph cannot be run: {error}") from error
+        return self._changed({node: size for node, size in first.found.items() if second.found.get(node) == size})
 
     def cuts(self) -> list[fx.Node]:
         """Every value through which everything flows, in the order of the graph; the input and output are none."""
@@ -85,47 +102,79 @@ class Traced:
                     waiting.append(parent)
         return sorted(found)
 
+    @property
+    def result(self) -> fx.Node:
+        """What the network gives."""
+        (result,) = _output(self.graph).all_input_nodes
+        return result
+
     def module(self, call: fx.Node) -> nn.Module:
         """The module that a node calls."""
         return self.network.get_submodule(str(call.target))
 
-    def below(self, cut: fx.Node) -> set[fx.Node]:
-        """The cut and all that it is computed from."""
-        return {cut, *_ancestors(cut)}
+    def below(self, *values: fx.Node) -> set[fx.Node]:
+        """These values and all that they are computed from."""
+        return set(values).union(*(_ancestors(value) for value in values))
+
+    def parameters(self, nodes: Container[fx.Node]) -> dict[str, nn.Parameter]:
+        """What these nodes use, in the order of the graph, by names in the network."""
+        found: dict[str, nn.Parameter] = {}
+        for node in self.graph.nodes:
+            if node in nodes and node.op == "call_module":
+                own = self.module(node).named_parameters()
+                found.update((f"{node.target}.{name}", parameter) for name, parameter in own)
+            elif node in nodes and node.op == "get_attr":
+                value = attrgetter(str(node.target))(self.network)
+                if isinstance(value, nn.Parameter):
+                    found[str(node.target)] = value
+        return found
 
     def part(self, cut: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
         """(trunk, top) at one of `cuts()`; their parameters are the network's own, under its own names."""
-        top = fx.Graph()
-        copies = {cut: top.placeholder("features")}
-        output = _output(self.graph)
-        needed = _ancestors(output, stop=cut)
+        return self.trunk(cut), self.top(cut, self.result)
+
+    def top(self, cut: fx.Node, *values: fx.Node) -> fx.GraphModule:
+        """The part that computes these values from a cut below them, a tuple if there are several."""
+        graph = fx.Graph()
+        copies = {cut: graph.placeholder("features")}
+        needed = set(values).union(*(_ancestors(value, stop=cut) for value in values if value is not cut))
         for node in self.graph.nodes:
             if node in needed and node is not cut:
-                copies[node] = top.node_copy(node, copies.__getitem__)
-        top.output(fx.map_arg(output.args[0], copies.__getitem__))
-        return self.trunk(cut), fx.GraphModule(self.network, top)
+                copies[node] = graph.node_copy(node, copies.__getitem__)
+        return self._ending(graph, [copies[value] for value in values])
 
     def trunk(self, *values: fx.Node) -> fx.GraphModule:
         """The part that computes these values, a tuple if there are several."""
         graph = fx.Graph()
-        below = set().union(*(self.below(value) for value in values))
+        below = self.below(*values)
         copies: dict[fx.Node, fx.Node] = {}
         for node in self.graph.nodes:
             if node in below:
                 copies[node] = graph.node_copy(node, copies.__getitem__)
-        first, *more = (copies[value] for value in values)
+        return self._ending(graph, [copies[value] for value in values])
+
+    def _ending(self, graph: fx.Graph, values: list[fx.Node]) -> fx.GraphModule:
+        first, *more = values
         graph.output((first, *more) if more else first)
         return fx.GraphModule(self.network, graph)
 
-    def without(self, layer: fx.Node) -> fx.GraphModule:
-        """The whole network, but that what this layer is given passes it unchanged."""
+    def without(self, layer: fx.Node) -> Traced:
+        """The same network, but that what this layer is given passes it unchanged."""
+        return self._changed({layer: layer.all_input_nodes[0]})
+
+    def _changed(self, instead: Mapping[fx.Node, Any]) -> Traced:
+        """The same, with other values in place of some nodes: nodes before them, or numbers."""
         graph = fx.Graph()
-        copies: dict[fx.Node, fx.Node] = {}
+        copies: dict[fx.Node, Any] = {}
+        paths: dict[fx.Node, str] = {}
         for node in self.graph.nodes:
-            copies[node] = (
-                copies[node.all_input_nodes[0]] if node is layer else graph.node_copy(node, copies.__getitem__)
-            )
-        return fx.GraphModule(self.network, graph)
+            if node in instead:
+                given = instead[node]
+                copies[node] = copies[given] if isinstance(given, fx.Node) else given
+                continue
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+            paths[copies[node]] = self.paths.get(node, node.name)
+        return Traced(self.network, graph, paths)
 
 
 LINEAR = (nn.Linear, nn.Conv2d)
@@ -137,6 +186,24 @@ class _Tracer(NodePathTracer):  # type: ignore[misc]
     def is_leaf_module(self, m: nn.Module, module_qualname: str) -> bool:
         """Whether it is not traced through."""
         return isinstance(m, LINEAR) or super().is_leaf_module(m, module_qualname)
+
+
+class _Sizes(fx.Interpreter):
+    """Runs a graph, and notes which values are integers, or several of them."""
+
+    def __init__(self, traced: Traced) -> None:
+        super().__init__(fx.GraphModule(traced.network, traced.graph))
+        self.found: dict[fx.Node, int | tuple[int, ...] | list[int]] = {}
+        self._originals = dict(zip(self.graph.nodes, traced.graph.nodes, strict=True))
+
+    def run_node(self, n: fx.Node) -> Any:
+        """Run one node."""
+        value = super().run_node(n)
+        if type(value) is int:
+            self.found[self._originals[n]] = value
+        elif isinstance(value, tuple | list) and all(type(one) is int for one in value):
+            self.found[self._originals[n]] = list(value) if isinstance(value, list) else tuple(value)
+        return value
 
 
 def _output(graph: fx.Graph) -> fx.Node:

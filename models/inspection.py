@@ -86,7 +86,7 @@ def _cut(path: str, shape: torch.Size, multiply_adds: tuple[int, int], parameter
     """One cut: the shape of its value for one picture, and what lies below it, of what there is in all."""
     return {
         "name": path,
-        "stage": _stage(path),
+        "stage": stage_of(path),
         "shape": list(shape[1:]),
         "bytes_per_feature": HALF * math.prod(shape[1:]),
         "multiply_adds_below": multiply_adds[0],
@@ -136,7 +136,7 @@ def _attribute(network: nn.Module, path: str) -> Any:
     return value
 
 
-def _stage(path: str) -> str:
+def stage_of(path: str) -> str:
     """The part of the network that a path lies in: layer3 of layer3.1.conv2, blocks.5 of blocks.5.add."""
     first, *rest = path.split(".")
     return f"{first}.{rest[0]}" if rest and rest[0].isdecimal() and not first[-1].isdecimal() else first

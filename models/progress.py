@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 REPORT_SECONDS = 0.5
 
 READ_COST = 0.002
-"""What training on a cached row counts, next to computing a row; only the expected end of a job rests on it."""
+"""What training a head on a cached row counts, next to computing a row; only the expected end of a job rests on it."""
+TRAIN_COST = 3.0
+"""What training a layer counts, next to computing what it says."""
 
 
 class Progress:
-    """Counts work in rows that the trunk must compute; a row read from the cache counts READ_COST."""
+    """Counts work in rows that the trunk must compute; a row read from the cache counts what training on it costs."""
 
-    def __init__(self, to_compute: int, to_read: int) -> None:
-        self._work = to_compute + READ_COST * to_read
+    def __init__(self, to_compute: int, to_read: int, share_above: float = 0.0) -> None:
+        """`share_above`: of the network's work, how much lies above the cut and is trained."""
+        self._read_cost = READ_COST + TRAIN_COST * share_above
+        self._work = to_compute + self._read_cost * to_read
         self._done = 0.0
         self._began = time.monotonic()
         self._reported = 0.0
@@ -37,7 +41,7 @@ class Progress:
         """One more step is done; gives a report when the last is REPORT_SECONDS old."""
         self._step += 1
         self._pictures += pictures
-        self._done += computed + READ_COST * (pictures - computed)
+        self._done += computed + self._read_cost * (pictures - computed)
         if time.monotonic() - self._reported >= REPORT_SECONDS:
             yield self.report()
 

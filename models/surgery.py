@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -75,6 +76,10 @@ class Pooled:
     """SHA-256, in hex, of all that the features depend on beside the picture: the trunk's operations and weights."""
     classifier: Classifier
     """What gives the network a new classifier on these features."""
+    end: End
+    """How it was cut."""
+    tried: torch.Tensor
+    """(2, 3, H, W), random pictures that it was tried with."""
 
 
 @torch.no_grad()
@@ -102,14 +107,15 @@ def pooled(network: TimmNetwork, input_size: tuple[int, int, int], identity: Map
             f"This backbone does not take pictures of {size} pixels ({error}). Leave image_size out of the recipe."
         ) from error
     try:
-        end = _End.traced(network, pictures)
+        end = End.traced(network, pictures)
     except Untraceable:
-        end = _End.untraced(network)
-    trunk = Frozen(nn.Sequential(end.trunk, _Joined()))
+        end = End.untraced(network)
+    trunk = Frozen(nn.Sequential(end.trunk, Joined()))
     classifier = Classifier.measured(network, end.given, pictures[:1])
     features = trunk(pictures)
     _check(network, classifier, features, pictures)
-    return Pooled(trunk, end.cut, features.shape[1], _digest(end, identity), classifier)
+    digest = end.digest(end.trunk, end.cut, identity)
+    return Pooled(trunk, end.cut, features.shape[1], digest, classifier, end, pictures)
 
 
 def state_digest(state: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> str:
@@ -123,7 +129,7 @@ def state_digest(state: Mapping[str, torch.Tensor], about: Mapping[str, Any]) ->
 
 
 @dataclass(frozen=True)
-class _End:
+class End:
     """The end of a network as it comes: its last layers, and the way to what they are given."""
 
     trunk: nn.Module
@@ -131,11 +137,15 @@ class _End:
     cut: str
     given: Mapping[Linear, slice | None]
     """The features that each last layer is given: see LastLayer."""
+    graph: Traced | None = None
+    """The network's graph, where it has one."""
+    values: tuple[fx.Node, ...] = ()
+    """Those vectors in the graph."""
 
     @classmethod
-    def traced(cls, network: TimmNetwork, pictures: torch.Tensor) -> _End:
+    def traced(cls, network: TimmNetwork, pictures: torch.Tensor) -> End:
         """That of the network's graph; raises Untraceable, ClassifierUnsupported."""
-        traced = Traced.of(network)
+        traced = Traced.of(network).settled(pictures)
         calls = traced.last_layers()
         modules = [(traced.module(call), call.all_input_nodes[0]) for call in calls]
         layers = {module: value for module, value in modules if can_be_last(module)}
@@ -151,22 +161,57 @@ class _End:
                 places[value] = slice(end, end := end + numbers)
         if not places and len(calls) == 1:  # as CLIP's attention, which pools the logits of all places
             (layer,) = layers
-            return cls(traced.without(calls[0]), traced.paths[calls[0]], {layer: slice(0, width(layer))})
+            rest = traced.without(calls[0])
+            cut, everything = traced.paths[calls[0]], slice(0, width(layer))
+            return cls(rest.trunk(rest.result), cut, {layer: everything}, rest, (rest.result,))
         if not places:
             raise ClassifierUnsupported(NOT_LINEAR)
         given = {layer: places.get(value) for layer, value in layers.items()}
-        return cls(traced.trunk(*places), " + ".join(traced.paths[value] for value in places), given)
+        name = " + ".join(traced.paths[value] for value in places)
+        return cls(traced.trunk(*places), name, given, traced, tuple(places))
 
     @classmethod
-    def untraced(cls, network: TimmNetwork) -> _End:
+    def untraced(cls, network: TimmNetwork) -> End:
         """That of the network's own forward_head; raises ClassifierUnsupported."""
         classifier = network.get_classifier()
         if not can_be_last(classifier):
             raise ClassifierUnsupported(NOT_LINEAR)
         return cls(BeforeClassifier(network), "forward_head", {classifier: slice(0, width(classifier))})
 
+    @cached_property
+    def cuts(self) -> Mapping[str, fx.Node]:
+        """The places where the network can be cut, in its order, up to what the last layers are given; by name."""
+        if self.graph is None:
+            return {}
+        below = set.intersection(*(self.graph.below(value) for value in self.values))
+        return {self.graph.paths[node]: node for node in self.graph.cuts() if node in below}
 
-class _Joined(nn.Module):
+    def parted(self, cut: str) -> tuple[fx.GraphModule, fx.GraphModule]:
+        """(pictures → the value at one of `cuts`, that value → what `trunk` gives)."""
+        assert self.graph is not None
+        return self.graph.trunk(self.cuts[cut]), self.graph.top(self.cuts[cut], *self.values)
+
+    def used(self, cut: str) -> dict[str, nn.Parameter]:
+        """The parameters that the value at one of `cuts` depends on, or all of the trunk; by names in the network."""
+        if self.graph is None:
+            return {name.removeprefix("network."): value for name, value in self.trunk.named_parameters()}
+        values = (self.cuts[cut],) if cut in self.cuts else self.values
+        return self.graph.parameters(self.graph.below(*values))
+
+    def parameters(self) -> set[int]:
+        """The identities of the last layers' parameters, which a new classifier replaces."""
+        return {id(parameter) for layer in self.given for parameter in layer.parameters()}
+
+    def digest(self, trunk: nn.Module, cut: str, identity: Mapping[str, Any]) -> str:
+        """SHA-256, in hex, of a trunk's operations and weights; the last layers, which change, are left out."""
+        replaced = self.parameters()
+        state = {name: value for name, value in trunk.state_dict(keep_vars=True).items() if id(value) not in replaced}
+        operations = trunk.graph.nodes if isinstance(trunk, fx.GraphModule) else ()
+        nodes = [node.format_node() or "" for node in operations]
+        return state_digest(state, {**identity, "cut": cut, "nodes": nodes})
+
+
+class Joined(nn.Module):
     """Vectors of a picture, one after another: (B, D1), (B, D2), … → (B, D1 + D2 + …)."""
 
     def forward(self, vectors: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
@@ -189,11 +234,3 @@ def _check(network: nn.Module, classifier: Classifier, features: torch.Tensor, p
     is_kept = said.shape == meant.shape and bool((said - meant).abs().max() <= least)
     if not is_kept and meant.isfinite().all():  # broken weights are told of when pictures are computed
         raise ClassifierUnsupported(NOT_LINEAR)
-
-
-def _digest(end: _End, identity: Mapping[str, Any]) -> str:
-    replaced = {id(parameter) for layer in end.given for parameter in layer.parameters()}
-    state = {name: value for name, value in end.trunk.state_dict(keep_vars=True).items() if id(value) not in replaced}
-    operations = end.trunk.graph.nodes if isinstance(end.trunk, fx.GraphModule) else ()
-    nodes = [node.format_node() or "" for node in operations]
-    return state_digest(state, {**identity, "cut": end.cut, "nodes": nodes})

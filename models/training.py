@@ -1,35 +1,41 @@
-"""Training of a new head on a frozen trunk's features."""
+"""Training of a new head, and of the stages above the cut, on what a frozen trunk gives."""
 
 from __future__ import annotations
 
 import copy
+import math
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from models.events import EpochEnded
-from models.features import READ_BATCH
+from models.averaging import Average
+from models.catalog.mixing import BatchAugmentation, FeatureAugmentation
+from models.doctor import Doctor
+from models.events import Diagnosed, EpochEnded, Noted
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Generator, Iterator
 
     from models.catalog.recipe import Recipe
-    from models.features import Features
+    from models.events import StopReason
+    from models.examples import Examples
+    from models.features import Source
+    from models.grafted import Grafted
+
+RETRY_FACTOR = 0.1
+"""How much smaller the learning rate is after training has diverged."""
 
 
 class TrainingDiverged(Exception):
-    """The loss became NaN or infinite."""
+    """The loss became NaN or infinite, again after it was retried with a smaller rate."""
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Pictures, by their places in the dataset, with their labels: two arrays of shape (n,)."""
-
-    pictures: np.ndarray
-    labels: np.ndarray
+class _NotFinite(TrainingDiverged):
+    """The loss of a step or of validation is NaN or infinite, for the first time."""
 
 
 @dataclass(frozen=True)
@@ -40,145 +46,233 @@ class Step:
     computed: int
 
 
-@dataclass(frozen=True)
-class Standardization:
-    """x ↦ (x - mean) / deviation, feature by feature: a head then learns equally fast from all of them.
-
-    It is not delivered: `fold` takes it into the weights of the linear layer that follows.
-    """
-
-    mean: torch.Tensor
-    deviation: torch.Tensor
-
-    @classmethod
-    def of(cls, batches: Iterable[np.ndarray]) -> Standardization:
-        """That of features that come in batches (n, D), so that they need not lie in memory together."""
-        count, total, squares = 0, torch.zeros(()), torch.zeros(())
-        for batch in batches:
-            rows = torch.from_numpy(batch).double()
-            count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.square().sum(0)
-        mean, square = total / count, squares / count
-        deviation = (square - mean.square()).clamp_min(0).sqrt()
-        # A feature that hardly moves is not blown up to the size of the others.
-        least = 1e-3 * (square.mean() - mean.mean().square()).clamp_min(1e-24).sqrt()
-        return cls(mean.float(), deviation.clamp_min(least).float())
-
-    def __call__(self, features: torch.Tensor) -> torch.Tensor:
-        return (features - self.mean) / self.deviation
-
-    def fold(self, linear: torch.nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
-        """(W, b) with W·x + b = linear(standardized x), computed in double precision."""
-        weight = linear.weight.detach().double() / self.deviation.double()
-        bias = linear.bias.detach().double() - weight @ self.mean.double()
-        return weight.float(), bias.float()
-
-
-class HeadTraining:
+class Training:
     """One run of training: iterate over `epochs()`, then ask for what the best epoch gave."""
 
     def __init__(
-        self, recipe: Recipe, classes: list[str], features: Features, train: Examples, validation: Examples
+        self,
+        recipe: Recipe,
+        classes: list[str],
+        grafted: Grafted,
+        source: Source,
+        train: Examples,
+        validation: Examples,
+        deadline: float = math.inf,
     ) -> None:
-        """Needs a resolved recipe, and view 0 of all pictures in the cache."""
-        self.recipe, self.features, self.train = recipe, features, train
-        self.standardize = Standardization.of(rows for _, rows in features.batches(train.pictures, 0, READ_BATCH))
-        self._labels = torch.zeros(int(train.pictures.max()) + 1, dtype=torch.long)
-        self._labels[torch.from_numpy(train.pictures)] = torch.from_numpy(train.labels)
-        self._validation = self.standardize(torch.from_numpy(features.all(validation.pictures, 0)).float())
+        """Needs a resolved recipe; `deadline` is a time of time.monotonic()."""
+        self.recipe, self.grafted, self.source = recipe, grafted, source
+        self.train, self.validation, self.deadline = train, validation, deadline
+        device = grafted.device
+        self._targets = torch.from_numpy(train.labels)
+        self._labels = self._targets.new_zeros((int(train.pictures.max()) + 1, *train.labels.shape[1:]))
+        self._labels[torch.from_numpy(train.pictures)] = self._targets
         self._validation_labels = torch.from_numpy(validation.labels)
-        torch.manual_seed(recipe.seed)
-        self.head = recipe.head.build(len(self.standardize.mean), len(classes))
-        self.loss = recipe.loss.build(classes)
-        self.optimizer = recipe.optimizer.build(self.head.parameters())
+        assert recipe.loss != "auto"
+        self.loss = recipe.loss.build(classes).to(device)
+        self.optimizer = recipe.optimizer.build(grafted.groups(recipe))
+        self._rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
+        self._retried = False
+        self._steps = self._clipped = 0
+        self._average = Average(recipe.averaging, grafted) if recipe.averaging is not None else None
+        self._mixes = [a for a in recipe.augmentations if isinstance(a, BatchAugmentation)]
+        self._noises = [a for a in recipe.augmentations if isinstance(a, FeatureAugmentation)]
+        self._weights = grafted.weights()
+        self._penalties = [r for r in recipe.regularizers if hasattr(r, "penalty")]
+        self._constraints = [r for r in recipe.regularizers if hasattr(r, "constrain")]
+        self.doctor = Doctor(grafted, -(-len(train.pictures) // self._batch_size))
+        self._losses: list[float] = []
+        """Validation loss of each epoch so far."""
+        self._held = None if grafted.division.stages or not source.is_cached else self._validation_features()
         self.best_epoch = 0
         self.initial_accuracy = self._validate()[1]
-        self.stop_reason: Literal["epochs_done", "early_stopping"] = "epochs_done"
+        self.stop_reason: StopReason = "epochs_done"
         self._best: float | None = None
-        self._best_state = copy.deepcopy(self.head.state_dict())
+        self._best_state = grafted.learned()
 
-    def epochs(self) -> Iterator[Step | EpochEnded]:
-        """Train until the last epoch or early stopping; the head is then that of the best epoch.
+    def epochs(self) -> Iterator[Step | EpochEnded | Noted | Diagnosed]:
+        """Train until the last epoch, or until there is a reason to stop; what is grafted is then that of the best.
 
-        Gives each step and, after the steps of an epoch, the epoch.
+        Gives each step and, after the steps of an epoch, the epoch and what the doctor says of it.
 
         Raises TrainingDiverged.
         """
         assert isinstance(self.recipe.epochs, int)
         for epoch in range(1, self.recipe.epochs + 1):
-            ended = yield from self._epoch(epoch)
-            self._keep_if_best(ended)
+            ended = yield from self._epoch_or_retry(epoch)
+            self._losses.append(ended.validation_loss)
             yield ended
-            stopping = self.recipe.early_stopping
-            if stopping is not None and epoch - self.best_epoch >= stopping.patience:
-                self.stop_reason = "early_stopping"
+            yield from self.doctor.examine(ended)
+            reason = self._reason_to_stop(ended)
+            if reason is not None:
+                self.stop_reason = reason
                 break
-        self.head.load_state_dict(self._best_state)
+        self.grafted.load_state_dict(self._best_state)
+        yield from self.doctor.discharge(self.stop_reason, self._clipped_share)
 
-    def classifier(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(W (C, D), b (C,)) on plain features: the head of the best epoch, its standardization folded in."""
-        linear = self.head[-1]
-        assert isinstance(linear, torch.nn.Linear)
-        return self.standardize.fold(linear)
+    @property
+    def _clipped_share(self) -> float | None:
+        """Share of the steps whose gradient was clipped; none where nothing clips."""
+        return None if self.recipe.gradient_clipping is None else self._clipped / max(self._steps, 1)
+
+    def logits(self, pictures: np.ndarray, source: Source) -> np.ndarray:
+        """What the network says about the plain views of pictures, (n, C)."""
+        self.grafted.eval()
+        with torch.inference_mode():
+            parts = [
+                self.grafted(source.at_cut(source.given(rows))).cpu()
+                for _, rows in source.batches(pictures, 0, source.read_batch)
+            ]
+        logits: np.ndarray = torch.cat(parts).numpy()
+        return logits
 
     def validation_logits(self) -> np.ndarray:
-        """What the head says about the validation pictures, (n, C)."""
-        self.head.eval()
+        """What the network says about the validation pictures, (n, C)."""
+        if self._held is None:
+            return self.logits(self.validation.pictures, self.source)
+        self.grafted.eval()
         with torch.inference_mode():
-            logits: np.ndarray = self.head(self._validation).numpy()
+            logits: np.ndarray = self.grafted.head(self._held).cpu().numpy()
         return logits
+
+    def _epoch_or_retry(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
+        """An epoch; one that diverges is tried again with a smaller rate, once in a training."""
+        before = self.grafted.learned(), copy.deepcopy(self.optimizer.state_dict())
+        average = None if self._average is None else self._average.copy()
+        try:
+            return (yield from self._epoch(epoch))
+        except _NotFinite:
+            if self._retried:
+                raise TrainingDiverged(
+                    f"The loss became infinite or NaN in epoch {epoch}, and at a tenth of the rate again; "
+                    "choose a smaller learning rate (optimizer.lr), or clip the gradients (gradient_clipping)."
+                ) from None
+        self._retried = True
+        self.grafted.load_state_dict(before[0])
+        self.optimizer.load_state_dict(before[1])
+        self._average = average
+        self._rates = [rate * RETRY_FACTOR for rate in self._rates]
+        yield self.doctor.diverged(epoch, self._rates[0])
+        return (yield from self._epoch_or_retry(epoch))
 
     def _epoch(self, epoch: int) -> Generator[Step, None, EpochEnded]:
         began = time.perf_counter()
-        view = (epoch - 1) % (self.recipe.cache.views + 1)
-        before = replace(self.features.counts)
+        view = self.source.view(epoch, self.recipe.cache.views)
+        before = replace(self.source.counts)
         # Each epoch draws from a generator of its own, so that it does not depend on what was drawn before.
         torch.manual_seed(int(np.random.SeedSequence((self.recipe.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
-        order = self.train.pictures[torch.randperm(len(self.train.pictures)).numpy()]
-        assert isinstance(self.recipe.batch_size, int)
-        self.head.train()
-        loss_sum = correct = 0.0
-        computed = 0
-        for pictures, rows in self.features.batches(order, view, self.recipe.batch_size):
-            labels = self._labels[torch.from_numpy(pictures)]
-            loss, logits = self._step(self.standardize(torch.from_numpy(rows).float()), labels)
-            loss_sum += loss.item() * len(labels)
-            correct += (logits.argmax(1) == labels).sum().item()
-            now = self.features.counts
-            yield Step(len(labels), now.misses - before.misses - computed)
-            computed = now.misses - before.misses
-        validation_loss, validation_accuracy = self._validate()
-        if not np.isfinite([loss_sum, validation_loss]).all():
-            raise TrainingDiverged(
-                f"The loss became infinite or NaN in epoch {epoch}; choose a smaller learning rate (optimizer.lr)."
+        order = self.train.pictures[self.recipe.sampling.order(self._targets).numpy()]
+        self.grafted.start_epoch(self.recipe, epoch)
+        seen = correct = computed = 0
+        loss_sum = lr = 0.0
+        for number, (pictures, rows) in enumerate(self.source.batches(order, view, self._batch_size)):
+            lr = self._set_rates(epoch - 1 + number * self._batch_size / len(order))
+            labels = self._labels[torch.from_numpy(pictures)].to(self.grafted.device)
+            loss, logits = self._step(self.source.given(rows), labels, lr, number)
+            seen += len(labels)
+            loss_sum += loss * len(labels)
+            correct += right(logits, labels)
+            now = self.source.counts.misses - before.misses
+            yield Step(len(labels), now - computed)
+            computed = now
+            if time.monotonic() > self.deadline:
+                break
+        with self._average.applied() if self._average is not None else nullcontext():
+            validation_loss, validation_accuracy = self._validate()
+            ended = EpochEnded(
+                epoch=epoch,
+                view=view,
+                train_loss=loss_sum / seen,
+                train_accuracy=correct / seen,
+                validation_loss=validation_loss,
+                validation_accuracy=validation_accuracy,
+                lr=lr,
+                seconds=time.perf_counter() - began,
+                cache_hits=self.source.counts.hits - before.hits,
+                cache_misses=self.source.counts.misses - before.misses,
             )
-        return EpochEnded(
-            epoch=epoch,
-            view=view,
-            train_loss=loss_sum / len(order),
-            train_accuracy=correct / len(order),
-            validation_loss=validation_loss,
-            validation_accuracy=validation_accuracy,
-            lr=self.optimizer.param_groups[0]["lr"],
-            seconds=time.perf_counter() - began,
-            cache_hits=self.features.counts.hits - before.hits,
-            cache_misses=self.features.counts.misses - before.misses,
-        )
+            self._keep_if_best(ended)
+        return ended
 
-    def _step(self, features: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        logits = self.head(features)
-        loss: torch.Tensor = self.loss(logits, labels)
-        total = loss
-        for regularizer in self.recipe.regularizers:
-            total = total + regularizer.penalty(self.head)
+    @property
+    def _batch_size(self) -> int:
+        assert isinstance(self.recipe.batch_size, int)
+        return self.recipe.batch_size
+
+    def _set_rates(self, epoch: float) -> float:
+        """The rates of all groups after so many epochs; gives the head's."""
+        assert isinstance(self.recipe.epochs, int)
+        factor = self.recipe.schedule.factor(epoch, self.recipe.epochs, self._losses)
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = rate * factor
+        return self._rates[0] * factor
+
+    def _step(self, given: torch.Tensor, labels: torch.Tensor, lr: float, number: int) -> tuple[float, torch.Tensor]:
+        """One step of the optimizer; gives the loss, without penalties, and the logits."""
+        if len(labels) == 1 and self.grafted.needs_two:
+            return self._alone(given, labels)
+        is_watched = self.doctor.looks_at(number)
+        loss, logits = self._forward(given, labels, is_watched)
+        value = loss.item()
+        if not math.isfinite(value):
+            raise _NotFinite(f"The loss became {value}.")
         self.optimizer.zero_grad(set_to_none=True)
-        total.backward()  # type: ignore[no-untyped-call]
+        loss.backward()  # type: ignore[no-untyped-call]
+        if is_watched:
+            self.doctor.feel()  # the gradient of the loss alone: that of a penalty never vanishes
+        for regularizer in self._penalties:
+            regularizer.penalty(self._weights).backward()
+        self._clip()
         self.optimizer.step()
-        return loss.detach(), logits.detach()
+        with torch.no_grad():
+            for regularizer in self._constraints:
+                regularizer.constrain(self._weights, lr)
+        if self._average is not None:
+            self._average.update()
+        return value, logits.detach()
+
+    def _forward(
+        self, given: torch.Tensor, labels: torch.Tensor, is_watched: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and logits of a batch, mixed and disturbed as the recipe has it."""
+        mixed = None
+        if self._mixes:
+            mixed = self._mixes[int(torch.randint(len(self._mixes), ()))].mix(given)
+            given = mixed.rows
+        features = self.grafted.features(self.source.at_cut(given))
+        for noise in self._noises:
+            features = noise.disturb(features)
+        logits = self.doctor.through(features) if is_watched else self.grafted.head(features)
+        loss: torch.Tensor = self.loss(logits, labels)
+        if mixed is not None:
+            loss = mixed.share * loss + (1 - mixed.share) * self.loss(logits, labels[mixed.partners])
+        return loss, logits
+
+    def _clip(self) -> None:
+        self._steps += 1
+        if self.recipe.gradient_clipping is not None:
+            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+            self._clipped += self.recipe.gradient_clipping.clip(parameters)
+
+    def _alone(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[float, torch.Tensor]:
+        """A last batch of one picture has no variance to normalize by: nothing is learned from it."""
+        self.grafted.head.eval()
+        with torch.no_grad():
+            logits = self.grafted(self.source.at_cut(given))
+        self.grafted.head.train()
+        return self.loss(logits, labels).item(), logits
 
     def _validate(self) -> tuple[float, float]:
-        logits = torch.from_numpy(self.validation_logits())
-        loss = float(self.loss(logits, self._validation_labels))
-        return loss, (logits.argmax(1) == self._validation_labels).float().mean().item()
+        logits = torch.from_numpy(self.validation_logits()).to(self.grafted.device)
+        labels = self._validation_labels.to(self.grafted.device)
+        loss = self.loss(logits, labels).item()
+        if not math.isfinite(loss):
+            raise _NotFinite(f"The validation loss became {loss}.")
+        return loss, right(logits, labels) / len(labels)
+
+    def _validation_features(self) -> torch.Tensor:
+        rows = [rows for _, rows in self.source.batches(self.validation.pictures, 0, self.source.read_batch)]
+        with torch.inference_mode():
+            return self.grafted.features(torch.from_numpy(np.concatenate(rows)).float())
 
     def _keep_if_best(self, ended: EpochEnded) -> None:
         stopping = self.recipe.early_stopping
@@ -189,4 +283,21 @@ class HeadTraining:
             better = stopping.improved(value, self._best)
         if better:
             self._best, self.best_epoch = value, ended.epoch
-            self._best_state = copy.deepcopy(self.head.state_dict())
+            self._best_state = self.grafted.learned()
+
+    def _reason_to_stop(self, ended: EpochEnded) -> StopReason | None:
+        stopping, target = self.recipe.early_stopping, self.recipe.target
+        if target is not None and target.reached(getattr(ended, target.metric)):
+            return "target_reached"
+        if time.monotonic() > self.deadline:
+            return "time_budget"
+        if stopping is not None and ended.epoch - self.best_epoch >= stopping.patience:
+            return "early_stopping"
+        return None
+
+
+def right(logits: torch.Tensor, labels: torch.Tensor) -> int:
+    """Pictures of which logits (B, C) say the label (B,), or each of the labels (B, C)."""
+    if labels.ndim == 1:
+        return int((logits.argmax(1) == labels).sum())
+    return int(((logits > 0) == (labels > 0.5)).all(1).sum())

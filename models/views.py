@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from models.backbones.backbone import Preprocessing
-    from models.catalog.augmentations import Augmentation
+    from models.catalog.pictures import PictureAugmentation
 
 
 class Views:
     """Renders pictures for one backbone. View 0 is exactly timm's evaluation transform, before normalization."""
 
-    def __init__(self, preprocessing: Preprocessing, augmentations: Sequence[Augmentation]) -> None:
+    def __init__(self, preprocessing: Preprocessing, augmentations: Sequence[PictureAugmentation]) -> None:
         self.preprocessing = preprocessing
         self._size = preprocessing.input_size[1:]
         self._interpolation = str_to_pil_interp(preprocessing.interpolation)

@@ -115,9 +115,14 @@ def _http_exception(request: Request, error: Exception) -> JSONResponse:
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [{"loc": ".".join(map(str, e["loc"])), "msg": e["msg"]} for e in error.errors()]
+    errors = [{"loc": _place(e["loc"]), "msg": e["msg"]} for e in error.errors()]
     detail = "; ".join(f"{e['loc']}: {e['msg']}" for e in errors)
     return problem(request, 422, "invalid_request", detail, errors=errors)
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    """Where an error is, without what pydantic calls the branches of a union (literal['auto'], constrained-int)."""
+    return ".".join(part for part in map(str, loc) if "[" not in part and not part.startswith("constrained-"))
 
 
 def _database_unavailable(request: Request, error: Exception) -> JSONResponse:

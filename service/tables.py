@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, String
 from sqlalchemy.ext.compiler import compiles
@@ -91,7 +91,7 @@ class Dataset(Leased, Table):
     """Storage key of the accepted pictures, one after another."""
     index: Mapped[str | None]
     """Storage key of the pack's index."""
-    task: Mapped[str | None] = mapped_column(String(16))
+    task: Mapped[Literal["single_label", "multi_label"] | None] = mapped_column(String(16))
     """single_label or multi_label, known when ready."""
     classes: Mapped[list[Any]] = mapped_column(default=list)
     images: Mapped[int] = mapped_column(default=0)
@@ -136,6 +136,10 @@ class Job(Leased, Table):
     stop_reason: Mapped[str | None] = mapped_column(String(16))
     seconds: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """Seconds spent in each phase."""
+    other_dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"), index=True)
+    """The dataset that the recipe's pretraining names."""
+    diagnosis: Mapped[dict[str, Any] | None]
+    """What the training doctor found."""
     cache: Mapped[dict[str, Any] | None]
     """Hits and misses of the feature cache, and the seconds that the hits saved."""
     started_at: Mapped[float | None]

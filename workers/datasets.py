@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
+from models.catalog.losses import Task
 from service.datasets import repository
 from service.storage import Storage
 
@@ -33,7 +34,7 @@ class Accepted(BaseModel):
     """The dataset is good, its pack and index are in the storage."""
 
     event: Literal["accepted"] = "accepted"
-    task: str
+    task: Task
     classes: list[dict[str, Any]]
     images: int
     digest: str

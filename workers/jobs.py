@@ -13,6 +13,7 @@ from sqlalchemy import delete
 from models.catalog.recipe import Recipe
 from models.events import (
     EVENT,
+    Diagnosed,
     EpochEnded,
     Event,
     Failed,
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
     from workers.leases import Claim
 
 
+class OtherDataset(BaseModel):
+    """The dataset that a recipe's pretraining names."""
+
+    pack: str
+    index: str
+    classes: list[str]
+
+
 class TrainingOrder(BaseModel):
     """What the training child is told."""
 
@@ -52,6 +61,8 @@ class TrainingOrder(BaseModel):
     backbones: Path | None
     scratch: Path
     """A folder of this attempt alone."""
+    other: OtherDataset | None = None
+    """What pretraining uses."""
 
 
 class JobAttempt:
@@ -70,24 +81,26 @@ class JobAttempt:
         """The attempt begins, from the start: what an earlier one measured is forgotten."""
         lifecycle.start(session, row)
         session.execute(delete(Epoch).where(Epoch.job_id == row.id))
-        row.seconds, row.progress = {}, {}
+        row.seconds, row.progress, row.diagnosis = {}, {}, None
         dataset = session.get_one(Dataset, row.dataset_id)
         assert dataset.pack is not None
         assert dataset.index is not None
         assert dataset.digest is not None
+        other = None if row.other_dataset_id is None else session.get_one(Dataset, row.other_dataset_id)
         return TrainingOrder(
             job=row.id,
             storage=self.settings.storage,
             pack=dataset.pack,
             index=dataset.index,
             dataset_digest=dataset.digest,
-            classes=[entry["name"] for entry in dataset.classes],
+            classes=_names(dataset),
             backbone=row.backbone,
             recipe=Recipe.model_validate(row.recipe),
             device=self.settings.device,
             cache=self.settings.cache,
             backbones=self.settings.backbones,
             scratch=self.scratch,
+            other=None if other is None else OtherDataset(pack=other.pack, index=other.index, classes=_names(other)),
         )
 
     def prepare(self, lines: list[bytes]) -> None:
@@ -101,9 +114,14 @@ class JobAttempt:
         """Write down events; says whether the job has ended with them."""
         for line in lines:
             event = EVENT.validate_json(line)
+            match event:
+                case Finished():
+                    self._finish(session, row, event)
+                    return True
+                case Failed():
+                    lifecycle.fail(session, row, event.code, event.message)
+                    return True
             self._record(session, row, event)
-            if isinstance(event, Finished | Failed):
-                return True
         return False
 
     def crashed(self, session: Session, row: Job, cause: str, message: str) -> None:
@@ -138,10 +156,8 @@ class JobAttempt:
                 self._end_epoch(session, row, event)
             case Noted():
                 repository.add_event(session, row, event.level, event.kind, event.message, event.data)
-            case Finished():
-                self._finish(session, row, event)
-            case Failed():
-                lifecycle.fail(session, row, event.code, event.message)
+            case Diagnosed():
+                row.diagnosis = event.diagnosis
 
     def _begin_phase(self, session: Session, row: Job, event: PhaseStarted) -> None:
         self._end_phase(row, event.elapsed)
@@ -176,6 +192,10 @@ class JobAttempt:
             classes=event.classes,
         )
         lifecycle.succeed(session, row, stop_reason=event.stop_reason, metrics=event.metrics)
+
+
+def _names(dataset: Dataset) -> list[str]:
+    return [entry["name"] for entry in dataset.classes]
 
 
 CHECKPOINT = "best.safetensors"

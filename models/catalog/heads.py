@@ -1,30 +1,34 @@
-"""Heads: the new layers that replace the backbone's classifier."""
+"""Heads: the new layers that replace the backbone's classifier. They read standardized features."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+import math
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat, model_validator
 
-from models.catalog.technique import Technique
+from models.catalog.activations import Activation, ReLU
+from models.catalog.initializers import Initializer
+from models.catalog.normalizations import Normalization
+from models.catalog.technique import Technique, by_name
 
 if TYPE_CHECKING:
     import torch
 
+Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
+Same = Literal["same"]
 
-class Linear(Technique):
-    """logits = W·dropout(x) + b on standardized features x; the scale is folded into the delivered W and b.
 
-    Dropout zeroes each feature with probability p and divides the others by 1 - p (Srivastava et al., 2014). W and b
-    start at zero: the problem is convex, and every class is equally likely before training.
-    """
-
-    kind: Literal["linear"] = "linear"
-    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.2
+class _Affine(Technique):
+    dropout: Dropout = 0.2
     """Probability with which a feature is dropped in training."""
 
+    def resolve(self, num_features: int, num_classes: int) -> Self:
+        """Itself: nothing depends on the data."""
+        return self
+
     def build(self, num_features: int, num_classes: int) -> torch.nn.Sequential:
-        """Dropout, then the linear layer: (B, num_features) → (B, num_classes)."""
+        """Dropout, then the linear layer, all zero: (B, num_features) → (B, num_classes)."""
         import torch
 
         linear = torch.nn.Linear(num_features, num_classes)
@@ -33,4 +37,141 @@ class Linear(Technique):
         return torch.nn.Sequential(torch.nn.Dropout(self.dropout), linear)
 
 
-Head = Linear
+class Linear(_Affine):
+    """logits = W·dropout(x) + b on standardized features x; the scale is folded into the delivered W and b.
+
+    Dropout zeroes each feature with probability p and divides the others by 1 - p (Srivastava et al., 2014). W and b
+    start at zero: the problem is convex, and every class is equally likely before training.
+    """
+
+    kind: Literal["linear"] = "linear"
+
+
+class Keep(_Affine):
+    """The backbone's own classifier, trained on: W and b start as they were pretrained (Yosinski et al., 2014).
+
+    The dataset's classes must be the backbone's, by their names.
+    """
+
+    kind: Literal["keep"] = "keep"
+
+
+class Cosine(Technique):
+    """logits = scale·cos(W, x): only the directions of features and weights count (Gidaris & Komodakis, 2018)."""
+
+    kind: Literal["cosine"] = "cosine"
+    scale: PositiveFloat = 16.0
+    """Largest logit."""
+    dropout: Dropout = 0.2
+    """Probability with which a feature is dropped in training."""
+
+    def resolve(self, num_features: int, num_classes: int) -> Cosine:
+        """Itself: nothing depends on the data."""
+        return self
+
+    def build(self, num_features: int, num_classes: int) -> torch.nn.Sequential:
+        """Dropout, features of length √num_features, weights of length scale/√num_features: (B, F) → (B, C)."""
+        import torch
+
+        from models.layers import RowsOfLength
+
+        linear = torch.nn.Linear(num_features, num_classes, bias=False)
+        length = self.scale / math.sqrt(num_features)
+        torch.nn.utils.parametrize.register_parametrization(linear, "weight", RowsOfLength(length))
+        norm = torch.nn.RMSNorm(num_features, eps=1e-12, elementwise_affine=False)
+        return torch.nn.Sequential(torch.nn.Dropout(self.dropout), norm, linear)
+
+
+class Layer(Technique):
+    """A hidden layer: activation(W·x + b), normalized or not, then dropout. A number alone is its width.
+
+    `same` is what the head says for all its layers.
+    """
+
+    width: Annotated[int, Field(ge=1, le=16384)] | Literal["auto"] = "auto"
+    """Units; auto: widths shrink evenly from features to classes, by the geometric pyramid rule (Masters, 1993)."""
+    activation: Same | Activation = "same"
+    """What a unit makes of its sum."""
+    initializer: Literal["same", "auto"] | Initializer = "same"
+    """Weights before the first step; auto: what suits the activation."""
+    normalization: Same | Normalization | None = "same"
+    """Keeps the units' sums at mean 0 and variance 1; null: none."""
+    dropout: Same | Dropout = "same"
+    """Probability with which a unit is dropped in training."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_number_is_its_width(cls, given: Any) -> Any:
+        return {"width": given} if isinstance(given, int) else given
+
+    def build(self, inputs: int) -> list[torch.nn.Module]:
+        """The modules of a resolved layer, in order: (B, inputs) → (B, width)."""
+        import torch
+
+        assert self.width != "auto"
+        assert not isinstance(self.activation, str)
+        assert not isinstance(self.initializer, str)
+        assert not isinstance(self.normalization, str)
+        assert self.dropout != "same"
+        linear = torch.nn.Linear(inputs, self.width)
+        self.initializer.apply(linear.weight)
+        torch.nn.init.zeros_(linear.bias)
+        modules = [linear, self.activation.build()]
+        if self.normalization is not None:
+            place = {"before_activation": 1, "after_activation": 2}[self.normalization.place]
+            modules.insert(place, self.normalization.build(self.width))
+        return [*modules, torch.nn.Dropout(self.dropout)]
+
+
+class MLP(Technique):
+    """A multilayer perceptron: hᵢ = activation(Wᵢ·hᵢ₋₁ + bᵢ), logits = W·h + b (Rumelhart et al., 1986).
+
+    The last layer starts by Glorot's rule.
+    """
+
+    kind: Literal["mlp"] = "mlp"
+    hidden: Annotated[tuple[Layer, ...], Field(min_length=1, max_length=64)] = (Layer(),)
+    """The hidden layers from below, each its width or all its own choices."""
+    activation: Activation = ReLU()
+    """What the units of all layers make of their sums."""
+    initializer: Literal["auto"] | Initializer = "auto"
+    """Weights of all hidden layers before the first step; auto: He with ReLUs and ELU, Glorot with sigmoid and tanh,
+    LeCun with SELU."""
+    normalization: Normalization | None = None
+    """Of all hidden layers."""
+    dropout: Dropout = 0.2
+    """Probability with which a feature, or a unit of a hidden layer, is dropped in training."""
+
+    def resolve(self, num_features: int, num_classes: int) -> MLP:
+        """The same with every hidden layer spelled out."""
+        count = len(self.hidden)
+        shrink = (num_classes / num_features) ** (1 / (count + 1))
+        widths = [max(num_classes, round(num_features * shrink**number)) for number in range(1, count + 1)]
+        layers = (self._spelled_out(layer, width) for layer, width in zip(self.hidden, widths, strict=True))
+        initializer = self.activation.initializer if self.initializer == "auto" else self.initializer
+        return self.model_copy(update={"hidden": tuple(layers), "initializer": initializer})
+
+    def _spelled_out(self, layer: Layer, width: int) -> Layer:
+        own = {name: getattr(layer, name) for name in ("activation", "initializer", "normalization", "dropout")}
+        chosen = {name: getattr(self, name) if value == "same" else value for name, value in own.items()}
+        if chosen["initializer"] == "auto":
+            chosen["initializer"] = chosen["activation"].initializer
+        return layer.model_copy(update={**chosen, "width": width if layer.width == "auto" else layer.width})
+
+    def build(self, num_features: int, num_classes: int) -> torch.nn.Sequential:
+        """All layers of a resolved head, dropout first: (B, num_features) → (B, num_classes)."""
+        import torch
+
+        modules: list[torch.nn.Module] = [torch.nn.Dropout(self.dropout)]
+        width = num_features
+        for layer in self.hidden:
+            modules += layer.build(width)
+            assert layer.width != "auto"
+            width = layer.width
+        output = torch.nn.Linear(width, num_classes)
+        torch.nn.init.xavier_uniform_(output.weight)
+        torch.nn.init.zeros_(output.bias)
+        return torch.nn.Sequential(*modules, output)
+
+
+Head = Annotated[Linear | MLP | Cosine | Keep, Field(discriminator="kind"), by_name("linear")]

@@ -2,46 +2,102 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, NonNegativeFloat, PositiveFloat
 
-from models.catalog.technique import Technique
+from models.catalog.technique import Technique, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     import torch
 
+Task = Literal["single_label", "multi_label"]
+Smoothing = Annotated[float, Field(ge=0.0, lt=1.0)]
 
-class CrossEntropy(Technique):
+
+class _Loss(Technique):
+    tasks: ClassVar[tuple[Task, ...]] = ("single_label",)
+    """What it can learn."""
+
+    class_weights: dict[str, PositiveFloat] | Literal["auto"] | None = None
+    """Weight by class name (others: 1); auto: pictures / (classes · pictures of the class); null: all 1."""
+
+    def resolve(self, class_counts: Mapping[str, int], pictures: int) -> Self:
+        """The same with automatic class weights known, from the pictures to train on, in each class and in all."""
+        if self.class_weights != "auto":
+            return self
+        return self.model_copy(update={"class_weights": self.balancing(class_counts, pictures)})
+
+    def balancing(self, class_counts: Mapping[str, int], pictures: int) -> dict[str, float]:
+        """Weights with which all classes count the same."""
+        return {name: pictures / (len(class_counts) * count) for name, count in class_counts.items()}
+
+    def weights(self, classes: list[str]) -> torch.Tensor | None:
+        """The class weights of a resolved technique, (C,)."""
+        import torch
+
+        if self.class_weights is None:
+            return None
+        assert isinstance(self.class_weights, dict)
+        return torch.tensor([self.class_weights.get(name, 1.0) for name in classes])
+
+
+class CrossEntropy(_Loss):
     """Mean of -log softmax(logits)[label], each picture times its class's weight, over the sum of weights.
 
     With label smoothing s the target is 1 - s + s/C for the label and s/C for the others (Szegedy et al., 2016).
     """
 
     kind: Literal["cross_entropy"] = "cross_entropy"
-    label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    label_smoothing: Smoothing = 0.0
     """Share of the target that is spread evenly over all classes."""
-    class_weights: dict[str, PositiveFloat] | Literal["auto"] | None = None
-    """Weight by class name (others: 1); auto: pictures / (classes · pictures of the class); none: all 1."""
-
-    def resolve(self, class_counts: Mapping[str, int]) -> CrossEntropy:
-        """The same with automatic class weights known, from the pictures to train on in each class."""
-        if self.class_weights != "auto":
-            return self
-        total = sum(class_counts.values())
-        weights = {name: total / (len(class_counts) * count) for name, count in class_counts.items()}
-        return self.model_copy(update={"class_weights": weights})
 
     def build(self, classes: list[str]) -> torch.nn.Module:
         """The loss (logits (B, C), labels (B,)) → scalar, for a resolved technique."""
         import torch
 
-        weights = None
-        if isinstance(self.class_weights, dict):
-            weights = torch.tensor([self.class_weights.get(name, 1.0) for name in classes])
-        return torch.nn.CrossEntropyLoss(weights, label_smoothing=self.label_smoothing)
+        return torch.nn.CrossEntropyLoss(self.weights(classes), label_smoothing=self.label_smoothing)
 
 
-Loss = CrossEntropy
+class Focal(_Loss):
+    """Mean of -(1 - p)^gamma·log p, p the label's probability: what is easy counts less (Lin et al., 2017)."""
+
+    kind: Literal["focal"] = "focal"
+    gamma: NonNegativeFloat = 2.0
+    """How much less; 0 is cross entropy."""
+
+    def build(self, classes: list[str]) -> torch.nn.Module:
+        """The loss (logits (B, C), labels (B,)) → scalar, for a resolved technique."""
+        from models.losses import Focal
+
+        return Focal(self.gamma, self.weights(classes))
+
+
+class BinaryCrossEntropy(_Loss):
+    """Mean over pictures and classes of -w·y·log σ(z) - (1 - y)·log(1 - σ(z)), y = 1 where the picture has the class.
+
+    Each class is a question of its own, so a picture may have several. Of a picture with one label it asks whether it
+    is each of the classes (Wightman et al., 2021).
+    """
+
+    tasks: ClassVar[tuple[Task, ...]] = ("single_label", "multi_label")
+    kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"
+    class_weights: dict[str, PositiveFloat] | Literal["auto"] | None = None
+    """Weight w by class name (others: 1); auto: pictures without the class / pictures with it; null: all 1."""
+    label_smoothing: Smoothing = 0.0
+    """y becomes y·(1 - s) + s/2."""
+
+    def balancing(self, class_counts: Mapping[str, int], pictures: int) -> dict[str, float]:
+        """Weights with which having a class counts as much as not having it."""
+        return {name: max(pictures - count, 1) / count for name, count in class_counts.items()}
+
+    def build(self, classes: list[str]) -> torch.nn.Module:
+        """The loss (logits (B, C), targets (B, C) or labels (B,)) → scalar, for a resolved technique."""
+        from models.losses import BinaryCrossEntropy
+
+        return BinaryCrossEntropy(self.label_smoothing, self.weights(classes))
+
+
+Loss = Annotated[CrossEntropy | Focal | BinaryCrossEntropy, Field(discriminator="kind"), by_name("cross_entropy")]

@@ -2,35 +2,28 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, PositiveFloat
 
-from models.catalog.technique import Technique
+from models.catalog.technique import Technique, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     import torch
 
+    Parameters = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
+    """What to optimize, or groups of it with an `lr` of their own, as torch takes them."""
+
 Rate = PositiveFloat | Literal["auto"]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
+Epsilon = PositiveFloat
 
 
 class _Optimizer(Technique):
-    lr_by_features: ClassVar[float]
-    """The recommended learning rate times the number of features: one step moves all their weights at once."""
-    most_lr: ClassVar[float] = math.inf
-
     lr: Rate = "auto"
-    """Learning rate; auto: by the number of standardized features that the head reads, the rate that suits them."""
-
-    def resolve(self, num_features: int) -> Self:
-        """The same with its learning rate known."""
-        if self.lr != "auto":
-            return self
-        return self.model_copy(update={"lr": min(self.lr_by_features / num_features, self.most_lr)})
+    """Learning rate; auto: found by a range test on the cached features (Smith, 2017)."""
 
     @property
     def rate(self) -> float:
@@ -38,14 +31,17 @@ class _Optimizer(Technique):
         assert self.lr != "auto"
         return self.lr
 
+    def at(self, lr: float) -> Self:
+        """The same with this learning rate."""
+        return self.model_copy(update={"lr": lr})
+
 
 class SGD(_Optimizer):
     """Stochastic gradient descent: w ← w - lr·g (Robbins & Monro, 1951)."""
 
-    lr_by_features = 10.0
     kind: Literal["sgd"] = "sgd"
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""
         import torch
 
@@ -55,12 +51,11 @@ class SGD(_Optimizer):
 class Momentum(_Optimizer):
     """Heavy-ball momentum: v ← momentum·v + g; w ← w - lr·v (Polyak, 1964)."""
 
-    lr_by_features = 1.0
     kind: Literal["momentum"] = "momentum"
     momentum: Decay = 0.9
     """Share of the velocity that one step keeps."""
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""
         import torch
 
@@ -70,12 +65,11 @@ class Momentum(_Optimizer):
 class Nesterov(_Optimizer):
     """Nesterov's accelerated gradient: v ← momentum·v + g; w ← w - lr·(g + momentum·v) (Nesterov, 1983)."""
 
-    lr_by_features = 1.0
     kind: Literal["nesterov"] = "nesterov"
     momentum: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
     """Share of the velocity that one step keeps."""
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""
         import torch
 
@@ -85,17 +79,15 @@ class Nesterov(_Optimizer):
 class Adam(_Optimizer):
     """Adaptive moments: w ← w - lr·m̂/(√v̂ + ε), m and v decaying means of g and g² (Kingma & Ba, 2015)."""
 
-    lr_by_features = 0.5
-    most_lr = 2e-3
     kind: Literal["adam"] = "adam"
     beta1: Decay = 0.9
     """Decay of the mean of gradients."""
     beta2: Decay = 0.999
     """Decay of the mean of squared gradients."""
-    epsilon: PositiveFloat = 1e-8
+    epsilon: Epsilon = 1e-8
     """Keeps the division finite."""
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""
         import torch
 
@@ -105,19 +97,17 @@ class Adam(_Optimizer):
 class AdamW(_Optimizer):
     """Adam with decoupled decay: w ← w - lr·(m̂/(√v̂ + ε) + weight_decay·w) (Loshchilov & Hutter, 2019)."""
 
-    lr_by_features = 0.5
-    most_lr = 2e-3
     kind: Literal["adamw"] = "adamw"
     beta1: Decay = 0.9
     """Decay of the mean of gradients."""
     beta2: Decay = 0.999
     """Decay of the mean of squared gradients."""
-    epsilon: PositiveFloat = 1e-8
+    epsilon: Epsilon = 1e-8
     """Keeps the division finite."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Share of the weights, times lr, that each step takes off."""
 
-    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""
         import torch
 
@@ -131,4 +121,59 @@ class AdamW(_Optimizer):
         )
 
 
-Optimizer = Annotated[SGD | Momentum | Nesterov | Adam | AdamW, Field(discriminator="kind")]
+class AdaGrad(_Optimizer):
+    """Rates that shrink where gradients were large: s ← s + g²; w ← w - lr·g/(√s + ε) (Duchi et al., 2011)."""
+
+    kind: Literal["adagrad"] = "adagrad"
+    epsilon: Epsilon = 1e-10
+    """Keeps the division finite."""
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`."""
+        import torch
+
+        return torch.optim.Adagrad(parameters, lr=self.rate, eps=self.epsilon)
+
+
+class RMSProp(_Optimizer):
+    """AdaGrad that forgets: s ← decay·s + (1 - decay)·g²; w ← w - lr·g/(√s + ε) (Tieleman & Hinton, 2012)."""
+
+    kind: Literal["rmsprop"] = "rmsprop"
+    decay: Decay = 0.9
+    """Decay of the mean of squared gradients."""
+    epsilon: Epsilon = 1e-8
+    """Keeps the division finite."""
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`."""
+        import torch
+
+        return torch.optim.RMSprop(parameters, lr=self.rate, alpha=self.decay, eps=self.epsilon)
+
+
+class NAdam(_Optimizer):
+    """Adam with Nesterov's look ahead: m̂ is that of the next step, of the mean and the gradient of now (Dozat, 2016).
+
+    w ← w - lr·(μₜ₊₁·m/(1 - μ₁…μₜ₊₁) + (1 - μₜ)·g/(1 - μ₁…μₜ))/(√v̂ + ε), μₜ = beta1·(1 - 0.96^(t/250)/2).
+    """
+
+    kind: Literal["nadam"] = "nadam"
+    beta1: Decay = 0.9
+    """Decay of the mean of gradients."""
+    beta2: Decay = 0.999
+    """Decay of the mean of squared gradients."""
+    epsilon: Epsilon = 1e-8
+    """Keeps the division finite."""
+
+    def build(self, parameters: Parameters) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`."""
+        import torch
+
+        return torch.optim.NAdam(parameters, lr=self.rate, betas=(self.beta1, self.beta2), eps=self.epsilon)
+
+
+Optimizer = Annotated[
+    SGD | Momentum | Nesterov | AdaGrad | RMSProp | Adam | AdamW | NAdam,
+    Field(discriminator="kind"),
+    by_name("adam"),
+]

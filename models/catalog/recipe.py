@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
+from models.catalog.activations import Activation
 from models.catalog.augmentations import Augmentation, Colour, Crop
-from models.catalog.early_stopping import EarlyStopping
+from models.catalog.averaging import ExponentialMovingAverage
+from models.catalog.cache import Cache
+from models.catalog.clipping import Clipping
+from models.catalog.compatibility import conflicts
+from models.catalog.cuts import All, Cut
 from models.catalog.heads import Head, Linear
-from models.catalog.losses import CrossEntropy, Loss
+from models.catalog.initializers import Initializer
+from models.catalog.losses import BinaryCrossEntropy, CrossEntropy, Loss, Task
+from models.catalog.mixing import BatchAugmentation
+from models.catalog.normalizations import Normalization
 from models.catalog.optimizers import Adam, Optimizer
+from models.catalog.pictures import PictureAugmentation
+from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import L2, Regularizer
+from models.catalog.sampling import Sampling, Shuffled
+from models.catalog.schedules import Constant, Schedule
+from models.catalog.stopping import EarlyStopping, Target
 from models.catalog.technique import Technique
 
 if TYPE_CHECKING:
@@ -21,86 +34,146 @@ Auto = Literal["auto"]
 Fraction = Annotated[float, Field(gt=0.0, lt=0.9)]
 
 
-class Cache(Technique):
-    """Trunk outputs are computed once for each view of each picture, and kept.
+class Recipe(Technique):
+    """What to train and how. `auto` is resolved from the data before training, and the resolved value shown.
 
-    Epoch e trains on view e mod (views + 1); view 0 is the plain picture, the others are augmented.
+    A technique that keeps its defaults can be given by its kind alone: `"optimizer": "nesterov"`.
     """
 
-    views: Annotated[int, Field(ge=0, le=64)] = 4
-    """Augmented views of each picture."""
-
-
-class Recipe(Technique):
-    """What to train and how. `auto` is resolved from the data before training, and the resolved value shown."""
-
+    task: Task | Auto = "auto"
+    """Whether a picture has one label or several; auto: as the dataset has them."""
     image_size: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
     """Longer side of the network's input in pixels, which keeps its proportions; auto: the backbone's own."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] | Auto = "auto"
     """Pictures per step; auto: 64, fewer where that leaves less than eight steps an epoch."""
     epochs: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
-    """Most passes over the training pictures; auto: 200, early stopping usually ends sooner."""
+    """Most passes over the training pictures; auto: 200, early stopping usually ends sooner; 20 where the whole
+    backbone is trained."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of the head's initialization, dropout and the order of batches."""
+    """Of the new layers' initialization, dropout and the order of batches."""
+    time_budget_seconds: PositiveFloat | None = None
+    """Training ends when the job has run for so long, and the best epoch so far is delivered; null: never."""
     validation_fraction: Fraction = 0.15
     """Share of the pictures to validate on, where the dataset brings no split of its own."""
     test_fraction: Fraction = 0.15
     """Share of the pictures to test on, where the dataset brings no split of its own."""
+    drop_stages: Annotated[int, Field(ge=0, le=64)] = 0
+    """So many of the backbone's top stages are left out, and the head stands in their place."""
+    cut: Cut = All()
+    """What of the backbone is frozen and computed once, and what is trained with the head."""
     cache: Cache = Cache()
     """What is computed once."""
     head: Head = Linear()
     """The new layers."""
+    pretraining: Pretraining | None = None
+    """What the new layers learn before their task; null: nothing."""
     optimizer: Optimizer = Adam()
     """How the gradient moves the weights."""
+    schedule: Schedule = Constant()
+    """What the learning rate is multiplied by as training goes on."""
+    gradient_clipping: Clipping | None = None
+    """Keeps one bad batch from throwing the weights away; null: no clipping."""
     regularizers: tuple[Regularizer, ...] = (L2(),)
-    """Terms of the loss that keep weights small."""
+    """What keeps the weights of the new layers small."""
     augmentations: tuple[Augmentation, ...] = (Crop(min_area=0.8, max_aspect=1.15), Colour())
-    """What the augmented views go through: crops first, the others in their order. The default is mild, and true of
-    digits as of photographs. With none, there are no augmented views."""
-    loss: Loss = CrossEntropy()
-    """What training makes small."""
+    """What the augmented views go through: crops first, the others in their order; and how batches are mixed. The
+    default is mild, and true of digits as of photographs. With none of pictures, there are no augmented views."""
+    loss: Auto | Loss = "auto"
+    """What training makes small; auto: cross_entropy, or binary_cross_entropy where pictures have several labels."""
+    sampling: Sampling = Shuffled()
+    """In which order an epoch goes through the pictures."""
+    averaging: ExponentialMovingAverage | None = None
+    """Averages the weights of many steps; null: the last ones count."""
     early_stopping: EarlyStopping | None = EarlyStopping()
     """When to end before the last epoch; null: never."""
+    target: Target | None = None
+    """What is good enough to end; null: nothing."""
 
     @model_validator(mode="after")
-    def _leaves_pictures_to_train_on(self) -> Self:
-        if self.validation_fraction + self.test_fraction > 0.9:
-            raise ValueError("validation_fraction and test_fraction leave less than a tenth to train on")
+    def _fits_together(self) -> Self:
+        found = list(conflicts(self))
+        if found:
+            raise ValueError("; ".join(found))
         return self
 
-    def resolve(self, *, image_size: int, num_features: int, class_counts: Mapping[str, int]) -> Recipe:
-        """The recipe with no "auto" left.
+    def for_task(self, task: Task) -> Self:
+        """The same for a dataset of this task, known and with a loss; raises ValueError where they do not fit."""
+        if self.task not in ("auto", task):
+            raise ValueError(f"the dataset is {task}, the recipe's task is {self.task}: leave task out")
+        loss = {"single_label": CrossEntropy(), "multi_label": BinaryCrossEntropy()}[task]
+        chosen = self.model_copy(update={"task": task, "loss": loss if self.loss == "auto" else self.loss})
+        found = list(conflicts(chosen))
+        if found:
+            raise ValueError("; ".join(found))
+        return chosen
+
+    def resolve(
+        self, *, task: Task, image_size: int, num_features: int, class_counts: Mapping[str, int], pictures: int
+    ) -> Self:
+        """The recipe with no "auto" left but the optimizer's lr, which a range test finds.
 
         Args:
+            task: whether the dataset has one label a picture, or several.
             image_size: longer side of the pictures that the backbone is given, in pixels.
             num_features: what the backbone gives for a picture.
             class_counts: pictures to train on, by class name.
+            pictures: pictures to train on.
+
+        Raises ValueError where the recipe does not fit the task.
         """
-        pictures = sum(class_counts.values())
-        return self.model_copy(
+        chosen = self.for_task(task)
+        assert chosen.loss != "auto"
+        views = self.cache.views if self.picture_augmentations else 0
+        caches = self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_pictures
+        whole = self.cut.kind == "none"
+        return chosen.model_copy(
             update={
                 "image_size": image_size,
                 "batch_size": _batch_size(pictures) if self.batch_size == "auto" else self.batch_size,
-                "cache": self.cache if self.augmentations else Cache(views=0),
-                "epochs": 200 if self.epochs == "auto" else self.epochs,
-                "optimizer": self.optimizer.resolve(num_features),
+                "cache": Cache(mode="on" if caches else "off", views=views),
+                "epochs": (20 if whole else 200) if self.epochs == "auto" else self.epochs,
+                "head": self.head.resolve(num_features, len(class_counts)),
                 "regularizers": tuple(r.resolve(pictures) for r in self.regularizers),
-                "loss": self.loss.resolve(class_counts),
+                "loss": chosen.loss.resolve(class_counts, pictures),
             }
         )
 
+    def with_rate(self, lr: float) -> Self:
+        """The same with this learning rate."""
+        return self.model_copy(update={"optimizer": self.optimizer.at(lr)})
+
+    @property
+    def picture_augmentations(self) -> tuple[PictureAugmentation, ...]:
+        """What augmented views go through."""
+        return tuple(a for a in self.augmentations if isinstance(a, PictureAugmentation))
+
+    @property
+    def mixes_pictures(self) -> bool:
+        """Whether batches are mixed in a way that needs the pictures themselves."""
+        return any(isinstance(a, BatchAugmentation) and a.needs_pictures for a in self.augmentations)
+
 
 def _batch_size(pictures: int) -> PositiveInt:
-    return max(1, min(64, pictures // 8))
+    return max(2, min(64, pictures // 8))
 
 
 FAMILIES = {
+    "cuts": Cut,
+    "cache": Cache,
     "heads": Head,
+    "activations": Activation,
+    "initializers": Initializer,
+    "normalizations": Normalization,
+    "pretraining": Pretraining,
     "optimizers": Optimizer,
+    "schedules": Schedule,
+    "gradient_clipping": Clipping,
     "regularizers": Regularizer,
     "augmentations": Augmentation,
     "losses": Loss,
+    "sampling": Sampling,
+    "averaging": ExponentialMovingAverage,
     "early_stopping": EarlyStopping,
-    "cache": Cache,
+    "target": Target,
 }
 """Every family of techniques, by name."""

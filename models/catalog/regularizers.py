@@ -1,37 +1,99 @@
-"""Regularizers: terms of the loss that keep weights small."""
+"""Regularizers: what keeps the weights of the new layers small. Biases and norms are left out.
+
+Those with a `penalty` are terms of the loss; those with a `constrain` change the weights after each step.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
-from models.catalog.technique import Technique
+from models.catalog.technique import Technique, by_name
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import torch
 
+Strength = Annotated[float, Field(ge=0.0)] | Literal["auto"]
 
-class L2(Technique):
-    """Adds strength/2 · Σw² over the weights, biases and norms left out (Tikhonov; Hoerl & Kennard, 1970)."""
 
-    kind: Literal["l2"] = "l2"
-    strength: Annotated[float, Field(ge=0.0)] | Literal["auto"] = "auto"
-    """Factor of the penalty; auto: 10 / (pictures to train on), logistic regression's C = 0.1."""
+class _Decay(Technique):
+    strength: Strength = "auto"
+    """Factor; auto: 10 / (pictures to train on), logistic regression's C = 0.1."""
 
-    def resolve(self, pictures: int) -> L2:
+    def resolve(self, pictures: int) -> Self:
         """The same with its strength known."""
         if self.strength != "auto":
             return self
         return self.model_copy(update={"strength": 10.0 / pictures})
 
-    def penalty(self, network: torch.nn.Module) -> torch.Tensor:
-        """The term to add to the loss, a scalar, for a resolved technique."""
+    @property
+    def known(self) -> float:
+        """The strength of a resolved technique."""
+        assert self.strength != "auto"
+        return self.strength
+
+
+class L1(_Decay):
+    """Adds strength·Σ|w| to the loss: most weights become zero (Tibshirani, 1996)."""
+
+    kind: Literal["l1"] = "l1"
+    strength: Strength = "auto"
+    """Factor of the penalty; auto: 0.1 / (pictures to train on)."""
+
+    def resolve(self, pictures: int) -> Self:
+        """The same with its strength known."""
+        return self if self.strength != "auto" else self.model_copy(update={"strength": 0.1 / pictures})
+
+    def penalty(self, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The term to add to the loss, a scalar."""
         import torch
 
-        assert self.strength != "auto"
-        weights = [p for p in network.parameters() if p.ndim > 1]
-        return self.strength / 2 * torch.stack([w.square().sum() for w in weights]).sum()
+        return self.known * torch.stack([weight.abs().sum() for weight in weights]).sum()
 
 
-Regularizer = L2
+class L2(_Decay):
+    """Adds strength/2·Σw² to the loss: ridge regression (Tikhonov; Hoerl & Kennard, 1970)."""
+
+    kind: Literal["l2"] = "l2"
+
+    def penalty(self, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The term to add to the loss, a scalar."""
+        import torch
+
+        return self.known / 2 * torch.stack([weight.square().sum() for weight in weights]).sum()
+
+
+class WeightDecay(_Decay):
+    """w ← (1 - lr·strength)·w after each step, apart from the gradient and its scaling (Loshchilov & Hutter, 2019)."""
+
+    kind: Literal["weight_decay"] = "weight_decay"
+
+    def constrain(self, weights: Sequence[torch.Tensor], lr: float) -> None:
+        """Shrink the weights, in place; call it after a step at rate `lr`, with gradients off."""
+        for weight in weights:
+            weight.mul_(1 - lr * self.known)
+
+
+class MaxNorm(Technique):
+    """w ← w·min(1, r/‖w‖₂) after each step, w the weights that lead into one unit (Srebro et al., 2005)."""
+
+    kind: Literal["max_norm"] = "max_norm"
+    r: PositiveFloat = 1.0
+    """Largest length of a unit's weights."""
+
+    def resolve(self, pictures: int) -> MaxNorm:
+        """Itself: nothing depends on the data."""
+        return self
+
+    def constrain(self, weights: Sequence[torch.Tensor], lr: float) -> None:
+        """Rescale the weights (units, inputs), in place; call it after each step, with gradients off."""
+        import torch
+
+        for weight in weights:
+            weight.copy_(torch.renorm(weight, 2, 0, self.r))
+
+
+Regularizer = Annotated[L1 | L2 | WeightDecay | MaxNorm, Field(discriminator="kind"), by_name("l2")]

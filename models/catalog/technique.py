@@ -4,13 +4,26 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
 
 
 class Technique(BaseModel):
     """A member of a family. Its docstring gives formula and source, its fields their ranges and defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def by_name(default: str) -> BeforeValidator:
+    """Lets a family's members be given by their kind alone: "relu". Fields with no kind are those of the default."""
+
+    def spelled_out(given: Any) -> Any:
+        if isinstance(given, str):
+            return {"kind": given}
+        if isinstance(given, dict) and "kind" not in given:
+            return {"kind": default, **given}
+        return given
+
+    return BeforeValidator(spelled_out)
 
 
 def members(family: Any) -> tuple[type[Technique], ...]:

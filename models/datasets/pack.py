@@ -10,6 +10,7 @@ import json
 import mmap
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -97,6 +98,22 @@ class Pack:
     def labels(self) -> np.ndarray:
         """The class of each picture, int64 of shape (n,); of a multi-label dataset, the first."""
         return self._records["label"].astype(np.int64)
+
+    @property
+    def is_multi_label(self) -> bool:
+        """Whether any picture has several classes."""
+        return "labels" in self._head
+
+    def targets(self, num_classes: int) -> np.ndarray:
+        """1 where a picture has the class, else 0: float32 of shape (n, num_classes)."""
+        targets = np.zeros((len(self), num_classes), np.float32)
+        pictures, labels = np.arange(len(self)), self.labels
+        if self.is_multi_label:
+            several: list[list[int]] = self._head["labels"]
+            pictures = np.repeat(pictures, [len(of_one) for of_one in several])
+            labels = np.fromiter(chain.from_iterable(several), np.int64)
+        targets[pictures, labels] = 1
+        return targets
 
     @property
     def splits(self) -> np.ndarray:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from concurrent.futures import Future
 
+    from models.catalog.losses import Task
+
 LOOKAHEAD = 16
 """Pictures that are decoded side by side: bounds memory."""
 MOST_BAD = 0.2
@@ -42,7 +44,7 @@ class Validated:
     entries: list[Entry]
     classes: list[dict[str, Any]]
     """name and count of each class, by name."""
-    task: str
+    task: Task
     """single_label or multi_label."""
     digest: str
     """SHA-256, in hex, of all pictures with their labels and splits, in whatever order."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from service.datasets.errors import DatasetInUse, DatasetNotFound
 from service.tables import Dataset, Job
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
+
+    from models.catalog.losses import Task
 
 
 FOLDER = "datasets"
@@ -49,7 +51,8 @@ def page(session: Session, *, limit: int, after: str | None = None, status: str 
 def delete(session: Session, dataset_id: str) -> None:
     """Forget the dataset; raises DatasetNotFound, DatasetInUse."""
     dataset = get(session, dataset_id, lock=True)
-    job = session.scalar(select(Job.id).where(Job.dataset_id == dataset_id).limit(1))
+    uses = or_(Job.dataset_id == dataset_id, Job.other_dataset_id == dataset_id)
+    job = session.scalar(select(Job.id).where(uses).limit(1))
     if job is not None:
         raise DatasetInUse(f"Job {job} uses dataset {dataset_id}. Delete its jobs first.")
     session.delete(dataset)
@@ -61,7 +64,7 @@ def accept(
     *,
     pack: str,
     index: str,
-    task: str,
+    task: Task,
     classes: list[dict[str, Any]],
     images: int,
     digest: str,

@@ -19,8 +19,8 @@ class DatasetNotReady(Unprocessable):
     """The job names a dataset that is not validated, or failed validation."""
 
 
-class MultiLabelNotSupported(Unprocessable):
-    """The job names a dataset with several labels a picture."""
+class RecipeDoesNotFit(Unprocessable):
+    """The recipe asks for what the dataset does not have, such as one label a picture."""
 
 
 class BackboneUnknown(Unprocessable):

@@ -62,8 +62,8 @@ def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, 
     job.metrics = metrics
     job.progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
     part = "validation" if metrics["test"] is None else "test"  # a tiny dataset has no picture left to test on
-    accuracy = metrics[part]["accuracy"]
-    _finish(session, job, "succeeded", "info", f"Succeeded with a {part} accuracy of {accuracy:.1%}")
+    figure, name = ("map", "mean average precision") if "map" in metrics[part] else ("accuracy", "accuracy")
+    _finish(session, job, "succeeded", "info", f"Succeeded with a {part} {name} of {metrics[part][figure]:.1%}")
 
 
 def fail(session: Session, job: Job, code: str, message: str) -> None:

@@ -12,28 +12,31 @@ from service.jobs.errors import (
     ClassUnknown,
     DatasetNotReady,
     DatasetUnknown,
-    MultiLabelNotSupported,
+    RecipeDoesNotFit,
 )
 from service.tables import Dataset, Job, new_id
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
+    from models.catalog.recipe import Recipe
     from service.jobs.schemas import JobCreate
 
 
 def place(session: Session, order: JobCreate) -> Job:
     """The new queued job, with its first event.
 
-    Raises: DatasetUnknown, DatasetNotReady, MultiLabelNotSupported, ClassUnknown, BackboneUnknown.
+    Raises: DatasetUnknown, DatasetNotReady, RecipeDoesNotFit, ClassUnknown, BackboneUnknown.
     """
-    _check_dataset(session, order)
+    _check_recipe(order.recipe, _ready(session, order.dataset))
+    other = _other_dataset(session, order.recipe)
     _check_backbone(session, order.backbone)
     job = Job(
         id=new_id("job"),
         status="queued",
         name=order.name,
         dataset_id=order.dataset,
+        other_dataset_id=other,
         backbone=order.backbone,
         recipe=order.recipe.model_dump(mode="json"),
         details=order.metadata,
@@ -49,27 +52,45 @@ def place(session: Session, order: JobCreate) -> Job:
     return job
 
 
-def _check_dataset(session: Session, order: JobCreate) -> None:
-    # Locked, so that it cannot be deleted between this look and the commit.
-    dataset = session.get(Dataset, order.dataset, with_for_update=True)
+def _ready(session: Session, dataset_id: str) -> Dataset:
+    """The dataset, locked, so that it cannot be deleted between this look and the commit."""
+    dataset = session.get(Dataset, dataset_id, with_for_update=True)
     if dataset is None:
-        raise DatasetUnknown(f"There is no dataset {order.dataset}; POST /v1/datasets makes one.")
+        raise DatasetUnknown(f"There is no dataset {dataset_id}; POST /v1/datasets makes one.")
     if dataset.status == "validating":
         raise DatasetNotReady(f"Dataset {dataset.id} is still being validated; ask again when it is ready.")
     if dataset.status != "ready":
         assert dataset.error is not None
         raise DatasetNotReady(f"Dataset {dataset.id} failed validation: {dataset.error['message']}")
-    if dataset.task == "multi_label":
-        raise MultiLabelNotSupported(
-            f"Pictures of dataset {dataset.id} carry several labels; post one with one label a picture."
-        )
-    weights = order.recipe.loss.class_weights
+    return dataset
+
+
+def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
+    """Whether it fits the dataset's task and classes."""
+    assert dataset.task is not None
+    try:
+        loss = recipe.for_task(dataset.task).loss
+    except ValueError as error:
+        raise RecipeDoesNotFit(f"The recipe does not fit dataset {dataset.id}: {error}.") from error
+    assert loss != "auto"
     classes = [entry["name"] for entry in dataset.classes]
-    unknown = sorted(set(weights) - set(classes)) if isinstance(weights, dict) else []
+    unknown = sorted(set(loss.class_weights) - set(classes)) if isinstance(loss.class_weights, dict) else []
     if unknown:
         raise ClassUnknown(
             f"class_weights names {', '.join(unknown)}; the classes of {dataset.id} are {', '.join(classes)}."
         )
+
+
+def _other_dataset(session: Session, recipe: Recipe) -> str | None:
+    """The dataset that pretraining names, ready."""
+    if recipe.pretraining is None or recipe.pretraining.dataset is None:
+        return None
+    other = _ready(session, recipe.pretraining.dataset)
+    if recipe.pretraining.kind == "other_labels" and other.task != "single_label":
+        raise RecipeDoesNotFit(
+            f"Pictures of dataset {other.id} carry several labels; pretrain on one with one label a picture."
+        )
+    return other.id
 
 
 def _check_backbone(session: Session, name: str) -> None:

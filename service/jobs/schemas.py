@@ -60,8 +60,10 @@ class Job(Identified):
     metrics: dict[str, Any] | None
     seconds: dict[str, float]
     cache: dict[str, Any] | None
+    diagnosis: dict[str, Any] | None
+    """What the training doctor found so far, with advice in the recipe's words."""
     checkpoints: list[str]
-    stop_reason: Literal["epochs_done", "early_stopping", "stopped", "time_budget"] | None
+    stop_reason: Literal["epochs_done", "early_stopping", "target_reached", "stopped", "time_budget"] | None
     error: dict[str, Any] | None
     created_at: Timestamp
     started_at: Timestamp | None
@@ -85,6 +87,7 @@ class Job(Identified):
             metrics=row.metrics,
             seconds=row.seconds,
             cache=row.cache,
+            diagnosis=row.diagnosis,
             checkpoints=checkpoints,
             stop_reason=row.stop_reason,
             error=row.error,

@@ -61,9 +61,9 @@ def process(env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[b
 
 
 @contextmanager
-def embedded(data: Path, backbones: Path) -> Iterator[str]:
+def embedded(data: Path, backbones: Path, **more: str) -> Iterator[str]:
     """`graft up`; gives its address."""
-    env = environment(data, backbones)
+    env = environment(data, backbones, **more)
     with process(env, "graft", "up"):
         yield ready(env)
 

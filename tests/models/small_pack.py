@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import io
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import nn
 
 from models.backbones.backbone import Preprocessing
 from models.datasets.archive import Limits
 from models.datasets.pack import Pack, write_index
 from models.datasets.validation import validate
-from tests.pictures import coloured_classes, write_zip
+from tests.pictures import coloured, coloured_classes, encoded, write_zip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,11 +29,33 @@ class Corner(nn.Module):
         return nn.functional.adaptive_avg_pool2d(pictures, 2).flatten(1)
 
 
-def small_pack(folder: Path, classes: int, each: int) -> Pack:
-    """A pack of coloured pictures."""
-    archive = write_zip(folder / "small.zip", coloured_classes(classes, each))
+def small_pack(folder: Path, classes: int, each: int, pairs: int = 0) -> Pack:
+    """A pack of coloured pictures: `each` of every class, and `pairs` of every two classes, half in each colour."""
+    files = coloured_classes(classes, each)
+    if pairs:
+        files = _with_pairs(files, classes, each, pairs)
+    archive = write_zip(folder / "small.zip", files)
     with archive.open("rb") as file, (folder / "small.pack").open("wb") as pack:
         validated = validate(file, pack, Limits(1 << 30, 10_000))
     with (folder / "small.index").open("wb") as index:
         write_index(index, validated.entries)
     return Pack(folder / "small.pack", folder / "small.index")
+
+
+def _with_pairs(files: dict[str, bytes], classes: int, each: int, pairs: int) -> dict[str, bytes]:
+    names = list(dict.fromkeys(path.split("/")[0] for path in files))
+    rows = [f"{path},{path.split('/')[0]}" for path in files]
+    halves = {}
+    for left, right in combinations(range(classes), 2):
+        for number in range(pairs):
+            path = f"pairs/{names[left]}_{names[right]}_{number:03}.png"
+            halves[path] = _half_and_half(coloured(left, each + number), coloured(right, each + number))
+            rows.append(f"{path},{names[left]}|{names[right]}")
+    return {**files, **halves, "labels.csv": "\n".join(["file,label", *rows]).encode()}
+
+
+def _half_and_half(left: bytes, right: bytes) -> bytes:
+    image, other = Image.open(io.BytesIO(left)), Image.open(io.BytesIO(right))
+    middle = image.width // 2
+    image.paste(other.crop((middle, 0, *other.size)), (middle, 0))
+    return encoded(image)

@@ -57,12 +57,14 @@ def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
     events = list(fine_tune(assignment(tmp_path)))
     phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
     assert phases == ["preparing", "caching", "training", "evaluating", "storing"]
-    resolved = next(event for event in events if isinstance(event, RecipeResolved))
+    *_, resolved = (event for event in events if isinstance(event, RecipeResolved))
     assert '"auto"' not in json.dumps(resolved.recipe)
     assert (resolved.recipe["image_size"], resolved.recipe["batch_size"]) == (32, 8)
     prepared = next(event for event in events if isinstance(event, Noted))
     assert prepared.data == {
         "cut": "global_pool.flatten",
+        "stages": [],
+        "dropped": [],
         "num_features": 96,
         "train": 66,
         "validation": 12,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from models.graph import Traced, Untraceable
 from tests.models.networks import Wayward, given, network, pictures
@@ -31,7 +32,7 @@ def test_a_cut_is_all_that_flows(name: str) -> None:
     whole = network(name)
     traced = Traced.of(whole)
     for cut in traced.cuts():
-        _, top = traced.part(cut)
+        top = traced.top(cut, traced.result)
         needed = [node.name for node in top.graph.nodes if node.op == "placeholder" and not node.args]
         assert needed == ["features"], "all others have defaults"
 
@@ -94,8 +95,81 @@ def test_a_network_without_a_layer_passes_what_the_layer_is_given() -> None:
     whole = network("test_resnet")
     traced = Traced.of(whole)
     (call,) = traced.last_layers()
-    features = traced.without(call)(pictures(whole))
+    rest = traced.without(call)
+    features = rest.trunk(rest.result)(pictures(whole))
     assert torch.equal(whole.fc(features), whole(pictures(whole)))
+    paths = [rest.paths[cut] for cut in rest.cuts()]
+    assert paths == [traced.paths[cut] for cut in traced.cuts()][: len(paths)], "its values have the same names"
+
+
+SIZED = [
+    # rotary embeddings, by the size of the picture
+    ("vit_small_patch16_dinov3", {"embed_dim": 48, "num_heads": 2, "depth": 3}, 32, "blocks.1.add_1"),
+    # the number of patches beside every value
+    ("xcit_nano_12_p8_224", {"depth": 2}, 32, "blocks.0.add_2"),
+    # the same as a list
+    ("mvitv2_tiny", {}, 224, "stages.0.blocks.0.add_1"),
+]
+"""Networks whose blocks are given sizes: name, arguments, side, and a place between two blocks."""
+
+
+@pytest.mark.parametrize(("name", "arguments", "side", "place"), SIZED, ids=[row[0] for row in SIZED])
+def test_sizes_flow_past_no_cut(name: str, arguments: dict[str, object], side: int, place: str) -> None:
+    device = torch.device("meta" if side == 224 else "cpu")
+    with device:
+        whole = network(name, **arguments)
+    traced = Traced.of(whole)
+    settled = traced.settled(given((3, side, side)).to(device))
+    assert place not in {traced.paths[cut] for cut in traced.cuts()}
+    cuts = {settled.paths[cut]: cut for cut in settled.cuts()}
+    assert place in cuts
+    if device.type == "cpu":
+        with torch.no_grad():
+            trunk, top = settled.part(cuts[place])
+            picture = given((3, side, side), count=5)
+            assert torch.equal(top(trunk(picture)), whole(picture)), "of any number of pictures"
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_settling_loses_no_cut(name: str) -> None:
+    whole = network(name)
+    traced = Traced.of(whole)
+    settled = traced.settled(pictures(whole))
+    assert {settled.paths[cut] for cut in settled.cuts()} >= {traced.paths[cut] for cut in traced.cuts()}
+
+
+class Stubborn(nn.Module):
+    """A network that its trace takes for one of two pictures."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(2, -1)
+
+
+def test_a_graph_that_does_not_run_is_none() -> None:
+    with pytest.raises(Untraceable, match="cannot be run"):
+        Traced.of(Stubborn()).settled(given((3, 5, 5)))
+
+
+@pytest.mark.parametrize(("name", "side"), [("levit_128s", 64), ("efficientformerv2_s0", 64)])
+@torch.inference_mode()
+def test_a_network_can_be_traced_twice(name: str, side: int) -> None:
+    """In evaluation mode these keep what their attention computed, and would keep a value of the first graph."""
+    whole = network(name, img_size=side)
+    picture = given((3, side, side))
+    first, second = Traced.of(whole), Traced.of(whole)
+    assert torch.equal(first.trunk(first.result)(picture), second.trunk(second.result)(picture))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_parameters_of_nodes_are_the_networks_own_under_its_names(name: str) -> None:
+    whole = network(name)
+    traced = Traced.of(whole)
+    own = dict(whole.named_parameters())
+    found = traced.parameters(traced.graph.nodes)
+    assert found.keys() == own.keys()
+    assert all(found[path] is own[path] for path in own)
+    (call,) = traced.last_layers()
+    assert traced.parameters({call}).keys() == {f"{call.target}.weight", f"{call.target}.bias"}
 
 
 def test_a_way_that_depends_on_the_picture_has_no_graph() -> None:

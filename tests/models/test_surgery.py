@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
+from timm.models import byobnet
 from torch import nn
 
 from models import surgery
@@ -79,6 +82,89 @@ def test_each_form_of_classifier_is_replaced(
             nn.init.normal_(getattr(whole, learned))
     pooled = assert_delivers(whole, name, arguments, side)
     assert (pooled.cut, len(pooled.classifier.layers)) == (cut, layers)
+
+
+def small_clip() -> surgery.TimmNetwork:
+    """CLIP's ResNet, whose attention pools after the linear layer, with few and narrow blocks."""
+    torch.manual_seed(0)
+    whole = byobnet.model_cfgs["resnet50_clip"]
+    blocks = tuple(replace(block, d=1, c=block.c // 8) for block in whole.blocks)
+    return byobnet.ByobNet(replace(whole, blocks=blocks, stem_chs=(8, 8, 16)), num_classes=5, img_size=64).eval()
+
+
+CUT = [
+    *(("test_resnet", {}, 32), ("test_vit", {}, 160), ("test_efficientnet", {}, 32), ("test_mambaout", {}, 32)),
+    *(("mobilenetv2_050", {}, 32), ("resnet18", {}, 32), ("resnetv2_18", {}, 32), ("mobilenetv3_small_050", {}, 32)),
+    ("densenet121", {"growth_rate": 8, "block_config": (2, 2, 2, 2)}, 32),
+    ("vit_tiny_patch16_224", {"img_size": 32, "depth": 2}, 32),
+    ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2, "depths": (1, 1), "embed_dim": 24}, 64),
+    ("convnext_atto", {"depths": (1, 1, 1, 1)}, 32),
+    ("vit_small_patch16_dinov3", {"embed_dim": 48, "num_heads": 2, "depth": 2}, 32),
+    # several vectors before the classifier
+    ("deit_tiny_distilled_patch16_224", {"img_size": 32, "depth": 2}, 32),
+    ("pit_ti_distilled_224", {"img_size": 64}, 64),
+    ("volo_d1_224", {"img_size": 64, "layers": (1, 1, 1, 1)}, 64),
+    # pooled after it
+    ("clip", {}, 64),
+]
+"""Name, arguments and side of the picture of networks that are cut everywhere."""
+CUT_SLOWLY = [
+    *(("test_convnext", {}, 64), ("test_nfnet", {}, 96), ("test_maxvit", {}, 160), ("vgg11_bn", {}, 64)),
+    *(
+        ("efficientnet_b0", {}, 64),
+        ("regnetx_002", {}, 64),
+        ("ghostnet_100", {}, 64),
+        ("levit_128s", {"img_size": 64}, 64),
+    ),
+    *(("tiny_vit_5m_224", {}, 64), ("efficientvit_m0", {}, 64), ("mvitv2_tiny", {"img_size": 64}, 64)),
+    *(("repvit_m1", {}, 64), ("xcit_nano_12_p8_224", {}, 64), ("hrnet_w18_small", {}, 64), ("efficientvim_m1", {}, 64)),
+    ("twins_svt_small", {"img_size": 64, "depths": (1, 1, 1, 1)}, 64),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "side"), [*CUT, *(pytest.param(*row, marks=pytest.mark.slow) for row in CUT_SLOWLY)]
+)
+@torch.inference_mode()
+def test_a_network_parted_anywhere_gives_its_features_to_the_bit(
+    name: str, arguments: dict[str, object], side: int
+) -> None:
+    whole = small_clip() if name == "clip" else network(name, **arguments)
+    pooled = surgery.pooled(whole, (3, side, side), {})
+    picture = given((3, side, side), count=3)
+    features, joined = pooled.trunk(picture), surgery.Joined()
+    assert len(pooled.end.cuts) >= 5
+    for cut in pooled.end.cuts:
+        trunk, top = pooled.end.parted(cut)
+        assert torch.equal(joined(top(trunk(picture))), features), cut
+
+
+def test_each_cut_has_a_digest_of_its_own_that_the_classifier_has_no_part_in() -> None:
+    def digests(changed: str | None) -> dict[str, str]:
+        whole = network("test_resnet")
+        if changed is not None:
+            with torch.no_grad():
+                whole.get_parameter(changed).add_(1.0)
+        end = surgery.pooled(whole, (3, 32, 32), {}).end
+        return {name: end.digest(end.parted(name)[0], name, {}) for name in end.cuts}
+
+    plain, above = digests(None), digests("layer4.0.conv1.weight")
+    assert len(set(plain.values())) == len(plain) == 20
+    assert digests("fc.weight") == plain
+    same = [name for name in plain if plain[name] == above[name]]
+    assert same == list(plain)[: list(plain).index("layer4.0.act3")], "what is below does not change"
+
+
+@torch.no_grad()
+def test_what_a_cut_uses_are_the_networks_parameters_below_it() -> None:
+    end = surgery.pooled(network("test_vit"), (3, 160, 160), {}).end
+    assert end.used("patch_embed.proj").keys() == {"patch_embed.proj.weight", "patch_embed.proj.bias"}
+    assert end.used("pos_drop").keys() - end.used("patch_embed.norm").keys() == {"cls_token", "pos_embed"}
+    assert not any(name.startswith(("blocks.1", "norm", "head")) for name in end.used("blocks.0.add_1"))
+    assert end.used("head_drop").keys() == dict(end.graph.network.named_parameters()).keys() - {
+        "head.weight",
+        "head.bias",
+    }
 
 
 SEVERAL_LAYERS = {

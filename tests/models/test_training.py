@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from models.catalog.early_stopping import EarlyStopping
+from models.catalog.cache import Cache
 from models.catalog.heads import Linear
 from models.catalog.losses import CrossEntropy
 from models.catalog.optimizers import SGD, Adam
-from models.catalog.recipe import Cache, Recipe
+from models.catalog.recipe import Recipe
 from models.catalog.regularizers import L2
+from models.catalog.stopping import EarlyStopping
+from models.division import Division
 from models.events import EpochEnded
+from models.examples import Examples
 from models.feature_cache import Space
 from models.features import Features, Trunk
-from models.training import Examples, HeadTraining, Standardization, TrainingDiverged
+from models.grafted import Grafted
+from models.standardization import Standardization
+from models.training import Training, TrainingDiverged
 from models.views import Views
 from tests.models.small_pack import PREPROCESSING, Corner, small_pack
 
@@ -37,21 +42,36 @@ def pack(tmp_path: Path) -> Pack:
     return small_pack(tmp_path, classes=3, each=30)
 
 
-def trained(pack: Pack, folder: Path, **choices: object) -> tuple[HeadTraining, list[EpochEnded]]:
+def trained(
+    pack: Pack, folder: Path, heard: list[Any] | None = None, **choices: object
+) -> tuple[Training, list[EpochEnded]]:
     """A run of training on the first 60 pictures, validated on the others."""
     recipe = Recipe.model_validate({"epochs": 6, "batch_size": 16, "cache": {"views": 2}, **choices})
-    recipe = recipe.resolve(image_size=16, num_features=12, class_counts=dict.fromkeys(CLASSES, 20))
-    views = Views(PREPROCESSING, recipe.augmentations)
+    recipe = recipe.resolve(
+        task="single_label", image_size=16, num_features=12, class_counts=dict.fromkeys(CLASSES, 20), pictures=60
+    )
+    if recipe.optimizer.lr == "auto":
+        recipe = recipe.with_rate(0.002)
+    views = Views(PREPROCESSING, recipe.picture_augmentations)
     trunk = Trunk(Corner(), PREPROCESSING, torch.device("cpu"))
     spaces = [Space(folder, {"kind": kind}, (12,), np.dtype(np.float16)) for kind in ("plain", "augmented")]
     features = Features(pack, views, trunk, lambda view: spaces[min(view, 1)])
     order = np.random.default_rng(0).permutation(90)
     train, validation = np.sort(order[:60]), np.sort(order[60:])
     labels = pack.labels
-    training = HeadTraining(
-        recipe, CLASSES, features, Examples(train, labels[train]), Examples(validation, labels[validation])
+    division = Division(Corner(), torch.nn.Identity(), "corner", (12,), "")
+    grafted = Grafted.of(recipe, 3, division, features, train)
+    training = Training(
+        recipe, CLASSES, grafted, features, Examples(train, labels[train]), Examples(validation, labels[validation])
     )
-    return training, [news for news in training.epochs() if isinstance(news, EpochEnded)]
+    events = list(training.epochs())
+    (heard if heard is not None else []).extend(events)
+    return training, [news for news in events if isinstance(news, EpochEnded)]
+
+
+def classifier(training: Training) -> tuple[torch.Tensor, torch.Tensor]:
+    """(W, b) on plain features."""
+    return training.grafted.standardize.fold(training.grafted.head[-1])
 
 
 def test_learns_and_reports_each_epoch(pack: Pack, tmp_path: Path) -> None:
@@ -69,7 +89,7 @@ def test_a_second_run_reads_everything_and_ends_the_same(pack: Pack, tmp_path: P
     first, _ = trained(pack, tmp_path)
     second, epochs = trained(pack, tmp_path)
     assert sum(ended.cache_misses for ended in epochs) == 0
-    for one, other in zip(first.classifier(), second.classifier(), strict=True):
+    for one, other in zip(classifier(first), classifier(second), strict=True):
         assert torch.equal(one, other)
 
 
@@ -85,7 +105,7 @@ def test_agrees_with_a_plain_loop_of_torch(pack: Pack, tmp_path: Path) -> None:
         "epochs": 3,
     }
     training, _ = trained(pack, tmp_path, **choices)
-    plain = torch.from_numpy(training.features.all(training.train.pictures, 0)).double()
+    plain = torch.from_numpy(training.source.all(training.train.pictures, 0)).double()
     x = (plain - plain.mean(0)) / plain.std(0, correction=0)
     y = torch.from_numpy(training.train.labels)
     place = {int(picture): row for row, picture in enumerate(training.train.pictures)}
@@ -101,14 +121,14 @@ def test_agrees_with_a_plain_loop_of_torch(pack: Pack, tmp_path: Path) -> None:
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-    weight, bias = training.classifier()
+    weight, bias = classifier(training)
     deviation = plain.std(0, correction=0)
     torch.testing.assert_close(weight.double(), linear.weight.detach() / deviation, atol=2e-4, rtol=1e-3)
     expected = linear.bias.detach() - (linear.weight.detach() / deviation) @ plain.mean(0)
     torch.testing.assert_close(bias.double(), expected, atol=2e-4, rtol=1e-3)
 
 
-def _orders(training: HeadTraining, epochs: int) -> list[np.ndarray]:
+def _orders(training: Training, epochs: int) -> list[np.ndarray]:
     """The order of pictures in each epoch, by its own seed."""
     orders = []
     for epoch in range(1, epochs + 1):
@@ -153,13 +173,13 @@ def test_divergence_is_said_by_name(pack: Pack, tmp_path: Path) -> None:
 def test_another_seed_gives_another_head(pack: Pack, tmp_path: Path) -> None:
     first, _ = trained(pack, tmp_path, seed=0)
     second, _ = trained(pack, tmp_path, seed=1)
-    assert not torch.equal(first.classifier()[0], second.classifier()[0])
+    assert not torch.equal(classifier(first)[0], classifier(second)[0])
 
 
 def test_standardization_folds_into_the_layer_that_follows() -> None:
     torch.manual_seed(0)
     features = torch.randn(40, 7) * torch.tensor([1e-3, 1, 5, 100, 2, 3, 1]) + 4
-    standardize = Standardization.of([features[:13].numpy(), features[13:].numpy()])
+    standardize = Standardization.of([features[:13], features[13:]])
     x = standardize(features)
     torch.testing.assert_close(x.mean(0), torch.zeros(7), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std(0, correction=0)[1:], torch.ones(6))
@@ -170,4 +190,4 @@ def test_standardization_folds_into_the_layer_that_follows() -> None:
 
 def test_a_feature_that_never_changes_stays_finite() -> None:
     features = torch.tensor([[1.0, 5.0], [2.0, 5.0]])
-    assert torch.isfinite(Standardization.of([features.numpy()])(features)).all()
+    assert torch.isfinite(Standardization.of([features])(features)).all()

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 
 from service.app import create_app
 from service.datasets import repository as datasets
-from service.tables import Backbone, Table
+from service.tables import Backbone, Table, new_id
 from service.tables import Dataset as DatasetRow
 
 if TYPE_CHECKING:
@@ -79,9 +79,7 @@ def dataset(db: Database) -> str:
 def add_dataset(database: Database, status: str = "ready", **columns: Any) -> str:
     """A dataset as validation leaves it; gives its id."""
     with database.writing() as session:
-        row = DatasetRow(
-            id=f"ds_{status}{len(columns)}", name="d", status="validating", attempt=1, crashes=0, images=0, classes=[]
-        )
+        row = DatasetRow(id=new_id("ds"), name="d", status="validating", attempt=1, crashes=0, images=0, classes=[])
         session.add(row)
         if status == "ready":
             datasets.accept(

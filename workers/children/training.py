@@ -28,9 +28,14 @@ def work(order: TrainingOrder) -> Iterator[Event]:
     order.scratch.mkdir(parents=True, exist_ok=True)
     storage = Storage(order.storage)
     devices.compute_exactly()
+    other = order.other
+
+    def opened(pack: str, index: str) -> Pack:
+        return Pack(storage.local_path(pack, order.scratch), storage.local_path(index, order.scratch))
+
     assignment = Assignment(
         job=order.job,
-        pack=Pack(storage.local_path(order.pack, order.scratch), storage.local_path(order.index, order.scratch)),
+        pack=opened(order.pack, order.index),
         classes=order.classes,
         dataset_digest=order.dataset_digest,
         backbone=order.backbone,
@@ -39,6 +44,8 @@ def work(order: TrainingOrder) -> Iterator[Event]:
         device=devices.choose(order.device),
         cache=order.cache,
         checkpoint=order.scratch / CHECKPOINT,
+        other=None if other is None else opened(other.pack, other.index),
+        other_classes=() if other is None else other.classes,
     )
     try:
         yield from fine_tune(assignment)

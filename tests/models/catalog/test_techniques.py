@@ -1,161 +1,206 @@
-"""Techniques against hand-computed steps, torch's own, and their distributions."""
+"""What every technique promises; a new member of a family is tested by being one."""
 
 from __future__ import annotations
 
 import math
+import re
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
-import torch
-from PIL import Image
-from torch import nn
+from pydantic import ValidationError
 
-from models.catalog.augmentations import Colour, Crop, HorizontalFlip, Rotate
-from models.catalog.early_stopping import EarlyStopping
-from models.catalog.heads import Linear
-from models.catalog.losses import CrossEntropy
-from models.catalog.optimizers import SGD, Adam, AdamW, Momentum, Nesterov, Optimizer
-from models.catalog.regularizers import L2
-from tests.pictures import noise
+from models import catalog
+from models.catalog.recipe import FAMILIES, Recipe
+from models.catalog.technique import Technique, members
+from tests.models.catalog.placing import NAMES, TECHNIQUES, example, placed, recipe_with
 
-GRADIENTS = [0.5, -2.0, 1.0]
-START = 3.0
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
 
+ROOT = Path(__file__).parents[3]
+TESTS = Path(__file__).parents[1]
+MODULES = [import_module(f"models.catalog.{module.name}") for module in iter_modules(catalog.__path__)]
+OF_SEVERAL = [family for family, union in FAMILIES.items() if len(members(union)) > 1]
+DATA: dict[str, Any] = {
+    "task": "single_label",
+    "image_size": 224,
+    "num_features": 1280,
+    "class_counts": {"a": 300, "b": 100},
+    "pictures": 400,
+}
 
-def stepped(optimizer: Optimizer) -> list[float]:
-    """The weight after each of three steps with known gradients."""
-    weight = nn.Parameter(torch.tensor([START]))
-    steps = optimizer.build([weight])
-    values = []
-    for gradient in GRADIENTS:
-        weight.grad = torch.tensor([gradient])
-        steps.step()
-        values.append(weight.item())
-    return values
+every_technique = pytest.mark.parametrize(("family", "technique"), TECHNIQUES, ids=NAMES)
+every_family_of_several = pytest.mark.parametrize("family", OF_SEVERAL)
 
 
-def by_hand(optimizer: Optimizer) -> list[float]:
-    """The same from the formula of the docstring."""
-    weight, velocity, mean, square = START, 0.0, 0.0, 0.0
-    values = []
-    for number, gradient in enumerate(GRADIENTS, 1):
-        match optimizer:
-            case SGD(lr=lr):
-                weight -= lr * gradient
-            case Momentum(lr=lr, momentum=momentum):
-                velocity = momentum * velocity + gradient
-                weight -= lr * velocity
-            case Nesterov(lr=lr, momentum=momentum):
-                velocity = momentum * velocity + gradient
-                weight -= lr * (gradient + momentum * velocity)
-            case Adam(lr=lr) | AdamW(lr=lr):
-                mean = optimizer.beta1 * mean + (1 - optimizer.beta1) * gradient
-                square = optimizer.beta2 * square + (1 - optimizer.beta2) * gradient**2
-                corrected = mean / (1 - optimizer.beta1**number)
-                scale = math.sqrt(square / (1 - optimizer.beta2**number)) + optimizer.epsilon
-                decay = optimizer.weight_decay * weight if isinstance(optimizer, AdamW) else 0.0
-                weight -= lr * (corrected / scale + decay)
-        values.append(weight)
-    return values
+def kind_of(technique: type[Technique]) -> str:
+    """The name by which a recipe chooses it."""
+    return str(technique.model_fields["kind"].default)
 
 
-@pytest.mark.parametrize(
-    "optimizer",
-    [
-        SGD(lr=0.1),
-        Momentum(lr=0.1),
-        Nesterov(lr=0.1),
-        Adam(lr=0.1),
-        AdamW(lr=0.1, weight_decay=0.3),
-        Adam(lr=0.1, beta1=0.5),
-    ],
-)
-def test_optimizers_step_as_their_formula_says(optimizer: Optimizer) -> None:
-    assert stepped(optimizer) == pytest.approx(by_hand(optimizer), rel=1e-6)
+@every_technique
+def test_survives_json(family: str, technique: type[Technique]) -> None:
+    value = example(technique)
+    assert technique.model_validate_json(value.model_dump_json()) == value
 
 
-def test_l2_is_half_the_squares_of_the_weights_without_biases() -> None:
-    network = nn.Sequential(nn.Linear(3, 2), nn.LayerNorm(2))
-    expected = 0.35 * network[0].weight.square().sum()
-    torch.testing.assert_close(L2(strength=0.7).penalty(network), expected)
+@every_technique
+def test_survives_json_in_a_recipe(family: str, technique: type[Technique]) -> None:
+    recipe = Recipe.model_validate(recipe_with(family, technique))
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    assert example(technique).model_dump_json() in recipe.model_dump_json()
 
 
-def test_cross_entropy_is_the_weighted_mean_of_its_formula() -> None:
-    logits, labels = torch.randn(6, 3), torch.tensor([0, 1, 2, 2, 1, 0])
-    loss = CrossEntropy(label_smoothing=0.2, class_weights={"a": 3.0}).build(["a", "b", "c"])
-    log_probabilities = logits.log_softmax(1)
-    weights = torch.tensor([3.0, 1.0, 1.0])
-    targets = torch.full((6, 3), 0.2 / 3)
-    targets[torch.arange(6), labels] += 0.8
-    expected = -(targets * weights * log_probabilities).sum() / weights[labels].sum()
-    torch.testing.assert_close(loss(logits, labels), expected)
+@every_technique
+def test_takes_no_field_that_it_does_not_have(family: str, technique: type[Technique]) -> None:
+    given = {**example(technique).model_dump(), "no_such_field": 1}
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        technique.model_validate(given)
 
 
-def test_the_linear_head_starts_at_zero_and_drops_the_share_it_says() -> None:
-    head = Linear(dropout=0.3).build(1000, 4)
-    assert head(torch.randn(2, 1000)).abs().max() == 0
-    torch.manual_seed(0)
-    dropped = head[0](torch.ones(200, 1000))
-    assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.01)
-    assert dropped.mean().item() == pytest.approx(1.0, abs=0.01)
+@every_technique
+def test_cannot_be_changed(family: str, technique: type[Technique]) -> None:
+    value = example(technique)
+    for name in technique.model_fields:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(value, name, None)
 
 
-def test_early_stopping_counts_only_real_improvements() -> None:
-    loss, accuracy = EarlyStopping(min_delta=0.1), EarlyStopping(metric="validation_accuracy")
-    assert loss.improved(1.0, None)
-    assert loss.improved(0.85, 1.0)
-    assert not loss.improved(0.95, 1.0)
-    assert accuracy.improved(0.6, 0.5)
-    assert not accuracy.improved(0.5, 0.5)
+@every_technique
+def test_documents_each_field(family: str, technique: type[Technique]) -> None:
+    for name, field in technique.model_fields.items():
+        assert name == "kind" or field.description, f"{technique.__name__}.{name}"
 
 
-def test_crops_have_the_areas_and_shapes_that_they_say() -> None:
-    random = np.random.default_rng(0)
-    image = Image.new("RGB", (400, 400))
-    parts = [Crop(min_area=0.25, max_aspect=2.0).apply(image, random) for _ in range(2000)]
-    areas = np.array([part.width * part.height for part in parts]) / (400 * 400)
-    assert areas.max() <= 1.0
-    assert areas.min() > 0.2
-    fit = [part for part in parts if max(part.size) < 400]
-    aspects = np.array([part.width / part.height for part in fit])
-    assert (aspects > 0.48).all()
-    assert (aspects < 2.05).all()
-    assert np.log(aspects).mean() == pytest.approx(0.0, abs=0.06)
+@every_technique
+def test_gives_its_formula_or_its_source_with_the_year(family: str, technique: type[Technique]) -> None:
+    said = technique.__doc__ or ""
+    assert re.search(r"\([A-Z][^()]*\b(19|20)\d\d\b[^()]*\)|[←=·≤≥~]", said), f"{technique.__name__}: {said}"
 
 
-def test_flips_happen_as_often_as_they_say() -> None:
-    random = np.random.default_rng(0)
-    image = noise(1)
-    mirrored = np.asarray(image)[:, ::-1]
-    flipped = 0
-    for _ in range(1000):
-        found = np.asarray(HorizontalFlip(probability=0.3).apply(image, random))
-        is_mirrored = bool((found == mirrored).all())
-        assert is_mirrored or (found == np.asarray(image)).all()
-        flipped += is_mirrored
-    assert flipped == pytest.approx(300, abs=45)
+@every_technique
+def test_is_proved_by_the_test_of_its_file(family: str, technique: type[Technique]) -> None:
+    name = technique.__module__.rpartition(".")[2]
+    proofs = [path.read_text() for path in TESTS.rglob(f"test_{name}.py")]
+    if "kind" in technique.model_fields:
+        names = rf"\b({technique.__name__}|{kind_of(technique)})\b"
+        assert any(re.search(names, proof) for proof in proofs), f"test_{name}.py says nothing of {technique.__name__}"
 
 
-def test_colours_change_within_their_strengths() -> None:
-    random = np.random.default_rng(0)
-    grey = Image.new("RGB", (8, 8), (100, 100, 100))
-    bright = Colour(brightness=0.4, contrast=0.0, saturation=0.0)
-    values = np.array([np.asarray(bright.apply(grey, random)).mean() for _ in range(2000)])
-    assert values.min() >= 59
-    assert values.max() <= 140
-    assert values.mean() == pytest.approx(100, abs=2)
-    assert values.std() == pytest.approx(80 / math.sqrt(12), abs=2)
+@every_technique
+def test_resolving_leaves_no_auto_but_the_rate(family: str, technique: type[Technique]) -> None:
+    resolved = Recipe.model_validate(recipe_with(family, technique)).resolve(**DATA)
+    assert resolved.optimizer.lr == "auto"
+    found = resolved.with_rate(0.01)
+    assert '"auto"' not in found.model_dump_json()
+    assert '"same"' not in found.model_dump_json()
+    assert Recipe.model_validate_json(found.model_dump_json()) == found
+    assert found.resolve(**DATA) == found, "what is resolved stays as it is"
 
 
-def test_rotations_stay_within_their_degrees() -> None:
-    image = Image.new("RGB", (65, 65))
-    image.paste((255, 255, 255), (32, 0, 33, 32))
-    angles = []
-    random = np.random.default_rng(0)
-    for _ in range(200):
-        turned = np.asarray(Rotate(degrees=30.0).apply(image, random).convert("L"), float)
-        turned = np.where(turned > 120, turned, 0.0)
-        rows, columns = np.mgrid[:65, :65] - 32
-        angles.append(math.degrees(math.atan2((turned * columns).sum(), -(turned * rows).sum())))
-    assert max(map(abs, angles)) < 31
-    assert np.std(angles) == pytest.approx(60 / math.sqrt(12), abs=3)
+@every_technique
+def test_values_beyond_a_range_are_refused(family: str, technique: type[Technique]) -> None:
+    assert_ranges_hold(technique)
+
+
+def test_values_of_a_recipe_beyond_a_range_are_refused() -> None:
+    assert_ranges_hold(Recipe)
+
+
+def assert_ranges_hold(technique: type[Technique]) -> None:
+    """Every value just outside a bound of the JSON Schema is refused for that very reason."""
+    schema = technique.model_json_schema()
+    assert list(unbounded(schema)) == []
+    for given in beyond(schema, schema.get("$defs", {})):
+        with pytest.raises(ValidationError) as refused:
+            technique.model_validate(given)
+        reasons = {error["type"] for error in refused.value.errors()}
+        assert any(reason.startswith(("greater_than", "less_than", "too_", "finite")) for reason in reasons), given
+
+
+def beyond(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Iterator[Any]:
+    """JSON that has one number outside of its range, each range of the schema exceeded once at each end."""
+    for branch in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
+        yield from beyond(branch, defs)
+    if "$ref" in schema:
+        yield from beyond(defs[schema["$ref"].rpartition("/")[2]], defs)
+    if isinstance(schema.get("additionalProperties"), dict):
+        yield from ({"a": value} for value in beyond(schema["additionalProperties"], defs))
+    if "items" in schema:
+        yield from ([value] for value in beyond(schema["items"], defs))
+    properties = schema.get("properties", {})
+    needed = {name: properties[name]["examples"][0] for name in schema.get("required", ())}
+    kind = {"kind": properties["kind"]["const"]} if "kind" in properties else {}
+    for name, of_field in properties.items():
+        yield from ({**kind, **needed, name: value} for value in beyond(of_field, defs))
+    yield from outside(schema)
+
+
+def outside(schema: Mapping[str, Any]) -> Iterator[float]:
+    """Numbers outside the bounds of a schema of numbers."""
+    if schema.get("type") in ("number", "integer"):
+        for bound, distance in (("minimum", -1), ("exclusiveMinimum", 0), ("maximum", 1), ("exclusiveMaximum", 0)):
+            if bound in schema:
+                yield schema[bound] + distance
+        if schema["type"] == "number":
+            yield from (math.inf, -math.inf, math.nan)
+
+
+def unbounded(schema: Any) -> Iterator[Any]:
+    """Numbers of the schema that could be anything."""
+    if isinstance(schema, dict) and schema.get("type") in ("number", "integer"):
+        if not schema.keys() & {"minimum", "exclusiveMinimum", "maximum", "exclusiveMaximum"}:
+            yield schema
+    elif isinstance(schema, dict | list):
+        for part in schema.values() if isinstance(schema, dict) else schema:
+            yield from unbounded(part)
+
+
+@every_technique
+def test_its_kind_alone_is_the_technique_with_its_defaults(family: str, technique: type[Technique]) -> None:
+    if any(field.is_required() for field in technique.model_fields.values()):
+        pytest.skip("has no defaults")
+    alone = kind_of(technique) if "kind" in technique.model_fields else {}
+    assert Recipe.model_validate(placed(family, alone)) == Recipe.model_validate(recipe_with(family, technique))
+
+
+@every_family_of_several
+def test_kinds_of_a_family_differ(family: str) -> None:
+    kinds = [kind_of(technique) for technique in members(FAMILIES[family])]
+    assert len(set(kinds)) == len(kinds)
+
+
+@every_family_of_several
+def test_an_unknown_kind_is_answered_by_those_there_are(family: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Recipe.model_validate(placed(family, "no_such_kind"))
+    for technique in members(FAMILIES[family]):
+        assert f"'{kind_of(technique)}'" in str(refused.value)
+
+
+@every_family_of_several
+def test_fields_without_a_kind_are_those_of_the_default(family: str) -> None:
+    chosen = Recipe.model_validate(placed(family, {})).model_dump_json()
+    defaults = [t for t in members(FAMILIES[family]) if not any(f.is_required() for f in t.model_fields.values())]
+    assert any(technique().model_dump_json() in chosen for technique in defaults)
+
+
+def test_every_class_with_a_kind_is_a_member_of_a_family() -> None:
+    written = {
+        value
+        for module in MODULES
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, Technique) and "kind" in value.model_fields
+    }
+    assert written == {technique for _, technique in TECHNIQUES if "kind" in technique.model_fields}
+
+
+def test_the_catalog_loads_no_torch() -> None:
+    names = ", ".join(module.__name__ for module in MODULES)
+    run = f"import sys, {names}; sys.exit(bool({{'torch', 'PIL', 'numpy', 'timm', 'scipy'}} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", run], check=True, cwd=ROOT)

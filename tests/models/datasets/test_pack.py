@@ -4,10 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from models.datasets.pack import Entry, Pack, write_index
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+
+def packed(folder: Path, entries: list[Entry], content: bytes = b"-") -> Pack:
+    """A pack of these entries, written and read."""
+    (folder / "pack").write_bytes(content)
+    with (folder / "index").open("wb") as index:
+        write_index(index, entries)
+    return Pack(folder / "pack", folder / "index")
 
 
 def test_an_index_holds_pictures_of_any_size(tmp_path: Path) -> None:
@@ -15,12 +25,27 @@ def test_an_index_holds_pictures_of_any_size(tmp_path: Path) -> None:
         Entry(b"\1" * 32, 0, 3, 70_000, 8, (1,), "train", "dog/é.png"),
         Entry(b"\2" * 31 + b"\0", 3, 4, 8, 70_000, (0,), "", "cat/1.png"),
     ]
-    (tmp_path / "pack").write_bytes(b"dogcats")
-    with (tmp_path / "index").open("wb") as index:
-        write_index(index, entries)
-    pack = Pack(tmp_path / "pack", tmp_path / "index")
+    pack = packed(tmp_path, entries, b"dogcats")
     assert [pack.encoded(place) for place in range(len(pack))] == [b"dog", b"cats"]
     assert pack.digests == [entry.digest for entry in entries]
     assert pack.names == ["dog/é.png", "cat/1.png"]
     assert pack.labels.tolist() == [1, 0]
     assert pack.splits.tolist() == [1, 0]
+
+
+def test_pictures_of_one_class_have_one_hot_targets(tmp_path: Path) -> None:
+    labels = [2, 0, 2, 1]
+    pack = packed(tmp_path, [Entry(bytes([n]) * 32, 0, 1, 8, 8, (label,), "", "a") for n, label in enumerate(labels)])
+    targets = pack.targets(4)
+    assert not pack.is_multi_label
+    assert targets.dtype == np.float32
+    np.testing.assert_array_equal(targets, np.eye(4)[labels])
+
+
+def test_pictures_of_several_classes_have_multi_hot_targets(tmp_path: Path) -> None:
+    labels = [(2,), (0, 1, 3), (1, 2)]
+    pack = packed(tmp_path, [Entry(bytes([n]) * 32, 0, 1, 8, 8, each, "", "a") for n, each in enumerate(labels)])
+    assert pack.is_multi_label
+    assert pack.labels.tolist() == [2, 0, 1]
+    assert pack.targets(4).dtype == np.float32
+    assert pack.targets(4).tolist() == [[0, 0, 1, 0], [1, 1, 0, 1], [0, 1, 1, 0]]

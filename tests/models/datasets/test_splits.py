@@ -77,6 +77,86 @@ def test_given_splits_are_kept_and_what_lacks_is_carved_from_the_training() -> N
     assert set(found.validation) <= set(range(20))
 
 
+def by_class(of: list[bytes], labels: np.ndarray, given: np.ndarray, validation: float, test: float) -> np.ndarray:
+    """The part of each picture of one class: of each class by itself, the first in the order of digests."""
+    parts = np.where(given == 0, TRAIN, given)
+    for part, fraction, keep in ((TEST, test, 2), (VALIDATION, validation, 1)):
+        for label in () if part in given else np.unique(labels):
+            free = np.flatnonzero((labels == label) & (parts == TRAIN))
+            wanted = max(1, round(int((labels == label).sum()) * fraction))
+            parts[sorted(free, key=of.__getitem__)[: max(0, min(wanted, len(free) - keep))]] = part
+    return parts
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_pictures_of_one_class_are_split_class_by_class(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, random.integers(1, 7), random.integers(1, 80))
+    given = random.choice(4, len(labels), p=random.dirichlet(np.full(4, 0.3)))
+    of = [digests(len(labels))[place] for place in random.permutation(len(labels))]
+    fractions = random.uniform(0, 0.6, 2)
+    parts = by_class(of, labels, given, *fractions)
+    for said in (labels, np.eye(7)[labels]):
+        found = split(of, said, given, *fractions)
+        for part, pictures in ((TRAIN, found.train), (VALIDATION, found.validation), (TEST, found.test)):
+            np.testing.assert_array_equal(pictures, np.flatnonzero(parts == part))
+
+
+def several_classes(random: np.random.Generator, pictures: int, classes: int, density: float) -> np.ndarray:
+    """Multi-hot labels, of common classes and rare ones: a picture has one class or more, a class three pictures."""
+    hot = random.random((pictures, classes)) < density * random.uniform(0, 2, classes)
+    for shift in range(3):
+        hot[(np.arange(classes) + shift * 7) % pictures, np.arange(classes)] = True
+    hot[np.arange(pictures), random.integers(0, classes, pictures)] = True
+    return hot.astype(np.float32)
+
+
+@pytest.mark.parametrize("seed", range(100))
+def test_of_several_classes_each_has_its_pictures_unless_another_needs_them(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    hot = several_classes(random, int(random.integers(21, 90)), int(random.integers(2, 12)), random.uniform(0, 0.5))
+    fractions = random.uniform(0.05, 0.4, 2)
+    found = split(digests(len(hot)), hot, np.zeros(len(hot), np.uint8), *fractions)
+    together = np.concatenate([found.train, found.validation, found.test])
+    np.testing.assert_array_equal(np.sort(together), np.arange(len(hot)))
+    train, validation, test = (hot[part].sum(0) for part in (found.train, found.validation, found.test))
+    assert (train >= 1).all()
+    trained = hot[found.train]
+    for label in np.flatnonzero(validation == 0):
+        assert (trained[trained[:, label] > 0][:, train == 1]).any(1).all(), "each is the only one of another class"
+    kept = hot[np.concatenate([found.train, found.validation])]
+    for label in np.flatnonzero(test == 0):
+        assert (kept[kept[:, label] > 0][:, train + validation <= 2]).any(1).all()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_of_several_classes_each_is_split_in_proportion(seed: int) -> None:
+    hot = several_classes(np.random.default_rng(seed), 1000, 20, 0.1)
+    found = split(digests(1000), hot, np.zeros(1000, np.uint8), 0.2, 0.1)
+    for part, fraction in ((found.validation, 0.2), (found.test, 0.1)):
+        counts, wanted = hot[part].sum(0), hot.sum(0) * fraction
+        assert (np.abs(counts - wanted) <= np.maximum(2, 0.3 * wanted)).all()
+
+
+def test_a_class_that_is_never_the_first_is_in_every_part() -> None:
+    for rare in range(0, 36, 4):
+        hot = np.array([[1, 0]] * 40)
+        hot[rare : rare + 3, 1] = 1
+        found = split(digests(40), hot, np.zeros(40, np.uint8), 0.1, 0.1)
+        assert [hot[part, 1].sum() for part in (found.train, found.validation, found.test)] == [1, 1, 1]
+        assert [len(part) for part in (found.train, found.validation, found.test)] == [32, 4, 4]
+
+
+def test_the_order_of_the_archive_changes_nothing_for_several_classes() -> None:
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        all_of, hot, order = digests(60), several_classes(random, 60, 6, 0.3), random.permutation(60)
+        shuffled = [all_of[place] for place in order]
+        assert names(split(all_of, hot, np.zeros(60), 0.2, 0.2), all_of) == names(
+            split(shuffled, hot[order], np.zeros(60), 0.2, 0.2), shuffled
+        )
+
+
 def entries(*classes: list[str]) -> list[Entry]:
     """Pictures by class and given split."""
     given = [(label, split_given) for label, splits in enumerate(classes) for split_given in splits]
@@ -112,7 +192,7 @@ def test_what_passes_the_check_can_be_trained_on_whatever_the_fractions(
     [
         ((["test"] * 3, ["test"] * 3), "nothing_to_train_on", "of cat, dog are given"),
         ((["train"] * 3, ["validation"] * 3), "nothing_to_train_on", "of dog are given"),
-        ((["train", "test", "test"], ["train", "test"]), "nothing_to_validate_on", "(cat, dog) has one picture"),
+        ((["train", "test", "test"], ["train", "test"]), "nothing_to_validate_on", "of a class (cat, dog)"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(classes: tuple[list[str], ...], code: str, says: str) -> None:
@@ -120,3 +200,36 @@ def test_what_cannot_be_trained_on_is_refused(classes: tuple[list[str], ...], co
         check(entries(*classes), ["cat", "dog"])
     assert caught.value.code == code
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize("seed", range(200))
+def test_several_classes_that_pass_the_check_can_be_trained_on_whatever_the_fractions(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    hot = several_classes(random, int(random.integers(5, 12)), int(random.integers(2, 6)), random.uniform(0, 0.3))
+    given = random.choice(4, len(hot), p=random.dirichlet(np.full(4, 0.7)))
+    pictures = [
+        Entry(digest, 0, 1, 8, 8, tuple(np.flatnonzero(row).tolist()), SPLIT_CODES[code], "a.png")
+        for digest, row, code in zip(digests(len(hot)), hot, given, strict=True)
+    ]
+    found = split(digests(len(hot)), hot, given, *random.uniform(0, 0.6, 2))
+    assert set(np.flatnonzero(given == VALIDATION)) <= set(found.validation)
+    assert set(np.flatnonzero(given == TEST)) <= set(found.test)
+    can_train = hot[found.train].any(0).all() and len(found.validation) > 0
+    try:
+        check(pictures, [f"class {number}" for number in range(hot.shape[1])])
+    except DatasetRejected:
+        assert not can_train
+    else:
+        assert can_train
+
+
+def test_what_several_classes_lack_is_said() -> None:
+    rows = [((0, 1), "train"), ((0, 2), "train"), ((1,), "test"), ((2,), "test")]
+    pictures = [
+        Entry(digest, 0, 1, 8, 8, labels, given, "a.png")
+        for digest, (labels, given) in zip(digests(4), rows, strict=True)
+    ]
+    with pytest.raises(DatasetRejected) as caught:
+        check(pictures, ["cat", "dog", "owl"])
+    assert caught.value.code == "nothing_to_validate_on"
+    assert "of a class (dog, owl)" in str(caught.value)

@@ -78,7 +78,6 @@ def test_what_cannot_be_done_is_refused_and_nothing_is_written(
     [
         ("validating", {}, "dataset_not_ready", "still being validated"),
         ("failed", {}, "dataset_not_ready", "The only class is cat."),
-        ("ready", {"task": "multi_label"}, "multi_label_not_supported", "several labels"),
     ],
 )
 def test_a_dataset_that_cannot_be_trained_on_is_refused(

@@ -1,0 +1,103 @@
+"""Compatibility: what of a recipe does not fit together, and what to change."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models.catalog.mixing import BatchAugmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models.catalog.recipe import Recipe
+
+
+def conflicts(recipe: Recipe) -> Iterator[str]:
+    """What does not fit together, each with what to change; nothing of what is still `auto`."""
+    yield from _data(recipe)
+    yield from _cache(recipe)
+    yield from _head(recipe)
+    yield from _pretraining(recipe)
+    yield from _steps(recipe)
+    yield from _weights(recipe)
+    yield from _task(recipe)
+
+
+def _data(recipe: Recipe) -> Iterator[str]:
+    if recipe.validation_fraction + recipe.test_fraction > 0.9:
+        yield "validation_fraction and test_fraction leave less than a tenth to train on: make them smaller"
+    loss = recipe.loss
+    if recipe.sampling.kind == "balanced" and loss != "auto" and loss.class_weights == "auto":
+        yield (
+            "balanced sampling and loss.class_weights: auto both make up for rare classes, together twice: choose one"
+        )
+
+
+def _cache(recipe: Recipe) -> Iterator[str]:
+    if recipe.cache.mode != "on":
+        return
+    if recipe.cut.kind == "none":
+        yield "cut: none leaves nothing that could be computed once: leave cache.mode out, or freeze some stages"
+    if recipe.mixes_pictures:
+        yield "cutmix mixes pictures, which a cache does not hold: set cache.mode to off, or take mixup"
+
+
+def _head(recipe: Recipe) -> Iterator[str]:
+    head = recipe.head
+    if head.kind == "keep" and recipe.drop_stages:
+        yield "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear"
+    if head.kind == "cosine" and any(regularizer.kind == "max_norm" for regularizer in recipe.regularizers):
+        yield "a cosine head's weights have a fixed length: leave max_norm out, and set head.scale"
+    if head.kind != "mlp" or recipe.batch_size != 1:
+        return
+    normalizations = [
+        head.normalization if layer.normalization == "same" else layer.normalization for layer in head.hidden
+    ]
+    if any(normalization is not None and normalization.kind == "batch_norm" for normalization in normalizations):
+        yield "batch_norm needs batches of at least 2 pictures: raise batch_size, or take layer_norm"
+
+
+def _pretraining(recipe: Recipe) -> Iterator[str]:
+    chosen, head = recipe.pretraining, recipe.head
+    if chosen is None:
+        return
+    if head.kind != "mlp" and (chosen.kind in ("autoencoder", "restricted_boltzmann_machine") or not recipe.cut.trains):
+        yield f"pretraining: {chosen.kind} trains hidden layers, and there are none: set head to mlp"
+    if chosen.kind == "restricted_boltzmann_machine" and head.kind == "mlp":
+        layers = [head.activation if layer.activation == "same" else layer.activation for layer in head.hidden]
+        if any(activation.kind != "sigmoid" for activation in layers):
+            yield "the units of a restricted_boltzmann_machine are logistic: set head.activation to sigmoid"
+        norms = [head.normalization if layer.normalization == "same" else layer.normalization for layer in head.hidden]
+        if any(norm is not None for norm in norms):
+            yield "a restricted_boltzmann_machine's layers are σ(W·v + b) alone: set head.normalization to null"
+
+
+def _steps(recipe: Recipe) -> Iterator[str]:
+    warmup = recipe.schedule.warmup_epochs
+    if recipe.epochs != "auto" and warmup >= recipe.epochs:
+        yield (
+            f"schedule.warmup_epochs is {warmup:g} of {recipe.epochs} epochs, so the rate would never be reached: "
+            "raise epochs, or lower schedule.warmup_epochs"
+        )
+
+
+def _weights(recipe: Recipe) -> Iterator[str]:
+    kinds = [regularizer.kind for regularizer in recipe.regularizers]
+    twice = sorted({kind for kind in kinds if kinds.count(kind) > 1})
+    if twice:
+        yield f"regularizers names {', '.join(twice)} more than once: give one, with the strength that you want"
+    if recipe.optimizer.kind == "adamw" and "weight_decay" in kinds:
+        yield "adamw decays the weights itself: leave weight_decay out of regularizers, or take adam"
+
+
+def _task(recipe: Recipe) -> Iterator[str]:
+    loss = recipe.loss
+    if recipe.task == "auto":
+        return
+    if loss != "auto" and recipe.task not in loss.tasks:
+        yield f"{loss.kind} learns one label a picture, and the task is {recipe.task}: take binary_cross_entropy"
+    mixed = [a.model_dump()["kind"] for a in recipe.augmentations if isinstance(a, BatchAugmentation)]
+    if recipe.task == "multi_label" and mixed:
+        yield f"{' and '.join(mixed)} would blend yes and no of several labels: leave it out, the task is multi_label"
+    if recipe.task == "multi_label" and recipe.head.kind == "keep":
+        yield "head: keep goes on with a classifier of one label a picture, and the task is multi_label: take linear"

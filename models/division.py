@@ -1,0 +1,140 @@
+"""Division: a network parted at a cut into the trunk, which stays frozen, and the top, whose stages are trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.flop_counter import FlopCounterMode
+
+from models.catalog.cuts import CutUnknown, Place, owners
+from models.graph import SurgeryError
+from models.inspection import inspect, stage_of
+from models.surgery import Frozen, Joined
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from models.catalog.cuts import Cut
+    from models.surgery import End, Pooled, TimmNetwork
+
+
+class CutUnsupported(SurgeryError):
+    """The network cannot be cut there."""
+
+
+@dataclass(frozen=True)
+class TrainedStage:
+    """A stage above the cut."""
+
+    name: str
+    parameters: dict[str, nn.Parameter]
+    """By their names in the network; those of BatchNorm are among them."""
+
+
+@dataclass(frozen=True)
+class Division:
+    """The parts. Features of a picture are top(trunk(picture))."""
+
+    trunk: Frozen | None
+    """(B, 3, H, W) → what is cached, (B, *shape); none where nothing is frozen."""
+    top: nn.Module
+    """What is cached → (B, num_features)."""
+    cut: str
+    shape: tuple[int, ...]
+    digest: str
+    """SHA-256, in hex, of all that the trunk's output depends on beside the picture."""
+    stages: Sequence[TrainedStage] = field(default=())
+    """Those of the top, the topmost first."""
+    share_above: float = 0.0
+    """Of the multiply-adds, how many lie in the top."""
+
+    @classmethod
+    def below_classifier(cls, pooled: Pooled) -> Division:
+        """Everything is trunk."""
+        return cls(pooled.trunk, nn.Identity(), pooled.cut, (pooled.num_features,), pooled.digest)
+
+    def set_modes(self, unfrozen: int, norms_train: bool) -> None:
+        """Have the topmost `unfrozen` stages learn and the others stand still, their BatchNorm's statistics too.
+
+        What is trained runs in evaluation mode as well, so that only BatchNorm can tell; its weights and statistics
+        move where `norms_train`.
+        """
+        self.top.eval()
+        learning = {id(parameter) for stage in self.stages[:unfrozen] for parameter in stage.parameters.values()}
+        for stage in self.stages:
+            for parameter in stage.parameters.values():
+                parameter.requires_grad_(id(parameter) in learning)
+        for module in self.top.modules():
+            if isinstance(module, _BatchNorm):
+                own = list(module.parameters(recurse=False))
+                module.training = norms_train and any(id(parameter) in learning for parameter in own)
+                for parameter in own:
+                    parameter.requires_grad_(module.training)
+            elif hasattr(module, "attention_bias_cache"):
+                module.training = True  # else timm's LeViT and its like compute their biases once, and never again
+
+
+def divided(
+    network: TimmNetwork, pooled: Pooled, cut: Cut, input_size: tuple[int, int, int], identity: Mapping[str, Any]
+) -> Division:
+    """The network as a recipe's `cut` parts it; raises CutUnsupported."""
+    if cut.kind == "all":
+        return Division.below_classifier(pooled)
+    found = places(network, pooled, input_size)
+    try:
+        name = cut.place(found)
+    except CutUnknown as error:
+        raise CutUnsupported(str(error)) from error
+    stages = _above(name, pooled.end, found)
+    if not stages:  # the same features, where they are the fewest numbers to keep
+        return Division.below_classifier(pooled)
+    if name is None:
+        return Division(None, pooled.trunk.network, "picture", input_size, "", stages, 1.0)
+    below, above = pooled.end.parted(name)
+    trunk = Frozen(below)
+    with torch.no_grad():
+        shape = tuple(trunk(pooled.tried).shape[1:])
+    costs = {place.name: place.multiply_adds_below for place in found}
+    return Division(
+        trunk,
+        top=nn.Sequential(above, Joined()),
+        cut=name,
+        shape=shape,
+        digest=pooled.end.digest(below, name, identity),
+        stages=stages,
+        share_above=1 - costs[name] / found[-1].multiply_adds_below,
+    )
+
+
+def places(network: TimmNetwork, pooled: Pooled, input_size: tuple[int, int, int]) -> list[Place]:
+    """Where the network can be cut, in its order; the last is the input of its classifier."""
+    own = pooled.end.cuts
+    cuts = inspect(network, input_size)["cuts"] if own else []
+    found = [Place(cut["name"], cut["stage"], cut["multiply_adds_below"]) for cut in cuts if cut["name"] in own]
+    if not found or found[-1].name != pooled.cut:  # which is several vectors, or no value through which all flows
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            pooled.trunk(pooled.tried[:1])
+        found.append(Place(pooled.cut, stage_of(pooled.cut.split(" + ")[0]), counter.get_total_flops() // 2))
+    return found
+
+
+def _above(cut: str | None, end: End, places: Sequence[Place]) -> list[TrainedStage]:
+    """The stages above a place, the topmost first; above the picture if it is None.
+
+    A parameter belongs to the lowest stage that uses it: what the trunk uses as well is not trained.
+    """
+    stages: dict[str, dict[str, nn.Parameter]] = {}
+    claimed = end.parameters()
+    is_above = cut is None
+    for place, stage in zip(places, owners(places), strict=True):
+        used = end.used(place.name).items()
+        new = {name: parameter for name, parameter in used if id(parameter) not in claimed}
+        claimed |= {id(parameter) for parameter in new.values()}
+        if is_above and new:
+            stages.setdefault(stage, {}).update(new)
+        is_above = is_above or place.name == cut
+    return [TrainedStage(name, parameters) for name, parameters in reversed(stages.items())]

@@ -1,0 +1,124 @@
+"""What is trained: the backbone's stages above the cut, and the head on their standardized features."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from models.catalog.heads import Keep
+from models.standardization import Standardization
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import numpy as np
+
+    from models.catalog.recipe import Recipe
+    from models.division import Division
+    from models.features import Source
+
+
+class Grafted(nn.Module):
+    """logits = head(standardized top(rows)); the standardization is that of the top before its first step."""
+
+    def __init__(self, division: Division, head: nn.Sequential, standardize: Standardization) -> None:
+        super().__init__()
+        self.division, self.top, self.head, self.standardize = division, division.top, head, standardize
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        num_classes: int,
+        division: Division,
+        source: Source,
+        pictures: np.ndarray,
+        kept: tuple[torch.Tensor, torch.Tensor] | None = None,
+    ) -> Grafted:
+        """With a new head of a resolved recipe, standardized over the plain views of `pictures`.
+
+        `kept` is the backbone's own classifier (W, b), for a head that keeps it.
+        """
+        division.top.to(source.trunk.device).eval()
+        standardize = Standardization.of(_plain(division.top, source, pictures))
+        torch.manual_seed(recipe.seed)
+        head = recipe.head.build(len(standardize.mean), num_classes)
+        if isinstance(recipe.head, Keep):
+            assert kept is not None
+            weight, bias = standardize.unfold(*kept)
+            head[-1].load_state_dict({"weight": weight, "bias": bias})
+        device = source.trunk.device if division.stages else torch.device("cpu")
+        return cls(division, head.to(device), standardize.to(device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the head lies: its steps are too small to be worth a journey to another device."""
+        return self.standardize.mean.device
+
+    @property
+    def needs_two(self) -> bool:
+        """Whether BatchNorm learns, which may find no variance in a batch of one picture."""
+        return any(isinstance(module, _BatchNorm) and module.training for module in self.modules())
+
+    @contextmanager
+    def still(self) -> Iterator[None]:
+        """For a while nothing learns, not even BatchNorm's statistics."""
+        modes = {module: module.training for module in self.modules()}
+        self.eval()
+        try:
+            yield
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+
+    def features(self, rows: torch.Tensor) -> torch.Tensor:
+        """Standardized features (B, num_features) of what the cut gives."""
+        features: torch.Tensor = self.standardize(self.top(rows).to(self.device))
+        return features
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C) of what the cut gives."""
+        logits: torch.Tensor = self.head(self.features(rows))
+        return logits
+
+    def sample(self, source: Source, pictures: np.ndarray) -> torch.Tensor:
+        """Standardized features of the plain views of pictures, (n, num_features)."""
+        return torch.cat([self.standardize(rows.to(self.device)) for rows in _plain(self.top, source, pictures)])
+
+    def start_epoch(self, recipe: Recipe, epoch: int) -> None:
+        """Have learn what learns in this epoch (1, 2, …)."""
+        self.head.train()
+        unfrozen, norms_train = 0, False
+        if recipe.cut.kind != "all":
+            unfrozen = recipe.cut.unfrozen(epoch, len(self.division.stages))
+            norms_train = recipe.cut.batch_norm == "trained"
+        self.division.set_modes(unfrozen, norms_train)
+
+    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """What the optimizer moves, each group with its learning rate: the head, then the stages from the top."""
+        rate = recipe.optimizer.rate
+        groups = [{"params": list(self.head.parameters()), "lr": rate}]
+        if recipe.cut.kind != "all":
+            for depth, stage in enumerate(self.division.stages):
+                groups.append({"params": list(stage.parameters.values()), "lr": rate * recipe.cut.rate(depth)})
+        return groups
+
+    def weights(self) -> list[nn.Parameter]:
+        """What regularizers keep small: the weights of the head."""
+        return [parameter for parameter in self.head.parameters() if parameter.ndim > 1]
+
+    def learned(self) -> dict[str, torch.Tensor]:
+        """A copy of all that training changes."""
+        return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+
+
+def _plain(top: nn.Module, source: Source, pictures: np.ndarray) -> Iterator[torch.Tensor]:
+    """Features of the plain views, before standardization."""
+    for _, rows in source.batches(pictures, 0, source.read_batch):
+        with torch.no_grad():  # in inference mode, networks that keep what they computed could not be trained after
+            features = top(source.at_cut(source.given(rows)))
+        yield features

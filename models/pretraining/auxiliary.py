@@ -1,0 +1,114 @@
+"""Another task first: what is below the output layer is trained under an output layer that is then dropped."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from models.events import Noted
+from models.grafted import Grafted
+from models.range_test import SAMPLE, find_rate
+from models.training import TrainingDiverged, right
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models.catalog.recipe import Recipe
+    from models.pretraining.tasks import Task
+
+
+def learn_first(recipe: Recipe, grafted: Grafted, task: Task, epochs: int) -> Iterator[Noted]:
+    """Minimize cross entropy by the recipe's optimizer at a constant rate, `lr: auto` found as for the real task.
+
+    What learns in which epoch is as the recipe's cut has it. Raises TrainingDiverged.
+    """
+    pictures, classes = len(task), len(task.classes)
+    said = f"The layers below the output first learn {task.words}: {classes} classes, {pictures} pictures"
+    yield Noted(kind="pretraining", message=said, data={"classes": list(task.classes), "pictures": pictures})
+    torch.manual_seed(recipe.seed)
+    learner = with_output(grafted, classes)
+    places = torch.randperm(pictures)[: max(1, SAMPLE // task.views_at_once)]
+    features, labels = _sample(recipe, learner, task, places)
+    recipe = _rated(recipe, learner, features, labels)
+    first, _ = _judge(learner, features, labels)
+    optimizer = recipe.optimizer.build(learner.groups(recipe))
+    torch.manual_seed(recipe.seed)
+    for epoch in range(1, epochs + 1):
+        _learn(recipe, learner, task, optimizer, epoch)
+    last, accuracy = _judge(learner, *_sample(recipe, learner, task, places))
+    _check(last, epochs)
+    yield Noted(
+        kind="pretraining",
+        message=f"{task.words.capitalize()} are learned: the loss went from {first:.4g} to {last:.4g}, "
+        f"and {accuracy:.0%} are right",
+        data={"first_loss": first, "last_loss": last, "accuracy": accuracy, "lr": recipe.optimizer.rate},
+    )
+
+
+def with_output(grafted: Grafted, num_classes: int) -> Grafted:
+    """The same layers, but for a new output layer, which starts by Glorot's rule."""
+    last = grafted.head[-1]
+    assert isinstance(last, nn.Linear)
+    output = nn.Linear(last.in_features, num_classes)
+    nn.init.xavier_uniform_(output.weight)
+    nn.init.zeros_(output.bias)
+    head = nn.Sequential(*grafted.head[:-1], output).to(grafted.device)
+    return Grafted(grafted.division, head, grafted.standardize)
+
+
+def _sample(recipe: Recipe, learner: Grafted, task: Task, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Features (n, D) and labels (n,) of the plain views of some pictures."""
+    learner.eval()
+    with torch.no_grad():
+        found = [
+            (learner.features(given), labels.to(learner.device))
+            for given, labels in task.batches(places, 1, _batch_size(recipe))
+        ]
+    features, labels = zip(*found, strict=True)
+    return torch.cat(features), torch.cat(labels)
+
+
+def _rated(recipe: Recipe, learner: Grafted, features: torch.Tensor, labels: torch.Tensor) -> Recipe:
+    """The recipe with a rate that suits the task."""
+    if recipe.optimizer.lr != "auto":
+        return recipe
+    return recipe.with_rate(find_rate(recipe, learner.head, nn.CrossEntropyLoss(), features, labels))
+
+
+def _judge(learner: Grafted, features: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Loss, and the share that is right."""
+    learner.eval()
+    with torch.no_grad():
+        logits = learner.head(features)
+    return nn.functional.cross_entropy(logits, labels).item(), right(logits, labels) / len(labels)
+
+
+def _learn(recipe: Recipe, learner: Grafted, task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> None:
+    """One pass in random order."""
+    learner.start_epoch(recipe, epoch)
+    for given, labels in task.batches(torch.randperm(len(task)), epoch, _batch_size(recipe)):
+        if len(labels) == 1 and learner.needs_two:
+            continue
+        loss = nn.functional.cross_entropy(learner(given), labels.to(learner.device))
+        _check(loss.item(), epoch)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        if recipe.gradient_clipping is not None:
+            recipe.gradient_clipping.clip([p for group in optimizer.param_groups for p in group["params"]])
+        optimizer.step()
+
+
+def _check(loss: float, epoch: int) -> None:
+    if not math.isfinite(loss):
+        raise TrainingDiverged(
+            f"The loss became infinite or NaN in epoch {epoch} of pretraining; "
+            "choose a smaller learning rate (optimizer.lr), or clip the gradients (gradient_clipping)."
+        )
+
+
+def _batch_size(recipe: Recipe) -> int:
+    assert isinstance(recipe.batch_size, int)
+    return recipe.batch_size

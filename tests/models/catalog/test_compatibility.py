@@ -1,0 +1,227 @@
+"""Compatibility: what does not fit together is refused with what to change, and what nearly does not is taken."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from typing import Any, NamedTuple
+
+import pytest
+from pydantic import ValidationError
+
+from models.catalog import compatibility
+from models.catalog.recipe import Recipe
+
+MLP = {"kind": "mlp", "hidden": [8, 8]}
+NORMALIZED = {**MLP, "normalization": "batch_norm"}
+OWN_NORMS = [{"width": 8, "normalization": "layer_norm"}, {"width": 8, "normalization": None}]
+LOGISTIC = {**MLP, "activation": "sigmoid"}
+BALANCED = {"sampling": "balanced", "loss": {"class_weights": "auto"}}
+SEVERAL = {"task": "multi_label"}
+
+
+class Refusal(NamedTuple):
+    """A recipe that is refused, what is said, and nearly the same ones that are taken."""
+
+    recipe: dict[str, Any]
+    said: str
+    near_misses: list[dict[str, Any]]
+
+
+REFUSALS = {
+    "nothing to train on": Refusal(
+        {"validation_fraction": 0.5, "test_fraction": 0.5},
+        "validation_fraction and test_fraction leave less than a tenth to train on: make them smaller",
+        [{"validation_fraction": 0.45, "test_fraction": 0.45}, {"validation_fraction": 0.8, "test_fraction": 0.1}],
+    ),
+    "balanced twice": Refusal(
+        BALANCED,
+        "balanced sampling and loss.class_weights: auto both make up for rare classes, together twice: choose one",
+        [
+            {**BALANCED, "sampling": "shuffled"},
+            {**BALANCED, "loss": {"class_weights": {"a": 2.0}}},
+            {**BALANCED, "loss": "auto"},
+        ],
+    ),
+    "nothing to cache": Refusal(
+        {"cut": "none", "cache": {"mode": "on"}},
+        "cut: none leaves nothing that could be computed once: leave cache.mode out, or freeze some stages",
+        [{"cut": "none"}, {"cut": "none", "cache": {"mode": "off"}}, {"cut": "top", "cache": {"mode": "on"}}],
+    ),
+    "pictures mixed from a cache": Refusal(
+        {"augmentations": ["crop", "cutmix"], "cache": {"mode": "on"}},
+        "cutmix mixes pictures, which a cache does not hold: set cache.mode to off, or take mixup",
+        [
+            {"augmentations": ["crop", "cutmix"]},
+            {"augmentations": ["crop", "cutmix"], "cache": {"mode": "off"}},
+            {"augmentations": ["crop", "mixup"], "cache": {"mode": "on"}},
+        ],
+    ),
+    "keep without its stages": Refusal(
+        {"head": "keep", "drop_stages": 1},
+        "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear",
+        [{"head": "keep"}, {"head": "linear", "drop_stages": 1}],
+    ),
+    "two lengths": Refusal(
+        {"head": "cosine", "regularizers": ["max_norm"]},
+        "a cosine head's weights have a fixed length: leave max_norm out, and set head.scale",
+        [{"head": "cosine", "regularizers": ["l2"]}, {"head": "mlp", "regularizers": ["max_norm"]}],
+    ),
+    "a batch of one": Refusal(
+        {"head": NORMALIZED, "batch_size": 1},
+        "batch_norm needs batches of at least 2 pictures: raise batch_size, or take layer_norm",
+        [
+            {"head": NORMALIZED, "batch_size": 2},
+            {"head": NORMALIZED},
+            {"head": {**NORMALIZED, "normalization": "layer_norm"}, "batch_size": 1},
+            {"head": {**NORMALIZED, "hidden": OWN_NORMS}, "batch_size": 1},
+            {"head": MLP, "batch_size": 1},
+            {"head": "linear", "batch_size": 1},
+        ],
+    ),
+    "a batch of one for one layer": Refusal(
+        {"head": {**MLP, "hidden": [8, {"normalization": "batch_norm"}]}, "batch_size": 1},
+        "batch_norm needs batches of at least 2 pictures: raise batch_size, or take layer_norm",
+        [{"head": {**MLP, "hidden": [8, {"normalization": "batch_norm"}]}, "batch_size": 2}],
+    ),
+    "no layers for an autoencoder": Refusal(
+        {"pretraining": "autoencoder"},
+        "pretraining: autoencoder trains hidden layers, and there are none: set head to mlp",
+        [{"pretraining": "autoencoder", "head": MLP}],
+    ),
+    "no layers for a machine though stages are trained": Refusal(
+        {"pretraining": "restricted_boltzmann_machine", "cut": "top"},
+        "pretraining: restricted_boltzmann_machine trains hidden layers, and there are none: set head to mlp",
+        [{"pretraining": "restricted_boltzmann_machine", "cut": "top", "head": LOGISTIC}],
+    ),
+    "nothing to learn turns with": Refusal(
+        {"pretraining": "rotation"},
+        "pretraining: rotation trains hidden layers, and there are none: set head to mlp",
+        [{"pretraining": "rotation", "head": MLP}, {"pretraining": "rotation", "cut": "top"}],
+    ),
+    "nothing to learn other labels with": Refusal(
+        {"pretraining": {"kind": "other_labels", "dataset": "ds_1"}, "head": "cosine"},
+        "pretraining: other_labels trains hidden layers, and there are none: set head to mlp",
+        [{"pretraining": {"kind": "other_labels", "dataset": "ds_1"}, "head": "cosine", "cut": "none"}],
+    ),
+    "units that are not logistic": Refusal(
+        {"pretraining": "restricted_boltzmann_machine", "head": MLP},
+        "the units of a restricted_boltzmann_machine are logistic: set head.activation to sigmoid",
+        [
+            {"pretraining": "restricted_boltzmann_machine", "head": LOGISTIC},
+            {"pretraining": "autoencoder", "head": MLP},
+            {"pretraining": "restricted_boltzmann_machine", "head": {**MLP, "hidden": [{"activation": "sigmoid"}]}},
+        ],
+    ),
+    "one layer that is not logistic": Refusal(
+        {"pretraining": "restricted_boltzmann_machine", "head": {**LOGISTIC, "hidden": [8, {"activation": "tanh"}]}},
+        "the units of a restricted_boltzmann_machine are logistic: set head.activation to sigmoid",
+        [],
+    ),
+    "a machine with norms": Refusal(
+        {"pretraining": "restricted_boltzmann_machine", "head": {**LOGISTIC, "normalization": "layer_norm"}},
+        "a restricted_boltzmann_machine's layers are σ(W·v + b) alone: set head.normalization to null",
+        [
+            {"pretraining": "autoencoder", "head": {**LOGISTIC, "normalization": "layer_norm"}},
+            {
+                "pretraining": "restricted_boltzmann_machine",
+                "head": {**LOGISTIC, "normalization": "layer_norm", "hidden": [{"normalization": None}]},
+            },
+        ],
+    ),
+    "warm for ever": Refusal(
+        {"schedule": {"kind": "cosine", "warmup_epochs": 5}, "epochs": 5},
+        "schedule.warmup_epochs is 5 of 5 epochs, so the rate would never be reached: "
+        "raise epochs, or lower schedule.warmup_epochs",
+        [
+            {"schedule": {"kind": "cosine", "warmup_epochs": 5}, "epochs": 6},
+            {"schedule": {"kind": "cosine", "warmup_epochs": 4.5}, "epochs": 5},
+            {"schedule": {"kind": "cosine", "warmup_epochs": 5}},
+        ],
+    ),
+    "the same regularizer twice": Refusal(
+        {"regularizers": ["l1", "l2", {"kind": "l1", "strength": 0.1}]},
+        "regularizers names l1 more than once: give one, with the strength that you want",
+        [{"regularizers": ["l1", "l2", "weight_decay", "max_norm"]}, {"regularizers": []}],
+    ),
+    "decay twice": Refusal(
+        {"optimizer": "adamw", "regularizers": ["weight_decay"]},
+        "adamw decays the weights itself: leave weight_decay out of regularizers, or take adam",
+        [{"optimizer": "adam", "regularizers": ["weight_decay"]}, {"optimizer": "adamw", "regularizers": ["l1"]}],
+    ),
+    "one label where there are several": Refusal(
+        {**SEVERAL, "loss": "focal"},
+        "focal learns one label a picture, and the task is multi_label: take binary_cross_entropy",
+        [
+            {**SEVERAL, "loss": "binary_cross_entropy"},
+            {**SEVERAL, "loss": "auto"},
+            {"task": "single_label", "loss": "binary_cross_entropy"},
+            {"loss": "focal"},
+        ],
+    ),
+    "several labels mixed": Refusal(
+        {**SEVERAL, "augmentations": ["mixup", "crop", "cutmix"]},
+        "mixup and cutmix would blend yes and no of several labels: leave it out, the task is multi_label",
+        [
+            {**SEVERAL, "augmentations": ["crop", "feature_noise"]},
+            {"task": "single_label", "augmentations": ["mixup", "cutmix"]},
+            {"augmentations": ["mixup"]},
+        ],
+    ),
+    "a kept classifier for several labels": Refusal(
+        {**SEVERAL, "head": "keep"},
+        "head: keep goes on with a classifier of one label a picture, and the task is multi_label: take linear",
+        [{**SEVERAL, "head": "linear"}, {"task": "single_label", "head": "keep"}],
+    ),
+}
+
+by_name = pytest.mark.parametrize("name", REFUSALS)
+
+
+@by_name
+def test_what_does_not_fit_is_refused_with_what_to_change(name: str) -> None:
+    refusal = REFUSALS[name]
+    with pytest.raises(ValidationError) as refused:
+        Recipe.model_validate(refusal.recipe)
+    (error,) = refused.value.errors()
+    assert error["msg"] == f"Value error, {refusal.said}"
+
+
+@by_name
+def test_what_is_nearly_the_same_is_taken(name: str) -> None:
+    for recipe in REFUSALS[name].near_misses:
+        Recipe.model_validate(recipe)
+
+
+def _fragments(rule: ast.AST) -> list[str]:
+    """What a rule says, without the names that it says it of."""
+    return [node.value for node in ast.walk(rule) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def test_every_rule_is_tested() -> None:
+    rules = [rule for rule in ast.walk(ast.parse(inspect.getsource(compatibility))) if isinstance(rule, ast.Yield)]
+    assert rules
+    for rule in rules:
+        said = [part for part in _fragments(rule) if part not in ("g", ", ", " and ")]
+        assert any(all(part in refusal.said for part in said) for refusal in REFUSALS.values()), said
+
+
+def test_all_that_does_not_fit_is_said_at_once() -> None:
+    with pytest.raises(ValidationError, match=r"leave max_norm out, and set head\.scale; schedule\.warmup_epochs is 9"):
+        Recipe.model_validate(
+            {"head": "cosine", "regularizers": ["max_norm"], "schedule": {"warmup_epochs": 9}, "epochs": 3}
+        )
+
+
+def test_what_the_dataset_decides_is_refused_when_it_is_known() -> None:
+    recipe = Recipe.model_validate({"loss": "focal", "augmentations": ["mixup"], "head": "keep"})
+    assert recipe.for_task("single_label").task == "single_label"
+    with pytest.raises(ValueError, match=r"focal learns one label.*mixup would blend.*head: keep goes on"):
+        recipe.for_task("multi_label")
+
+
+def test_another_task_than_the_datasets_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="the dataset is multi_label, the recipe's task is single_label: leave task out"
+    ):
+        Recipe(task="single_label").for_task("multi_label")

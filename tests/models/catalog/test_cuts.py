@@ -1,0 +1,142 @@
+"""Cuts: where they lie in a backbone, and what above them is trained when."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import pytest
+
+from models import surgery
+from models.catalog.cuts import All, Cut, CutUnknown, Fraction, Gradual, Nothing, Place, Stage, Top, stages
+from models.catalog.technique import members
+from models.division import divided, places
+from tests.models.networks import network
+
+MEMBERS: tuple[Any, ...] = members(Cut)
+TRAINED = [member for member in MEMBERS if member.trains]
+
+PLACES = [
+    Place("stem.conv", "stem", 10),
+    Place("stem.act", "stem", 10),
+    Place("layer1.0", "layer1", 30),
+    Place("layer1.1", "layer1", 50),
+    Place("layer2.0", "layer2", 70),
+    Place("norm", "norm", 70),
+    Place("layer3.0", "layer3", 95),
+    Place("layer3.1", "layer3", 100),
+    Place("pool", "pool", 100),
+    Place("flatten", "flatten", 100),
+]
+"""A backbone of four stages, a norm and a pool among them."""
+
+STAGES = {
+    "test_resnet": ["conv1", "layer1", "layer2", "layer3", "layer4"],
+    "test_vit": ["patch_embed", *(f"blocks.{number}" for number in range(6))],
+}
+
+
+@cache
+def real(name: str) -> list[Place]:
+    """The places of a network of timm."""
+    made = network(name)
+    size = tuple(made.pretrained_cfg["input_size"])
+    return places(made, surgery.pooled(made, size, {}), size)
+
+
+def test_stages_are_what_computes_and_end_after_the_norms_and_pools_that_follow() -> None:
+    assert {stage: place.name for stage, place in stages(PLACES).items()} == {
+        "stem": "stem.act",
+        "layer1": "layer1.1",
+        "layer2": "norm",
+        "layer3": "flatten",
+    }
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_stages_of_a_real_network_are_its_own(name: str) -> None:
+    found = stages(real(name))
+    assert list(found) == STAGES[name]
+    costs = [place.multiply_adds_below for place in found.values()]
+    assert costs == sorted(set(costs)), "each computes something"
+    assert list(found.values())[-1] == real(name)[-1], "the last ends before the classifier"
+
+
+@pytest.mark.parametrize(
+    ("cut", "place"),
+    [
+        (Stage(name="stem"), "stem.act"),
+        (Stage(name="layer1"), "layer1.1"),
+        (Stage(name="layer1.0"), "layer1.0"),
+        (Stage(name="layer2"), "norm"),
+        (Stage(name="norm"), "norm"),
+        (Stage(name="pool"), "pool"),
+        (Stage(name="layer3"), "flatten"),
+        (Top(stages=1), "norm"),
+        (Top(stages=2), "layer1.1"),
+        (Top(stages=3), "stem.act"),
+        (Gradual(stages=2), "layer1.1"),
+        (Fraction(frozen=1.0), "flatten"),
+        (Fraction(frozen=0.99), "layer3.0"),
+        (Fraction(frozen=0.95), "layer3.0"),
+        (Fraction(frozen=0.94), "norm"),
+        (Fraction(frozen=0.5), "layer1.1"),
+        (Fraction(frozen=0.1), "stem.act"),
+        (Fraction(frozen=0.09), None),
+        (Nothing(), None),
+    ],
+)
+def test_lies_where_it_should(cut: Any, place: str | None) -> None:
+    assert cut.place(PLACES) == place
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_lies_where_it_should_in_a_real_network(name: str) -> None:
+    found, own = stages(real(name)), STAGES[name]
+    ends = {stage: place.name for stage, place in found.items()}
+    for stage in own:
+        assert Stage(name=stage).place(real(name)) == ends[stage]
+    for count in range(1, len(own)):
+        assert Top(stages=count).place(real(name)) == Gradual(stages=count).place(real(name)) == ends[own[-count - 1]]
+    total = real(name)[-1].multiply_adds_below
+    for share in (0.3, 0.5, 0.8, 1.0):
+        chosen = Fraction(frozen=share).place(real(name))
+        below = {place.name: place.multiply_adds_below for place in real(name)}
+        assert below[chosen] == max(cost for cost in below.values() if cost <= share * total)
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_what_lies_above_a_cut_are_the_stages_it_says(name: str) -> None:
+    made = network(name)
+    size = tuple(made.pretrained_cfg["input_size"])
+    pooled = surgery.pooled(made, size, {})
+    division = divided(made, pooled, Top(stages=2), size, {})
+    assert [stage.name for stage in division.stages] == STAGES[name][:-3:-1]
+    assert division.cut == Top(stages=2).place(real(name))
+
+
+@pytest.mark.parametrize("technique", [Top, Gradual])
+def test_more_stages_than_there_are_are_answered_by_those_there_are(technique: type[Any]) -> None:
+    with pytest.raises(CutUnknown, match=r"has 4 stages \(stem, layer1, layer2, layer3\); train fewer .* cut: none"):
+        technique(stages=4).place(PLACES)
+
+
+def test_an_unknown_stage_is_answered_by_those_there_are() -> None:
+    with pytest.raises(CutUnknown, match="no stage or cut layer9; its stages are stem, layer1, layer2, layer3"):
+        Stage(name="layer9").place(PLACES)
+
+
+def test_gradual_unfreezing_trains_one_stage_more_each_few_epochs() -> None:
+    gradual = Gradual(stages=2, every=3)
+    assert [gradual.unfrozen(epoch, 2) for epoch in range(1, 12)] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2]
+
+
+@pytest.mark.parametrize("technique", [technique for technique in TRAINED if technique is not Gradual])
+def test_the_others_train_all_stages_from_the_start(technique: type[Any]) -> None:
+    cut = technique.model_validate({"name": "layer3"} if technique is Stage else {})
+    assert [cut.unfrozen(epoch, 3) for epoch in (1, 2, 50)] == [3, 3, 3]
+
+
+def test_all_trains_nothing_of_the_backbone() -> None:
+    assert not All.trains
+    assert set(TRAINED) == {Stage, Top, Fraction, Nothing, Gradual}

@@ -1,0 +1,150 @@
+"""The recipe: what `auto` becomes, and how choices are written."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from models.catalog.augmentations import Colour, Crop
+from models.catalog.cache import Cache
+from models.catalog.heads import MLP
+from models.catalog.losses import BinaryCrossEntropy, CrossEntropy
+from models.catalog.optimizers import Adam, Momentum
+from models.catalog.recipe import Recipe
+
+DATA: dict[str, Any] = {
+    "task": "single_label",
+    "image_size": 224,
+    "num_features": 1280,
+    "class_counts": {"a": 300, "b": 100},
+    "pictures": 400,
+}
+
+
+def resolved(choices: Any = None, **data: Any) -> Recipe:
+    """A recipe, for some data."""
+    return Recipe.model_validate(choices or {}).resolve(**{**DATA, **data})
+
+
+def test_the_empty_recipe_is_a_linear_head_on_cached_views() -> None:
+    recipe = resolved()
+    assert (recipe.task, recipe.image_size, recipe.batch_size, recipe.epochs) == ("single_label", 224, 50, 200)
+    assert (recipe.cut.kind, recipe.head.kind, recipe.loss) == ("all", "linear", CrossEntropy())
+    assert recipe.cache == Cache(mode="on", views=4)
+    assert recipe.regularizers[0].strength == pytest.approx(10 / 400)
+    assert recipe.optimizer == Adam(lr="auto"), "found by a range test"
+
+
+def test_what_was_chosen_is_not_resolved_away() -> None:
+    chosen = {
+        "task": "single_label",
+        "batch_size": 3,
+        "epochs": 7,
+        "optimizer": {"kind": "sgd", "lr": 0.5},
+        "regularizers": [{"kind": "l1", "strength": 0.25}],
+        "loss": {"kind": "focal", "gamma": 1.0, "class_weights": {"a": 2.0}},
+        "cache": {"mode": "off", "views": 2},
+    }
+    dumped = resolved(chosen).model_dump(mode="json")
+    assert {name: dumped[name] for name in chosen} == chosen
+
+
+@pytest.mark.parametrize(("pictures", "batch_size"), [(10**6, 64), (512, 64), (511, 63), (80, 10), (16, 2), (5, 2)])
+def test_a_batch_leaves_eight_steps_an_epoch_and_has_two_pictures_at_least(pictures: int, batch_size: int) -> None:
+    assert resolved(pictures=pictures).batch_size == batch_size
+
+
+@pytest.mark.parametrize(
+    ("choices", "cache"),
+    [
+        ({}, Cache(mode="on", views=4)),
+        ({"cache": {"views": 2}}, Cache(mode="on", views=2)),
+        ({"cache": {"mode": "off"}}, Cache(mode="off", views=4)),
+        ({"cut": "top"}, Cache(mode="on", views=4)),
+        ({"cut": "none"}, Cache(mode="off", views=4)),
+        ({"augmentations": ["crop", "cutmix"]}, Cache(mode="off", views=4)),
+        ({"augmentations": ["crop", "mixup"]}, Cache(mode="on", views=4)),
+        ({"augmentations": ["mixup"]}, Cache(mode="on", views=0)),
+        ({"augmentations": []}, Cache(mode="on", views=0)),
+    ],
+)
+def test_caches_what_stays_the_same(choices: dict[str, object], cache: Cache) -> None:
+    assert resolved(choices).cache == cache
+
+
+def test_fewer_epochs_train_the_whole_backbone() -> None:
+    assert resolved({"cut": "none"}).epochs == 20
+    assert resolved({"cut": "none", "epochs": 3}).epochs == 3
+
+
+def test_the_loss_fits_the_task() -> None:
+    assert resolved(task="single_label").loss == CrossEntropy()
+    assert resolved(task="multi_label").loss == BinaryCrossEntropy()
+    assert resolved({"loss": "binary_cross_entropy"}, task="single_label").loss == BinaryCrossEntropy()
+
+
+def test_class_weights_follow_the_pictures() -> None:
+    found = resolved({"loss": {"class_weights": "auto"}}).loss
+    assert found == CrossEntropy(class_weights={"a": 400 / 600, "b": 2.0})
+
+
+def test_hidden_layers_follow_the_features_and_classes() -> None:
+    head = resolved({"head": "mlp"}, num_features=200, class_counts={"a": 1, "b": 1}).head
+    assert isinstance(head, MLP)
+    assert [layer.width for layer in head.hidden] == [20]
+
+
+def test_a_task_that_the_data_does_not_have_is_refused() -> None:
+    with pytest.raises(ValueError, match="leave task out"):
+        resolved({"task": "multi_label"})
+
+
+def test_the_rate_that_was_found_is_the_optimizers() -> None:
+    recipe = resolved({"optimizer": "momentum"}).with_rate(0.3)
+    assert recipe.optimizer == Momentum(lr=0.3)
+    assert '"auto"' not in recipe.model_dump_json()
+
+
+def test_augmentations_of_pictures_keep_their_order() -> None:
+    recipe = Recipe.model_validate({"augmentations": ["feature_noise", "colour", "mixup", "crop"]})
+    assert recipe.picture_augmentations == (Colour(), Crop())
+    assert not recipe.mixes_pictures
+    assert Recipe.model_validate({"augmentations": ["cutmix"]}).mixes_pictures
+
+
+def test_a_kind_alone_or_fields_alone_are_enough() -> None:
+    short = {"optimizer": {"beta1": 0.5}, "head": "cosine", "regularizers": ["l1", {"strength": 1.0}], "loss": "focal"}
+    long = {
+        "optimizer": {"kind": "adam", "beta1": 0.5},
+        "head": {"kind": "cosine"},
+        "regularizers": [{"kind": "l1"}, {"kind": "l2", "strength": 1.0}],
+        "loss": {"kind": "focal"},
+    }
+    assert Recipe.model_validate(short) == Recipe.model_validate(long)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "place"),
+    [
+        ({"epochs": 0}, "epochs"),
+        ({"batch_size": -1}, "batch_size"),
+        ({"image_size": 3}, "image_size"),
+        ({"seed": -1}, "seed"),
+        ({"validation_fraction": 1.0}, "validation_fraction"),
+        ({"time_budget_seconds": 0}, "time_budget_seconds"),
+        ({"optimizer": {"kind": "adam", "lr": 0}}, "optimizer.adam.lr"),
+        ({"optimizer": {"kind": "adam", "momentum": 0.9}}, "optimizer.adam.momentum"),
+        ({"optimizer": {"kind": "no_such_optimizer"}}, "optimizer"),
+        ({"head": {"kind": "linear", "dropout": 1.0}}, "head.linear.dropout"),
+        ({"head": {"kind": "mlp", "hidden": [{"dropout": 1.0}]}}, "head.mlp.hidden.0.dropout"),
+        ({"augmentations": ["crop", {"kind": "rotate", "degrees": 0}]}, "augmentations.1.rotate.degrees"),
+        ({"early_stopping": {"patience": 0}}, "early_stopping.patience"),
+        ({"no_such_field": 1}, "no_such_field"),
+    ],
+)
+def test_what_cannot_be_is_refused_by_the_name_of_its_place(recipe: dict[str, object], place: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Recipe.model_validate(recipe)
+    assert ".".join(map(str, refused.value.errors()[0]["loc"])).startswith(place)

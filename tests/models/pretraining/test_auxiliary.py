@@ -1,0 +1,169 @@
+"""Other tasks first: they are learned, by the layers that should, and leave nothing else behind."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.catalog.optimizers import SGD, Adam
+from models.pretraining import pretrain
+from models.pretraining.auxiliary import with_output
+from models.pretraining.tasks import Turns
+from models.training import TrainingDiverged
+from tests.models.pretraining.oriented import deep, oriented_pack, prepared, shallow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.datasets.pack import Pack
+    from models.grafted import Grafted
+
+ROTATION = {"kind": "rotation", "epochs": 8}
+OTHER = {"kind": "other_labels", "dataset": "ds_other", "epochs": 8}
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Pack:
+    """80 pictures."""
+    return oriented_pack(tmp_path, 40)
+
+
+def state(grafted: Grafted) -> dict[str, torch.Tensor]:
+    return grafted.learned()
+
+
+def test_turns_are_learned_and_the_output_layer_is_as_before(pack: Pack, tmp_path: Path) -> None:
+    recipe, grafted, material = prepared(pack, tmp_path, shallow(), pretraining=ROTATION)
+    before, modules = state(grafted), list(grafted.head)
+    start, end = pretrain(recipe, grafted, material)
+    assert start.data == {"classes": ["0°", "90°", "180°", "270°"], "pictures": 80}
+    assert end.data["accuracy"] > 0.9
+    assert end.data["last_loss"] < end.data["first_loss"] / 2
+    assert all(one is other for one, other in zip(grafted.head, modules, strict=True))
+    same = {name for name, value in state(grafted).items() if torch.equal(value, before[name])}
+    assert same == {"head.7.weight", "head.7.bias"}
+    assert not grafted.training
+
+
+def test_what_was_learned_lies_in_the_hidden_layers(pack: Pack, tmp_path: Path) -> None:
+    """A least-squares classifier on them tells unseen turns apart, better than on layers that learned nothing."""
+    (tmp_path / "unseen").mkdir()
+    unseen = oriented_pack(tmp_path / "unseen", 60)
+    narrow = {"kind": "mlp", "hidden": [3], "activation": "tanh", "dropout": 0.0}
+    shares = []
+    for pretraining in (None, {**ROTATION, "epochs": 20}):
+        recipe, grafted, material = prepared(pack, tmp_path, shallow(), head=narrow, pretraining=pretraining)
+        if pretraining is not None:
+            list(pretrain(recipe, grafted, material))
+        grafted.eval()
+        _, _, other = prepared(unseen, tmp_path, shallow())
+        parts = list(Turns(other).batches(torch.randperm(len(unseen)), 1, 16))
+        with torch.inference_mode():
+            hidden = torch.cat([grafted.head[:-1](grafted.features(given)) for given, _ in parts])
+        rows = nn.functional.pad(hidden, (0, 1), value=1.0).numpy()
+        labels = torch.cat([known for _, known in parts]).numpy()
+        learned = np.linalg.lstsq(rows[:240], np.eye(4)[labels[:240]], rcond=None)[0]
+        shares.append((np.argmax(rows[240:] @ learned, 1) == labels[240:]).mean())
+    assert shares[1] > max(0.9, shares[0] + 0.1)
+
+
+def test_labels_of_another_dataset_are_learned(pack: Pack, tmp_path: Path) -> None:
+    recipe, grafted, material = prepared(pack, tmp_path, shallow(), pretraining=OTHER)
+    before = state(grafted)
+    start, end = pretrain(recipe, grafted, material)
+    assert "the labels of the other dataset: 2 classes, 80 pictures" in start.message
+    assert end.data["last_loss"] < end.data["first_loss"]
+    assert end.data["accuracy"] > 0.8
+    assert end.message.startswith("The labels of the other dataset are learned: the loss went from ")
+    assert torch.equal(state(grafted)["head.7.weight"], before["head.7.weight"])
+    assert grafted.head[-1].out_features == 2
+
+
+@pytest.mark.parametrize("pretraining", [ROTATION, OTHER], ids=["rotation", "other_labels"])
+@pytest.mark.parametrize("norm", ["frozen", "trained"])
+def test_stages_above_the_cut_learn_too(pretraining: object, norm: str, pack: Pack, tmp_path: Path) -> None:
+    """BatchNorm stands still where the recipe has it frozen."""
+    cut = {"kind": "top", "batch_norm": norm}
+    recipe, grafted, material = prepared(pack, tmp_path, deep(), pretraining=pretraining, cut=cut, head="linear")
+    before = state(grafted)
+    *_, end = pretrain(recipe, grafted, material)
+    assert end.data["last_loss"] < end.data["first_loss"]
+    same = {name for name, value in state(grafted).items() if torch.equal(value, before[name])}
+    still = {"head.1.weight", "head.1.bias"}
+    if norm == "frozen":
+        still |= {f"top.1.{name}" for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")}
+    assert {name.replace("division.", "") for name in same} == still
+    assert not any(module.training for module in grafted.modules())
+
+
+def test_a_gradual_cut_trains_no_stage_before_its_epoch(pack: Pack, tmp_path: Path) -> None:
+    changed = []
+    for epochs in (2, 3):
+        choices = {
+            "cut": {"kind": "gradual", "stages": 1, "every": 2},
+            "pretraining": {**ROTATION, "epochs": epochs},
+        }
+        recipe, grafted, material = prepared(pack, tmp_path, deep(), **choices)
+        before = state(grafted)
+        list(pretrain(recipe, grafted, material))
+        changed.append(not torch.equal(state(grafted)["top.0.weight"], before["top.0.weight"]))
+    assert changed == [False, True]
+
+
+def test_it_agrees_with_a_plain_loop_of_torch(pack: Pack, tmp_path: Path) -> None:
+    choices = {
+        "head": {"kind": "mlp", "hidden": [8], "dropout": 0.0},
+        "optimizer": Adam(lr=0.01),
+        "cache": {"views": 0},
+        "pretraining": {**OTHER, "epochs": 2},
+    }
+    recipe, grafted, material = prepared(pack, tmp_path, shallow(), **choices)
+    x = grafted.sample(material.opened(()), material.examples.pictures)
+    network = nn.Sequential(nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 2))
+    network[0].load_state_dict(grafted.head[1].state_dict())
+    torch.manual_seed(recipe.seed)
+    network[2].load_state_dict(with_output(grafted, 2).head[-1].state_dict())
+    optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
+    torch.manual_seed(recipe.seed)
+    for _ in range(2):
+        for places in torch.split(torch.randperm(80), 16):
+            loss = nn.functional.cross_entropy(network(x[places]), torch.from_numpy(pack.labels)[places])
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+    list(pretrain(recipe, grafted, material))
+    torch.testing.assert_close(grafted.head[1].weight, network[0].weight, atol=1e-5, rtol=1e-4)
+
+
+def test_the_rate_is_the_recipes_or_is_found(pack: Pack, tmp_path: Path) -> None:
+    rates = []
+    for optimizer in (SGD(lr=0.03), SGD()):
+        choices = {"pretraining": {**ROTATION, "epochs": 1}, "optimizer": optimizer}
+        recipe, grafted, material = prepared(pack, tmp_path, shallow(), **choices)
+        *_, end = pretrain(recipe, grafted, material)
+        rates.append(end.data["lr"])
+    assert rates[0] == 0.03
+    assert 1e-3 <= rates[1] <= 1
+
+
+def test_a_last_picture_alone_is_left_out_where_batches_are_normalized(pack: Pack, tmp_path: Path) -> None:
+    head = {"kind": "mlp", "hidden": [8], "normalization": "batch_norm"}
+    choices = {"head": head, "batch_size": 79, "pretraining": OTHER}
+    recipe, grafted, material = prepared(pack, tmp_path, shallow(), **choices)
+    *_, end = pretrain(recipe, grafted, material)
+    assert end.data["last_loss"] < end.data["first_loss"]
+
+
+def test_divergence_is_said_by_name(pack: Pack, tmp_path: Path) -> None:
+    choices = {
+        "pretraining": ROTATION,
+        "optimizer": SGD(lr=1e30),
+        "gradient_clipping": {"kind": "by_norm", "limit": 1e9},
+    }
+    recipe, grafted, material = prepared(pack, tmp_path, shallow(), **choices)
+    with pytest.raises(TrainingDiverged, match=r"epoch 1 of pretraining.* smaller learning rate"):
+        list(pretrain(recipe, grafted, material))

@@ -1,0 +1,73 @@
+"""All kinds of pretraining: the seed decides, and whole jobs end."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from models.catalog.pretraining import Pretraining
+from models.catalog.technique import members
+from models.events import Noted
+from models.fine_tuning import Assignment, fine_tune
+from models.pretraining import pretrain
+from tests.models.pretraining.oriented import MLP, oriented_pack, prepared, shallow
+from tests.models.small_pack import small_pack
+from tests.models.test_fine_tuning import assignment, last
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RATE = {"lr": 0.003}
+CHOICES = {
+    "autoencoder": {"head": MLP, "pretraining": {"kind": "autoencoder", "epochs": 2, "noise": 0.3}},
+    "restricted_boltzmann_machine": {
+        "head": {**MLP, "activation": "sigmoid"},
+        "pretraining": {"kind": "restricted_boltzmann_machine", "epochs": 2},
+    },
+    "rotation": {"head": MLP, "pretraining": {"kind": "rotation", "epochs": 2}},
+    "other_labels": {"head": MLP, "pretraining": {"kind": "other_labels", "dataset": "ds_other", "epochs": 2}},
+}
+KINDS = pytest.mark.parametrize("kind", CHOICES)
+
+
+def test_every_kind_is_tested() -> None:
+    assert {member.model_fields["kind"].default for member in members(Pretraining)} == set(CHOICES)
+
+
+@KINDS
+def test_the_seed_decides(kind: str, tmp_path: Path) -> None:
+    pack = oriented_pack(tmp_path, 20)
+    states = []
+    for seed, drawn_before in ((0, 3), (0, 8), (1, 3)):
+        recipe, grafted, material = prepared(pack, tmp_path, shallow(), seed=seed, **CHOICES[kind])
+        torch.rand(drawn_before)
+        list(pretrain(recipe, grafted, material))
+        states.append(grafted.learned()["head.1.weight"])
+    assert torch.equal(states[0], states[1])
+    assert not torch.equal(states[0], states[2])
+
+
+@KINDS
+def test_a_whole_job_ends_and_delivers(kind: str, tmp_path: Path) -> None:
+    job = assignment(tmp_path, **{"epochs": 2, "optimizer": RATE, **CHOICES[kind]})
+    if kind == "other_labels":
+        (tmp_path / "other").mkdir()
+        other = small_pack(tmp_path / "other", classes=4, each=10)
+        job = Assignment(**{**vars(job), "other": other, "other_classes": ["blue", "green", "red", "yellow"]})
+    events = list(fine_tune(job))
+    notes = [event for event in events if isinstance(event, Noted) and event.kind == "pretraining"]
+    assert len(notes) == (3 if "layer" in notes[-1].data else 2)
+    assert all("first_loss" in note.data for note in notes[1:])
+    json.dumps([note.data for note in notes], allow_nan=False)
+    assert last(events).metrics["test"] is not None
+    with safe_open(job.checkpoint, "pt") as file:
+        assert json.loads(file.metadata()["recipe"])["pretraining"]["kind"] == kind
+
+
+def test_a_job_with_a_trained_stage_ends_too(tmp_path: Path) -> None:
+    choices = {"epochs": 1, "optimizer": RATE, "cut": "top", "pretraining": {"kind": "rotation", "epochs": 1}}
+    assert last(list(fine_tune(assignment(tmp_path, **choices)))).metrics["test"] is not None

@@ -1,0 +1,167 @@
+"""What a recipe can choose about training, seen in a training."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from models.catalog.recipe import Recipe
+from models.division import Division
+from models.events import Diagnosed, EpochEnded, Noted
+from models.examples import Examples
+from models.features import Rendered, Trunk
+from models.grafted import Grafted
+from models.training import Step, Training
+from models.views import Views
+from tests.models.small_pack import PREPROCESSING, Corner
+from tests.models.test_training import CLASSES, pack, trained
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.datasets.pack import Pack
+
+__all__ = ["pack"]  # the fixture
+
+
+def rendered(pack: Pack, **choices: Any) -> Training:
+    """A training on pictures that are rendered anew each epoch, not yet begun."""
+    recipe = Recipe.model_validate({"epochs": 3, "batch_size": 16, "cache": {"mode": "off", "views": 2}, **choices})
+    counts = dict.fromkeys(CLASSES, 20)
+    recipe = recipe.resolve(task="single_label", image_size=16, num_features=12, class_counts=counts, pictures=60)
+    source = Rendered(
+        pack, Views(PREPROCESSING, recipe.picture_augmentations), Trunk(Corner(), PREPROCESSING, torch.device("cpu"))
+    )
+    order = np.random.default_rng(0).permutation(90)
+    train, validation = np.sort(order[:60]), np.sort(order[60:])
+    division = Division(Corner(), nn.Identity(), "corner", (12,), "")
+    recipe = recipe.with_rate(0.002)
+    return Training(
+        recipe,
+        CLASSES,
+        Grafted.of(recipe, 3, division, source, train),
+        source,
+        Examples(train, pack.labels[train]),
+        Examples(validation, pack.labels[validation]),
+    )
+
+
+def run(training: Training) -> list[EpochEnded]:
+    """Its epochs."""
+    return [event for event in training.epochs() if isinstance(event, EpochEnded)]
+
+
+def test_without_a_cache_each_epoch_has_a_view_of_its_own_and_computes_it(pack: Pack) -> None:
+    epochs = run(rendered(pack))
+    assert [ended.view for ended in epochs] == [0, 1, 2]
+    assert [ended.cache_hits for ended in epochs] == [0, 0, 0]
+    assert [ended.cache_misses for ended in epochs] == [90, 90, 90], "60 to train on, 30 to validate on"
+
+
+def test_without_augmentation_the_cache_changes_nothing_but_the_time(pack: Pack, tmp_path: Path) -> None:
+    cached, _ = trained(pack, tmp_path, augmentations=[], epochs=3, optimizer={"kind": "adam", "lr": 0.002})
+    without = rendered(pack, augmentations=[])
+    run(without)
+    one, other = cached.grafted.head[-1].weight, without.grafted.head[-1].weight
+    torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-2)  # the cache keeps half precision
+
+
+@pytest.mark.parametrize("kind", ["mixup", "cutmix"])
+def test_pictures_are_mixed_before_the_trunk_where_nothing_is_cached(pack: Pack, kind: str) -> None:
+    mixed, plain = rendered(pack, augmentations=[{"kind": kind, "alpha": 1.0}]), rendered(pack, augmentations=[])
+    losses = [run(training)[-1].train_loss for training in (mixed, plain)]
+    assert losses[0] > losses[1], "labels that are blended cannot be learned to the end"
+
+
+def test_features_are_mixed_where_they_are_cached(pack: Pack, tmp_path: Path) -> None:
+    choices = {"augmentations": ["mixup"], "optimizer": {"kind": "adam", "lr": 0.01}}
+    first, epochs = trained(pack, tmp_path, **choices)
+    again, _ = trained(pack, tmp_path, **choices)
+    assert torch.equal(first.grafted.head[-1].weight, again.grafted.head[-1].weight)
+    _, plain = trained(pack, tmp_path, augmentations=[], optimizer={"kind": "adam", "lr": 0.01})
+    assert epochs[-1].train_loss > plain[-1].train_loss
+
+
+@pytest.mark.parametrize(("limit", "share"), [(1e-9, 1.0), (1e9, 0.0)])
+def test_the_share_of_clipped_steps_is_reported(pack: Pack, tmp_path: Path, limit: float, share: float) -> None:
+    heard: list[Any] = []
+    trained(pack, tmp_path, heard=heard, gradient_clipping={"kind": "by_norm", "limit": limit})
+    *_, last = (event.diagnosis for event in heard if isinstance(event, Diagnosed))
+    assert last["clipped_share"] == share
+
+
+def test_the_averaged_weights_are_validated_and_delivered(pack: Pack) -> None:
+    training = rendered(pack, averaging={"decay": 0.6}, early_stopping=None, epochs=1)
+    averaged = training.grafted.head[-1].weight.detach().clone()
+    steps = 0
+    for event in training.epochs():
+        if isinstance(event, Step):
+            share = min(0.6, (1 + steps) / (10 + steps))
+            averaged = share * averaged + (1 - share) * training.grafted.head[-1].weight.detach()
+            steps += 1
+    torch.testing.assert_close(training.grafted.head[-1].weight.detach(), averaged)
+
+
+def test_the_rate_follows_the_schedule_within_an_epoch(pack: Pack) -> None:
+    training = rendered(pack, schedule={"kind": "exponential", "rate": 0.5, "every": 1.0, "warmup_epochs": 1.0})
+    rates = [training.optimizer.param_groups[0]["lr"] / 0.002 for event in training.epochs() if isinstance(event, Step)]
+    times = [epoch + step * 16 / 60 for epoch in range(3) for step in range(4)]
+    assert rates == pytest.approx([time if time < 1 else 0.5 ** (time - 1) for time in times])
+
+
+def test_the_time_budget_ends_an_epoch_and_the_best_so_far_is_kept(pack: Pack) -> None:
+    training = rendered(pack, epochs=1000)
+    training.deadline = time.monotonic()
+    events = list(training.epochs())
+    assert sum(isinstance(event, Step) for event in events) == 1
+    assert (training.stop_reason, training.best_epoch) == ("time_budget", 1)
+
+
+def test_a_target_that_is_reached_ends_the_training(pack: Pack) -> None:
+    training = rendered(pack, epochs=1000, target={"metric": "validation_loss", "value": 1.0}, early_stopping=None)
+    epochs = run(training)
+    assert training.stop_reason == "target_reached"
+    assert epochs[-1].validation_loss <= 1.0
+    assert all(ended.validation_loss > 1.0 for ended in epochs[:-1])
+
+
+def test_an_epoch_that_diverges_is_tried_again_with_a_smaller_rate(pack: Pack, tmp_path: Path) -> None:
+    """w ← (1 - lr·strength)·w: fourteen times as large at each step; it shrinks at a tenth of the rate."""
+    heard: list[Any] = []
+    choices: dict[str, Any] = {"regularizers": [{"kind": "l2", "strength": 1.0}], "epochs": 12, "early_stopping": None}
+    training, epochs = trained(pack, tmp_path, heard=heard, optimizer={"kind": "sgd", "lr": 15.0}, **choices)
+    (said,) = (event for event in heard if isinstance(event, Noted) and event.kind == "diverged")
+    assert "tried again" in said.message
+    assert [ended.epoch for ended in epochs] == list(range(1, 13)), "the epoch is told of once"
+    assert epochs[-1].lr == pytest.approx(1.5)
+    assert training.stop_reason == "epochs_done"
+
+
+def test_max_norm_holds_after_every_step(pack: Pack) -> None:
+    head = {"kind": "mlp", "hidden": [8], "dropout": 0.0}
+    training = rendered(pack, head=head, regularizers=[{"kind": "max_norm", "r": 0.5}])
+    for event in training.epochs():
+        if isinstance(event, Step):
+            for weight in training.grafted.weights():
+                assert weight.norm(dim=1).max() <= 0.5 + 1e-5
+
+
+def test_a_batch_of_one_is_not_normalized_by_itself(pack: Pack) -> None:
+    head = {"kind": "mlp", "hidden": [8], "normalization": "batch_norm"}
+    training = rendered(pack, head=head, batch_size=59)
+    assert len(run(training)) == 3
+
+
+def test_balanced_sampling_shows_rare_classes_as_often(pack: Pack) -> None:
+    training = rendered(pack, sampling="balanced", augmentations=[])
+    labels = training.train.labels.copy()
+    labels[:] = 0
+    labels[:6] = 1
+    drawn = training.recipe.sampling.order(torch.from_numpy(np.tile(labels, 50)))
+    assert np.tile(labels, 50)[drawn.numpy()].mean() == pytest.approx(0.5, abs=0.05)
+    assert len(run(training)) == 3
