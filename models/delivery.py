@@ -51,9 +51,6 @@ class Delivery:
         else:
             self.network.set_submodule(self._path, _flattened(copy.deepcopy(layers)).eval())
 
-    def check(self, layers: nn.Sequential, input_size: tuple[int, int, int]) -> None:
-        """Nothing is left to check: to be deleted together with its call."""
-
     def replaced(self) -> dict[str, Described]:
         """What stands where in the network in place of timm's own modules, by path; nothing where all is its own."""
         if self.is_own:
@@ -63,14 +60,13 @@ class Delivery:
 
     def _place(self) -> str:
         """The path of the classifier, where other layers can take its place."""
-        paths: dict[nn.Module, str] = {module: path for path, module in self.network.named_modules()}
-        found = [paths[layer.module] for layer in self.pooled.classifier.layers]
-        if len(found) == 1 and self._takes_others(found[0]):
-            return found[0]
+        last = self.pooled.classifier.layers[0].module
+        path: str = next(path for path, module in self.network.named_modules() if module is last)
+        if self._takes_others(path):
+            return path
         cure = "drop_stages to 0" if self.dropped else "head to linear"
         raise HeadUnsupported(
-            f"This backbone's classifier is more than one layer at its end, which others could replace: set {cure}, "
-            "or choose another backbone."
+            f"No other layers can take the place of this backbone's classifier: set {cure}, or choose another backbone."
         )
 
     @torch.no_grad()

@@ -114,11 +114,13 @@ def places(network: TimmNetwork, pooled: Pooled, input_size: tuple[int, int, int
     """Where the network can be cut, in its order; the last is the input of its classifier."""
     own = pooled.end.cuts
     cuts = inspect(network, input_size)["cuts"] if own else []
-    found = [Place(cut["name"], cut["stage"], cut["multiply_adds_below"]) for cut in cuts if cut["name"] in own]
+    found = [Place.of(cut) for cut in cuts if cut["name"] in own]
     if not found or found[-1].name != pooled.cut:  # which is several vectors, or no value through which all flows
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             pooled.trunk(pooled.tried[:1])
-        found.append(Place(pooled.cut, stage_of(pooled.cut.split(" + ")[0]), counter.get_total_flops() // 2))
+        # CLIP's attention has its classifier, whose cost does not count, below some of the cuts.
+        cost = max(counter.get_total_flops() // 2, *(place.multiply_adds_below for place in found), 0)
+        found.append(Place(pooled.cut, stage_of(pooled.cut.split(" + ")[0]), cost))
     return found
 
 

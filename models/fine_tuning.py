@@ -185,7 +185,6 @@ class _Run:
         recipe, classes = self.recipe, self.assignment.classes
         grafted = Grafted.of(recipe, len(classes), self.division, self.features, self.learn.pictures, self.kept)
         self.grafted = grafted
-        self.delivery.check(plain(grafted), self.preprocessing.input_size)
         if recipe.pretraining is not None:
             yield from pretrain(recipe, grafted, self._material())
         self.recipe = rated(recipe, classes, grafted, self.features, self.learn)

@@ -21,7 +21,7 @@ from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping, Set
 
 
 class SurgeryError(Exception):
@@ -116,7 +116,7 @@ class Traced:
         """These values and all that they are computed from."""
         return set(values).union(*(_ancestors(value) for value in values))
 
-    def parameters(self, nodes: Container[fx.Node]) -> dict[str, nn.Parameter]:
+    def parameters(self, nodes: Set[fx.Node]) -> dict[str, nn.Parameter]:
         """What these nodes use, in the order of the graph, by names in the network."""
         found: dict[str, nn.Parameter] = {}
         for node in self.graph.nodes:

@@ -13,6 +13,8 @@ from models import surgery
 from models.graph import Traced, Untraceable
 
 if TYPE_CHECKING:
+    from collections.abc import Set
+
     from torch import nn
 
     from models.surgery import TimmNetwork
@@ -29,7 +31,7 @@ def inspect(network: TimmNetwork, input_size: tuple[int, int, int]) -> dict[str,
     """
     network.eval().requires_grad_(False)
     picture = torch.empty(1, *input_size, device=next(network.parameters()).device)
-    with torch.inference_mode():
+    with torch.no_grad():  # in inference mode, networks that keep what they computed could not be trained after
         try:
             parameters, multiply_adds, cuts = _in_graph(network, picture)
         except Untraceable as error:
@@ -44,14 +46,11 @@ def inspect(network: TimmNetwork, input_size: tuple[int, int, int]) -> dict[str,
 
 def _in_graph(network: nn.Module, picture: torch.Tensor) -> tuple[int, int, list[dict[str, Any]]]:
     """Parameters, multiply-adds and all cuts; raises Untraceable."""
-    traced = Traced.of(network)
+    traced = Traced.of(network).settled(picture)
     costs = _Costs(network, traced.graph)
-    try:
-        costs.run(picture)
-    except Exception as error:  # whatever an operation raises that the trace got wrong
-        raise Untraceable(f"The network's graph cannot be run: {error}") from error
+    costs.run(picture)
     total = sum(costs.multiply_adds.values())
-    parameters = _parameters(network, traced.graph.nodes)
+    parameters = _parameters(traced, set(traced.graph.nodes))
     cuts = []
     for cut in traced.cuts():
         shape = costs.shapes.get(cut)
@@ -59,7 +58,7 @@ def _in_graph(network: nn.Module, picture: torch.Tensor) -> tuple[int, int, list
             continue
         below = traced.below(cut)
         multiply_adds = sum(costs.multiply_adds[node] for node in below)
-        held = _parameters(network, below)
+        held = _parameters(traced, below)
         cuts.append(_cut(traced.paths[cut], shape, (multiply_adds, total), (held, parameters)))
     return parameters, total, cuts
 
@@ -116,27 +115,19 @@ class _Costs(fx.Interpreter):
         return value
 
 
-def _parameters(network: nn.Module, nodes: Any) -> int:
+def _parameters(traced: Traced, nodes: Set[fx.Node]) -> int:
     """The numbers in all parameters that these nodes use, each once."""
-    found: dict[int, int] = {}
-    for node in nodes:
-        if node.op == "call_module":
-            found.update((id(p), p.numel()) for p in network.get_submodule(node.target).parameters())
-        elif node.op == "get_attr":
-            value = _attribute(network, node.target)
-            if isinstance(value, torch.nn.Parameter):
-                found[id(value)] = value.numel()
+    found = {id(parameter): parameter.numel() for parameter in traced.parameters(nodes).values()}
     return sum(found.values())
 
 
-def _attribute(network: nn.Module, path: str) -> Any:
-    value: Any = network
-    for name in path.split("."):
-        value = getattr(value, name)
-    return value
+CONTAINERS = ("body", "features")
+"""Names of parts that hold all stages."""
 
 
 def stage_of(path: str) -> str:
-    """The part of the network that a path lies in: layer3 of layer3.1.conv2, blocks.5 of blocks.5.add."""
+    """The part that a path lies in: layer3 of layer3.1.conv2, blocks.5 of blocks.5.add, features.norm5 of itself."""
     first, *rest = path.split(".")
+    if rest and first in CONTAINERS:
+        return f"{first}.{stage_of('.'.join(rest))}"
     return f"{first}.{rest[0]}" if rest and rest[0].isdecimal() and not first[-1].isdecimal() else first

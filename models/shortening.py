@@ -45,12 +45,11 @@ def _top(network: TimmNetwork, count: int, end: str, input_size: tuple[int, int,
     """The top `count` stages below the classifier, which is at the path `end`, and what has weights above them."""
     cuts = inspect(network, input_size)["cuts"]
     order = list(dict.fromkeys(cut["stage"] for cut in cuts))
-    found = stages([Place(cut["name"], cut["stage"], cut["multiply_adds_below"]) for cut in cuts])
-    own = [stage for stage in found if not _lies_in(end, stage)]
+    own = [stage for stage in stages([Place.of(cut) for cut in cuts]) if not _lies_in(end, stage)]
     modules = dict(network.named_modules())
     if len(own) <= count or not modules.keys() >= set(own[-count:]):
         raise CutUnsupported(
-            f"drop_stages is {count}, and of this backbone's stages ({', '.join(own)}) the top ones cannot be left out: "
+            f"drop_stages is {count}; the top ones of this backbone's stages ({', '.join(own)}) cannot be left out: "
             "drop fewer, or none."
         )
     dropped = own[-count:]

@@ -145,7 +145,7 @@ class End:
     @classmethod
     def traced(cls, network: TimmNetwork, pictures: torch.Tensor) -> End:
         """That of the network's graph; raises Untraceable, ClassifierUnsupported."""
-        traced = Traced.of(network).settled(pictures)
+        traced = Traced.of(network).settled(pictures[:1])
         calls = traced.last_layers()
         modules = [(traced.module(call), call.all_input_nodes[0]) for call in calls]
         layers = {module: value for module, value in modules if can_be_last(module)}

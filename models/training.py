@@ -255,10 +255,8 @@ class Training:
 
     def _alone(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[float, torch.Tensor]:
         """A last batch of one picture has no variance to normalize by: nothing is learned from it."""
-        self.grafted.head.eval()
-        with torch.no_grad():
+        with self.grafted.still(), torch.no_grad():
             logits = self.grafted(self.source.at_cut(given))
-        self.grafted.head.train()
         return self.loss(logits, labels).item(), logits
 
     def _validate(self) -> tuple[float, float]:

@@ -17,6 +17,7 @@ def conflicts(recipe: Recipe) -> Iterator[str]:
     yield from _data(recipe)
     yield from _cache(recipe)
     yield from _head(recipe)
+    yield from _cut(recipe)
     yield from _pretraining(recipe)
     yield from _steps(recipe)
     yield from _weights(recipe)
@@ -55,6 +56,11 @@ def _head(recipe: Recipe) -> Iterator[str]:
     ]
     if any(normalization is not None and normalization.kind == "batch_norm" for normalization in normalizations):
         yield "batch_norm needs batches of at least 2 pictures: raise batch_size, or take layer_norm"
+
+
+def _cut(recipe: Recipe) -> Iterator[str]:
+    if recipe.cut.kind != "all" and recipe.cut.batch_norm == "trained" and recipe.batch_size == 1:
+        yield "cut.batch_norm: trained needs batches of at least 2 pictures: raise batch_size, or leave it frozen"
 
 
 def _pretraining(recipe: Recipe) -> Iterator[str]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt
 
 from models.catalog.technique import Technique, by_name
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 
 class CutUnknown(ValueError):
@@ -25,18 +25,26 @@ class Place:
     stage: str
     multiply_adds_below: int
 
+    @classmethod
+    def of(cls, cut: Mapping[str, Any]) -> Place:
+        """One of a backbone's cuts, as it is listed."""
+        return cls(cut["name"], cut["stage"], cut["multiply_adds_below"])
+
 
 def owners(places: Sequence[Place]) -> list[str]:
     """The stage that each place counts to: that which it lies in, or the one before where that computes nothing.
 
-    Norms and pools by themselves are such. `places` lie in the order of the network.
+    Norms and pools by themselves are such, and what stands amid a stage. `places` lie in the order of the network.
     """
     costs = [0, *(place.multiply_adds_below for place in places)]
     computing = [place.stage for below, place in zip(costs, places, strict=False) if place.multiply_adds_below > below]
-    found: list[str] = []
-    for place in places:
-        before = found[-1] if found else next(iter(computing), place.stage)
-        found.append(place.stage if place.stage in computing else before)
+    last = {place.stage: number for number, place in enumerate(places)}
+    owner = next(iter([*computing, *last]), "")
+    found = []
+    for number, place in enumerate(places):
+        if place.stage in computing and last[owner] < number:
+            owner = place.stage
+        found.append(owner)
     return found
 
 

@@ -165,7 +165,7 @@ def test_parameters_of_nodes_are_the_networks_own_under_its_names(name: str) -> 
     whole = network(name)
     traced = Traced.of(whole)
     own = dict(whole.named_parameters())
-    found = traced.parameters(traced.graph.nodes)
+    found = traced.parameters(set(traced.graph.nodes))
     assert found.keys() == own.keys()
     assert all(found[path] is own[path] for path in own)
     (call,) = traced.last_layers()

@@ -42,7 +42,7 @@ def reached(recipe: Recipe, rate: float, head: torch.nn.Module) -> float:
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-    return float(loss_of(head.eval()(features[450:]), labels[450:]))
+    return float(loss_of(head.eval()(features[450:]), labels[450:]).item())
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam"])

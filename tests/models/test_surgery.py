@@ -103,7 +103,6 @@ CUT = [
     # several vectors before the classifier
     ("deit_tiny_distilled_patch16_224", {"img_size": 32, "depth": 2}, 32),
     ("pit_ti_distilled_224", {"img_size": 64}, 64),
-    ("volo_d1_224", {"img_size": 64, "layers": (1, 1, 1, 1)}, 64),
     # pooled after it
     ("clip", {}, 64),
 ]
@@ -118,7 +117,7 @@ CUT_SLOWLY = [
     ),
     *(("tiny_vit_5m_224", {}, 64), ("efficientvit_m0", {}, 64), ("mvitv2_tiny", {"img_size": 64}, 64)),
     *(("repvit_m1", {}, 64), ("xcit_nano_12_p8_224", {}, 64), ("hrnet_w18_small", {}, 64), ("efficientvim_m1", {}, 64)),
-    ("twins_svt_small", {"img_size": 64, "depths": (1, 1, 1, 1)}, 64),
+    *(("twins_svt_small", {"img_size": 64, "depths": (1, 1, 1, 1)}, 64), ("volo_d1_224", {"img_size": 64}, 64)),
 ]
 
 
@@ -152,7 +151,7 @@ def test_each_cut_has_a_digest_of_its_own_that_the_classifier_has_no_part_in() -
     assert len(set(plain.values())) == len(plain) == 20
     assert digests("fc.weight") == plain
     same = [name for name in plain if plain[name] == above[name]]
-    assert same == list(plain)[: list(plain).index("layer4.0.act3")], "what is below does not change"
+    assert same == [name for name in plain if not name.startswith(("layer4", "global_pool"))]
 
 
 @torch.no_grad()

@@ -57,6 +57,14 @@ REFUSALS = {
             {"augmentations": ["crop", "mixup"], "cache": {"mode": "on"}},
         ],
     ),
+    "norms trained on one picture": Refusal(
+        {"cut": {"kind": "top", "batch_norm": "trained"}, "batch_size": 1},
+        "cut.batch_norm: trained needs batches of at least 2 pictures: raise batch_size, or leave it frozen",
+        [
+            {"cut": {"kind": "top", "batch_norm": "trained"}, "batch_size": 2},
+            {"cut": "top", "batch_size": 1},
+        ],
+    ),
     "keep without its stages": Refusal(
         {"head": "keep", "drop_stages": 1},
         "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear",

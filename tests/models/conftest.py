@@ -1,4 +1,4 @@
-"""What all tests of the catalog share."""
+"""What all tests of models share."""
 
 from __future__ import annotations
 
