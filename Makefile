@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy clean
+.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -64,6 +64,9 @@ benchmarks: setup ## measure a cold job, a warm job and the trunk; BACKBONE=loca
 
 accuracy: setup ## the empty recipe against a linear probe; BACKBONE=local/NAME DATASET=archive
 	@$(BIN)/python -m benchmarks.accuracy $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
+experiments: setup ## write docs/experiments.md: what each kind of technique does; NAMES='one another' some, QUICK=1 in short
+	@$(BIN)/python -m experiments $(NAMES) $(if $(QUICK),--quick)
 
 clean: ## remove .venv and caches
 	@rm -rf .venv .mypy_cache .ruff_cache .pytest_cache *.egg-info

@@ -1,0 +1,1 @@
+"""Experiments: what each kind of technique does on real pictures, measured; `make experiments` writes the page."""

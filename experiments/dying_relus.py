@@ -1,0 +1,110 @@
+"""Dying ReLUs: what a high learning rate does to units.
+
+A ReLU that is pushed below zero for every picture gets no gradient, and never comes back. Do leaky ReLU and ELU stay
+alive where ReLU dies? A head of three hidden layers, each of 100 units, is trained by Adam at ever higher rates. A unit
+is dead if, after training, not one training picture gives its weights a gradient: each number of it is exactly zero.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from experiments import plots
+from experiments.page import Report, Table
+from experiments.running import prepared, run
+from experiments.spread import Difference, percent
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from experiments.material import Material
+    from experiments.running import Effort, Run
+
+ACTIVATIONS = ("relu", "leaky_relu", "elu")
+RATES = (0.001, 0.01, 0.03, 0.1, 0.3)
+MOSTLY = 0.5
+"""Share of dead units from which an activation counts as dead."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """By activation and rate, each a list over seeds; all are shares."""
+
+    dead: dict[str, dict[float, list[float]]]
+    accuracies: dict[str, dict[float, list[float]]]
+    epochs: int
+
+    def report(self) -> Report:
+        """Tables, figure and findings."""
+        heads = [f"after {self.epochs} epochs", *(f"lr {rate:g}" for rate in RATES)]
+        tables = [
+            Table([words, *heads[1:]], [[name, *(percent(by_rate[r]) for r in RATES)] for name, by_rate in of.items()])
+            for words, of in ((f"dead units {heads[0]}", self.dead), (f"test accuracy {heads[0]}", self.accuracies))
+        ]
+        findings = [self._of(name) for name in ACTIVATIONS] + [self._compared(name) for name in ACTIVATIONS[1:]]
+        return Report(tables, self._figure(), "Dead units and test accuracy by learning rate", findings)
+
+    def _of(self, name: str) -> str:
+        shares = {rate: statistics.fmean(self.dead[name][rate]) for rate in RATES}
+        dying = [rate for rate in RATES if shares[rate] > MOSTLY]
+        if dying:
+            return f"{name}: most units are dead from a rate of {dying[0]:g} on ({shares[dying[0]]:.0%})."
+        worst = max(shares, key=shares.__getitem__)
+        return f"{name}: most units live at every rate; at worst {shares[worst]:.1%} are dead, at {worst:g}."
+
+    def _compared(self, name: str) -> str:
+        gains = {rate: Difference.of(self.dead["relu"][rate], self.dead[name][rate]) for rate in RATES}
+        fewer = [f"{rate:g} ({gain.points()})" for rate, gain in gains.items() if gain.is_clear and gain.mean > 0]
+        more = [f"{rate:g} ({gain.points()})" for rate, gain in gains.items() if gain.is_clear and gain.mean < 0]
+        said = [
+            f"{words} at {', '.join(rates)}"
+            for words, rates in (("clearly more", fewer), ("clearly fewer", more))
+            if rates
+        ]
+        return f"Of relu, against {name}, are dead (in points): {'; '.join(said) or 'clearly more or fewer nowhere'}."
+
+    def _figure(self) -> Figure:
+        figure, (left, right) = plots.panels(2)
+        for axes, of in ((left, self.dead), (right, self.accuracies)):
+            axes.set_xscale("log")
+            plots.lines(axes, RATES, {name: plots.by_seed(by_rate, 100) for name, by_rate in of.items()})
+        plots.titled(left, "Dead units, %", "learning rate of Adam")
+        plots.titled(right, "Test accuracy, %", "learning rate of Adam")
+        plots.legend(figure, left, 3)
+        return figure
+
+
+def measure(material: Material, effort: Effort) -> Result:
+    """Train at each rate, and count."""
+    epochs = effort.epochs(10)
+    dead: dict[str, dict[float, list[float]]] = {name: {rate: [] for rate in RATES} for name in ACTIVATIONS}
+    accuracies: dict[str, dict[float, list[float]]] = {name: {rate: [] for rate in RATES} for name in ACTIVATIONS}
+    for seed in effort.seeds:
+        parts = material.parts(seed)
+        for name in ACTIVATIONS:
+            for rate in RATES:
+                choices = {
+                    "epochs": epochs,
+                    "head": {"kind": "mlp", "hidden": [100] * 3, "activation": name, "dropout": 0.0},
+                    "optimizer": {"kind": "adam", "lr": rate},
+                    "regularizers": (),
+                }
+                done = run(prepared(material, parts, seed, choices))
+                dead[name][rate].append(dead_share(done))
+                accuracies[name][rate].append(done.test_accuracy)
+    return Result(dead, accuracies, epochs)
+
+
+def dead_share(done: Run) -> float:
+    """Of the hidden units, those to whose weights no training picture gives a gradient."""
+    grafted, train = done.setting.grafted.eval(), done.setting.parts.train
+    grafted.head.zero_grad()
+    logits = grafted.head(grafted.sample(done.setting.source, train.pictures))
+    torch.nn.functional.cross_entropy(logits, torch.from_numpy(train.labels)).backward()  # type: ignore[no-untyped-call]
+    *hidden, _ = (layer for layer in grafted.head if isinstance(layer, torch.nn.Linear))
+    dead = [(layer.weight.grad == 0).all(1) for layer in hidden if layer.weight.grad is not None]
+    return float(torch.cat(dead).float().mean())

@@ -1,0 +1,139 @@
+"""Regularizers: a small training set, and the gap between training and test.
+
+A head with one hidden layer of 100 units learns from 20 pictures a class, by Adam at the rate that the range test finds
+without any regularizer. What does each regularizer do to the gap between training and test, and to the test itself?
+Both are measured on plain views, without dropout, and with the same cross entropy. Early stopping looks at the pictures
+to validate on; nothing else does.
+"""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from experiments import plots
+from experiments.page import Report, Table
+from experiments.running import found_rate, prepared, run
+from experiments.spread import Difference, against, percent, spread
+from models.catalog.recipe import Recipe
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from experiments.material import Material
+    from experiments.running import Choices, Effort, Run
+
+EACH = 20
+"""Pictures a class."""
+HEAD: Choices = {"kind": "mlp", "hidden": [100], "dropout": 0.0}
+NONE: Choices = {"head": HEAD, "regularizers": ()}
+NO = "no regularizer"
+REGULARIZERS: dict[str, Choices] = {
+    NO: {},
+    "l1": {"regularizers": ("l1",)},
+    "l2": {"regularizers": ("l2",)},
+    "weight_decay": {"regularizers": ("weight_decay",)},
+    "max_norm": {"regularizers": ("max_norm",)},
+    "dropout 0.2": {"head": {**HEAD, "dropout": 0.2}},
+    "dropout 0.5": {"head": {**HEAD, "dropout": 0.5}},
+    "feature_noise 0.5": {"augmentations": ({"kind": "feature_noise", "std": 0.5},)},
+    "mixup": {"augmentations": ("mixup",)},
+    "augmented views": {"augmentations": Recipe().augmentations},
+    "label_smoothing 0.1": {"loss": {"kind": "cross_entropy", "label_smoothing": 0.1}},
+    "averaging": {"averaging": {}},
+    "early_stopping": {"early_stopping": {}},
+}
+
+
+@dataclass(frozen=True)
+class Judged:
+    """Loss and accuracy of one run in training and test."""
+
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+
+    @classmethod
+    def of(cls, done: Run) -> Judged:
+        """Those of a run that has ended."""
+        return cls(*done.judged(done.setting.parts.train), *done.judged(done.setting.parts.test))
+
+    @property
+    def loss_gap(self) -> float:
+        """Test less training."""
+        return self.test_loss - self.train_loss
+
+    @property
+    def accuracy_gap(self) -> float:
+        """Training less test."""
+        return self.train_accuracy - self.test_accuracy
+
+
+@dataclass(frozen=True)
+class Result:
+    """By regularizer, a list over seeds."""
+
+    judged: dict[str, list[Judged]]
+    epochs: int
+
+    def report(self) -> Report:
+        """Tables, figure and findings."""
+        heads = ["regularizer", "training accuracy", "test accuracy", "gap in points", "test loss", "gap in loss"]
+        rows = [self._row(name, judged) for name, judged in self.judged.items()]
+        shows = "Training and test accuracy, and test loss"
+        return Report([Table(heads, rows)], self._figure(), shows, self._findings(), [f"After {self.epochs} epochs:"])
+
+    def _row(self, name: str, judged: list[Judged]) -> list[str]:
+        return [
+            name,
+            percent([one.train_accuracy for one in judged]),
+            percent([one.test_accuracy for one in judged]),
+            spread([100 * one.accuracy_gap for one in judged], ".1f"),
+            spread([one.test_loss for one in judged]),
+            spread([one.loss_gap for one in judged]),
+        ]
+
+    def _findings(self) -> list[str]:
+        accuracies = {name: [one.test_accuracy for one in judged] for name, judged in self.judged.items()}
+        return [
+            f"Each alone, {against(NO, accuracies)}",
+            f"The gap in loss is clearly smaller than without: {self._clearly('loss_gap')}.",
+            f"The gap in accuracy is clearly smaller than without: {self._clearly('accuracy_gap')}.",
+            f"The test loss is clearly smaller than without: {self._clearly('test_loss')}.",
+        ]
+
+    def _clearly(self, figure: str) -> str:
+        values = {name: [getattr(one, figure) for one in judged] for name, judged in self.judged.items()}
+        gains = {name: Difference.of(of_one, values[NO]) for name, of_one in values.items() if name != NO}
+        smaller = [name for name, gain in gains.items() if gain.is_clear and gain.mean < 0]
+        smaller.sort(key=lambda name: statistics.fmean(values[name]))
+        return ", ".join(smaller) or "nowhere"
+
+    def _figure(self) -> Figure:
+        figure, (left, right) = plots.panels(2, 3.4)
+        for number, part in enumerate(("train", "test")):
+            values = {name: [getattr(one, f"{part}_accuracy") for one in of] for name, of in self.judged.items()}
+            words = {"train": "training", "test": "test"}[part]
+            plots.points(left, values, 100, color=plots.COLOURS[number], label=words)
+        plots.legend(figure, left, 2)
+        plots.points(right, {name: [one.test_loss for one in of] for name, of in self.judged.items()})
+        right.set_yticklabels([])
+        plots.titled(left, "Accuracy, %", "")
+        plots.titled(right, "Test loss", "")
+        return figure
+
+
+def measure(material: Material, effort: Effort) -> Result:
+    """Train with each regularizer alone."""
+    epochs = effort.epochs(60)
+    judged: dict[str, list[Judged]] = {name: [] for name in REGULARIZERS}
+    for seed in effort.seeds:
+        parts = material.parts(seed).few(EACH, seed)
+        choices = {**NONE, "epochs": epochs}
+        found = found_rate(prepared(material, parts, seed, choices))
+        for name, chosen in REGULARIZERS.items():
+            regularized = {**choices, "optimizer": {"kind": "adam", "lr": found}, **chosen}
+            judged[name].append(Judged.of(run(prepared(material, parts, seed, regularized))))
+    return Result(judged, epochs)

@@ -1,0 +1,170 @@
+"""One training of an experiment: a recipe's choices in, figures out. All of it is the project's own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from models.catalog.recipe import Recipe
+from models.events import Diagnosed, EpochEnded, Noted
+from models.examples import Examples
+from models.grafted import Grafted
+from models.pretraining import Material as Seen
+from models.pretraining import pretrain
+from models.range_test import rated
+from models.training import Step, Training, TrainingDiverged
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from experiments.material import Material, Network, Parts
+    from models.features import Source
+
+Choices = dict[str, Any]
+"""What a recipe chooses, as a job's request says it."""
+
+PLAIN: Choices = {"augmentations": (), "early_stopping": None}
+"""Plain views alone, and the last epoch counts: nothing is chosen by the pictures to validate on."""
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How much is measured."""
+
+    seeds: Sequence[int] = range(5)
+    share: float = 1.0
+    """Of the epochs."""
+
+    def epochs(self, full: int) -> int:
+        """So many, where `full` is the whole effort."""
+        return max(2, round(self.share * full))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a training starts from."""
+
+    recipe: Recipe
+    """Resolved, but for its learning rate."""
+    classes: list[str]
+    grafted: Grafted
+    source: Source
+    parts: Parts
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training that has ended."""
+
+    setting: Setting
+    lr: float
+    epochs: list[EpochEnded]
+    diagnosis: dict[str, Any]
+    """The doctor's of the last epoch."""
+    steps_an_epoch: int
+    has_diverged: bool
+    """The loss became infinite, so that it went on with a smaller rate or not at all."""
+
+    def each(self, figure: str) -> list[float]:
+        """A figure of each epoch."""
+        return [getattr(ended, figure) for ended in self.epochs]
+
+    def judged(self, examples: Examples) -> tuple[float, float]:
+        """Loss and accuracy on the plain views of pictures, after the last epoch."""
+        return judged(self.setting, examples)
+
+    @property
+    def test_accuracy(self) -> float:
+        """The share of the test pictures that it gets right."""
+        return self.judged(self.setting.parts.test)[1]
+
+    @property
+    def seconds_a_step(self) -> float:
+        """The fastest epoch's, validation included."""
+        return min(self.each("seconds")) / self.steps_an_epoch
+
+
+def prepared(
+    material: Material,
+    parts: Parts,
+    seed: int,
+    choices: Mapping[str, Any],
+    network: Network | None = None,
+    standardized_by: Examples | None = None,
+) -> Setting:
+    """A recipe of these choices and a head of it before its first step.
+
+    The features are standardized over the pictures to train on, or over others.
+    """
+    seen, classes = network or material.frozen, material.pictures.classes
+    counts = Counter(parts.train.labels.tolist())
+    recipe = Recipe.model_validate({**PLAIN, "seed": seed, **choices}).resolve(
+        task="single_label",
+        image_size=seen.preprocessing.side,
+        num_features=seen.num_features,
+        class_counts={name: counts[place] for place, name in enumerate(classes)},
+        pictures=len(parts.train.pictures),
+    )
+    source = material.source(recipe.picture_augmentations, seen)
+    pictures = (standardized_by or parts.train).pictures
+    grafted = Grafted.of(recipe, len(classes), seen.division, source, pictures)
+    return Setting(recipe, classes, grafted, source, parts)
+
+
+def found_rate(setting: Setting) -> float:
+    """The learning rate that a job would find."""
+    grafted, train = setting.grafted, setting.parts.train
+    return rated(setting.recipe, setting.classes, grafted, setting.source, train).optimizer.rate
+
+
+def pretrained(setting: Setting, material: Material) -> None:
+    """Have the head learn what the recipe says, from the pictures to train on or from all of the other dataset."""
+    chosen = setting.recipe.pretraining
+    assert chosen is not None
+    shown, examples = material.pictures, setting.parts.train
+    if chosen.kind == "other_labels":
+        shown = material.other
+        examples = Examples(np.arange(len(shown.pack)), shown.pack.labels)
+    seen = Seen(lambda changes: material.source(changes, pictures=shown), examples, shown.classes)
+    for _ in pretrain(setting.recipe, setting.grafted, seen):
+        pass
+
+
+def run(setting: Setting) -> Run:
+    """Train; a learning rate that is `auto` is found as a job finds it."""
+    parts = setting.parts
+    recipe = rated(setting.recipe, setting.classes, setting.grafted, setting.source, parts.train)
+    training = Training(recipe, setting.classes, setting.grafted, setting.source, parts.train, parts.validation)
+    epochs: list[EpochEnded] = []
+    diagnosis: dict[str, Any] = {}
+    steps, has_diverged = 0, False
+    try:
+        for news in training.epochs():
+            match news:
+                case Step():
+                    steps += 1
+                case EpochEnded():
+                    epochs.append(news)
+                case Diagnosed():
+                    diagnosis = news.diagnosis
+                case Noted(kind="diverged"):
+                    has_diverged = True
+    except TrainingDiverged:
+        has_diverged = True
+    a_epoch = -(-len(parts.train.pictures) // int(recipe.batch_size))
+    return Run(setting, recipe.optimizer.rate, epochs, diagnosis, a_epoch, has_diverged)
+
+
+def judged(setting: Setting, examples: Examples) -> tuple[float, float]:
+    """Loss and accuracy of a setting's network on the plain views of pictures."""
+    setting.grafted.eval()
+    source, labels = setting.source, torch.from_numpy(examples.labels)
+    with torch.inference_mode():
+        walk = source.batches(examples.pictures, 0, source.read_batch)
+        logits = torch.cat([setting.grafted(source.at_cut(source.given(rows))) for _, rows in walk])
+    loss = torch.nn.functional.cross_entropy(logits, labels).item()
+    return loss, float((logits.argmax(1) == labels).float().mean())

@@ -1,0 +1,96 @@
+"""What several seeds say: mean and spread of one thing, and whether two things differ by more than chance makes them.
+
+Two things are compared seed by seed, since both saw the same split. The difference is clear where its 95% interval by
+Student's t leaves out zero.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from experiments.running import Run
+
+T_95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31, 9: 2.26}
+"""97.5% quantiles of Student's distribution by degrees of freedom; with more, the normal distribution's is close."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Of two things over the same seeds."""
+
+    mean: float
+    margin: float
+    """Half of the 95% interval; infinite where there is one seed."""
+
+    @classmethod
+    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
+        """Ours less theirs, seed by seed."""
+        differences = [one - other for one, other in zip(ours, theirs, strict=True)]
+        mean, degrees = statistics.fmean(differences), len(differences) - 1
+        if not degrees or not all(map(math.isfinite, differences)):
+            return cls(mean, math.inf)
+        error = statistics.stdev(differences) / math.sqrt(len(differences))
+        return cls(mean, T_95.get(degrees, 2.2) * error)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out zero."""
+        return abs(self.mean) > self.margin
+
+    def points(self) -> str:
+        """In points of a hundred, with sign and margin."""
+        margin = "" if math.isinf(self.margin) else f" ± {100 * self.margin:.1f}"
+        return f"{100 * self.mean:+.1f}{margin}"
+
+
+def deviation(values: Sequence[float]) -> float:
+    """The standard deviation; nothing where there is one value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
+
+
+def spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Mean and standard deviation."""
+    return f"{statistics.fmean(values):{form}} ± {deviation(values):{form}}"
+
+
+def percent(values: Sequence[float]) -> str:
+    """Mean and standard deviation of shares."""
+    return f"{100 * statistics.fmean(values):.1f}% ± {100 * deviation(values):.1f}"
+
+
+def powers(values: Sequence[float]) -> str:
+    """Geometric mean and spread of positive numbers, as powers of ten."""
+    logarithms = [math.log10(value) if value > 0 else -math.inf for value in values]
+    if not all(map(math.isfinite, logarithms)):
+        return "0"
+    return f"10^({spread(logarithms, '.1f')})"
+
+
+def accuracies(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[float]]:
+    """Test accuracy of each run, by name."""
+    return {name: [run.test_accuracy for run in of_one] for name, of_one in runs.items()}
+
+
+def against(baseline: str, values: Mapping[str, Sequence[float]], what: str = "test accuracy") -> str:
+    """The end of a sentence: which shares are clearly above those of the baseline, which below, and which neither."""
+    found: dict[str, list[str]] = {"above": [], "below": [], "level": []}
+    for name, of_one in values.items():
+        if name == baseline:
+            continue
+        difference = Difference.of(of_one, values[baseline])
+        kind = "level" if not difference.is_clear else "above" if difference.mean > 0 else "below"
+        found[kind].append(f"{name} ({difference.points()})")
+    parts = [
+        f"clearly {kind} {baseline}: {', '.join(names)}" for kind, names in found.items() if names and kind != "level"
+    ]
+    if not parts:
+        parts = [f"nothing is clearly above or below {baseline}"]
+    if found["level"]:
+        parts.append(f"no clear difference: {', '.join(found['level'])}")
+    return f"in points of {what}, {'; '.join(parts)}."
