@@ -43,6 +43,8 @@ def test_effort_scales_epochs_but_leaves_two() -> None:
 
 def test_gradients_vanish_below_sigmoids_and_not_below_relus(digits: Material, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(vanishing_gradients, "WIDTHS", (16, 32))
+    few = {name: vanishing_gradients.VARIANTS[name] for name in ("sigmoid + N(0, 1)", "sigmoid + Glorot", "relu + He")}
+    monkeypatch.setattr(vanishing_gradients, "VARIANTS", few)
     result = vanishing_gradients.measure(digits, ONCE)
     check(result.report())
     historic, healthy = result.looks["sigmoid + N(0, 1)"], result.looks["relu + He"]
@@ -65,7 +67,8 @@ def test_relus_die_at_a_high_rate_and_leaky_ones_do_not(digits: Material) -> Non
     assert result.dead["relu"][dying_relus.RATES[0]] == pytest.approx([0.0, 0.0], abs=0.02)
 
 
-def test_batch_normalization_bears_high_rates(digits: Material) -> None:
+def test_batch_normalization_bears_high_rates(digits: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batch_normalization, "RATES", (0.1,))
     result = batch_normalization.measure(digits, ONCE)
     check(result.report())
     assert result.fixed["sigmoid + batch_norm"][0.1][0] > result.fixed["sigmoid"][0.1][0] + 0.3
@@ -80,7 +83,7 @@ def test_steps_are_counted_until_the_loss_is_reached(digits: Material) -> None:
     trial = optimizers.trial(digits, 0, {"kind": "adam", "lr": 0.01}, 3, losses[1])
     assert trial.losses == losses
     assert trial.steps == pytest.approx(2 * 20)
-    assert optimizers.trial(digits, 0, {"kind": "adam", "lr": 0.01}, 3, 0.0).steps == math.inf
+    assert optimizers.trial(digits, 0, {"kind": "adam", "lr": 0.01}, 3, 1e-9).steps == math.inf
     grid = {"sgd": {rate: [trial] for rate in optimizers.RATES}, "adam": {rate: [trial] for rate in optimizers.RATES}}
     check(optimizers.Result(grid, {"sgd": [trial], "adam": [trial]}, losses[1], 3, 20).report())
 
