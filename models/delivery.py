@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from models.features import said_of_plain_views
 from models.graph import SurgeryError
 
 if TYPE_CHECKING:
@@ -108,11 +109,8 @@ def described(layers: nn.Module) -> Described:
 def delivered_logits(grafted: Grafted, layers: nn.Sequential, source: Source, pictures: np.ndarray) -> np.ndarray:
     """What the delivered network says about the plain views of pictures, (n, C)."""
     grafted.eval()
-    with torch.inference_mode():
-        parts = [
-            layers(grafted.top(source.at_cut(source.given(rows))).cpu())
-            for _, rows in source.batches(pictures, 0, source.read_batch)
-        ]
+    with torch.no_grad():
+        parts = [layers(batch.cpu()) for batch in said_of_plain_views(grafted.top, source, pictures)]
     logits: np.ndarray = torch.cat(parts).numpy()
     return logits
 

@@ -190,6 +190,14 @@ Source = Features | Rendered
 """What training reads: rows by picture and view."""
 
 
+def said_of_plain_views(network: torch.nn.Module, source: Source, pictures: np.ndarray) -> Iterator[torch.Tensor]:
+    """What a network, given what the cut gives, says about the plain views of pictures, batch by batch, in order."""
+    for _, rows in source.batches(pictures, 0, source.read_batch):
+        with torch.no_grad():  # in inference mode, networks that keep what they computed could not be trained after
+            said = network(source.at_cut(source.given(rows)))
+        yield said
+
+
 def rendered(
     pack: Pack, views: Views, pictures: np.ndarray, view: int, size: int
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:

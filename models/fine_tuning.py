@@ -211,8 +211,7 @@ class _Run:
         """Train on the cached views, or on new ones."""
         recipe = self.recipe
         assert isinstance(recipe.epochs, int)
-        assert isinstance(recipe.batch_size, int)
-        steps = recipe.epochs * -(-len(self.learn.pictures) // recipe.batch_size)
+        steps = recipe.epochs * -(-len(self.learn.pictures) // recipe.pictures_per_step)
         self.progress.phase(steps=steps, epochs=recipe.epochs)
         for news in self.training.epochs():
             if isinstance(news, Step):

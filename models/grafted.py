@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.catalog.heads import Keep
+from models.features import said_of_plain_views
 from models.standardization import Standardization
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Grafted(nn.Module):
         `kept` is the backbone's own classifier (W, b), for a head that keeps it.
         """
         division.top.to(source.trunk.device).eval()
-        standardize = Standardization.of(_plain(division.top, source, pictures))
+        standardize = Standardization.of(said_of_plain_views(division.top, source, pictures))
         torch.manual_seed(recipe.seed)
         head = recipe.head.build(len(standardize.mean), num_classes)
         if isinstance(recipe.head, Keep):
@@ -87,7 +88,8 @@ class Grafted(nn.Module):
 
     def sample(self, source: Source, pictures: np.ndarray) -> torch.Tensor:
         """Standardized features of the plain views of pictures, (n, num_features)."""
-        return torch.cat([self.standardize(rows.to(self.device)) for rows in _plain(self.top, source, pictures)])
+        features = said_of_plain_views(self.top, source, pictures)
+        return torch.cat([self.standardize(batch.to(self.device)) for batch in features])
 
     def start_epoch(self, recipe: Recipe, epoch: int) -> None:
         """Have learn what learns in this epoch (1, 2, …)."""
@@ -114,11 +116,3 @@ class Grafted(nn.Module):
     def learned(self) -> dict[str, torch.Tensor]:
         """A copy of all that training changes."""
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
-
-
-def _plain(top: nn.Module, source: Source, pictures: np.ndarray) -> Iterator[torch.Tensor]:
-    """Features of the plain views, before standardization."""
-    for _, rows in source.batches(pictures, 0, source.read_batch):
-        with torch.no_grad():  # in inference mode, networks that keep what they computed could not be trained after
-            features = top(source.at_cut(source.given(rows)))
-        yield features

@@ -72,8 +72,7 @@ def _tried(
     recipe: Recipe, head: torch.nn.Module, loss_of: torch.nn.Module, features: torch.Tensor, labels: torch.Tensor
 ) -> torch.nn.Module:
     """The head after a short training."""
-    assert isinstance(recipe.batch_size, int)
-    size = max(recipe.batch_size, 2)
+    size = max(recipe.pictures_per_step, 2)
     optimizer = recipe.optimizer.build(head.train().parameters())
     for _ in range(PASSES):
         for rows, known in zip(torch.split(features, size), torch.split(labels, size), strict=True):

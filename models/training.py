@@ -16,6 +16,7 @@ from models.averaging import Average
 from models.catalog.mixing import BatchAugmentation, FeatureAugmentation
 from models.doctor import Doctor
 from models.events import Diagnosed, EpochEnded, Noted
+from models.features import said_of_plain_views
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -79,10 +80,12 @@ class Training:
         self._weights = grafted.weights()
         self._penalties = [r for r in recipe.regularizers if hasattr(r, "penalty")]
         self._constraints = [r for r in recipe.regularizers if hasattr(r, "constrain")]
-        self.doctor = Doctor(grafted, -(-len(train.pictures) // self._batch_size))
+        self.doctor = Doctor(grafted, -(-len(train.pictures) // self.recipe.pictures_per_step))
         self._losses: list[float] = []
         """Validation loss of each epoch so far."""
-        self._held = None if grafted.division.stages or not source.is_cached else self._validation_features()
+        is_fixed = source.is_cached and not grafted.division.stages
+        self._held = grafted.sample(source, validation.pictures) if is_fixed else None
+        """Features of the validation pictures, where they stay the same."""
         self.best_epoch = 0
         self.initial_accuracy = self._validate()[1]
         self.stop_reason: StopReason = "epochs_done"
@@ -114,25 +117,16 @@ class Training:
         """Share of the steps whose gradient was clipped; none where nothing clips."""
         return None if self.recipe.gradient_clipping is None else self._clipped / max(self._steps, 1)
 
-    def logits(self, pictures: np.ndarray, source: Source) -> np.ndarray:
-        """What the network says about the plain views of pictures, (n, C)."""
-        self.grafted.eval()
-        with torch.inference_mode():
-            parts = [
-                self.grafted(source.at_cut(source.given(rows))).cpu()
-                for _, rows in source.batches(pictures, 0, source.read_batch)
-            ]
-        logits: np.ndarray = torch.cat(parts).numpy()
-        return logits
-
     def validation_logits(self) -> np.ndarray:
         """What the network says about the validation pictures, (n, C)."""
-        if self._held is None:
-            return self.logits(self.validation.pictures, self.source)
         self.grafted.eval()
-        with torch.inference_mode():
-            logits: np.ndarray = self.grafted.head(self._held).cpu().numpy()
-        return logits
+        with torch.no_grad():
+            if self._held is None:
+                logits = torch.cat(list(said_of_plain_views(self.grafted, self.source, self.validation.pictures)))
+            else:
+                logits = self.grafted.head(self._held)
+        said: np.ndarray = logits.cpu().numpy()
+        return said
 
     def _epoch_or_retry(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
         """An epoch; one that diverges is tried again with a smaller rate, once in a training."""
@@ -164,8 +158,8 @@ class Training:
         self.grafted.start_epoch(self.recipe, epoch)
         seen = correct = computed = 0
         loss_sum = lr = 0.0
-        for number, (pictures, rows) in enumerate(self.source.batches(order, view, self._batch_size)):
-            lr = self._set_rates(epoch - 1 + number * self._batch_size / len(order))
+        for number, (pictures, rows) in enumerate(self.source.batches(order, view, self.recipe.pictures_per_step)):
+            lr = self._set_rates(epoch - 1 + number * self.recipe.pictures_per_step / len(order))
             labels = self._labels[torch.from_numpy(pictures)].to(self.grafted.device)
             loss, logits = self._step(self.source.given(rows), labels, lr, number)
             seen += len(labels)
@@ -192,11 +186,6 @@ class Training:
             )
             self._keep_if_best(ended)
         return ended
-
-    @property
-    def _batch_size(self) -> int:
-        assert isinstance(self.recipe.batch_size, int)
-        return self.recipe.batch_size
 
     def _set_rates(self, epoch: float) -> float:
         """The rates of all groups after so many epochs; gives the head's."""
@@ -266,11 +255,6 @@ class Training:
         if not math.isfinite(loss):
             raise _NotFinite(f"The validation loss became {loss}.")
         return loss, right(logits, labels) / len(labels)
-
-    def _validation_features(self) -> torch.Tensor:
-        rows = [rows for _, rows in self.source.batches(self.validation.pictures, 0, self.source.read_batch)]
-        with torch.inference_mode():
-            return self.grafted.features(torch.from_numpy(np.concatenate(rows)).float())
 
     def _keep_if_best(self, ended: EpochEnded) -> None:
         stopping = self.recipe.early_stopping

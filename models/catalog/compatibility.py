@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from models.catalog.activations import Sigmoid
 from models.catalog.mixing import BatchAugmentation
+from models.catalog.normalizations import BatchNorm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,10 +53,7 @@ def _head(recipe: Recipe) -> Iterator[str]:
         yield "a cosine head's weights have a fixed length: leave max_norm out, and set head.scale"
     if head.kind != "mlp" or recipe.batch_size != 1:
         return
-    normalizations = [
-        head.normalization if layer.normalization == "same" else layer.normalization for layer in head.hidden
-    ]
-    if any(normalization is not None and normalization.kind == "batch_norm" for normalization in normalizations):
+    if any(isinstance(layer.normalization, BatchNorm) for layer in head.layers):
         yield "batch_norm needs batches of at least 2 pictures: raise batch_size, or take layer_norm"
 
 
@@ -70,11 +69,9 @@ def _pretraining(recipe: Recipe) -> Iterator[str]:
     if head.kind != "mlp" and (chosen.kind in ("autoencoder", "restricted_boltzmann_machine") or not recipe.cut.trains):
         yield f"pretraining: {chosen.kind} trains hidden layers, and there are none: set head to mlp"
     if chosen.kind == "restricted_boltzmann_machine" and head.kind == "mlp":
-        layers = [head.activation if layer.activation == "same" else layer.activation for layer in head.hidden]
-        if any(activation.kind != "sigmoid" for activation in layers):
+        if any(not isinstance(layer.activation, Sigmoid) for layer in head.layers):
             yield "the units of a restricted_boltzmann_machine are logistic: set head.activation to sigmoid"
-        norms = [head.normalization if layer.normalization == "same" else layer.normalization for layer in head.hidden]
-        if any(norm is not None for norm in norms):
+        if any(layer.normalization is not None for layer in head.layers):
             yield "a restricted_boltzmann_machine's layers are σ(W·v + b) alone: set head.normalization to null"
 
 

@@ -147,16 +147,24 @@ class MLP(Technique):
         count = len(self.hidden)
         shrink = (num_classes / num_features) ** (1 / (count + 1))
         widths = [max(num_classes, round(num_features * shrink**number)) for number in range(1, count + 1)]
-        layers = (self._spelled_out(layer, width) for layer, width in zip(self.hidden, widths, strict=True))
+        layers = [
+            layer.model_copy(update={"width": width}) if layer.width == "auto" else layer
+            for layer, width in zip(self.layers, widths, strict=True)
+        ]
         initializer = self.activation.initializer if self.initializer == "auto" else self.initializer
         return self.model_copy(update={"hidden": tuple(layers), "initializer": initializer})
 
-    def _spelled_out(self, layer: Layer, width: int) -> Layer:
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The hidden layers, spelled out but for their widths."""
+        return tuple(self._spelled_out(layer) for layer in self.hidden)
+
+    def _spelled_out(self, layer: Layer) -> Layer:
         own = {name: getattr(layer, name) for name in ("activation", "initializer", "normalization", "dropout")}
         chosen = {name: getattr(self, name) if value == "same" else value for name, value in own.items()}
         if chosen["initializer"] == "auto":
             chosen["initializer"] = chosen["activation"].initializer
-        return layer.model_copy(update={**chosen, "width": width if layer.width == "auto" else layer.width})
+        return layer.model_copy(update=chosen)
 
     def build(self, num_features: int, num_classes: int) -> torch.nn.Sequential:
         """All layers of a resolved head, dropout first: (B, num_features) → (B, num_classes)."""

@@ -91,6 +91,9 @@ class Recipe(Technique):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        return self._checked()
+
+    def _checked(self) -> Self:
         found = list(conflicts(self))
         if found:
             raise ValueError("; ".join(found))
@@ -101,11 +104,7 @@ class Recipe(Technique):
         if self.task not in ("auto", task):
             raise ValueError(f"the dataset is {task}, the recipe's task is {self.task}: leave task out")
         loss = {"single_label": CrossEntropy(), "multi_label": BinaryCrossEntropy()}[task]
-        chosen = self.model_copy(update={"task": task, "loss": loss if self.loss == "auto" else self.loss})
-        found = list(conflicts(chosen))
-        if found:
-            raise ValueError("; ".join(found))
-        return chosen
+        return self.model_copy(update={"task": task, "loss": loss if self.loss == "auto" else self.loss})._checked()
 
     def resolve(
         self, *, task: Task, image_size: int, num_features: int, class_counts: Mapping[str, int], pictures: int
@@ -141,6 +140,12 @@ class Recipe(Technique):
     def with_rate(self, lr: float) -> Self:
         """The same with this learning rate."""
         return self.model_copy(update={"optimizer": self.optimizer.at(lr)})
+
+    @property
+    def pictures_per_step(self) -> int:
+        """The batch size of a resolved recipe."""
+        assert self.batch_size != "auto"
+        return self.batch_size
 
     @property
     def picture_augmentations(self) -> tuple[PictureAugmentation, ...]:

@@ -65,7 +65,7 @@ def _sample(recipe: Recipe, learner: Grafted, task: Task, places: torch.Tensor) 
     with torch.no_grad():
         found = [
             (learner.features(given), labels.to(learner.device))
-            for given, labels in task.batches(places, 1, _batch_size(recipe))
+            for given, labels in task.batches(places, 1, recipe.pictures_per_step)
         ]
     features, labels = zip(*found, strict=True)
     return torch.cat(features), torch.cat(labels)
@@ -89,7 +89,7 @@ def _judge(learner: Grafted, features: torch.Tensor, labels: torch.Tensor) -> tu
 def _learn(recipe: Recipe, learner: Grafted, task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> None:
     """One pass in random order."""
     learner.start_epoch(recipe, epoch)
-    for given, labels in task.batches(torch.randperm(len(task)), epoch, _batch_size(recipe)):
+    for given, labels in task.batches(torch.randperm(len(task)), epoch, recipe.pictures_per_step):
         if len(labels) == 1 and learner.needs_two:
             continue
         loss = nn.functional.cross_entropy(learner(given), labels.to(learner.device))
@@ -107,8 +107,3 @@ def _check(loss: float, epoch: int) -> None:
             f"The loss became infinite or NaN in epoch {epoch} of pretraining; "
             "choose a smaller learning rate (optimizer.lr), or clip the gradients (gradient_clipping)."
         )
-
-
-def _batch_size(recipe: Recipe) -> int:
-    assert isinstance(recipe.batch_size, int)
-    return recipe.batch_size

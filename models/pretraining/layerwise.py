@@ -62,7 +62,6 @@ def fit_layers(
 
     Raises TrainingDiverged.
     """
-    assert isinstance(recipe.batch_size, int)
     assert recipe.pretraining is not None
     kind = recipe.pretraining.kind
     layers = hidden_layers(grafted.head)
@@ -71,7 +70,7 @@ def fit_layers(
     yield Noted(kind="pretraining", message=said, data={"pretraining": kind, "pictures": len(inputs)})
     for number, modules in enumerate(layers):
         torch.manual_seed(recipe.seed + number)
-        found = fit(Layer(modules.train(), inputs, number == 0), max(2, recipe.batch_size))
+        found = fit(Layer(modules.train(), inputs, number == 0), max(2, recipe.pictures_per_step))
         first, last = found.losses[0], found.losses[-1]
         if not math.isfinite(last):
             raise TrainingDiverged(

@@ -34,12 +34,16 @@ def small_pack(folder: Path, classes: int, each: int, pairs: int = 0) -> Pack:
     files = coloured_classes(classes, each)
     if pairs:
         files = _with_pairs(files, classes, each, pairs)
-    archive = write_zip(folder / "small.zip", files)
-    with archive.open("rb") as file, (folder / "small.pack").open("wb") as pack:
+    return packed(write_zip(folder / "small.zip", files))
+
+
+def packed(archive: Path) -> Pack:
+    """The pack of an archive, validated as the service does, beside it."""
+    with archive.open("rb") as file, archive.with_suffix(".pack").open("wb") as pack:
         validated = validate(file, pack, Limits(1 << 30, 10_000))
-    with (folder / "small.index").open("wb") as index:
+    with archive.with_suffix(".index").open("wb") as index:
         write_index(index, validated.entries)
-    return Pack(folder / "small.pack", folder / "small.index")
+    return Pack(archive.with_suffix(".pack"), archive.with_suffix(".index"))
 
 
 def _with_pairs(files: dict[str, bytes], classes: int, each: int, pairs: int) -> dict[str, bytes]:

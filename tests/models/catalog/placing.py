@@ -15,6 +15,15 @@ TECHNIQUES = [(family, technique) for family, union in FAMILIES.items() for tech
 NAMES = [f"{family}-{technique.__name__}" for family, technique in TECHNIQUES]
 """The same in words, for pytest."""
 
+DATA: dict[str, Any] = {
+    "task": "single_label",
+    "image_size": 224,
+    "num_features": 1280,
+    "class_counts": {"a": 300, "b": 100},
+    "pictures": 400,
+}
+"""What a recipe can be resolved for."""
+
 
 def recipe_with(family: str, technique: type[Technique], dataset: str | None = None) -> dict[str, Any]:
     """The JSON of a recipe that uses a technique with its defaults; `dataset` is one that pretraining can name."""

@@ -13,14 +13,7 @@ from models.catalog.heads import MLP
 from models.catalog.losses import BinaryCrossEntropy, CrossEntropy
 from models.catalog.optimizers import Adam, Momentum
 from models.catalog.recipe import Recipe
-
-DATA: dict[str, Any] = {
-    "task": "single_label",
-    "image_size": 224,
-    "num_features": 1280,
-    "class_counts": {"a": 300, "b": 100},
-    "pictures": 400,
-}
+from tests.models.catalog.placing import DATA
 
 
 def resolved(choices: Any = None, **data: Any) -> Recipe:

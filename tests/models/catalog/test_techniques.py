@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from models import catalog
 from models.catalog.recipe import FAMILIES, Recipe
 from models.catalog.technique import Technique, members
-from tests.models.catalog.placing import NAMES, TECHNIQUES, example, placed, recipe_with
+from tests.models.catalog.placing import DATA, NAMES, TECHNIQUES, example, placed, recipe_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,13 +26,6 @@ ROOT = Path(__file__).parents[3]
 TESTS = Path(__file__).parents[1]
 MODULES = [import_module(f"models.catalog.{module.name}") for module in iter_modules(catalog.__path__)]
 OF_SEVERAL = [family for family, union in FAMILIES.items() if len(members(union)) > 1]
-DATA: dict[str, Any] = {
-    "task": "single_label",
-    "image_size": 224,
-    "num_features": 1280,
-    "class_counts": {"a": 300, "b": 100},
-    "pictures": 400,
-}
 
 every_technique = pytest.mark.parametrize(("family", "technique"), TECHNIQUES, ids=NAMES)
 every_family_of_several = pytest.mark.parametrize("family", OF_SEVERAL)

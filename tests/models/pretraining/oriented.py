@@ -10,9 +10,6 @@ from PIL import Image
 from torch import nn
 
 from models.catalog.recipe import Recipe
-from models.datasets.archive import Limits
-from models.datasets.pack import Pack, write_index
-from models.datasets.validation import validate
 from models.division import Division, TrainedStage
 from models.examples import Examples
 from models.feature_cache import Space
@@ -21,7 +18,7 @@ from models.grafted import Grafted
 from models.pretraining import Material
 from models.surgery import Frozen
 from models.views import Views
-from tests.models.small_pack import PREPROCESSING
+from tests.models.small_pack import PREPROCESSING, packed
 from tests.pictures import encoded, write_zip
 
 if TYPE_CHECKING:
@@ -29,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.catalog.pictures import PictureAugmentation
+    from models.datasets.pack import Pack
     from models.features import Source
 
 CLASSES = ["dark", "light"]
@@ -46,12 +44,7 @@ def oriented_pack(folder: Path, each: int) -> Pack:
     """`each` pictures of both classes."""
     names = [(label, number) for label in (0, 1) for number in range(each)]
     files = {f"{CLASSES[label]}/{number:03}.png": encoded(oriented(label, number)) for label, number in names}
-    archive = write_zip(folder / "oriented.zip", files)
-    with archive.open("rb") as file, (folder / "oriented.pack").open("wb") as pack:
-        validated = validate(file, pack, Limits(1 << 30, 10_000))
-    with (folder / "oriented.index").open("wb") as index:
-        write_index(index, validated.entries)
-    return Pack(folder / "oriented.pack", folder / "oriented.index")
+    return packed(write_zip(folder / "oriented.zip", files))
 
 
 def shallow() -> Division:
