@@ -7,6 +7,7 @@ head with few weights fits what it has seen at rates that are much too large for
 from __future__ import annotations
 
 import copy
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -28,8 +29,8 @@ RATES = [10 ** (exponent / 2) for exponent in range(-12, 4)]
 """From 1e-6 to 30, two in a decade."""
 TOO_MUCH = 4.0
 """A loss so many times the smallest ends the test."""
-SAFETY = 10.0
-"""How many times less than the rate of the best trial the recommended one is: short trials like larger rates."""
+AS_GOOD = 1.01
+"""A loss up to so many times the smallest is as good as it: the largest of such rates wins."""
 
 
 def rated(recipe: Recipe, classes: list[str], grafted: Grafted, source: Source, train: Examples) -> Recipe:
@@ -49,6 +50,9 @@ def find_rate(
 ) -> float:
     """The learning rate for this head, which is left as it was.
 
+    It is the best trial's times √(passes of a trial / epochs of the job): the longer the training, the smaller the rate
+    that suits it, by the square root of the steps (Nemirovski et al., 2009).
+
     Args:
         recipe: resolved but for the rate.
         head: before its first step.
@@ -62,10 +66,13 @@ def find_rate(
         torch.manual_seed(recipe.seed)
         tried = _tried(recipe.with_rate(rate), copy.deepcopy(head), loss_of, features[held_out:], labels[held_out:])
         with torch.inference_mode():
-            losses.append(loss_of(tried.eval()(features[:held_out]), labels[:held_out]).item())
+            loss = loss_of(tried.eval()(features[:held_out]), labels[:held_out]).item()
+        losses.append(loss if math.isfinite(loss) else math.inf)
         if not losses[-1] < TOO_MUCH * min(losses):
             break
-    return RATES[losses.index(min(losses))] / SAFETY
+    best = max(rate for rate, loss in zip(RATES, losses, strict=False) if loss <= AS_GOOD * min(losses))
+    assert isinstance(recipe.epochs, int)
+    return float(f"{best * math.sqrt(PASSES / max(PASSES, recipe.epochs)):.2g}")
 
 
 def _tried(
