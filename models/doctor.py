@@ -40,7 +40,7 @@ ADVICE = {
     "batch_norm, or give head.hidden fewer layers.",
     "exploding_gradients": "Set gradient_clipping to by_norm, choose a smaller optimizer.lr, or initializer: auto.",
     "dead_units": "Take leaky_relu or elu for head.activation, or choose a smaller optimizer.lr.",
-    "saturated_units": "Set head.initializer to auto, take relu or elu for head.activation, or add "
+    "saturated_units": "Take relu or elu for head.activation with initializer: auto, or add "
     "head.normalization: batch_norm.",
     "overfitting": "Raise head.dropout, add augmentations or mixup, or raise the strength of regularizers.",
     "underfitting": "Lower head.dropout, take head: mlp, or unfreeze a stage (cut: top).",

@@ -83,8 +83,10 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
 
 class _Run:
     def __init__(self, assignment: Assignment, began: float) -> None:
-        self.assignment, self._began = assignment, began
+        self.assignment = assignment
         wanted, classes = assignment.recipe, assignment.classes
+        budget = wanted.time_budget_seconds
+        self._deadline = math.inf if budget is None else began + budget
         self.backbone = backbones.load(assignment.backbone, assignment.backbones)
         self.backbone_digest = self.backbone.digest
         self._split()
@@ -188,10 +190,9 @@ class _Run:
         if recipe.pretraining is not None:
             yield from pretrain(recipe, grafted, self._material())
         self.recipe = rated(recipe, classes, grafted, self.features, self.learn)
-        deadline = math.inf
-        if recipe.time_budget_seconds is not None:
-            deadline = self._began + recipe.time_budget_seconds
-        self.training = Training(self.recipe, classes, grafted, self.features, self.learn, self.validation, deadline)
+        self.training = Training(
+            self.recipe, classes, grafted, self.features, self.learn, self.validation, self._deadline
+        )
 
     def _material(self) -> Material:
         """What the new layers are pretrained with."""
@@ -203,9 +204,9 @@ class _Run:
             return open_features(pack, self.division, self.preprocessing, augmentations, cache, job.device)[0]
 
         if job.other is None:
-            return Material(opened, self.learn, job.classes)
+            return Material(opened, self.learn, job.classes, self._deadline)
         everything = Examples(np.arange(len(job.other)), job.other.labels)
-        return Material(opened, everything, job.other_classes)
+        return Material(opened, everything, job.other_classes, self._deadline)
 
     def train(self) -> Iterator[Event]:
         """Train on the cached views, or on new ones."""

@@ -14,6 +14,7 @@ import torch
 
 from models.averaging import Average
 from models.catalog.mixing import BatchAugmentation, FeatureAugmentation
+from models.catalog.regularizers import Constraint, Penalty
 from models.doctor import Doctor
 from models.events import Diagnosed, EpochEnded, Noted
 from models.features import said_of_plain_views
@@ -78,8 +79,8 @@ class Training:
         self._mixes = [a for a in recipe.augmentations if isinstance(a, BatchAugmentation)]
         self._noises = [a for a in recipe.augmentations if isinstance(a, FeatureAugmentation)]
         self._weights = grafted.weights()
-        self._penalties = [r for r in recipe.regularizers if hasattr(r, "penalty")]
-        self._constraints = [r for r in recipe.regularizers if hasattr(r, "constrain")]
+        self._penalties = [r for r in recipe.regularizers if isinstance(r, Penalty)]
+        self._constraints = [r for r in recipe.regularizers if isinstance(r, Constraint)]
         self.doctor = Doctor(grafted, -(-len(train.pictures) // self.recipe.pictures_per_step))
         self._losses: list[float] = []
         """Validation loss of each epoch so far."""
@@ -130,23 +131,29 @@ class Training:
 
     def _epoch_or_retry(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
         """An epoch; one that diverges is tried again with a smaller rate, once in a training."""
+        if self._retried:
+            return (yield from self._last_try(epoch))
         before = self.grafted.learned(), copy.deepcopy(self.optimizer.state_dict())
         average = None if self._average is None else self._average.copy()
         try:
             return (yield from self._epoch(epoch))
         except _NotFinite:
-            if self._retried:
-                raise TrainingDiverged(
-                    f"The loss became infinite or NaN in epoch {epoch}, and at a tenth of the rate again; "
-                    "choose a smaller learning rate (optimizer.lr), or clip the gradients (gradient_clipping)."
-                ) from None
-        self._retried = True
+            self._retried = True
         self.grafted.load_state_dict(before[0])
         self.optimizer.load_state_dict(before[1])
         self._average = average
         self._rates = [rate * RETRY_FACTOR for rate in self._rates]
         yield self.doctor.diverged(epoch, self._rates[0])
-        return (yield from self._epoch_or_retry(epoch))
+        return (yield from self._last_try(epoch))
+
+    def _last_try(self, epoch: int) -> Generator[Step, None, EpochEnded]:
+        try:
+            return (yield from self._epoch(epoch))
+        except _NotFinite:
+            raise TrainingDiverged(
+                f"The loss became infinite or NaN in epoch {epoch}, and at a tenth of the rate again; "
+                "choose a smaller learning rate (optimizer.lr), or clip the gradients (gradient_clipping)."
+            ) from None
 
     def _epoch(self, epoch: int) -> Generator[Step, None, EpochEnded]:
         began = time.perf_counter()
@@ -208,13 +215,13 @@ class Training:
         loss.backward()  # type: ignore[no-untyped-call]
         if is_watched:
             self.doctor.feel()  # the gradient of the loss alone: that of a penalty never vanishes
-        for regularizer in self._penalties:
-            regularizer.penalty(self._weights).backward()
+        for term in self._penalties:
+            term.penalty(self._weights).backward()  # type: ignore[no-untyped-call]
         self._clip()
         self.optimizer.step()
         with torch.no_grad():
-            for regularizer in self._constraints:
-                regularizer.constrain(self._weights, lr)
+            for constraint in self._constraints:
+                constraint.constrain(self._weights, lr)
         if self._average is not None:
             self._average.update()
         return value, logits.detach()

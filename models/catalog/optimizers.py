@@ -105,7 +105,8 @@ class AdamW(_Optimizer):
     epsilon: Epsilon = 1e-8
     """Keeps the division finite."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
-    """Share of the weights, times lr, that each step takes off."""
+    """Share of the weights, times lr, that each step takes off, biases and norms included. A recipe's default l2 is on
+    top of it; `regularizers: []` leaves that out."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """The optimizer over `parameters`."""

@@ -52,7 +52,8 @@ class Recipe(Technique):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of the new layers' initialization, dropout and the order of batches."""
     time_budget_seconds: PositiveFloat | None = None
-    """Training ends when the job has run for so long, and the best epoch so far is delivered; null: never."""
+    """Training, and pretraining before it, end when the job has run for so long, and what is best so far is delivered;
+    null: never."""
     validation_fraction: Fraction = 0.15
     """Share of the pictures to validate on, where the dataset brings no split of its own."""
     test_fraction: Fraction = 0.15

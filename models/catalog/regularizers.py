@@ -1,7 +1,4 @@
-"""Regularizers: what keeps the weights of the new layers small. Biases and norms are left out.
-
-Those with a `penalty` are terms of the loss; those with a `constrain` change the weights after each step.
-"""
+"""Regularizers: what keeps the weights of the new layers small. Biases and norms are left out."""
 
 from __future__ import annotations
 
@@ -17,6 +14,22 @@ if TYPE_CHECKING:
     import torch
 
 Strength = Annotated[float, Field(ge=0.0)] | Literal["auto"]
+
+
+class Penalty(Technique):
+    """A regularizer that is a term of the loss."""
+
+    def penalty(self, weights: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The term to add to the loss, a scalar."""
+        raise NotImplementedError
+
+
+class Constraint(Technique):
+    """A regularizer that changes the weights after each step."""
+
+    def constrain(self, weights: Sequence[torch.Tensor], lr: float) -> None:
+        """Change the weights (units, inputs) in place, after a step at rate `lr`, with gradients off."""
+        raise NotImplementedError
 
 
 class _Decay(Technique):
@@ -36,7 +49,7 @@ class _Decay(Technique):
         return self.strength
 
 
-class L1(_Decay):
+class L1(_Decay, Penalty):
     """Adds strength·Σ|w| to the loss: most weights become zero (Tibshirani, 1996)."""
 
     kind: Literal["l1"] = "l1"
@@ -54,7 +67,7 @@ class L1(_Decay):
         return self.known * torch.stack([weight.abs().sum() for weight in weights]).sum()
 
 
-class L2(_Decay):
+class L2(_Decay, Penalty):
     """Adds strength/2·Σw² to the loss: ridge regression (Tikhonov; Hoerl & Kennard, 1970)."""
 
     kind: Literal["l2"] = "l2"
@@ -66,7 +79,7 @@ class L2(_Decay):
         return self.known / 2 * torch.stack([weight.square().sum() for weight in weights]).sum()
 
 
-class WeightDecay(_Decay):
+class WeightDecay(_Decay, Constraint):
     """w ← (1 - lr·strength)·w after each step, apart from the gradient and its scaling (Loshchilov & Hutter, 2019)."""
 
     kind: Literal["weight_decay"] = "weight_decay"
@@ -77,7 +90,7 @@ class WeightDecay(_Decay):
             weight.mul_(1 - lr * self.known)
 
 
-class MaxNorm(Technique):
+class MaxNorm(Constraint):
     """w ← w·min(1, r/‖w‖₂) after each step, w the weights that lead into one unit (Srebro et al., 2005)."""
 
     kind: Literal["max_norm"] = "max_norm"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ class Material:
     """The pictures through the trunk: view 0 plain, the others through these augmentations."""
     examples: Examples
     classes: Sequence[str]
+    deadline: float = math.inf
+    """When to end, a time of time.monotonic()."""
 
 
 def pretrain(recipe: Recipe, grafted: Grafted, material: Material) -> Iterator[Noted]:
@@ -49,7 +52,7 @@ def pretrain(recipe: Recipe, grafted: Grafted, material: Material) -> Iterator[N
         case RestrictedBoltzmannMachine() as chosen:
             yield from fit_layers(recipe, grafted, material, partial(boltzmann.fit, chosen))
         case Rotation() as chosen:
-            yield from learn_first(recipe, grafted, Turns(material), chosen.epochs)
+            yield from learn_first(recipe, grafted, Turns(material), chosen.epochs, material.deadline)
         case OtherLabels() as chosen:
-            yield from learn_first(recipe, grafted, Labels(material, recipe), chosen.epochs)
+            yield from learn_first(recipe, grafted, Labels(material, recipe), chosen.epochs, material.deadline)
     grafted.eval()

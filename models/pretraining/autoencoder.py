@@ -50,7 +50,7 @@ def fitted(technique: Autoencoder, layer: Layer, batch_size: int) -> tuple[Recon
     optimizer = torch.optim.Adam(reconstruction.parameters(), lr=technique.lr)
     scale = technique.noise * layer.inputs.std(0, correction=0)
     losses: list[float] = []
-    for _ in range(technique.epochs):
+    for _ in layer.epochs(technique.epochs):
         total = 0.0
         for rows in layer.batches(batch_size):
             noisy = rows + scale * torch.randn_like(rows) if technique.noise else rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from models.pretraining.tasks import Task
 
 
-def learn_first(recipe: Recipe, grafted: Grafted, task: Task, epochs: int) -> Iterator[Noted]:
+def learn_first(recipe: Recipe, grafted: Grafted, task: Task, epochs: int, deadline: float) -> Iterator[Noted]:
     """Minimize cross entropy by the recipe's optimizer at a constant rate, `lr: auto` found as for the real task.
 
     What learns in which epoch is as the recipe's cut has it. Raises TrainingDiverged.
@@ -37,9 +38,11 @@ def learn_first(recipe: Recipe, grafted: Grafted, task: Task, epochs: int) -> It
     optimizer = recipe.optimizer.build(learner.groups(recipe))
     torch.manual_seed(recipe.seed)
     for epoch in range(1, epochs + 1):
-        _learn(recipe, learner, task, optimizer, epoch)
+        _learn(recipe, learner, task, optimizer, epoch, deadline)
+        if time.monotonic() > deadline:
+            break
     last, accuracy = _judge(learner, *_sample(recipe, learner, task, places))
-    _check(last, epochs)
+    _check(last, epoch)
     yield Noted(
         kind="pretraining",
         message=f"{task.words.capitalize()} are learned: the loss went from {first:.4g} to {last:.4g}, "
@@ -86,8 +89,10 @@ def _judge(learner: Grafted, features: torch.Tensor, labels: torch.Tensor) -> tu
     return nn.functional.cross_entropy(logits, labels).item(), right(logits, labels) / len(labels)
 
 
-def _learn(recipe: Recipe, learner: Grafted, task: Task, optimizer: torch.optim.Optimizer, epoch: int) -> None:
-    """One pass in random order."""
+def _learn(
+    recipe: Recipe, learner: Grafted, task: Task, optimizer: torch.optim.Optimizer, epoch: int, deadline: float
+) -> None:
+    """One pass in random order, or what the deadline leaves of it."""
     learner.start_epoch(recipe, epoch)
     for given, labels in task.batches(torch.randperm(len(task)), epoch, recipe.pictures_per_step):
         if len(labels) == 1 and learner.needs_two:
@@ -99,6 +104,8 @@ def _learn(recipe: Recipe, learner: Grafted, task: Task, optimizer: torch.optim.
         if recipe.gradient_clipping is not None:
             recipe.gradient_clipping.clip([p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
+        if time.monotonic() > deadline:
+            break
 
 
 def _check(loss: float, epoch: int) -> None:

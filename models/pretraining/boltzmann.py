@@ -68,7 +68,7 @@ def fit(technique: RestrictedBoltzmannMachine, layer: Layer, batch_size: int) ->
     optimizer = torch.optim.SGD(parameters, lr=technique.lr, momentum=technique.momentum)
     losses: list[float] = []
     gaps: list[float] = []
-    for _ in range(technique.epochs):
+    for _ in layer.epochs(technique.epochs):
         error = gap = 0.0
         for v in layer.batches(batch_size):
             v_k = machine.after(v, technique.steps)

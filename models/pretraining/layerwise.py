@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,8 @@ class Layer:
     """(n, D), on the layer's device."""
     is_first: bool
     """Whether its inputs are standardized features."""
+    deadline: float = math.inf
+    """When to stop, a time of time.monotonic()."""
 
     @property
     def linear(self) -> nn.Linear:
@@ -37,6 +40,13 @@ class Layer:
         linear = self.modules[0]
         assert isinstance(linear, nn.Linear)
         return linear
+
+    def epochs(self, count: int) -> Iterator[int]:
+        """At least one, and as many as the deadline leaves of `count`."""
+        for epoch in range(count):
+            yield epoch
+            if time.monotonic() > self.deadline:
+                break
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
         """The inputs in random order, `size` or a few more at a time: none is left over to be normalized alone."""
@@ -70,7 +80,8 @@ def fit_layers(
     yield Noted(kind="pretraining", message=said, data={"pretraining": kind, "pictures": len(inputs)})
     for number, modules in enumerate(layers):
         torch.manual_seed(recipe.seed + number)
-        found = fit(Layer(modules.train(), inputs, number == 0), max(2, recipe.pictures_per_step))
+        layer = Layer(modules.train(), inputs, number == 0, material.deadline)
+        found = fit(layer, max(2, recipe.pictures_per_step))
         first, last = found.losses[0], found.losses[-1]
         if not math.isfinite(last):
             raise TrainingDiverged(

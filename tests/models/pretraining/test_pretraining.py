@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RATE = {"lr": 0.003}
-CHOICES = {
+CHOICES: dict[str, dict[str, Any]] = {
     "autoencoder": {"head": MLP, "pretraining": {"kind": "autoencoder", "epochs": 2, "noise": 0.3}},
     "restricted_boltzmann_machine": {
         "head": {**MLP, "activation": "sigmoid"},
@@ -49,6 +51,16 @@ def test_the_seed_decides(kind: str, tmp_path: Path) -> None:
         states.append(grafted.learned()["head.1.weight"])
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
+
+
+@KINDS
+def test_it_ends_at_the_deadline(kind: str, tmp_path: Path) -> None:
+    chosen = CHOICES[kind]
+    long = {**chosen, "pretraining": {**chosen["pretraining"], "epochs": 100_000}}
+    recipe, grafted, material = prepared(oriented_pack(tmp_path, 20), tmp_path, shallow(), **long)
+    before = grafted.learned()["head.1.weight"]
+    list(pretrain(recipe, grafted, replace(material, deadline=time.monotonic())))
+    assert not torch.equal(before, grafted.learned()["head.1.weight"])
 
 
 @KINDS
