@@ -66,11 +66,28 @@ class Result:
         highest = ["no fixed rate" if rate is None else f"{rate:g}" for rate in bears]
         return [
             f"{activation}, at the rates found: {against(off, accuracies)}",
+            self._of_speed(activation, off, on),
             f"{activation}: the highest fixed rate at which the head stays within 5 points of its best is "
             f"{highest[0]} without and {highest[1]} with batch_norm, where its best is "
             f"{self._best(off):.1%} and {self._best(on):.1%}.",
             f"{activation}: a step takes {seconds[1] / seconds[0]:.2f} times as long with batch_norm.",
         ]
+
+    def _of_speed(self, activation: str, *names: str) -> str:
+        """Epochs to a training loss that both reach: the higher of those that they end with."""
+        losses = [
+            [
+                statistics.fmean(values)
+                for values in zip(*(run.each("train_loss") for run in self.found[name]), strict=True)
+            ]
+            for name in names
+        ]
+        both = max(min(of_one) for of_one in losses)
+        off, on = (next(epoch for epoch, loss in enumerate(of_one, 1) if loss <= both) for of_one in losses)
+        return (
+            f"{activation}, at the rates found: a training loss of {both:.2g} takes {off} epochs without and {on} with "
+            "batch_norm."
+        )
 
     def _best(self, name: str) -> float:
         return max(statistics.fmean(values) for values in self.fixed[name].values())

@@ -2,7 +2,7 @@
 
 A ReLU that is pushed below zero for every picture gets no gradient, and never comes back. Do leaky ReLU and ELU stay
 alive where ReLU dies? A head of three hidden layers, each of 100 units, is trained by Adam at ever higher rates. A unit
-is dead if, after training, not one training picture gives its weights a gradient: each number of it is exactly zero.
+is dead if, after training, the slope of its activation is exactly zero for every training picture.
 """
 
 from __future__ import annotations
@@ -100,11 +100,19 @@ def measure(material: Material, effort: Effort) -> Result:
 
 
 def dead_share(done: Run) -> float:
-    """Of the hidden units, those to whose weights no training picture gives a gradient."""
+    """Of the hidden units, those whose activation has no slope for any training picture."""
     grafted, train = done.setting.grafted.eval(), done.setting.parts.train
-    grafted.head.zero_grad()
-    logits = grafted.head(grafted.sample(done.setting.source, train.pictures))
-    torch.nn.functional.cross_entropy(logits, torch.from_numpy(train.labels)).backward()  # type: ignore[no-untyped-call]
-    *hidden, _ = (layer for layer in grafted.head if isinstance(layer, torch.nn.Linear))
-    dead = [(layer.weight.grad == 0).all(1) for layer in hidden if layer.weight.grad is not None]
-    return float(torch.cat(dead).float().mean())
+    return float(torch.cat(dead(grafted.head, grafted.sample(done.setting.source, train.pictures))).float().mean())
+
+
+def dead(head: torch.nn.Sequential, features: torch.Tensor) -> list[torch.Tensor]:
+    """Of each hidden layer, from below, which units have no slope for any of the rows: (H,) of truths."""
+    found = []
+    rows = features
+    for module in head:
+        sums = rows.detach().requires_grad_()
+        rows = module(sums)
+        if not isinstance(module, torch.nn.Linear | torch.nn.Dropout):
+            (slopes,) = torch.autograd.grad(rows.sum(), sums)
+            found.append((slopes == 0).all(0))
+    return found

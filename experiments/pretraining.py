@@ -4,8 +4,8 @@ Only 5, or 20, pictures a class have labels; all training pictures can be looked
 without labels, or with other labels, do better than hidden layers that do not, and better than none? A head of three
 hidden layers, each of 100 units, is pretrained on all training pictures, then trained on those with labels; features
 are standardized over all of them in every case. A restricted Boltzmann machine needs sigmoid units, so that it has a
-baseline of its own. Hidden layers are trained by Adam at its usual rate of 0.001, without regularizers: all start from
-the same recipe but for what they learned first.
+baseline of its own. All are trained by Adam at its usual rate of 0.001, without regularizers: they start from the same
+recipe but for their layers and for what these learned first.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 LABELLED = (5, 20)
 """Pictures a class with labels."""
-HIDDEN: Choices = {"optimizer": {"kind": "adam", "lr": 0.001}, "regularizers": ()}
-RELU: Choices = {**HIDDEN, "head": {"kind": "mlp", "hidden": [100] * 3, "activation": "relu"}}
-SIGMOID: Choices = {**HIDDEN, "head": {"kind": "mlp", "hidden": [100] * 3, "activation": "sigmoid"}}
+ADAM: Choices = {"optimizer": {"kind": "adam", "lr": 0.001}, "regularizers": ()}
+RELU: Choices = {**ADAM, "head": {"kind": "mlp", "hidden": [100] * 3, "activation": "relu"}}
+SIGMOID: Choices = {**ADAM, "head": {"kind": "mlp", "hidden": [100] * 3, "activation": "sigmoid"}}
 AUTOENCODER: Choices = {"kind": "autoencoder"}
 VARIANTS: dict[str, Choices] = {
-    "linear head": {},
+    "linear head": ADAM,
     "relu": RELU,
     "relu + autoencoder": {**RELU, "pretraining": AUTOENCODER},
     "relu + denoising autoencoder": {**RELU, "pretraining": {**AUTOENCODER, "noise": 0.5}},

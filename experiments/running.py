@@ -12,11 +12,12 @@ import torch
 from models.catalog.recipe import Recipe
 from models.events import Diagnosed, EpochEnded, Noted
 from models.examples import Examples
+from models.features import said_of_plain_views
 from models.grafted import Grafted
 from models.pretraining import Material as Seen
 from models.pretraining import pretrain
 from models.range_test import rated
-from models.training import Step, Training, TrainingDiverged
+from models.training import Training, TrainingDiverged
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -134,19 +135,20 @@ def pretrained(setting: Setting, material: Material) -> None:
         pass
 
 
-def run(setting: Setting) -> Run:
-    """Train; a learning rate that is `auto` is found as a job finds it."""
+def run(setting: Setting, *, may_diverge: bool = False) -> Run:
+    """Train; a learning rate that is `auto` is found as a job finds it.
+
+    Raises TrainingDiverged where the loss became infinite, unless it may: what comes after was not asked for.
+    """
     parts = setting.parts
     recipe = rated(setting.recipe, setting.classes, setting.grafted, setting.source, parts.train)
     training = Training(recipe, setting.classes, setting.grafted, setting.source, parts.train, parts.validation)
     epochs: list[EpochEnded] = []
     diagnosis: dict[str, Any] = {}
-    steps, has_diverged = 0, False
+    has_diverged = False
     try:
         for news in training.epochs():
             match news:
-                case Step():
-                    steps += 1
                 case EpochEnded():
                     epochs.append(news)
                 case Diagnosed():
@@ -155,16 +157,15 @@ def run(setting: Setting) -> Run:
                     has_diverged = True
     except TrainingDiverged:
         has_diverged = True
-    a_epoch = -(-len(parts.train.pictures) // int(recipe.batch_size))
-    return Run(setting, recipe.optimizer.rate, epochs, diagnosis, a_epoch, has_diverged)
+    if has_diverged and not may_diverge:
+        raise TrainingDiverged(f"{recipe.optimizer} diverged, and this experiment has no place to say so.")
+    steps = recipe.steps(len(parts.train.pictures))
+    return Run(setting, recipe.optimizer.rate, epochs, diagnosis, steps, has_diverged)
 
 
 def judged(setting: Setting, examples: Examples) -> tuple[float, float]:
     """Loss and accuracy of a setting's network on the plain views of pictures."""
-    setting.grafted.eval()
-    source, labels = setting.source, torch.from_numpy(examples.labels)
-    with torch.inference_mode():
-        walk = source.batches(examples.pictures, 0, source.read_batch)
-        logits = torch.cat([setting.grafted(source.at_cut(source.given(rows))) for _, rows in walk])
+    logits = torch.cat(list(said_of_plain_views(setting.grafted.eval(), setting.source, examples.pictures)))
+    labels = torch.from_numpy(examples.labels)
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
     return loss, float((logits.argmax(1) == labels).float().mean())

@@ -105,8 +105,11 @@ class Result:
         ratios = {name: _middle([look.gradient_ratio for look in looks]) for name, looks in self.looks.items()}
         deviations = {name: _middle([look.deviation_ratio for look in looks]) for name, looks in self.looks.items()}
         level = [name for name in self.looks if all(1 / LEVEL < r[name] < LEVEL for r in (ratios, deviations))]
-        vanishing = {name: ratio for name, ratio in ratios.items() if ratio < 1 / LEVEL**2}
-        said = [f"{name} (10^{-math.log10(r):.1f} times)" for name, r in vanishing.items()]
+        said = [
+            f"{name} (10^{-math.log10(ratio):.1f} times)" if ratio else f"{name} (to zero)"
+            for name, ratio in ratios.items()
+            if ratio < 1 / LEVEL**2
+        ]
         return [
             f"The lowest layer's gradient is more than {LEVEL**2:.0f} times smaller than the topmost's: "
             f"{', '.join(said) or 'nowhere'}.",

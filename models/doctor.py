@@ -18,6 +18,7 @@ from models.events import Diagnosed, EpochEnded, Noted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.catalog.losses import Task
     from models.grafted import Grafted
 
 LOOKS = 4
@@ -66,9 +67,10 @@ class _Layer:
 class Doctor:
     """Watches one training."""
 
-    def __init__(self, grafted: Grafted, steps: int) -> None:
+    def __init__(self, grafted: Grafted, steps: int, task: Task) -> None:
         """`steps` are those of an epoch."""
-        self.grafted = grafted
+        self.grafted, self.task = grafted, task
+        self._has_felt = False
         self._every = max(1, math.ceil(steps / LOOKS))
         self._names = _names(grafted.head)
         self._layers: dict[str, _Layer] = {}
@@ -95,11 +97,14 @@ class Doctor:
             if isinstance(module, nn.Linear):
                 weight = next(module.parameters())
                 self._feel(self._names[index], [weight])
-        for stage in self.grafted.division.stages:
-            self._feel(stage.name, list(stage.parameters.values()))
+        if self._has_felt:  # a linear head starts at zero, and gives nothing back in the first step
+            for stage in self.grafted.division.stages:
+                self._feel(stage.name, list(stage.parameters.values()))
+        self._has_felt = True
 
     def diverged(self, epoch: int, lr: float) -> Noted:
-        """The epoch is tried again with this learning rate."""
+        """The epoch is tried again with this learning rate; what was seen of it is forgotten."""
+        self._layers = {}
         said = f"The loss became infinite or NaN in epoch {epoch}; it is tried again from its start with lr {lr:g}."
         return self._found("diverged", epoch, said, {"lr": lr})
 
@@ -121,14 +126,14 @@ class Doctor:
         yield Diagnosed(diagnosis={**self._summary(), "clipped_share": clipped})
 
     def _of_layers(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        felt = {layer["layer"]: layer["gradient_rms"] for layer in self._reports if layer["gradient_rms"]}
+        felt = {layer["layer"]: layer["gradient_rms"] for layer in self._reports if layer["gradient_rms"] is not None}
         if felt:
             least, most = min(felt, key=felt.__getitem__), max(felt, key=felt.__getitem__)
-            if felt[least] < VANISHING * felt[most]:
-                said = f"The gradients of {least} are {felt[most] / felt[least]:.0f} times smaller than those of {most}"
-                yield "vanishing_gradients", said, felt
             if felt[most] > EXPLODING:
                 yield "exploding_gradients", f"The gradient of {most} has a root mean square of {felt[most]:.0f}", felt
+            elif felt[least] < VANISHING * felt[most]:
+                how = f"{felt[most] / felt[least]:.0f} times smaller than" if felt[least] else "zero, and not"
+                yield "vanishing_gradients", f"The gradients of {least} are {how} those of {most}", felt
         for layer in self._reports:
             for kind, words in (("dead", "never fire"), ("saturated", "are saturated")):
                 share = layer[kind]
@@ -146,20 +151,27 @@ class Doctor:
                 f"training loss fell; training accuracy is {gap:.0%} above validation accuracy"
             )
             yield "overfitting", said, {"gap": gap}
-        losses = [ended.train_loss for ended in self._epochs[-6:]]
-        jumps = sum(later > 1.1 * earlier for earlier, later in itertools.pairwise(losses))
+        # Plain and augmented views are not equally hard.
+        losses = [ended.train_loss for ended in self._epochs if bool(ended.view) == bool(last.view)][-6:]
+        least = 0.02 * first.train_loss
+        jumps = sum(later > max(1.1 * earlier, earlier + least) for earlier, later in itertools.pairwise(losses))
         if jumps >= 3 or last.train_loss > 2 * first.train_loss:
             yield "learning_rate_too_high", "Training loss rises again and again", {"train_losses": losses}
 
     def _of_the_whole(self, stop_reason: str) -> Iterator[tuple[str, str]]:
+        if len(self._epochs) < 5:
+            return
         best = min(self._epochs, key=lambda ended: ended.validation_loss)
-        still = stop_reason == "epochs_done" and best is self._epochs[-1] and len(self._epochs) >= 5
+        last = self._epochs[-1]
+        falls = best is last and last.validation_loss < 0.95 * self._epochs[-5].validation_loss
+        is_at_rate = last.lr > max(ended.lr for ended in self._epochs) / 2  # a schedule that ends at 0 ends best there
+        still = stop_reason == "epochs_done" and falls and is_at_rate and last.validation_accuracy < 0.99
         if still and "learning_rate_too_high" not in self._findings:
             yield "learning_rate_too_low", "Validation loss still fell when the last epoch ended"
         elif (
-            len(self._epochs) >= 5
+            self.task == "single_label"  # of several labels, all are seldom right
             and "overfitting" not in self._findings
-            and best.train_accuracy < 0.85
+            and max(best.train_accuracy, best.validation_accuracy) < 0.85
             and best.train_accuracy - best.validation_accuracy < 0.03
         ):
             yield "underfitting", f"Even of the pictures that it trains on, only {best.train_accuracy:.0%} are right"

@@ -111,6 +111,7 @@ class Features:
             if lacking := space.missing(digests, view):
                 stack.enter_context(space.computing())
                 lacking = space.missing(digests, view)  # others may have computed them meanwhile
+                lacking = sorted({digests[place]: place for place in reversed(lacking)}.values())  # each once
                 computed = stack.enter_context(_Stream(self, pictures[lacking], view, space))
             absent = np.zeros(len(pictures), bool)
             absent[lacking] = True

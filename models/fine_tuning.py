@@ -168,7 +168,8 @@ class _Run:
         assert isinstance(recipe.epochs, int)
         plain = np.concatenate([self.learn.pictures, self.validation.pictures])
         if not features.is_cached:
-            self.progress = Progress(recipe.epochs * len(plain), to_read=0)
+            to_train = recipe.epochs * len(self.learn.pictures)
+            self.progress = Progress(to_train, to_train, self.division.share_above)
             return
         missing = features.missing(plain, 0) + exact.missing(self.test.pictures, 0)
         views = range(1, min(recipe.cache.views, recipe.epochs - 1) + 1)
@@ -212,11 +213,11 @@ class _Run:
         """Train on the cached views, or on new ones."""
         recipe = self.recipe
         assert isinstance(recipe.epochs, int)
-        steps = recipe.epochs * -(-len(self.learn.pictures) // recipe.pictures_per_step)
+        steps = recipe.epochs * recipe.steps(len(self.learn.pictures))
         self.progress.phase(steps=steps, epochs=recipe.epochs)
         for news in self.training.epochs():
             if isinstance(news, Step):
-                yield from self.progress.step(news.pictures, news.computed)
+                yield from self.progress.step(news.pictures, news.computed, news.pictures)
                 continue
             yield news
             if isinstance(news, EpochEnded):

@@ -19,12 +19,12 @@ TRAIN_COST = 3.0
 
 
 class Progress:
-    """Counts work in rows that the trunk must compute; a row read from the cache counts what training on it costs."""
+    """Counts work in rows that the trunk must compute, and adds what training on rows costs."""
 
-    def __init__(self, to_compute: int, to_read: int, share_above: float = 0.0) -> None:
+    def __init__(self, to_compute: int, to_train: int, share_above: float = 0.0) -> None:
         """`share_above`: of the network's work, how much lies above the cut and is trained."""
-        self._read_cost = READ_COST + TRAIN_COST * share_above
-        self._work = to_compute + self._read_cost * to_read
+        self._train_cost = READ_COST + TRAIN_COST * share_above
+        self._work = to_compute + self._train_cost * to_train
         self._done = 0.0
         self._began = time.monotonic()
         self._reported = 0.0
@@ -37,11 +37,14 @@ class Progress:
         self._pictures = 0
         self._phase_began = time.monotonic()
 
-    def step(self, pictures: int, computed: int) -> Iterator[Progressed]:
-        """One more step is done; gives a report when the last is REPORT_SECONDS old."""
+    def step(self, pictures: int, computed: int, trained: int = 0) -> Iterator[Progressed]:
+        """One more step is done: of its pictures, so many had to be computed, and so many were trained on.
+
+        Gives a report when the last is REPORT_SECONDS old.
+        """
         self._step += 1
         self._pictures += pictures
-        self._done += computed + self._read_cost * (pictures - computed)
+        self._done += computed + self._train_cost * trained
         if time.monotonic() - self._reported >= REPORT_SECONDS:
             yield self.report()
 

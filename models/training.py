@@ -81,14 +81,21 @@ class Training:
         self._weights = grafted.weights()
         self._penalties = [r for r in recipe.regularizers if isinstance(r, Penalty)]
         self._constraints = [r for r in recipe.regularizers if isinstance(r, Constraint)]
-        self.doctor = Doctor(grafted, -(-len(train.pictures) // self.recipe.pictures_per_step))
+        assert recipe.task != "auto"
+        self.doctor = Doctor(grafted, recipe.steps(len(train.pictures)), recipe.task)
         self._losses: list[float] = []
         """Validation loss of each epoch so far."""
-        is_fixed = source.is_cached and not grafted.division.stages
+        is_fixed = source.is_cached and not grafted.division.stages and len(validation.pictures) <= source.read_batch
         self._held = grafted.sample(source, validation.pictures) if is_fixed else None
         """Features of the validation pictures, where they stay the same."""
         self.best_epoch = 0
-        self.initial_accuracy = self._validate()[1]
+        try:
+            self.initial_accuracy = self._validate()[1]
+        except _NotFinite:
+            raise TrainingDiverged(
+                "The loss is infinite or NaN before the first step: set head.initializer to auto, or give head.hidden "
+                "fewer layers."
+            ) from None
         self.stop_reason: StopReason = "epochs_done"
         self._best: float | None = None
         self._best_state = grafted.learned()
@@ -134,6 +141,7 @@ class Training:
         if self._retried:
             return (yield from self._last_try(epoch))
         before = self.grafted.learned(), copy.deepcopy(self.optimizer.state_dict())
+        steps, clipped = self._steps, self._clipped
         average = None if self._average is None else self._average.copy()
         try:
             return (yield from self._epoch(epoch))
@@ -142,6 +150,7 @@ class Training:
         self.grafted.load_state_dict(before[0])
         self.optimizer.load_state_dict(before[1])
         self._average = average
+        self._steps, self._clipped = steps, clipped
         self._rates = [rate * RETRY_FACTOR for rate in self._rates]
         yield self.doctor.diverged(epoch, self._rates[0])
         return (yield from self._last_try(epoch))
@@ -151,7 +160,7 @@ class Training:
             return (yield from self._epoch(epoch))
         except _NotFinite:
             raise TrainingDiverged(
-                f"The loss became infinite or NaN in epoch {epoch}, and at a tenth of the rate again; "
+                f"The loss became infinite or NaN in epoch {epoch}, with the rate made ten times smaller already; "
                 "choose a smaller learning rate (optimizer.lr), or clip the gradients (gradient_clipping)."
             ) from None
 
@@ -168,10 +177,10 @@ class Training:
         for number, (pictures, rows) in enumerate(self.source.batches(order, view, self.recipe.pictures_per_step)):
             lr = self._set_rates(epoch - 1 + number * self.recipe.pictures_per_step / len(order))
             labels = self._labels[torch.from_numpy(pictures)].to(self.grafted.device)
-            loss, logits = self._step(self.source.given(rows), labels, lr, number)
+            loss, hits = self._step(self.source.given(rows), labels, lr, number)
             seen += len(labels)
             loss_sum += loss * len(labels)
-            correct += right(logits, labels)
+            correct += hits
             now = self.source.counts.misses - before.misses
             yield Step(len(labels), now - computed)
             computed = now
@@ -202,12 +211,12 @@ class Training:
             group["lr"] = rate * factor
         return self._rates[0] * factor
 
-    def _step(self, given: torch.Tensor, labels: torch.Tensor, lr: float, number: int) -> tuple[float, torch.Tensor]:
-        """One step of the optimizer; gives the loss, without penalties, and the logits."""
+    def _step(self, given: torch.Tensor, labels: torch.Tensor, lr: float, number: int) -> tuple[float, int]:
+        """One step of the optimizer; gives the loss, without penalties, and how many pictures were right."""
         if len(labels) == 1 and self.grafted.needs_two:
             return self._alone(given, labels)
         is_watched = self.doctor.looks_at(number)
-        loss, logits = self._forward(given, labels, is_watched)
+        loss, hits = self._forward(given, labels, is_watched)
         value = loss.item()
         if not math.isfinite(value):
             raise _NotFinite(f"The loss became {value}.")
@@ -224,12 +233,11 @@ class Training:
                 constraint.constrain(self._weights, lr)
         if self._average is not None:
             self._average.update()
-        return value, logits.detach()
+        return value, hits
 
-    def _forward(
-        self, given: torch.Tensor, labels: torch.Tensor, is_watched: bool
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and logits of a batch, mixed and disturbed as the recipe has it."""
+    def _forward(self, given: torch.Tensor, labels: torch.Tensor, is_watched: bool) -> tuple[torch.Tensor, int]:
+        """Loss of a batch, mixed and disturbed as the recipe has it, and how many are right: of mixed pictures, about
+        that which has the greater share."""
         mixed = None
         if self._mixes:
             mixed = self._mixes[int(torch.randint(len(self._mixes), ()))].mix(given)
@@ -241,7 +249,8 @@ class Training:
         loss: torch.Tensor = self.loss(logits, labels)
         if mixed is not None:
             loss = mixed.share * loss + (1 - mixed.share) * self.loss(logits, labels[mixed.partners])
-        return loss, logits
+            labels = labels if mixed.share >= 0.5 else labels[mixed.partners]
+        return loss, right(logits, labels)
 
     def _clip(self) -> None:
         self._steps += 1
@@ -249,11 +258,11 @@ class Training:
             parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
             self._clipped += self.recipe.gradient_clipping.clip(parameters)
 
-    def _alone(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[float, torch.Tensor]:
+    def _alone(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
         """A last batch of one picture has no variance to normalize by: nothing is learned from it."""
         with self.grafted.still(), torch.no_grad():
             logits = self.grafted(self.source.at_cut(given))
-        return self.loss(logits, labels).item(), logits
+        return self.loss(logits, labels).item(), right(logits, labels)
 
     def _validate(self) -> tuple[float, float]:
         logits = torch.from_numpy(self.validation_logits()).to(self.grafted.device)

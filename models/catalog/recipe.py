@@ -148,6 +148,10 @@ class Recipe(Technique):
         assert self.batch_size != "auto"
         return self.batch_size
 
+    def steps(self, pictures: int) -> int:
+        """The steps of an epoch of a resolved recipe over so many pictures."""
+        return -(-pictures // self.pictures_per_step)
+
     @property
     def picture_augmentations(self) -> tuple[PictureAugmentation, ...]:
         """What augmented views go through."""

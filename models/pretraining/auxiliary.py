@@ -33,7 +33,7 @@ def learn_first(recipe: Recipe, grafted: Grafted, task: Task, epochs: int, deadl
     learner = with_output(grafted, classes)
     places = torch.randperm(pictures)[: max(1, SAMPLE // task.views_at_once)]
     features, labels = _sample(recipe, learner, task, places)
-    recipe = _rated(recipe, learner, features, labels)
+    recipe = _rated(recipe.model_copy(update={"epochs": epochs}), learner, features, labels)
     first, _ = _judge(learner, features, labels)
     optimizer = recipe.optimizer.build(learner.groups(recipe))
     torch.manual_seed(recipe.seed)

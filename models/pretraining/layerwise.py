@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from models.catalog.recipe import Recipe
     from models.grafted import Grafted
     from models.pretraining import Material
+
+MOST_NUMBERS = 2**28
+"""Of features in memory: 1 GiB."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ def fit_layers(
     assert recipe.pretraining is not None
     kind = recipe.pretraining.kind
     layers = hidden_layers(grafted.head)
-    inputs = grafted.sample(material.opened(()), material.examples.pictures)
+    inputs = _sample(grafted, material, recipe.seed)
     said = f"The {_hidden(len(layers))} first learn without labels, as {kind}, from {len(inputs)} pictures"
     yield Noted(kind="pretraining", message=said, data={"pretraining": kind, "pictures": len(inputs)})
     for number, modules in enumerate(layers):
@@ -106,6 +110,15 @@ def hidden_layers(head: nn.Sequential) -> list[nn.Sequential]:
         if layers and not isinstance(module, nn.Dropout):
             layers[-1].append(module)
     return [nn.Sequential(*modules) for modules in layers[:-1]]
+
+
+def _sample(grafted: Grafted, material: Material, seed: int) -> torch.Tensor:
+    """Features of all pictures, or of as many, drawn at random, as MOST_NUMBERS allows."""
+    pictures = material.examples.pictures
+    most = max(2, MOST_NUMBERS // len(grafted.standardize.mean))
+    if len(pictures) > most:
+        pictures = np.sort(np.random.default_rng(seed).choice(pictures, most, replace=False))
+    return grafted.sample(material.opened(()), pictures)
 
 
 def _hidden(count: int) -> str:

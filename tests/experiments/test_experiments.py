@@ -7,6 +7,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 import pytest
+import torch
 
 from experiments import (
     batch_normalization,
@@ -65,6 +66,15 @@ def test_relus_die_at_a_high_rate_and_leaky_ones_do_not(digits: Material) -> Non
     assert all(share > 0.5 for share in result.dead["relu"][highest])
     assert result.dead["leaky_relu"][highest] == [0.0, 0.0]
     assert result.dead["relu"][dying_relus.RATES[0]] == pytest.approx([0.0, 0.0], abs=0.02)
+
+
+def test_a_unit_below_a_dead_layer_is_alive() -> None:
+    layers = [torch.nn.Linear(4, 4) for _ in range(3)]
+    torch.nn.init.constant_(layers[1].bias, -1e3)
+    head = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
+    lower, upper = dying_relus.dead(head, torch.randn(500, 4))
+    assert not lower.any()
+    assert upper.all()
 
 
 def test_batch_normalization_bears_high_rates(digits: Material, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,3 +143,9 @@ def test_pretraining_compares_like_with_like(digits: Material) -> None:
     check(result.report())
     assert result.accuracies.keys() == pretraining.VARIANTS.keys()
     assert all(len(by_each[5]) == 1 for by_each in result.accuracies.values())
+    alike = {name: prepared(digits, digits.parts(0), 0, chosen) for name, chosen in pretraining.VARIANTS.items()}
+    first, *others = alike.values()
+    for other in others:
+        assert torch.equal(first.grafted.standardize.mean, other.grafted.standardize.mean)
+        for choice in ("optimizer", "regularizers", "augmentations", "batch_size", "schedule"):
+            assert getattr(other.recipe, choice) == getattr(first.recipe, choice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,6 +16,7 @@ from tests.models.test_training import pack, trained
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from models.catalog.losses import Task
     from models.datasets.pack import Pack
 
 __all__ = ["pack"]  # the fixture
@@ -78,20 +80,38 @@ def test_gradients_that_explode_are_said(pack: Pack, tmp_path: Path) -> None:
     assert "exploding_gradients" in kinds(diagnosis)
 
 
+def test_gradients_that_vanish_to_nothing_are_said_too(pack: Pack, tmp_path: Path) -> None:
+    head = {"kind": "mlp", "hidden": [16] * 60, "activation": "sigmoid", "dropout": 0.0}
+    diagnosis, _ = diagnosed(pack, tmp_path, head=head, optimizer={"kind": "sgd", "lr": 1e-4}, epochs=1)
+    assert diagnosis["layers"][0]["gradient_rms"] == 0.0
+    (finding,) = (finding for finding in diagnosis["findings"] if finding["kind"] == "vanishing_gradients")
+    assert "are zero" in finding["message"]
+
+
 def ended(epoch: int, **figures: float) -> EpochEnded:
     """An epoch with these figures."""
-    known = {"train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0, "validation_accuracy": 0.5, **figures}
-    return EpochEnded(epoch=epoch, view=0, lr=0.1, seconds=0.1, cache_hits=0, cache_misses=0, **known)
+    known: dict[str, Any] = {
+        "view": 0,
+        "lr": 0.1,
+        "train_loss": 1.0,
+        "train_accuracy": 0.5,
+        "validation_loss": 1.0,
+        "validation_accuracy": 0.5,
+        **figures,
+    }
+    return EpochEnded(epoch=epoch, seconds=0.1, cache_hits=0, cache_misses=0, **known)
 
 
-def of_losses(epochs: list[EpochEnded], stop_reason: str) -> set[str]:
+class Patient:
+    """Nothing to look at."""
+
+    head = nn.Sequential()
+    division = type("Division", (), {"stages": ()})
+
+
+def of_losses(epochs: list[EpochEnded], stop_reason: str, task: Task = "single_label") -> set[str]:
     """What a doctor finds in the figures alone."""
-
-    class Patient:
-        head = nn.Sequential()
-        division = type("Division", (), {"stages": ()})
-
-    doctor = Doctor(Patient(), steps=4)
+    doctor = Doctor(Patient(), 4, task)
     heard = [event for one in epochs for event in doctor.examine(one)]
     heard += doctor.discharge(stop_reason, None)
     return {event.kind for event in heard if isinstance(event, Noted)}
@@ -108,6 +128,9 @@ def test_a_validation_loss_that_rises_while_training_goes_on_is_overfitting() ->
 def test_a_training_accuracy_that_stays_low_is_underfitting() -> None:
     epochs = [ended(n, train_loss=0.9, validation_loss=0.9 + 0.001 * n) for n in range(1, 9)]
     assert of_losses(epochs, "early_stopping") == {"underfitting"}
+    assert of_losses(epochs, "early_stopping", "multi_label") == set(), "of several labels, all are seldom right"
+    disturbed = [ended(n, train_accuracy=0.8, validation_accuracy=0.99) for n in range(1, 9)]
+    assert of_losses(disturbed, "early_stopping") == set(), "dropout and augmentation alone"
 
 
 def test_a_loss_that_jumps_is_a_rate_too_high_and_one_that_still_falls_is_one_too_low() -> None:
@@ -118,25 +141,39 @@ def test_a_loss_that_jumps_is_a_rate_too_high_and_one_that_still_falls_is_one_to
     assert "learning_rate_too_low" not in of_losses(falls, "early_stopping")
 
 
+def test_what_is_healthy_is_left_alone() -> None:
+    known = {"train_accuracy": 0.9, "validation_accuracy": 0.9}
+    views = [ended(n, view=n % 2, train_loss=(1.0 + n % 2) / n, **known) for n in range(1, 13)]
+    small = [ended(n, train_loss=1.0 if n == 1 else 0.012 if n % 2 else 0.01, **known) for n in range(1, 9)]
+    slow = [ended(n, validation_loss=1 - 0.001 * n, **known) for n in range(1, 9)]
+    done = [ended(n, validation_loss=0.5**n, train_accuracy=1.0, validation_accuracy=1.0) for n in range(1, 9)]
+    scheduled = [ended(n, validation_loss=2 - 0.1 * n, lr=0.1 - 0.0125 * (n - 1), **known) for n in range(1, 9)]
+    for epochs in (views, small, slow, done, scheduled):
+        assert of_losses(epochs, "epochs_done") == set()
+
+
 def test_every_finding_comes_with_advice_in_the_recipes_own_words() -> None:
     from models.catalog.recipe import FAMILIES, Recipe
     from models.catalog.technique import members
 
-    words = set(Recipe.model_fields)
-    for family in FAMILIES.values():
-        for member in members(family):
-            words |= set(member.model_fields)
-            words |= {member.model_fields["kind"].default} if "kind" in member.model_fields else set()
+    everything = [member for family in FAMILIES.values() for member in members(family)]
+    named = {member.model_fields["kind"].default for member in everything if "kind" in member.model_fields}
+    fields = {name for member in everything for name in member.model_fields} | set(Recipe.model_fields)
     for kind, advice in ADVICE.items():
-        assert words & set(advice.replace(".", " ").replace(",", " ").replace(":", " ").split()), kind
+        words = set(re.findall(r"[a-z_]+", advice))
+        assert words & (named | fields), kind
+        assert {word for word in words if "_" in word} <= named | fields, kind
+        for field, value in re.findall(r"([a-z_]+): ([a-z_]+)", advice):
+            assert field in fields, kind
+            assert value in named | {"auto"}, kind
+        for parent, child in re.findall(r"([a-z_]+)\.([a-z_]+)", advice):
+            assert parent in Recipe.model_fields, kind
+            assert any(child in member.model_fields for member in members(FAMILIES[f"{parent}s"])), kind
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 100])
 def test_it_looks_at_a_few_steps_of_an_epoch(steps: int) -> None:
-    class Patient:
-        head = nn.Sequential()
-
-    doctor = Doctor(Patient(), steps)
+    doctor = Doctor(Patient(), steps, "single_label")
     looks = [doctor.looks_at(step) for step in range(steps)]
     assert looks[0]
     assert 1 <= sum(looks) <= 4

@@ -74,10 +74,35 @@ def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
     percents = [event.percent for event in events if isinstance(event, Progressed)]
     assert percents == sorted(percents)
     assert 98.5 <= percents[-1] <= 99.0
+
     ended = last(events)
     assert ended.classes == CLASSES
     # View 0 of all, and four views of what is trained on; read again: view 0 for the head, and epochs 6 to 8.
     assert ended.cache["misses"] == 90 + 4 * 66
+
+
+def shares(job: Assignment) -> dict[str, float]:
+    """How far a job is said to be when each phase begins, in percent."""
+    percent = 0.0
+    begun: dict[str, float] = {}
+    for event in fine_tune(job):
+        if isinstance(event, Progressed):
+            assert event.percent >= percent
+            percent = event.percent
+        elif isinstance(event, PhaseStarted):
+            begun[event.phase] = percent
+    return begun
+
+
+@pytest.mark.parametrize(
+    "choices", [{"cut": "none"}, {"cache": "off"}, {"cut": "top"}], ids=["uncut", "uncached", "unfrozen"]
+)
+def test_progress_ends_near_the_end_whatever_is_trained(choices: dict[str, object], tmp_path: Path) -> None:
+    cold = shares(assignment(tmp_path, epochs=4, **choices))
+    warm = shares(assignment(tmp_path, epochs=4, **choices))
+    assert 98.5 <= cold["evaluating"] <= 99.0
+    assert 98.5 <= warm["evaluating"] <= 99.0
+    assert warm["training"] < 5, "what is read has been computed"
 
 
 def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(

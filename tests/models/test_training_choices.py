@@ -16,7 +16,7 @@ from models.events import Diagnosed, EpochEnded, Noted
 from models.examples import Examples
 from models.features import Rendered, Trunk
 from models.grafted import Grafted
-from models.training import Step, Training
+from models.training import Step, Training, TrainingDiverged
 from models.views import Views
 from tests.models.small_pack import PREPROCESSING, Corner
 from tests.models.test_training import CLASSES, pack, trained
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["pack"]  # the fixture
 
 
-def rendered(pack: Pack, **choices: Any) -> Training:
-    """A training on pictures that are rendered anew each epoch, not yet begun."""
+def rendered(pack: Pack, rare: int | None = None, **choices: Any) -> Training:
+    """A training on pictures that are rendered anew each epoch, not yet begun; of class `rare`, four remain."""
     recipe = Recipe.model_validate({"epochs": 3, "batch_size": 16, "cache": {"mode": "off", "views": 2}, **choices})
     counts = dict.fromkeys(CLASSES, 20)
     recipe = recipe.resolve(task="single_label", image_size=16, num_features=12, class_counts=counts, pictures=60)
@@ -39,6 +39,8 @@ def rendered(pack: Pack, **choices: Any) -> Training:
     )
     order = np.random.default_rng(0).permutation(90)
     train, validation = np.sort(order[:60]), np.sort(order[60:])
+    if rare is not None:
+        train = np.delete(train, np.flatnonzero(pack.labels[train] == rare)[4:])
     division = Division(Corner(), nn.Identity(), "corner", (12,), "")
     recipe = recipe.with_rate(0.002)
     return Training(
@@ -74,8 +76,14 @@ def test_without_augmentation_the_cache_changes_nothing_but_the_time(pack: Pack,
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_pictures_are_mixed_before_the_trunk_where_nothing_is_cached(pack: Pack, kind: str) -> None:
     mixed, plain = rendered(pack, augmentations=[{"kind": kind, "alpha": 1.0}]), rendered(pack, augmentations=[])
-    losses = [run(training)[-1].train_loss for training in (mixed, plain)]
-    assert losses[0] > losses[1], "labels that are blended cannot be learned to the end"
+    ends = [run(training)[-1] for training in (mixed, plain)]
+    assert ends[0].train_loss > ends[1].train_loss, "labels that are blended cannot be learned to the end"
+
+
+def test_of_mixed_pictures_that_counts_which_has_the_greater_share(pack: Pack, tmp_path: Path) -> None:
+    choices = {"optimizer": {"kind": "adam", "lr": 0.1}, "epochs": 30, "early_stopping": None}
+    _, epochs = trained(pack, tmp_path, augmentations=[{"kind": "mixup", "alpha": 0.05}], **choices)
+    assert np.mean([ended.train_accuracy for ended in epochs[-10:]]) > 0.95
 
 
 def test_features_are_mixed_where_they_are_cached(pack: Pack, tmp_path: Path) -> None:
@@ -157,11 +165,59 @@ def test_a_batch_of_one_is_not_normalized_by_itself(pack: Pack) -> None:
     assert len(run(training)) == 3
 
 
+class Witness(nn.Module):
+    """A loss that remembers the labels, and is NaN the one time that it is told to be."""
+
+    def __init__(self, loss: nn.Module, broken_call: int = 0) -> None:
+        super().__init__()
+        self.loss, self.broken_call = loss, broken_call
+        self.labels: list[torch.Tensor] = []
+
+    def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss."""
+        self.labels.append(labels)
+        loss: torch.Tensor = self.loss(logits, labels)
+        return loss * float("nan") if len(self.labels) == self.broken_call else loss
+
+
 def test_balanced_sampling_shows_rare_classes_as_often(pack: Pack) -> None:
-    training = rendered(pack, sampling="balanced", augmentations=[])
-    labels = training.train.labels.copy()
-    labels[:] = 0
-    labels[:6] = 1
-    drawn = training.recipe.sampling.order(torch.from_numpy(np.tile(labels, 50)))
-    assert np.tile(labels, 50)[drawn.numpy()].mean() == pytest.approx(0.5, abs=0.05)
-    assert len(run(training)) == 3
+    shares = {}
+    for sampling in ("balanced", "shuffled"):
+        training = rendered(pack, sampling=sampling, augmentations=[], epochs=40, early_stopping=None, rare=2)
+        training.loss = witness = Witness(training.loss)
+        run(training)
+        seen = torch.cat([labels for labels in witness.labels if len(labels) < 30])
+        shares[sampling] = float((seen == 2).float().mean())
+    assert shares["balanced"] == pytest.approx(1 / 3, abs=0.04)
+    assert shares["shuffled"] == pytest.approx((training.train.labels == 2).mean())
+
+
+def test_a_picture_that_is_drawn_again_is_computed_once(pack: Pack, tmp_path: Path) -> None:
+    training, epochs = trained(pack, tmp_path, sampling="balanced", cache={"views": 1}, epochs=12, early_stopping=None)
+    assert sum(ended.cache_misses for ended in epochs) <= len(training.train.pictures)
+    assert epochs[1].cache_misses < len(training.train.pictures) == epochs[1].cache_misses + epochs[1].cache_hits
+
+
+@pytest.mark.parametrize("averaging", [None, {"decay": 0.9}])
+def test_the_retry_goes_on_as_if_the_epoch_had_begun_at_a_smaller_rate(pack: Pack, averaging: object) -> None:
+    """A loss of NaN in the second step of the second epoch, against a schedule with a tenth from that epoch on."""
+    choices = {"optimizer": {"kind": "adam"}, "gradient_clipping": "by_norm", "averaging": averaging}
+    tenth = {"kind": "piecewise_constant", "boundaries": [1], "factors": [1.0, 0.1]}
+    ends: list[Any] = []
+    for training in (rendered(pack, **choices), rendered(pack, schedule=tenth, **choices)):
+        steps_and_validation = 5
+        broken = 0 if ends else steps_and_validation + 2
+        training.loss = Witness(training.loss, broken)
+        heard = list(training.epochs())
+        assert any(event.kind == "diverged" for event in heard if isinstance(event, Noted)) == bool(broken)
+        *_, last = (event.diagnosis for event in heard if isinstance(event, Diagnosed))
+        ends.append((training.grafted.learned(), last["layers"], last["clipped_share"]))
+    (weights, *retried), (expected, *planned) = ends
+    assert all(torch.equal(weights[name], expected[name]) for name in expected)
+    assert retried == planned
+
+
+def test_a_head_that_is_broken_before_its_first_step_is_refused_by_name(pack: Pack) -> None:
+    head = {"kind": "mlp", "hidden": [512] * 40, "initializer": "normal"}
+    with pytest.raises(TrainingDiverged, match=r"before the first step: set head\.initializer"):
+        rendered(pack, head=head)

@@ -55,6 +55,7 @@ def test_a_batch_leaves_eight_steps_an_epoch_and_has_two_pictures_at_least(pictu
         ({}, Cache(mode="on", views=4)),
         ({"cache": {"views": 2}}, Cache(mode="on", views=2)),
         ({"cache": {"mode": "off"}}, Cache(mode="off", views=4)),
+        ({"cache": "off"}, Cache(mode="off", views=4)),
         ({"cut": "top"}, Cache(mode="on", views=4)),
         ({"cut": "none"}, Cache(mode="off", views=4)),
         ({"augmentations": ["crop", "cutmix"]}, Cache(mode="off", views=4)),

@@ -150,6 +150,16 @@ def test_the_rate_is_the_recipes_or_is_found(pack: Pack, tmp_path: Path) -> None
     assert 1e-3 <= rates[1] <= 1
 
 
+def test_the_rate_suits_the_epochs_of_pretraining(pack: Pack, tmp_path: Path) -> None:
+    rates = []
+    for job, epochs in ((200, 2), (5, 2), (200, 8)):
+        choices = {"pretraining": {**ROTATION, "epochs": epochs}, "optimizer": SGD(), "epochs": job}
+        recipe, grafted, material = prepared(pack, tmp_path, shallow(), **choices)
+        *_, end = pretrain(recipe, grafted, material)
+        rates.append(end.data["lr"])
+    assert rates[0] == rates[1] == pytest.approx(2 * rates[2], rel=0.05)
+
+
 def test_a_last_picture_alone_is_left_out_where_batches_are_normalized(pack: Pack, tmp_path: Path) -> None:
     head = {"kind": "mlp", "hidden": [8], "normalization": "batch_norm"}
     choices = {"head": head, "batch_size": 79, "pretraining": OTHER}
