@@ -23,7 +23,7 @@ demo: setup ## a real job from start to end; DATASET=path BACKBONE=name take you
 up: setup ## the whole service on this machine until Ctrl-C
 	@$(BIN)/graft up
 
-test: check ## all tests, with a PostgreSQL and a Redis of their own
+test: check ## all tests but the slow ones, with a PostgreSQL and a Redis of their own
 	@$(BIN)/python -m pytest
 
 ## Parts of the service

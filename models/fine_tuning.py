@@ -189,7 +189,7 @@ class _Run:
         grafted = Grafted.of(recipe, len(classes), self.division, self.features, self.learn.pictures, self.kept)
         self.grafted = grafted
         if recipe.pretraining is not None:
-            yield from pretrain(recipe, grafted, self._material())
+            recipe = yield from pretrain(recipe, grafted, self._material())
         self.recipe = rated(recipe, classes, grafted, self.features, self.learn)
         self.training = Training(
             self.recipe, classes, grafted, self.features, self.learn, self.validation, self._deadline

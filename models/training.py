@@ -278,14 +278,18 @@ class Training:
             better, value = True, ended.validation_loss
         else:
             value = getattr(ended, stopping.metric)
-            better = stopping.improved(value, self._best)
+            better = stopping.improved(value, self._best) or self._reaches_target(ended)
         if better:
             self._best, self.best_epoch = value, ended.epoch
             self._best_state = self.grafted.learned()
 
+    def _reaches_target(self, ended: EpochEnded) -> bool:
+        target = self.recipe.target
+        return target is not None and target.reached(getattr(ended, target.metric))
+
     def _reason_to_stop(self, ended: EpochEnded) -> StopReason | None:
-        stopping, target = self.recipe.early_stopping, self.recipe.target
-        if target is not None and target.reached(getattr(ended, target.metric)):
+        stopping = self.recipe.early_stopping
+        if self._reaches_target(ended):
             return "target_reached"
         if time.monotonic() > self.deadline:
             return "time_budget"

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from models.catalog.pictures import PictureAugmentation
 
 
+RENDERING = 2
+"""To be raised where the same augmentations come to render other pixels: what was cached of them is stale then."""
+
+
 class Views:
     """Renders pictures for one backbone. View 0 is exactly timm's evaluation transform, before normalization."""
 
@@ -32,7 +36,7 @@ class Views:
         self._parts = [a for a in augmentations if a.before_resize]
         self._changes = [a for a in augmentations if not a.before_resize]
         policy = [augmentation.model_dump(mode="json") for augmentation in augmentations]
-        self.policy = hashlib.sha256(json.dumps(policy, sort_keys=True).encode()).digest()
+        self.policy = hashlib.sha256(json.dumps([RENDERING, policy], sort_keys=True).encode()).digest()
         """What views other than 0 depend on beside the picture."""
 
     def render(self, image: Image.Image, digest: bytes, view: int) -> np.ndarray:

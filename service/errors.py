@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+BRANCH = re.compile(r"(literal|function-(before|after|wrap|plain)|tagged-union|union|nullable)\[.*\]|constrained-\w+")
+"""A branch of a union, as pydantic names it among the keys of what was sent."""
+
 
 class GraftError(Exception):
     """An error that its reader can act on. `detail` says what happened and what to do."""
@@ -115,14 +118,19 @@ def _http_exception(request: Request, error: Exception) -> JSONResponse:
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [{"loc": _place(e["loc"]), "msg": e["msg"]} for e in error.errors()]
+    errors = [{"loc": _place(e["loc"]), "msg": _said(e["msg"])} for e in error.errors()]
     detail = "; ".join(f"{e['loc']}: {e['msg']}" for e in errors)
     return problem(request, 422, "invalid_request", detail, errors=errors)
 
 
 def _place(loc: tuple[int | str, ...]) -> str:
     """Where an error is, without what pydantic calls the branches of a union (literal['auto'], constrained-int)."""
-    return ".".join(part for part in map(str, loc) if "[" not in part and not part.startswith("constrained-"))
+    return ".".join(part for part in map(str, loc) if not BRANCH.fullmatch(part))
+
+
+def _said(message: str) -> str:
+    """What is wrong, in words of JSON."""
+    return message.removeprefix("Value error, ").replace("valid tuple", "valid list")
 
 
 def _database_unavailable(request: Request, error: Exception) -> JSONResponse:

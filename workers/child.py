@@ -17,8 +17,10 @@ import threading
 import time
 import traceback
 from multiprocessing import forkserver
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
+from workers import children
 from workers.processes import die_with_parent
 
 if TYPE_CHECKING:
@@ -29,12 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PRELOADED = [
-    "workers.children.training",
-    "workers.children.validation",
-    "workers.children.inspection",
-    "workers.children.listing",
-]
+PRELOADED = [f"workers.children.{module.name}" for module in iter_modules(children.__path__)]
 """What the fork server imports; torch and timm come with it. Each has `work(order) -> Iterator[event]`."""
 
 BATCH_SECONDS = 0.2

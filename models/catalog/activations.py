@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 
 from models.catalog.initializers import GlorotUniform, HeNormal, Initializer, LecunNormal
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import Positive, Technique, by_name
 
 if TYPE_CHECKING:
     import torch
@@ -115,7 +115,7 @@ class ELU(_Activation):
 
     initializer = HeNormal()
     kind: Literal["elu"] = "elu"
-    alpha: PositiveFloat = 1.0
+    alpha: Positive = 1.0
     """What it tends to far below zero, negated."""
 
     def build(self) -> torch.nn.Module:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from models.catalog.mixing import CutMix, FeatureNoise, Mixup
-from models.catalog.pictures import PictureAugmentation, mean_colour, scaled, shifted, turned
+from models.catalog.pictures import PictureAugmentation, mean_colour, part_size, scaled, shifted, turned
 from models.catalog.policies import RandAugment, TrivialAugment
 from models.catalog.technique import by_name
 
@@ -35,15 +35,11 @@ class Crop(PictureAugmentation):
     min_area: Area = 0.35
     """Smallest share of the picture's area that is kept."""
     max_aspect: Annotated[float, Field(ge=1.0, le=4.0)] = 4 / 3
-    """Width to height lies between 1/max_aspect and max_aspect, uniformly in its logarithm."""
+    """Width to height lies between 1/max_aspect and max_aspect, uniformly in its logarithm, or as near as fits."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
         """The part of `image`."""
-        area = image.width * image.height * random.uniform(self.min_area, 1.0)
-        limit = math.log(self.max_aspect)
-        aspect = math.exp(random.uniform(-limit, limit))
-        width = min(image.width, max(1, round(math.sqrt(area * aspect))))
-        height = min(image.height, max(1, round(math.sqrt(area / aspect))))
+        width, height = part_size(image, random.uniform(self.min_area, 1.0), self.max_aspect, random)
         left = int(random.integers(0, image.width - width + 1))
         top = int(random.integers(0, image.height - height + 1))
         return image.crop((left, top, left + width, top + height))
@@ -202,22 +198,13 @@ class Erase(PictureAugmentation):
         """`image`, whole or in part."""
         if random.random() >= self.probability:
             return image
-        width, height = self._size(image, random)
+        width, height = part_size(image, random.uniform(self.min_area, self.max_area), self.max_aspect, random)
         left = int(random.integers(0, image.width - width + 1))
         top = int(random.integers(0, image.height - height + 1))
         # torchvision's erase goes through a tensor, and takes ten times as long.
         erased = image.copy()
         erased.paste(self._patch(image, width, height, random), (left, top))
         return erased
-
-    def _size(self, image: Image.Image, random: np.random.Generator) -> tuple[int, int]:
-        share = random.uniform(self.min_area, self.max_area)
-        # Aspects at which a rectangle of this area is as high, or as wide, as the picture.
-        narrowest, widest = image.width / image.height * share, image.width / image.height / share
-        low, high = (min(max(limit, narrowest), widest) for limit in (1 / self.max_aspect, self.max_aspect))
-        aspect = math.exp(random.uniform(math.log(low), math.log(high)))
-        area = image.width * image.height * share
-        return max(1, round(math.sqrt(area * aspect))), max(1, round(math.sqrt(area / aspect)))
 
     def _patch(self, image: Image.Image, width: int, height: int, random: np.random.Generator) -> Image.Image:
         from PIL import Image

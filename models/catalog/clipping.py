@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import Positive, Technique, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +19,7 @@ class ByValue(Technique):
     """gᵢ ← min(max(gᵢ, -limit), limit), number by number: the gradient's direction may change (Mikolov, 2012)."""
 
     kind: Literal["by_value"] = "by_value"
-    limit: PositiveFloat = 1.0
+    limit: Positive = 1.0
     """Largest size of one number."""
 
     def clip(self, parameters: Sequence[torch.nn.Parameter]) -> bool:
@@ -37,7 +37,7 @@ class ByNorm(Technique):
     """g ← g·min(1, limit/‖g‖₂), over all numbers together: the direction stays (Pascanu et al., 2013)."""
 
     kind: Literal["by_norm"] = "by_norm"
-    limit: PositiveFloat = 1.0
+    limit: Positive = 1.0
     """Largest length of the whole gradient."""
 
     def clip(self, parameters: Sequence[torch.nn.Parameter]) -> bool:

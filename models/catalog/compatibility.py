@@ -13,10 +13,14 @@ if TYPE_CHECKING:
 
     from models.catalog.recipe import Recipe
 
+MOST_PICTURES = 1024
+"""Of a batch that goes through layers of the backbone."""
+
 
 def conflicts(recipe: Recipe) -> Iterator[str]:
     """What does not fit together, each with what to change; nothing of what is still `auto`."""
     yield from _data(recipe)
+    yield from _memory(recipe)
     yield from _cache(recipe)
     yield from _head(recipe)
     yield from _cut(recipe)
@@ -33,6 +37,16 @@ def _data(recipe: Recipe) -> Iterator[str]:
     if recipe.sampling.kind == "balanced" and loss != "auto" and loss.class_weights == "auto":
         yield (
             "balanced sampling and loss.class_weights: auto both make up for rare classes, together twice: choose one"
+        )
+
+
+def _memory(recipe: Recipe) -> Iterator[str]:
+    if recipe.batch_size == "auto" or recipe.batch_size <= MOST_PICTURES:
+        return
+    if recipe.cut.kind != "all" or recipe.cache.mode == "off" or recipe.mixes_pictures:
+        yield (
+            f"each step takes {recipe.batch_size} pictures through layers of the backbone, more than fit into memory: "
+            f"lower batch_size to {MOST_PICTURES} or less"
         )
 
 
@@ -58,7 +72,13 @@ def _head(recipe: Recipe) -> Iterator[str]:
 
 
 def _cut(recipe: Recipe) -> Iterator[str]:
-    if recipe.cut.kind != "all" and recipe.cut.batch_norm == "trained" and recipe.batch_size == 1:
+    cut, epochs = recipe.cut, recipe.most_epochs
+    if cut.kind == "gradual" and cut.every >= epochs:
+        yield (
+            f"cut.every is {cut.every} of {epochs} epochs, so no stage would ever be trained: raise epochs, or lower "
+            "cut.every"
+        )
+    if cut.kind != "all" and cut.batch_norm == "trained" and recipe.batch_size == 1:
         yield "cut.batch_norm: trained needs batches of at least 2 pictures: raise batch_size, or leave it frozen"
 
 
@@ -76,10 +96,10 @@ def _pretraining(recipe: Recipe) -> Iterator[str]:
 
 
 def _steps(recipe: Recipe) -> Iterator[str]:
-    warmup = recipe.schedule.warmup_epochs
-    if recipe.epochs != "auto" and warmup >= recipe.epochs:
+    warmup, epochs = recipe.schedule.warmup_epochs, recipe.most_epochs
+    if warmup >= epochs:
         yield (
-            f"schedule.warmup_epochs is {warmup:g} of {recipe.epochs} epochs, so the rate would never be reached: "
+            f"schedule.warmup_epochs is {warmup:g} of {epochs} epochs, so the rate would never be reached: "
             "raise epochs, or lower schedule.warmup_epochs"
         )
 

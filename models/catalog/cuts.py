@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field
 
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import Epochs, Technique, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -100,7 +101,7 @@ class Top(_Trained):
     """The top stages are trained, what is below is frozen (Yosinski et al., 2014): w ← w - lr·lr_scale·lr_decayⁱ·g."""
 
     kind: Literal["top"] = "top"
-    stages: PositiveInt = 1
+    stages: Annotated[int, Field(ge=1, le=1000)] = 1
     """How many; norms and pools do not count."""
 
     def place(self, places: Sequence[Place]) -> str | None:
@@ -116,14 +117,23 @@ class Fraction(_Trained):
     """Share of the multiply-adds that lie below the cut."""
 
     def place(self, places: Sequence[Place]) -> str | None:
-        """The highest place with no more below it; none where the first has more."""
-        most = self.frozen * places[-1].multiply_adds_below
-        fitting = [place.name for place in places if place.multiply_adds_below <= most]
-        return fitting[-1] if fitting else None
+        """The highest place with no more below it; raises CutUnknown where the first has more."""
+        total = places[-1].multiply_adds_below
+        fitting = [place.name for place in places if place.multiply_adds_below <= self.frozen * total]
+        if not fitting:
+            least = math.ceil(100 * places[0].multiply_adds_below / total) / 100
+            raise CutUnknown(
+                f"This backbone cannot be cut with at most {self.frozen:g} of its multiply-adds below: set cut.frozen "
+                f"to {least:g} or more, or cut to none."
+            )
+        return fitting[-1]
 
 
 class Nothing(_Trained):
-    """Nothing is frozen: the whole backbone is trained on pictures rendered anew each epoch; w ← w - lr·lr_scale·g."""
+    """Nothing is frozen: the whole backbone is trained on pictures rendered anew each epoch.
+
+    The i-th stage from the top learns by w ← w - lr·lr_scale·lr_decayⁱ·g.
+    """
 
     kind: Literal["none"] = "none"
 
@@ -139,9 +149,9 @@ class Gradual(_Trained):
     """
 
     kind: Literal["gradual"] = "gradual"
-    stages: PositiveInt = 2
+    stages: Annotated[int, Field(ge=1, le=1000)] = 2
     """How many in the end."""
-    every: PositiveInt = 5
+    every: Epochs = 5
     """Epochs from one to the next."""
 
     def place(self, places: Sequence[Place]) -> str | None:

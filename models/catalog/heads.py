@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, model_validator
 
 from models.catalog.activations import Activation, ReLU
 from models.catalog.initializers import Initializer
 from models.catalog.normalizations import Normalization
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import Positive, Technique, by_name
 
 if TYPE_CHECKING:
     import torch
 
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Same = Literal["same"]
+MOST_WEIGHTS = 2**27
+"""Between hidden layers: with their gradients, Adam's two averages and the best ones so far, 2.5 GiB."""
 
 
 class _Affine(Technique):
@@ -57,10 +60,13 @@ class Keep(_Affine):
 
 
 class Cosine(Technique):
-    """logits = scale·cos(W, x): only the directions of features and weights count (Gidaris & Komodakis, 2018)."""
+    """logits = scale·cos(W, x): only the directions of features and weights count (Gidaris & Komodakis, 2018).
+
+    Nothing depends on the weights' lengths, so l1, l2 and weight decay change its pace at most.
+    """
 
     kind: Literal["cosine"] = "cosine"
-    scale: PositiveFloat = 16.0
+    scale: Positive = 16.0
     """Largest logit."""
     dropout: Dropout = 0.2
     """Probability with which a feature is dropped in training."""
@@ -102,7 +108,7 @@ class Layer(Technique):
     @model_validator(mode="before")
     @classmethod
     def _a_number_is_its_width(cls, given: Any) -> Any:
-        return {"width": given} if isinstance(given, int) else given
+        return {"width": given} if type(given) is int else given
 
     def build(self, inputs: int) -> list[torch.nn.Module]:
         """The modules of a resolved layer, in order: (B, inputs) → (B, width)."""
@@ -141,6 +147,17 @@ class MLP(Technique):
     """Of all hidden layers."""
     dropout: Dropout = 0.2
     """Probability with which a feature, or a unit of a hidden layer, is dropped in training."""
+
+    @model_validator(mode="after")
+    def _fits_in_memory(self) -> Self:
+        widths = [0 if layer.width == "auto" else layer.width for layer in self.hidden]
+        weights = sum(below * above for below, above in pairwise(widths))
+        if weights > MOST_WEIGHTS:
+            raise ValueError(
+                f"{weights:,} weights lie between the hidden layers, of at most {MOST_WEIGHTS:,}: make them narrower, "
+                "or fewer"
+            )
+        return self
 
     def resolve(self, num_features: int, num_classes: int) -> MLP:
         """The same with every hidden layer spelled out."""

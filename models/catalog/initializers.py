@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import Positive, Technique, by_name
 
 if TYPE_CHECKING:
     import torch
@@ -16,7 +16,7 @@ class Normal(Technique):
     """W ~ N(0, std²), whatever the layer's width: the historic baseline, which saturates deep networks."""
 
     kind: Literal["normal"] = "normal"
-    std: PositiveFloat = 1.0
+    std: Positive = 1.0
     """Standard deviation of the weights."""
 
     def apply(self, weight: torch.Tensor) -> None:
@@ -90,7 +90,7 @@ class Orthogonal(Technique):
     """W·Wᵀ = gain²·1, or Wᵀ·W where there are more outputs than inputs (Saxe et al., 2014)."""
 
     kind: Literal["orthogonal"] = "orthogonal"
-    gain: PositiveFloat = 1.0
+    gain: Positive = 1.0
     """Length of the rows (or columns)."""
 
     def apply(self, weight: torch.Tensor) -> None:

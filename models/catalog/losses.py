@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat
+from pydantic import Field
 
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import NotNegative, Technique, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
 
 Task = Literal["single_label", "multi_label"]
+Weight = Annotated[float, Field(ge=1e-6, le=1e6)]
 Smoothing = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -21,7 +22,7 @@ class _Loss(Technique):
     tasks: ClassVar[tuple[Task, ...]] = ("single_label",)
     """What it can learn."""
 
-    class_weights: dict[str, PositiveFloat] | Literal["auto"] | None = None
+    class_weights: dict[str, Weight] | Literal["auto"] | None = None
     """Weight by class name (others: 1); auto: pictures / (classes · pictures of the class); null: all 1."""
 
     def resolve(self, class_counts: Mapping[str, int], pictures: int) -> Self:
@@ -47,7 +48,8 @@ class _Loss(Technique):
 class CrossEntropy(_Loss):
     """Mean of -log softmax(logits)[label], each picture times its class's weight, over the sum of weights.
 
-    With label smoothing s the target is 1 - s + s/C for the label and s/C for the others (Szegedy et al., 2016).
+    With label smoothing s the target is 1 - s + s/C for the label and s/C for the others (Szegedy et al., 2016); each
+    class's share of the loss then has its own class's weight.
     """
 
     kind: Literal["cross_entropy"] = "cross_entropy"
@@ -65,7 +67,7 @@ class Focal(_Loss):
     """Mean of -(1 - p)^gamma·log p, p the label's probability: what is easy counts less (Lin et al., 2017)."""
 
     kind: Literal["focal"] = "focal"
-    gamma: NonNegativeFloat = 2.0
+    gamma: NotNegative = 2.0
     """How much less; 0 is cross entropy."""
 
     def build(self, classes: list[str]) -> torch.nn.Module:
@@ -84,7 +86,7 @@ class BinaryCrossEntropy(_Loss):
 
     tasks: ClassVar[tuple[Task, ...]] = ("single_label", "multi_label")
     kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"
-    class_weights: dict[str, PositiveFloat] | Literal["auto"] | None = None
+    class_weights: dict[str, Weight] | Literal["auto"] | None = None
     """Weight w by class name (others: 1); auto: pictures without the class / pictures with it; null: all 1."""
     label_smoothing: Smoothing = 0.0
     """y becomes y·(1 - s) + s/2."""

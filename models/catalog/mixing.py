@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from models.catalog.technique import Technique
+from models.catalog.technique import Positive, Technique
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ class FeatureNoise(FeatureAugmentation):
     """x ← x + std·ε, ε ~ N(0, 1), on standardized features (Bishop, 1995)."""
 
     kind: Literal["feature_noise"] = "feature_noise"
-    std: PositiveFloat = 0.1
+    std: Positive = 0.1
     """Of the noise; the features' own is 1."""
 
     def disturb(self, features: torch.Tensor) -> torch.Tensor:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import Positive, Technique, by_name
 
 if TYPE_CHECKING:
     import torch
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class _Normalization(Technique):
     place: Literal["before_activation", "after_activation"] = "before_activation"
     """Where it stands."""
-    epsilon: PositiveFloat = 1e-5
+    epsilon: Positive = 1e-5
     """Added to the variance; keeps the division finite."""
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import NotNegative, Positive, Technique, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     Parameters = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
     """What to optimize, or groups of it with an `lr` of their own, as torch takes them."""
 
-Rate = PositiveFloat | Literal["auto"]
+Rate = Positive | Literal["auto"]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
-Epsilon = PositiveFloat
+Epsilon = Positive
 
 
 class _Optimizer(Technique):
@@ -104,7 +104,7 @@ class AdamW(_Optimizer):
     """Decay of the mean of squared gradients."""
     epsilon: Epsilon = 1e-8
     """Keeps the division finite."""
-    weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
+    weight_decay: NotNegative = 0.01
     """Share of the weights, times lr, that each step takes off, biases and norms included. A recipe's default l2 is on
     top of it; `regularizers: []` leaves that out."""
 

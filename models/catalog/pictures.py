@@ -43,6 +43,20 @@ def mean_colour(image: Image.Image) -> tuple[int, ...]:
     return tuple(round(value) for value in ImageStat.Stat(image).mean)
 
 
+def part_size(image: Image.Image, share: float, max_aspect: float, random: np.random.Generator) -> tuple[int, int]:
+    """Width and height of a part with this share of the picture's area, its aspect ratio random.
+
+    Width to height is log-uniform between 1/max_aspect and max_aspect, or as near as a part of this area can have it.
+    """
+    own = image.width / image.height
+    narrowest, widest = own * share, own / share  # as high, or as wide, as the picture
+    low, high = (min(max(limit, narrowest), widest) for limit in (1 / max_aspect, max_aspect))
+    aspect = math.exp(random.uniform(math.log(low), math.log(high)))
+    area = image.width * image.height * share
+    width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+    return min(max(1, width), image.width), min(max(1, height), image.height)
+
+
 def turned(image: Image.Image, degrees: float) -> Image.Image:
     """`image`, turned counter-clockwise about its centre."""
     from PIL import Image

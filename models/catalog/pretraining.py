@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field
 
-from models.catalog.technique import Technique, by_name
+from models.catalog.optimizers import Rate
+from models.catalog.technique import Epochs, NotNegative, Positive, Technique, by_name
 
 Dataset = Annotated[str, Field(pattern=r"^ds_\w{1,40}$")]
 
@@ -14,7 +15,7 @@ Dataset = Annotated[str, Field(pattern=r"^ds_\w{1,40}$")]
 class _OnFeatures(Technique):
     dataset: Dataset | None = None
     """A dataset whose pictures are used, its labels are not; null: the pictures that the job trains on."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    epochs: Epochs = 20
     """Passes over the features for each layer."""
 
 
@@ -25,11 +26,11 @@ class Autoencoder(_OnFeatures):
     """
 
     kind: Literal["autoencoder"] = "autoencoder"
-    noise: NonNegativeFloat = 0.0
+    noise: NotNegative = 0.0
     """Standard deviation of the noise in x̃, as a share of that of each number of x; 0: a plain autoencoder."""
     tied_weights: bool = False
     """Whether V is W transposed."""
-    lr: PositiveFloat = 1e-3
+    lr: Positive = 1e-3
     """Learning rate of Adam."""
 
 
@@ -42,15 +43,20 @@ class RestrictedBoltzmannMachine(_OnFeatures):
     """
 
     kind: Literal["restricted_boltzmann_machine"] = "restricted_boltzmann_machine"
-    steps: PositiveInt = 1
+    steps: Annotated[int, Field(ge=1, le=100)] = 1
     """Steps of Gibbs sampling, k of CD-k."""
-    lr: PositiveFloat = 1e-3
+    lr: Positive = 1e-3
     """Learning rate."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
     """Share of the velocity that one step keeps."""
 
 
-class Rotation(Technique):
+class _OnAnotherTask(Technique):
+    lr: Rate = "auto"
+    """Learning rate of the recipe's optimizer for this task, constant; auto: found by a range test on its features."""
+
+
+class Rotation(_OnAnotherTask):
     """The layers first learn to tell by how many quarters each picture was turned: 4 classes (Gidaris et al., 2018).
 
     Cross entropy, by the recipe's optimizer. Stages above the cut learn it too, as the cut has it.
@@ -59,11 +65,11 @@ class Rotation(Technique):
     kind: Literal["rotation"] = "rotation"
     dataset: Dataset | None = None
     """A dataset whose pictures are used, its labels are not; null: the pictures that the job trains on."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    epochs: Epochs = 20
     """Passes over the pictures, each in its four turns."""
 
 
-class OtherLabels(Technique):
+class OtherLabels(_OnAnotherTask):
     """The layers first learn the labels of another dataset, with a last layer of its own (Caruana, 1997).
 
     Cross entropy, by the recipe's optimizer. Stages above the cut learn it too, as the cut has it.
@@ -72,7 +78,7 @@ class OtherLabels(Technique):
     kind: Literal["other_labels"] = "other_labels"
     dataset: Annotated[Dataset, Field(examples=["ds_01M87TBR8YBVRRY89CF68ZRX49"])]
     """The other dataset, ready, with one label a picture."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)] = 20
+    epochs: Epochs = 20
     """Passes over its pictures."""
 
 

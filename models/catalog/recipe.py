@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
 from models.catalog.activations import Activation
 from models.catalog.augmentations import Augmentation, Colour, Crop
@@ -25,12 +25,14 @@ from models.catalog.regularizers import L2, Regularizer
 from models.catalog.sampling import Sampling, Shuffled
 from models.catalog.schedules import Constant, Schedule
 from models.catalog.stopping import EarlyStopping, Target
-from models.catalog.technique import Technique
+from models.catalog.technique import Epochs, Technique
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Auto = Literal["auto"]
+Regularizers = Annotated[tuple[Regularizer, ...], Field(max_length=32)]
+Augmentations = Annotated[tuple[Augmentation, ...], Field(max_length=32)]
 Fraction = Annotated[float, Field(gt=0.0, lt=0.9)]
 
 
@@ -46,12 +48,12 @@ class Recipe(Technique):
     """Longer side of the network's input in pixels, which keeps its proportions; auto: the backbone's own."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] | Auto = "auto"
     """Pictures per step; auto: 64, fewer where that leaves less than eight steps an epoch."""
-    epochs: Annotated[int, Field(ge=1, le=100_000)] | Auto = "auto"
+    epochs: Epochs | Auto = "auto"
     """Most passes over the training pictures; auto: 200, early stopping usually ends sooner; 20 where the whole
     backbone is trained."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of the new layers' initialization, dropout and the order of batches."""
-    time_budget_seconds: PositiveFloat | None = None
+    time_budget_seconds: Annotated[float, Field(gt=0.0, le=1e8)] | None = None
     """Training, and pretraining before it, end when the job has run for so long, and what is best so far is delivered;
     null: never."""
     validation_fraction: Fraction = 0.15
@@ -74,9 +76,12 @@ class Recipe(Technique):
     """What the learning rate is multiplied by as training goes on."""
     gradient_clipping: Clipping | None = None
     """Keeps one bad batch from throwing the weights away; null: no clipping."""
-    regularizers: tuple[Regularizer, ...] = (L2(),)
+    regularizers: Regularizers = (L2(),)
     """What keeps the weights of the new layers small."""
-    augmentations: tuple[Augmentation, ...] = (Crop(min_area=0.8, max_aspect=1.15), Colour())
+    augmentations: Augmentations = (
+        Crop(min_area=0.8, max_aspect=1.15),
+        Colour(),
+    )
     """What the augmented views go through: crops first, the others in their order; and how batches are mixed. The
     default is mild, and true of digits as of photographs. With none of pictures, there are no augmented views."""
     loss: Auto | Loss = "auto"
@@ -86,7 +91,7 @@ class Recipe(Technique):
     averaging: ExponentialMovingAverage | None = None
     """Averages the weights of many steps; null: the last ones count."""
     early_stopping: EarlyStopping | None = EarlyStopping()
-    """When to end before the last epoch; null: never."""
+    """When to end before the last epoch, and which epoch is delivered; null: never, and the last."""
     target: Target | None = None
     """What is good enough to end; null: nothing."""
 
@@ -125,13 +130,12 @@ class Recipe(Technique):
         assert chosen.loss != "auto"
         views = self.cache.views if self.picture_augmentations else 0
         caches = self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_pictures
-        whole = self.cut.kind == "none"
         return chosen.model_copy(
             update={
                 "image_size": image_size,
                 "batch_size": _batch_size(pictures) if self.batch_size == "auto" else self.batch_size,
                 "cache": Cache(mode="on" if caches else "off", views=views),
-                "epochs": (20 if whole else 200) if self.epochs == "auto" else self.epochs,
+                "epochs": self.most_epochs,
                 "head": self.head.resolve(num_features, len(class_counts)),
                 "regularizers": tuple(r.resolve(pictures) for r in self.regularizers),
                 "loss": chosen.loss.resolve(class_counts, pictures),
@@ -141,6 +145,13 @@ class Recipe(Technique):
     def with_rate(self, lr: float) -> Self:
         """The same with this learning rate."""
         return self.model_copy(update={"optimizer": self.optimizer.at(lr)})
+
+    @property
+    def most_epochs(self) -> int:
+        """The epochs, known from the recipe alone."""
+        if self.epochs != "auto":
+            return self.epochs
+        return 20 if self.cut.kind == "none" else 200
 
     @property
     def pictures_per_step(self) -> int:
@@ -163,7 +174,7 @@ class Recipe(Technique):
         return any(isinstance(a, BatchAugmentation) and a.needs_pictures for a in self.augmentations)
 
 
-def _batch_size(pictures: int) -> PositiveInt:
+def _batch_size(pictures: int) -> int:
     return max(2, min(64, pictures // 8))
 
 

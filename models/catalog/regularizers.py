@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field
 
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import NotNegative, Positive, Technique, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import torch
 
-Strength = Annotated[float, Field(ge=0.0)] | Literal["auto"]
+Strength = NotNegative | Literal["auto"]
 
 
 class Penalty(Technique):
@@ -50,7 +50,7 @@ class _Decay(Technique):
 
 
 class L1(_Decay, Penalty):
-    """Adds strength·Σ|w| to the loss: most weights become zero (Tibshirani, 1996)."""
+    """Adds strength·Σ|w| to the loss: it pulls weights to zero (Tibshirani, 1996)."""
 
     kind: Literal["l1"] = "l1"
     strength: Strength = "auto"
@@ -80,21 +80,21 @@ class L2(_Decay, Penalty):
 
 
 class WeightDecay(_Decay, Constraint):
-    """w ← (1 - lr·strength)·w after each step, apart from the gradient and its scaling (Loshchilov & Hutter, 2019)."""
+    """w ← max(0, 1 - lr·strength)·w after each step, apart from the gradient (Loshchilov & Hutter, 2019)."""
 
     kind: Literal["weight_decay"] = "weight_decay"
 
     def constrain(self, weights: Sequence[torch.Tensor], lr: float) -> None:
         """Shrink the weights, in place; call it after a step at rate `lr`, with gradients off."""
         for weight in weights:
-            weight.mul_(1 - lr * self.known)
+            weight.mul_(max(0.0, 1 - lr * self.known))
 
 
 class MaxNorm(Constraint):
     """w ← w·min(1, r/‖w‖₂) after each step, w the weights that lead into one unit (Srebro et al., 2005)."""
 
     kind: Literal["max_norm"] = "max_norm"
-    r: PositiveFloat = 1.0
+    r: Positive = 1.0
     """Largest length of a unit's weights."""
 
     def resolve(self, pictures: int) -> MaxNorm:

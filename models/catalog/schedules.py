@@ -9,9 +9,9 @@ import bisect
 import math
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, model_validator
 
-from models.catalog.technique import Technique, by_name
+from models.catalog.technique import Epochs, NotNegative, Positive, Technique, by_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class _Schedule(Technique):
-    warmup_epochs: NonNegativeFloat = 0.0
+    warmup_epochs: NotNegative = 0.0
     """For so long the rate rises from zero in proportion to time, before all else (Goyal et al., 2017)."""
 
     def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
@@ -54,9 +54,9 @@ class PiecewiseConstant(_Schedule):
     """η(t) = lr·factors[i] from boundaries[i - 1] to boundaries[i], as He et al. (2016) trained ResNets."""
 
     kind: Literal["piecewise_constant"] = "piecewise_constant"
-    boundaries: tuple[PositiveFloat, ...] = (10.0, 20.0)
+    boundaries: Annotated[tuple[Positive, ...], Field(max_length=32)] = (10.0, 20.0)
     """Epochs at which the rate changes, ascending."""
-    factors: tuple[PositiveFloat, ...] = (1.0, 0.1, 0.01)
+    factors: Annotated[tuple[Positive, ...], Field(max_length=33)] = (1.0, 0.1, 0.01)
     """Of the rate before the first boundary, between them, and after the last."""
 
     @model_validator(mode="after")
@@ -76,18 +76,18 @@ class PiecewiseConstant(_Schedule):
 
 
 class Performance(_Schedule):
-    """η ← reduction·η whenever the validation loss has not improved for `patience` epochs."""
+    """η ← reduction·η whenever the validation loss has not improved for `patience` epochs, warm-up left out."""
 
     kind: Literal["performance"] = "performance"
     reduction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
     """What the rate is multiplied by each time."""
-    patience: PositiveInt = 5
+    patience: Epochs = 5
     """Epochs without improvement until then."""
 
     def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
         """reduction^(times that patience has run out)."""
         best, waited, times = math.inf, 0, 0
-        for loss in losses:
+        for loss in losses[math.ceil(self.warmup_epochs) :]:
             waited += 1
             if loss < best:
                 best, waited = loss, 0
@@ -102,7 +102,7 @@ class Exponential(_Schedule):
     kind: Literal["exponential"] = "exponential"
     rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     """What the learning rate is multiplied by in `every` epochs."""
-    every: PositiveFloat = 20.0
+    every: Positive = 20.0
     """Epochs in which it falls by `rate`."""
 
     def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
@@ -114,9 +114,9 @@ class Power(_Schedule):
     """η(t) = lr·(1 + t/every)^-power (Senior et al., 2013)."""
 
     kind: Literal["power"] = "power"
-    every: PositiveFloat = 20.0
+    every: Positive = 20.0
     """Epochs after which the learning rate has halved, where power is 1."""
-    power: PositiveFloat = 1.0
+    power: Positive = 1.0
     """How fast it falls."""
 
     def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
@@ -142,9 +142,9 @@ class OneCycle(_Schedule):
     kind: Literal["one_cycle"] = "one_cycle"
     rise: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
     """Share of the training in which the rate rises."""
-    start: Annotated[float, Field(ge=1.0)] = 25.0
+    start: Annotated[float, Field(ge=1.0, le=1e6)] = 25.0
     """How many times less than lr the rate is at the start."""
-    end: Annotated[float, Field(ge=1.0)] = 1e4
+    end: Annotated[float, Field(ge=1.0, le=1e6)] = 1e4
     """How many times less than lr it is at the end."""
 
     def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import model_validator
 
-from models.catalog.technique import Technique
+from models.catalog.technique import Epochs, NotNegative, Technique
 
 Metric = Literal["validation_loss", "validation_accuracy"]
 
@@ -19,9 +19,9 @@ class EarlyStopping(Technique):
 
     metric: Metric = "validation_loss"
     """What has to improve: the loss has to fall, the accuracy to rise."""
-    patience: PositiveInt = 20
+    patience: Epochs = 20
     """Epochs without improvement before it stops."""
-    min_delta: Annotated[float, Field(ge=0.0)] = 0.0
+    min_delta: NotNegative = 0.0
     """Smallest change that counts as improvement."""
 
     def improved(self, value: float, best: float | None) -> bool:
@@ -33,11 +33,14 @@ class EarlyStopping(Technique):
 
 
 class Target(Technique):
-    """Stops as soon as an epoch ends with validation loss ≤ value, or validation accuracy ≥ value."""
+    """Stops as soon as an epoch ends with validation loss ≤ value, or validation accuracy ≥ value.
+
+    The delivered checkpoint is that of this epoch.
+    """
 
     metric: Metric = "validation_accuracy"
     """What has to reach the value."""
-    value: Annotated[float, Field(ge=0.0)] = 0.99
+    value: NotNegative = 0.99
     """The value; accuracies are fractions."""
 
     @model_validator(mode="after")

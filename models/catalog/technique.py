@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+Positive = Annotated[float, Field(gt=0.0, le=1e30)]
+NotNegative = Annotated[float, Field(ge=0.0, le=1e30)]
+Epochs = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Technique(BaseModel):

@@ -14,7 +14,7 @@ from models.pretraining.layerwise import fit_layers
 from models.pretraining.tasks import Labels, Turns
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from models.catalog.pictures import PictureAugmentation
     from models.catalog.recipe import Recipe
@@ -38,11 +38,12 @@ class Material:
     """When to end, a time of time.monotonic()."""
 
 
-def pretrain(recipe: Recipe, grafted: Grafted, material: Material) -> Iterator[Noted]:
+def pretrain(recipe: Recipe, grafted: Grafted, material: Material) -> Generator[Noted, None, Recipe]:
     """Train what is below the head's output layer, which stays as it is; says what is learned, and how well.
 
     Hidden layers alone are fitted one by one. Another task trains them together, and the backbone's stages above the
-    cut where the recipe trains them. The recipe is resolved, but for its learning rate.
+    cut where the recipe trains them. The recipe is resolved, but for its learning rates; returns the same with that of
+    pretraining known.
 
     Raises TrainingDiverged.
     """
@@ -52,7 +53,8 @@ def pretrain(recipe: Recipe, grafted: Grafted, material: Material) -> Iterator[N
         case RestrictedBoltzmannMachine() as chosen:
             yield from fit_layers(recipe, grafted, material, partial(boltzmann.fit, chosen))
         case Rotation() as chosen:
-            yield from learn_first(recipe, grafted, Turns(material), chosen.epochs, material.deadline)
+            recipe = yield from learn_first(recipe, chosen, grafted, Turns(material), material.deadline)
         case OtherLabels() as chosen:
-            yield from learn_first(recipe, grafted, Labels(material, recipe), chosen.epochs, material.deadline)
+            recipe = yield from learn_first(recipe, chosen, grafted, Labels(material, recipe), material.deadline)
     grafted.eval()
+    return recipe

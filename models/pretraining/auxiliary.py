@@ -15,16 +15,19 @@ from models.range_test import SAMPLE, find_rate
 from models.training import TrainingDiverged, right
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
+    from models.catalog.pretraining import OtherLabels, Rotation
     from models.catalog.recipe import Recipe
     from models.pretraining.tasks import Task
 
 
-def learn_first(recipe: Recipe, grafted: Grafted, task: Task, epochs: int, deadline: float) -> Iterator[Noted]:
+def learn_first(
+    recipe: Recipe, chosen: Rotation | OtherLabels, grafted: Grafted, task: Task, deadline: float
+) -> Generator[Noted, None, Recipe]:
     """Minimize cross entropy by the recipe's optimizer at a constant rate, `lr: auto` found as for the real task.
 
-    What learns in which epoch is as the recipe's cut has it. Raises TrainingDiverged.
+    What learns in which epoch is as the recipe's cut has it. Returns the recipe with the rate. Raises TrainingDiverged.
     """
     pictures, classes = len(task), len(task.classes)
     said = f"The layers below the output first learn {task.words}: {classes} classes, {pictures} pictures"
@@ -33,12 +36,14 @@ def learn_first(recipe: Recipe, grafted: Grafted, task: Task, epochs: int, deadl
     learner = with_output(grafted, classes)
     places = torch.randperm(pictures)[: max(1, SAMPLE // task.views_at_once)]
     features, labels = _sample(recipe, learner, task, places)
-    recipe = _rated(recipe.model_copy(update={"epochs": epochs}), learner, features, labels)
+    own = recipe.model_copy(update={"epochs": chosen.epochs})
+    lr = find_rate(own, learner.head, nn.CrossEntropyLoss(), features, labels) if chosen.lr == "auto" else chosen.lr
+    own = own.with_rate(lr)
     first, _ = _judge(learner, features, labels)
-    optimizer = recipe.optimizer.build(learner.groups(recipe))
+    optimizer = own.optimizer.build(learner.groups(own))
     torch.manual_seed(recipe.seed)
-    for epoch in range(1, epochs + 1):
-        _learn(recipe, learner, task, optimizer, epoch, deadline)
+    for epoch in range(1, chosen.epochs + 1):
+        _learn(own, learner, task, optimizer, epoch, deadline)
         if time.monotonic() > deadline:
             break
     last, accuracy = _judge(learner, *_sample(recipe, learner, task, places))
@@ -47,8 +52,9 @@ def learn_first(recipe: Recipe, grafted: Grafted, task: Task, epochs: int, deadl
         kind="pretraining",
         message=f"{task.words.capitalize()} are learned: the loss went from {first:.4g} to {last:.4g}, "
         f"and {accuracy:.0%} are right",
-        data={"first_loss": first, "last_loss": last, "accuracy": accuracy, "lr": recipe.optimizer.rate},
+        data={"first_loss": first, "last_loss": last, "accuracy": accuracy, "lr": lr},
     )
+    return recipe.model_copy(update={"pretraining": chosen.model_copy(update={"lr": lr})})
 
 
 def with_output(grafted: Grafted, num_classes: int) -> Grafted:
@@ -72,13 +78,6 @@ def _sample(recipe: Recipe, learner: Grafted, task: Task, places: torch.Tensor) 
         ]
     features, labels = zip(*found, strict=True)
     return torch.cat(features), torch.cat(labels)
-
-
-def _rated(recipe: Recipe, learner: Grafted, features: torch.Tensor, labels: torch.Tensor) -> Recipe:
-    """The recipe with a rate that suits the task."""
-    if recipe.optimizer.lr != "auto":
-        return recipe
-    return recipe.with_rate(find_rate(recipe, learner.head, nn.CrossEntropyLoss(), features, labels))
 
 
 def _judge(learner: Grafted, features: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
@@ -112,5 +111,5 @@ def _check(loss: float, epoch: int) -> None:
     if not math.isfinite(loss):
         raise TrainingDiverged(
             f"The loss became infinite or NaN in epoch {epoch} of pretraining; "
-            "choose a smaller learning rate (optimizer.lr), or clip the gradients (gradient_clipping)."
+            "choose a smaller learning rate (pretraining.lr), or clip the gradients (gradient_clipping)."
         )

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-HUB_REPOSITORY = re.compile(r"hf/[\w.-]+/[\w.-]+", re.ASCII)
+HUB_REPOSITORY = re.compile(r"hf/[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 RETRY_SECONDS = 60.0
 """After which an inspection that failed is tried again when somebody asks: the Hub may be back."""
 

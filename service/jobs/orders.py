@@ -53,8 +53,8 @@ def place(session: Session, order: JobCreate) -> Job:
 
 
 def _ready(session: Session, dataset_id: str) -> Dataset:
-    """The dataset, locked, so that it cannot be deleted between this look and the commit."""
-    dataset = session.get(Dataset, dataset_id, with_for_update=True)
+    """The dataset, locked in common, so that it cannot be deleted between this look and the commit."""
+    dataset = session.get(Dataset, dataset_id, with_for_update={"read": True, "key_share": True})
     if dataset is None:
         raise DatasetUnknown(f"There is no dataset {dataset_id}; POST /v1/datasets makes one.")
     if dataset.status == "validating":

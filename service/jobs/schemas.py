@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.catalog.recipe import Recipe
 from service import tables
 from service.pages import Identified
-from service.text import Text
+from service.text import Key, Text
 from service.times import Timestamp
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled", "pausing", "paused"]
@@ -28,7 +28,7 @@ class JobCreate(BaseModel):
     """What to train and how; the empty recipe is the recommended one."""
     name: Text | None = None
     """A name for people."""
-    metadata: Annotated[dict[Text, Text], Field(max_length=50)] = {}
+    metadata: Annotated[dict[Key, Text], Field(max_length=50)] = {}
     """The caller's own labels; lists can be filtered by them."""
 
 

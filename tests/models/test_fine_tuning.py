@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -158,6 +159,20 @@ def test_a_second_job_computes_nothing_and_gives_the_same_bytes(tmp_path: Path) 
     assert one == other
 
 
+@pytest.mark.parametrize("kind", ["autoencoder", "restricted_boltzmann_machine", "rotation", "other_labels"])
+def test_an_attempt_that_starts_from_the_recipe_as_it_is_shown_gives_the_same_bytes(kind: str, tmp_path: Path) -> None:
+    """A worker that takes over has the resolved recipe alone: all that was found for it has to be in there."""
+    other = {"dataset": "ds_other"} if kind == "other_labels" else {}
+    pretraining = {"kind": kind, "epochs": 2, **other}
+    first = assignment(tmp_path, "first", head={"kind": "mlp", "activation": "sigmoid"}, pretraining=pretraining)
+    given = {"other": first.pack, "other_classes": CLASSES} if other else {}
+    *_, resolved = (event for event in fine_tune(replace(first, **given)) if isinstance(event, RecipeResolved))
+    assert '"auto"' not in json.dumps(resolved.recipe)
+    second = replace(assignment(tmp_path, "second"), recipe=Recipe.model_validate(resolved.recipe), **given)
+    list(fine_tune(second))
+    assert first.checkpoint.read_bytes() == second.checkpoint.read_bytes()
+
+
 def test_another_policy_of_augmentation_shares_the_plain_views(tmp_path: Path) -> None:
     list(fine_tune(assignment(tmp_path, epochs=2)))
     ended = last(list(fine_tune(assignment(tmp_path, epochs=2, augmentations=[{"kind": "rotate"}]))))
@@ -166,7 +181,7 @@ def test_another_policy_of_augmentation_shares_the_plain_views(tmp_path: Path) -
 
 def test_too_few_pictures_for_a_test_leave_it_out(tmp_path: Path) -> None:
     job = assignment(tmp_path)
-    tiny = Assignment(**{**vars(job), "pack": small_pack(tmp_path, classes=3, each=2)})
+    tiny = replace(job, pack=small_pack(tmp_path, classes=3, each=2))
     assert last(list(fine_tune(tiny))).metrics["test"] is None
 
 
@@ -194,4 +209,4 @@ def test_a_size_that_the_backbone_cannot_take_fails_by_name(tmp_path: Path) -> N
         )
     )
     with pytest.raises(InputSizeUnsupported, match="64x64"):
-        list(fine_tune(Assignment(**{**vars(job), "backbone": "local/fixed"})))
+        list(fine_tune(replace(job, backbone="local/fixed")))

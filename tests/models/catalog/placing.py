@@ -40,7 +40,7 @@ def example(technique: type[Technique], dataset: str | None = None) -> Technique
 
 def placed(family: str, given: Any) -> dict[str, Any]:
     """The JSON of a recipe with this JSON of a technique, or its kind alone, where the family has its place."""
-    return {"epochs": 2, "batch_size": 8, "cache": {"views": 1}, **_place(family, given)}
+    return {"epochs": 6, "batch_size": 8, "cache": {"views": 1}, **_place(family, given)}
 
 
 def _place(family: str, given: Any) -> dict[str, Any]:

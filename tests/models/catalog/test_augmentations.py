@@ -253,18 +253,23 @@ def test_a_perspective_is_torchvisions() -> None:
     np.testing.assert_array_equal(found, functional.perspective(image, starts, ends, fill=mean_colour(image)))
 
 
-def test_crops_have_the_areas_and_shapes_that_they_say() -> None:
+@pytest.mark.parametrize("size", [(400, 400), (400, 300), (200, 800), (600, 30)])
+def test_crops_have_the_areas_and_shapes_that_they_say(size: tuple[int, int]) -> None:
     random = np.random.default_rng(0)
-    image = Image.new("RGB", (400, 400))
-    parts = [Crop(min_area=0.25, max_aspect=2.0).apply(image, random) for _ in range(2000)]
-    areas = np.array([part.width * part.height for part in parts]) / (400 * 400)
-    assert areas.max() <= 1.0
-    assert areas.min() > 0.2
-    fit = [part for part in parts if max(part.size) < 400]
-    aspects = np.array([part.width / part.height for part in fit])
-    assert (aspects > 0.48).all()
-    assert (aspects < 2.05).all()
-    assert np.log(aspects).mean() == pytest.approx(0.0, abs=0.06)
+    image = Image.new("RGB", size)
+    own = size[0] / size[1]
+    parts = [Crop(min_area=0.25, max_aspect=2.0).apply(image, random) for _ in range(4000)]
+    areas = np.array([part.width * part.height for part in parts]) / (size[0] * size[1])
+    assert_uniform(areas.tolist(), 0.25, 1.0, rounding=2 / min(size))
+    aspects = np.log([part.width / part.height for part in parts])
+    rounding = 3 / min(size)
+    low, high = (np.clip(np.log(limit), np.log(own * areas), np.log(own / areas)) for limit in (0.5, 2.0))
+    assert (aspects > low - rounding).all()
+    assert (aspects < high + rounding).all()
+    free = high - low > 0.5
+    if free.any():
+        drawn = (aspects - low)[free] / (high - low)[free]
+        assert_uniform(drawn.tolist(), 0.0, 1.0, rounding=0.1)
 
 
 def test_flips_mirror_as_often_as_they_say() -> None:

@@ -147,6 +147,41 @@ REFUSALS = {
             {"schedule": {"kind": "cosine", "warmup_epochs": 5}},
         ],
     ),
+    "warm for as long as auto trains": Refusal(
+        {"schedule": {"warmup_epochs": 200}},
+        "schedule.warmup_epochs is 200 of 200 epochs, so the rate would never be reached: "
+        "raise epochs, or lower schedule.warmup_epochs",
+        [{"schedule": {"warmup_epochs": 199}}, {"schedule": {"warmup_epochs": 200}, "epochs": 201}],
+    ),
+    "warm for as long as auto trains a whole backbone": Refusal(
+        {"cut": "none", "schedule": {"warmup_epochs": 20}},
+        "schedule.warmup_epochs is 20 of 20 epochs, so the rate would never be reached: "
+        "raise epochs, or lower schedule.warmup_epochs",
+        [{"cut": "none", "schedule": {"warmup_epochs": 19}}, {"schedule": {"warmup_epochs": 20}}],
+    ),
+    "no stage is ever unfrozen": Refusal(
+        {"cut": {"kind": "gradual", "every": 8}, "epochs": 8},
+        "cut.every is 8 of 8 epochs, so no stage would ever be trained: raise epochs, or lower cut.every",
+        [{"cut": {"kind": "gradual", "every": 7}, "epochs": 8}, {"cut": {"kind": "gradual", "every": 8}}],
+    ),
+    "more pictures at once than memory holds": Refusal(
+        {"batch_size": 1025, "cache": {"mode": "off"}},
+        "each step takes 1025 pictures through layers of the backbone, more than fit into memory: "
+        "lower batch_size to 1024 or less",
+        [{"batch_size": 1025}, {"batch_size": 1024, "cache": {"mode": "off"}}, {"batch_size": 1024, "cut": "none"}],
+    ),
+    "more pictures at once than memory holds, unfrozen": Refusal(
+        {"batch_size": 2048, "cut": "top"},
+        "each step takes 2048 pictures through layers of the backbone, more than fit into memory: "
+        "lower batch_size to 1024 or less",
+        [],
+    ),
+    "more pictures at once than memory holds, mixed": Refusal(
+        {"batch_size": 2048, "augmentations": ["cutmix"]},
+        "each step takes 2048 pictures through layers of the backbone, more than fit into memory: "
+        "lower batch_size to 1024 or less",
+        [{"batch_size": 2048, "augmentations": ["mixup"]}],
+    ),
     "the same regularizer twice": Refusal(
         {"regularizers": ["l1", "l2", {"kind": "l1", "strength": 0.1}]},
         "regularizers names l1 more than once: give one, with the strength that you want",

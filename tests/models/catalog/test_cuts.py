@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
@@ -82,7 +83,6 @@ def test_stages_of_a_real_network_are_its_own(name: str) -> None:
         (Fraction(frozen=0.94), "norm"),
         (Fraction(frozen=0.5), "layer1.1"),
         (Fraction(frozen=0.1), "stem.act"),
-        (Fraction(frozen=0.09), None),
         (Nothing(), None),
     ],
 )
@@ -119,6 +119,17 @@ def test_what_lies_above_a_cut_are_the_stages_it_says(name: str) -> None:
 def test_more_stages_than_there_are_are_answered_by_those_there_are(technique: type[Any]) -> None:
     with pytest.raises(CutUnknown, match=r"has 4 stages \(stem, layer1, layer2, layer3\); train fewer .* cut: none"):
         technique(stages=4).place(PLACES)
+
+
+@pytest.mark.parametrize("name", [None, *STAGES])
+def test_a_share_with_nothing_to_freeze_is_answered_by_the_least_there_is(name: str | None) -> None:
+    places = PLACES if name is None else real(name)
+    with pytest.raises(CutUnknown, match=r"set cut\.frozen to \d\.\d+ or more, or cut to none") as refused:
+        Fraction(frozen=1e-9).place(places)
+    least = float(re.findall(r"cut\.frozen to (\S+)", str(refused.value))[0])
+    assert Fraction(frozen=least).place(places) is not None
+    with pytest.raises(CutUnknown):
+        Fraction(frozen=max(1e-9, least - 0.01)).place(places)
 
 
 def test_an_unknown_stage_is_answered_by_those_there_are() -> None:

@@ -167,6 +167,13 @@ def test_performance_counts_epochs_since_the_best_or_the_last_reduction(losses: 
     assert Performance(reduction=0.1, patience=3).factor(7.0, EPOCHS, losses) == pytest.approx(0.1**times)
 
 
+def test_performance_does_not_count_the_epochs_of_warm_up() -> None:
+    warm = Performance(reduction=0.1, patience=2, warmup_epochs=2.5)
+    losses = [1.0, 2.0, 2.0, 3.0, 3.0, 3.0]
+    assert [warm.factor(float(epoch), EPOCHS, losses[:epoch]) for epoch in (3, 4, 5)] == [1.0, 1.0, 1.0]
+    assert warm.factor(6.0, EPOCHS, losses) == pytest.approx(0.1)
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.catalog.optimizers import SGD, Adam
+from models.catalog.optimizers import SGD
 from models.pretraining import pretrain
 from models.pretraining.auxiliary import with_output
 from models.pretraining.tasks import Turns
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from models.datasets.pack import Pack
     from models.grafted import Grafted
 
-ROTATION = {"kind": "rotation", "epochs": 8}
-OTHER = {"kind": "other_labels", "dataset": "ds_other", "epochs": 8}
+ROTATION = {"kind": "rotation", "epochs": 8, "lr": 0.01}
+OTHER = {"kind": "other_labels", "dataset": "ds_other", "epochs": 8, "lr": 0.01}
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def test_a_gradual_cut_trains_no_stage_before_its_epoch(pack: Pack, tmp_path: Pa
 def test_it_agrees_with_a_plain_loop_of_torch(pack: Pack, tmp_path: Path) -> None:
     choices = {
         "head": {"kind": "mlp", "hidden": [8], "dropout": 0.0},
-        "optimizer": Adam(lr=0.01),
+        "optimizer": "adam",
         "cache": {"views": 0},
         "pretraining": {**OTHER, "epochs": 2},
     }
@@ -139,10 +139,10 @@ def test_it_agrees_with_a_plain_loop_of_torch(pack: Pack, tmp_path: Path) -> Non
     torch.testing.assert_close(grafted.head[1].weight, network[0].weight, atol=1e-5, rtol=1e-4)
 
 
-def test_the_rate_is_the_recipes_or_is_found(pack: Pack, tmp_path: Path) -> None:
+def test_the_rate_is_given_or_found_whatever_that_of_the_real_task_is(pack: Pack, tmp_path: Path) -> None:
     rates = []
-    for optimizer in (SGD(lr=0.03), SGD()):
-        choices = {"pretraining": {**ROTATION, "epochs": 1}, "optimizer": optimizer}
+    for lr in (0.03, "auto"):
+        choices = {"pretraining": {**ROTATION, "epochs": 1, "lr": lr}, "optimizer": SGD(lr=1e-6)}
         recipe, grafted, material = prepared(pack, tmp_path, shallow(), **choices)
         *_, end = pretrain(recipe, grafted, material)
         rates.append(end.data["lr"])
@@ -153,7 +153,7 @@ def test_the_rate_is_the_recipes_or_is_found(pack: Pack, tmp_path: Path) -> None
 def test_the_rate_suits_the_epochs_of_pretraining(pack: Pack, tmp_path: Path) -> None:
     rates = []
     for job, epochs in ((200, 2), (5, 2), (200, 8)):
-        choices = {"pretraining": {**ROTATION, "epochs": epochs}, "optimizer": SGD(), "epochs": job}
+        choices = {"pretraining": {**ROTATION, "epochs": epochs, "lr": "auto"}, "optimizer": SGD(), "epochs": job}
         recipe, grafted, material = prepared(pack, tmp_path, shallow(), **choices)
         *_, end = pretrain(recipe, grafted, material)
         rates.append(end.data["lr"])
@@ -170,9 +170,8 @@ def test_a_last_picture_alone_is_left_out_where_batches_are_normalized(pack: Pac
 
 def test_divergence_is_said_by_name(pack: Pack, tmp_path: Path) -> None:
     choices = {
-        "pretraining": ROTATION,
-        "optimizer": SGD(lr=1e30),
-        "gradient_clipping": {"kind": "by_norm", "limit": 1e9},
+        "pretraining": {**ROTATION, "lr": 1e6},
+        "optimizer": "sgd",
     }
     recipe, grafted, material = prepared(pack, tmp_path, shallow(), **choices)
     with pytest.raises(TrainingDiverged, match=r"epoch 1 of pretraining.* smaller learning rate"):
