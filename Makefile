@@ -14,7 +14,7 @@ $(BIN)/.done: pyproject.toml constraints.txt
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; PYTHON=path names one"; exit 1; }
 	@echo "Setting up .venv with pinned packages; this downloads about 1 GB and takes a few minutes"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3,openvino]'
 	@touch $@
 
 demo: setup ## a real job from start to end; DATASET=path BACKBONE=name take your own

@@ -22,7 +22,7 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.machine import describe
 from benchmarks.trunk import BACKBONES
 from demo.digits import write_archive
-from models import backbones, surgery
+from models import backbones, discriminant, surgery
 from models.catalog.recipe import Recipe
 from models.datasets.archive import Limits
 from models.datasets.pack import Pack, write_index
@@ -30,7 +30,8 @@ from models.datasets.validation import validate
 from models.delivery import plain
 from models.division import Division
 from models.examples import Examples
-from models.features import Features, open_features
+from models.extraction import Extractor
+from models.features import Features
 from models.grafted import Grafted
 from models.range_test import rated
 from models.training import Training
@@ -74,8 +75,9 @@ def opened(pack: Pack, backbone: str, cache: Path) -> Features:
     identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
     pooled = surgery.pooled(loaded.network, preprocessing.input_size, identity)
     division = Division.below_classifier(pooled)
-    augmentations = Recipe().picture_augmentations
-    features, _ = open_features(pack, division, preprocessing, augmentations, cache, torch.device("cpu"))
+    extractor = Extractor(division, preprocessing, torch.device("cpu"), cache)
+    extractor.choose_engine("auto", "auto", pack, np.arange(len(pack)))
+    features = extractor.features(pack, Recipe().picture_augmentations)
     assert isinstance(features, Features)
     return features
 
@@ -83,12 +85,27 @@ def opened(pack: Pack, backbone: str, cache: Path) -> Features:
 def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> tuple[float, float, float]:
     """Test accuracy of the empty recipe, and of the probe that has learnt from 70% and from 85%, on one split."""
     labels = pack.labels
-    rest, test = train_test_split(np.arange(len(pack)), test_size=0.15, stratify=labels, random_state=seed)
+    train, validation, test = split(labels, seed)
+    rest = np.concatenate([train, validation])
+    ours, _ = trained(Recipe(), pack, classes, features, seed)
+    return ours, probed(features, labels, train, test), probed(features, labels, rest, test)
+
+
+def split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Pictures to train, validate and test on, by chance, each class in the same shares."""
+    rest, test = train_test_split(np.arange(len(labels)), test_size=0.15, stratify=labels, random_state=seed)
     train, validation = train_test_split(rest, test_size=0.15 / 0.85, stratify=labels[rest], random_state=seed)
     train.sort()
+    return train, validation, test
+
+
+def trained(recipe: Recipe, pack: Pack, classes: list[str], features: Features, seed: int) -> tuple[float, Training]:
+    """Test accuracy of a recipe on one split, and the training that led to it."""
+    labels = pack.labels
+    train, validation, test = split(labels, seed)
     counts = np.bincount(labels[train], minlength=len(classes)).tolist()
     plain_test = features.all(test, 0).astype(np.float32)
-    recipe = Recipe(seed=seed).resolve(
+    recipe = recipe.model_copy(update={"seed": seed}).resolve(
         task="single_label",
         image_size=0,  # the features are there already
         num_features=plain_test.shape[1],
@@ -99,13 +116,14 @@ def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> t
     division = Division(None, torch.nn.Identity(), "", plain_test.shape[1:], "")
     grafted = Grafted.of(recipe, len(classes), division, features, train)
     recipe = rated(recipe, classes, grafted, features, learn)
+    if recipe.head.kind == "linear" and recipe.head.start == "discriminant":
+        discriminant.start(grafted, recipe, classes, features, learn, check)
     training = Training(recipe, classes, grafted, features, learn, check)
     for _ in training.epochs():
         pass
     with torch.inference_mode():
         ours = plain(grafted)(torch.from_numpy(plain_test)).argmax(1).numpy()
-    correct = float((ours == labels[test]).mean())
-    return correct, probed(features, labels, train, test), probed(features, labels, rest, test)
+    return float((ours == labels[test]).mean()), training
 
 
 def probed(features: Features, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

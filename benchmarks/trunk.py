@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from models import backbones, surgery
-from models.features import Trunk
+from models.trunk import Trunk
 
 ROOT = Path(__file__).parents[1]
 BACKBONES = Path(os.environ.get("GRAFT_BACKBONES", ROOT / "demo" / "backbones"))

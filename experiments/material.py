@@ -24,7 +24,7 @@ from models import backbones, surgery
 from models.catalog.cuts import All, Nothing
 from models.division import divided
 from models.examples import Examples
-from models.features import open_features
+from models.extraction import Extractor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,10 +149,9 @@ class Material:
     ) -> Source:
         """What training reads: features through the project's own cache, or pictures where nothing is frozen."""
         seen, shown = network or self.frozen, pictures or self.pictures
-        cpu = torch.device("cpu")
-        return open_features(shown.pack, seen.division, seen.preprocessing, augmentations, self.kept / "features", cpu)[
-            0
-        ]
+        extractor = Extractor(seen.division, seen.preprocessing, torch.device("cpu"), self.kept / "features")
+        extractor.choose_engine("eager", "exact", shown.pack, np.arange(len(shown.pack)))
+        return extractor.features(shown.pack, augmentations)
 
 
 @cache

@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import torch
+
 
 def evaluate(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     """The metrics of logits (n, C) for labels (n,).
@@ -60,6 +62,13 @@ def evaluate_multi_label(logits: np.ndarray, targets: np.ndarray, classes: Seque
         "macro_f1": _mean(f1[(support + predicted) > 0].tolist()),
         "per_class": [{**row, "average_precision": precision} for row, precision in zip(rows, precisions, strict=True)],
     }
+
+
+def right(logits: torch.Tensor, labels: torch.Tensor) -> int:
+    """Pictures of which logits (B, C) say the label (B,), or each of the labels (B, C)."""
+    if labels.ndim == 1:
+        return int((logits.argmax(1) == labels).sum())
+    return int(((logits > 0) == (labels > 0.5)).all(1).sum())
 
 
 def _per_class(

@@ -12,65 +12,23 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from models.feature_cache import Space
 from models.images import decode
-from models.views import Views
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator
     from concurrent.futures import Future
-    from pathlib import Path
 
-    from models.backbones.backbone import Preprocessing
-    from models.catalog.pictures import PictureAugmentation
     from models.datasets.pack import Pack
-    from models.division import Division
+    from models.feature_cache import Space
+    from models.trunk import Trunk
+    from models.views import Views
 
-TRUNK_BATCH = {"cpu": 16, "cuda": 128, "mps": 64}
-"""Pictures that go through the trunk at once, by type of device."""
 READ_BATCH = 1024
 """Rows that are taken out of the cache at once."""
 READ_NUMBERS = 2**24
 """Numbers that are taken out of it at once, where rows are large."""
 LOOKAHEAD = 3
 """Batches of pictures that are decoded ahead of the trunk: bounds memory, and keeps the trunk busy."""
-
-
-class FeaturesNotFinite(Exception):
-    """The trunk gives NaN or infinity: its weights are broken, or do not fit their architecture."""
-
-
-class Trunk:
-    """A frozen network on its device, fed with at most `batch` pictures of bytes: (B, 3, H, W) uint8 → (B, …) float32.
-
-    What it says of a picture depends on no other: the network always gets a whole batch, filled up where there are
-    fewer, because kernels are chosen by size, and another kernel rounds differently.
-    """
-
-    def __init__(self, network: torch.nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
-        self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.device = device
-        self.batch = TRUNK_BATCH[device.type]
-        # In the order of timm's own transform (ToTensor, Normalize), so that view 0 agrees to the bit.
-        self._mean = torch.tensor(preprocessing.mean, device=device).view(1, -1, 1, 1)
-        self._std = torch.tensor(preprocessing.std, device=device).view(1, -1, 1, 1)
-
-    @torch.inference_mode()
-    def __call__(self, pictures: np.ndarray) -> np.ndarray:
-        """Features of pictures; raises FeaturesNotFinite."""
-        whole = pictures if len(pictures) == self.batch else pictures[np.arange(self.batch) % len(pictures)]
-        features: np.ndarray = self.network(self.normalized(whole))[: len(pictures)].float().cpu().numpy()
-        if not np.isfinite(features).all():
-            raise FeaturesNotFinite(
-                "The backbone gives NaN or infinite values for pictures of this dataset. "
-                "Its weights are broken; choose another backbone."
-            )
-        return features
-
-    def normalized(self, pictures: np.ndarray) -> torch.Tensor:
-        """The network's input: float32 on its device."""
-        pixels = torch.from_numpy(pictures).to(self.device, non_blocking=True).float().div_(255)
-        return pixels.sub_(self._mean).div_(self._std).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass
@@ -219,41 +177,6 @@ def rendered(
             yield batch, np.stack([future.result() for future in pixels])
     finally:
         threads.shutdown(cancel_futures=True)
-
-
-def open_features(
-    pack: Pack,
-    division: Division,
-    preprocessing: Preprocessing,
-    augmentations: Sequence[PictureAugmentation],
-    cache: Path | None,
-    device: torch.device,
-) -> tuple[Source, Source]:
-    """The features of a pack for training, in half precision, and those for testing, exact and of view 0 alone.
-
-    Without a `cache`, or a trunk, both render pictures anew.
-    """
-    views = Views(preprocessing, augmentations)
-    trunk = Trunk(division.trunk or torch.nn.Identity(), preprocessing, device)
-    if cache is None or division.trunk is None:
-        return Rendered(pack, views, trunk), Rendered(pack, views, trunk)
-    key = {
-        "trunk": division.digest,
-        "cut": division.cut,
-        "preprocessing": preprocessing.plain(),
-        "decoding": "pillow",
-        "engine": f"eager {device.type}",
-        "precision": "float32",
-    }
-    half = np.dtype(np.float16)
-    plain = Space(cache, key, division.shape, half)
-    augmented = Space(cache, {**key, "policy": views.policy.hex()}, division.shape, half)
-    # What is reported of the test must be true of the delivered network to the last digit: nothing is rounded.
-    exact = Space(cache, key, division.shape, np.dtype(np.float32))
-    return (
-        Features(pack, views, trunk, lambda view: augmented if view else plain),
-        Features(pack, views, trunk, lambda _: exact),
-    )
 
 
 class _Stream:

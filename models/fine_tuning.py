@@ -5,18 +5,21 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models import backbones, checkpoint, surgery
+from models import backbones, checkpoint, discriminant, surgery
 from models.datasets.splits import split
 from models.delivery import Delivery, delivered_logits, plain
 from models.division import divided
 from models.evaluation import evaluate, evaluate_multi_label
 from models.events import EpochEnded, Event, Finished, Noted, PhaseStarted, RecipeResolved
 from models.examples import Examples
-from models.features import Features, Source, open_features
+from models.extraction import Extractor
+from models.features import Features
+from models.final_test import exact_where_near
 from models.grafted import Grafted
 from models.keeping import kept_classifier
 from models.pretraining import Material, pretrain
@@ -30,11 +33,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import torch
+    from torch import nn
 
     from models.catalog.losses import Task
     from models.catalog.pictures import PictureAugmentation
     from models.catalog.recipe import Recipe
     from models.datasets.pack import Pack
+    from models.features import Source
 
 
 @dataclass(frozen=True)
@@ -102,14 +107,18 @@ class _Run:
             class_counts=dict(zip(classes, self._counts(), strict=True)),
             pictures=len(self.learn.pictures),
         )
-        self.features, self.exact_features = open_features(
-            assignment.pack,
-            self.division,
-            self.preprocessing,
-            self.recipe.picture_augmentations,
-            assignment.cache if self.recipe.cache.mode == "on" else None,
-            assignment.device,
+        cache = assignment.cache if self.recipe.cache.mode == "on" else None
+        self.extractor = Extractor(self.division, self.preprocessing, assignment.device, cache)
+        # Of several labels all logits count, not the greatest alone.
+        self.is_tested_exactly = cache is None or self.task == "multi_label" or self.recipe.precision == "exact"
+        parts = (self.learn, self.validation, *(() if self.is_tested_exactly else (self.test,)))
+        self.plain = np.concatenate([part.pictures for part in parts])
+        self.engine = self.extractor.choose_engine(
+            self.recipe.engine, self.recipe.precision, assignment.pack, self.plain
         )
+        self.recipe = self.recipe.computed_by(self.engine.kind.engine, self.engine.kind.precision)
+        self.features = self.extractor.features(assignment.pack, self.recipe.picture_augmentations)
+        self.exact_features = self.extractor.exact(assignment.pack)
 
     def _split(self) -> None:
         pack, recipe = self.assignment.pack, self.assignment.recipe
@@ -151,7 +160,7 @@ class _Run:
             message=(
                 f"{self.backbone.name}, cut at {self.division.cut}{above}, gives {self.pooled.num_features} features; "
                 f"{counts['train']} pictures to train on, {counts['validation']} to validate on, "
-                f"{counts['test']} to test on"
+                f"{counts['test']} to test on; computed by {self.engine.kind}: {self.engine.why}"
             ),
             data={
                 "cut": self.division.cut,
@@ -159,23 +168,26 @@ class _Run:
                 "dropped": self.delivery.dropped,
                 "num_features": self.pooled.num_features,
                 **counts,
+                "engine": str(self.engine.kind),
+                "engine_figures": self.engine.figures,
             },
         )
 
     def cache_plain_views(self) -> Iterator[Event]:
         """View 0 of every picture is needed anyway."""
-        recipe, features, exact = self.recipe, self.features, self.exact_features
+        recipe, features = self.recipe, self.features
         assert isinstance(recipe.epochs, int)
-        plain = np.concatenate([self.learn.pictures, self.validation.pictures])
         if not features.is_cached:
             to_train = recipe.epochs * len(self.learn.pictures)
             self.progress = Progress(to_train, to_train, self.division.share_above)
             return
-        missing = features.missing(plain, 0) + exact.missing(self.test.pictures, 0)
-        views = range(1, min(recipe.cache.views, recipe.epochs - 1) + 1)
+        walks = [(features, self.plain)]
+        if self.is_tested_exactly:
+            walks.append((self.exact_features, self.test.pictures))
+        missing = sum(walk.missing(pictures, 0) for walk, pictures in walks)
+        views = range(1, min(recipe.cache.first, recipe.epochs - 1) + 1)
         missing += sum(features.missing(self.learn.pictures, view) for view in views)
         self.progress = Progress(missing, recipe.epochs * len(self.learn.pictures), self.division.share_above)
-        walks = [(features, plain), (exact, self.test.pictures)]
         self.progress.phase(steps=sum(-(-len(pictures) // walk.trunk.batch) for walk, pictures in walks))
         for walk, pictures in walks:
             before = walk.counts.misses
@@ -191,6 +203,8 @@ class _Run:
         if recipe.pretraining is not None:
             recipe = yield from pretrain(recipe, grafted, self._material())
         self.recipe = rated(recipe, classes, grafted, self.features, self.learn)
+        if recipe.head.kind == "linear" and recipe.head.start == "discriminant":
+            yield discriminant.start(grafted, self.recipe, classes, self.features, self.learn, self.validation)
         self.training = Training(
             self.recipe, classes, grafted, self.features, self.learn, self.validation, self._deadline
         )
@@ -200,9 +214,7 @@ class _Run:
         job = self.assignment
 
         def opened(augmentations: Sequence[PictureAugmentation]) -> Source:
-            cache = job.cache if self.recipe.cache.mode == "on" else None
-            pack = job.other or job.pack
-            return open_features(pack, self.division, self.preprocessing, augmentations, cache, job.device)[0]
+            return self.extractor.features(job.other or job.pack, augmentations)
 
         if job.other is None:
             return Material(opened, self.learn, job.classes, self._deadline)
@@ -220,6 +232,8 @@ class _Run:
                 yield from self.progress.step(news.pictures, news.computed, news.pictures)
                 continue
             yield news
+            if isinstance(news, Noted) and news.kind == "view_added":
+                self.progress.more(self.features.missing(self.learn.pictures, news.data["view"]))
             if isinstance(news, EpochEnded):
                 yield self.progress.epoch(news.epoch)
         if isinstance(self.features, Features) and any(self.features.space_of(view).full for view in (0, 1)):
@@ -231,7 +245,7 @@ class _Run:
             )
 
     def evaluate(self) -> dict[str, Any]:
-        """Metrics of the best epoch: validation on cached features, the test as the delivered network sees it."""
+        """Metrics of the best epoch: validation on cached features, the test as the delivered network judges it."""
         judge = {"single_label": evaluate, "multi_label": evaluate_multi_label}[self.task]
         classes = self.assignment.classes
         metrics = {
@@ -243,9 +257,17 @@ class _Run:
         layers = plain(self.grafted)
         self.delivery.put(layers)
         if len(self.test.pictures):
-            logits = delivered_logits(self.grafted, layers, self.exact_features, self.test.pictures)
-            metrics["test"] = judge(logits, self.test.labels, classes)
+            metrics["test"] = judge(self._tested(layers), self.test.labels, classes)
         return metrics
+
+    def _tested(self, layers: nn.Sequential) -> np.ndarray:
+        """What the delivered network says about the test pictures, (n, C); the greatest logit is exact."""
+        nearly, exactly = (
+            partial(delivered_logits, self.grafted, layers, source) for source in (self.features, self.exact_features)
+        )
+        if self.is_tested_exactly:
+            return exactly(self.test.pictures)
+        return exact_where_near(nearly, exactly, self.test.pictures)
 
     def store(self, metrics: dict[str, Any]) -> None:
         """Write the checkpoint's file."""

@@ -7,7 +7,8 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import simplejpeg
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """What is opened at all: Pillow's readers of rarer formats have had more holes."""
@@ -18,6 +19,7 @@ MOST_ELONGATED = 50
 """The longer side to the shorter one: what is resized by its shorter side would unfold too."""
 Image.MAX_IMAGE_PIXELS = None  # Pillow would only warn, and later
 warnings.filterwarnings("ignore", module=r"PIL\.")  # a picture that decodes is good, whatever its metadata
+ORIENTATION = ExifTags.Base.Orientation
 DEEP_MODES = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 MOST_DEEP = 65535
 
@@ -41,6 +43,8 @@ def decode(data: bytes) -> Image.Image:
     try:
         with Image.open(io.BytesIO(data), formats=FORMATS) as image:
             _check_size(image)
+            if _is_plain_jpeg(image) and (quick := _from_jpeg(data)) is not None:
+                return quick
             image.load()
             return _rgb(ImageOps.exif_transpose(image))
     except UnidentifiedImageError as error:
@@ -74,6 +78,19 @@ def _check_size(image: Image.Image) -> None:
             "too_elongated",
             f"{width}x{height} pixels; a side may be {MOST_ELONGATED} times the other. Cut it into pieces.",
         )
+
+
+def _is_plain_jpeg(image: Image.Image) -> bool:
+    """Whether it is grey or in colours, upright, and nothing but a JPEG."""
+    return image.format == "JPEG" and image.mode in ("L", "RGB") and image.getexif().get(ORIENTATION, 1) == 1
+
+
+def _from_jpeg(data: bytes) -> Image.Image | None:
+    """By libjpeg-turbo without a detour: Pillow's pixels in less time; none where it is not sound in every bit."""
+    try:
+        return Image.fromarray(simplejpeg.decode_jpeg(data, "RGB"))
+    except ValueError:
+        return None
 
 
 def _rgb(image: Image.Image) -> Image.Image:

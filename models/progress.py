@@ -25,10 +25,14 @@ class Progress:
         """`share_above`: of the network's work, how much lies above the cut and is trained."""
         self._train_cost = READ_COST + TRAIN_COST * share_above
         self._work = to_compute + self._train_cost * to_train
-        self._done = 0.0
+        self._done = self._share = 0.0
         self._began = time.monotonic()
         self._reported = 0.0
         self.phase(steps=0)
+
+    def more(self, to_compute: int) -> None:
+        """So many rows have to be computed beside those that were planned."""
+        self._work += to_compute
 
     def phase(self, *, steps: int, epochs: int | None = None) -> None:
         """A new phase of so many steps begins."""
@@ -56,7 +60,8 @@ class Progress:
     def report(self) -> Progressed:
         """How far it is now."""
         self._reported = now = time.monotonic()
-        share = min(self._done / self._work, 1.0) if self._work else 1.0
+        self._share = max(self._share, min(self._done / self._work, 1.0) if self._work else 1.0)
+        share = self._share
         return Progressed(
             percent=round(99 * share, 1),  # the rest is evaluating and storing
             step=self._step,

@@ -16,8 +16,10 @@ from models.averaging import Average
 from models.catalog.mixing import BatchAugmentation, FeatureAugmentation
 from models.catalog.regularizers import Constraint, Penalty
 from models.doctor import Doctor
+from models.evaluation import right
 from models.events import Diagnosed, EpochEnded, Noted
 from models.features import said_of_plain_views
+from models.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -88,6 +90,10 @@ class Training:
         is_fixed = source.is_cached and not grafted.division.stages and len(validation.pictures) <= source.read_batch
         self._held = grafted.sample(source, validation.pictures) if is_fixed else None
         """Features of the validation pictures, where they stay the same."""
+        stopping = recipe.early_stopping
+        self.growth = Growth(recipe.cache.most, bool(recipe.cache.grow), stopping.patience if stopping else None)
+        self._grown = 0
+        """The epoch after which the newest view was added."""
         self.best_epoch = 0
         try:
             self.initial_accuracy = self._validate()[1]
@@ -113,6 +119,14 @@ class Training:
             self._losses.append(ended.validation_loss)
             yield ended
             yield from self.doctor.examine(ended)
+            if self.growth.saw(ended):
+                self._grown = epoch
+                self.grafted.load_state_dict(self._best_state)
+                yield Noted(
+                    kind="view_added",
+                    message=f"The validation loss improves no more: augmented view {self.growth.views} is added",
+                    data={"view": self.growth.views},
+                )
             reason = self._reason_to_stop(ended)
             if reason is not None:
                 self.stop_reason = reason
@@ -166,7 +180,7 @@ class Training:
 
     def _epoch(self, epoch: int) -> Generator[Step, None, EpochEnded]:
         began = time.perf_counter()
-        view = self.source.view(epoch, self.recipe.cache.views)
+        view = self.source.view(epoch, self.growth.views)
         before = replace(self.source.counts)
         # Each epoch draws from a generator of its own, so that it does not depend on what was drawn before.
         torch.manual_seed(int(np.random.SeedSequence((self.recipe.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
@@ -293,13 +307,7 @@ class Training:
             return "target_reached"
         if time.monotonic() > self.deadline:
             return "time_budget"
-        if stopping is not None and ended.epoch - self.best_epoch >= stopping.patience:
+        since = ended.epoch - max(self.best_epoch, self._grown)
+        if stopping is not None and since >= stopping.patience and self.growth.is_over:
             return "early_stopping"
         return None
-
-
-def right(logits: torch.Tensor, labels: torch.Tensor) -> int:
-    """Pictures of which logits (B, C) say the label (B,), or each of the labels (B, C)."""
-    if labels.ndim == 1:
-        return int((logits.argmax(1) == labels).sum())
-    return int(((logits > 0) == (labels > 0.5)).all(1).sum())

@@ -22,6 +22,7 @@ def conflicts(recipe: Recipe) -> Iterator[str]:
     yield from _data(recipe)
     yield from _memory(recipe)
     yield from _cache(recipe)
+    yield from _engine(recipe)
     yield from _head(recipe)
     yield from _cut(recipe)
     yield from _pretraining(recipe)
@@ -50,6 +51,17 @@ def _memory(recipe: Recipe) -> Iterator[str]:
         )
 
 
+def _engine(recipe: Recipe) -> Iterator[str]:
+    if recipe.engine == "openvino" and recipe.precision == "exact":
+        yield "openvino rounds otherwise than timm does: set precision to float32, or engine to eager"
+    is_chosen = recipe.engine == "openvino" or recipe.precision == "bfloat16"
+    if is_chosen and (recipe.cut.kind == "none" or recipe.cache.mode == "off" or recipe.mixes_pictures):
+        yield (
+            f"engine {recipe.engine} and precision {recipe.precision} are for what is computed once, and nothing is: "
+            "leave both at auto, or cache the features of frozen stages"
+        )
+
+
 def _cache(recipe: Recipe) -> Iterator[str]:
     if recipe.cache.mode != "on":
         return
@@ -65,10 +77,19 @@ def _head(recipe: Recipe) -> Iterator[str]:
         yield "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear"
     if head.kind == "cosine" and any(regularizer.kind == "max_norm" for regularizer in recipe.regularizers):
         yield "a cosine head's weights have a fixed length: leave max_norm out, and set head.scale"
+    if head.kind == "linear" and head.start == "discriminant":
+        yield from _discriminant(recipe)
     if head.kind != "mlp" or recipe.batch_size != 1:
         return
     if any(isinstance(layer.normalization, BatchNorm) for layer in head.layers):
         yield "batch_norm needs batches of at least 2 pictures: raise batch_size, or take layer_norm"
+
+
+def _discriminant(recipe: Recipe) -> Iterator[str]:
+    if recipe.loss != "auto" and recipe.loss.kind == "binary_cross_entropy":
+        yield "a discriminant has logits of one label a picture: take cross_entropy, or set head.start to zero"
+    if recipe.cut.kind == "none" or recipe.cache.mode == "off" or recipe.mixes_pictures:
+        yield "a discriminant needs features that are known before training: cache them, or set head.start to zero"
 
 
 def _cut(recipe: Recipe) -> Iterator[str]:

@@ -22,6 +22,10 @@ MOST_WEIGHTS = 2**27
 """Between hidden layers: with their gradients, Adam's two averages and the best ones so far, 2.5 GiB."""
 
 
+LEAST_PICTURES = 40
+"""Of a class, for a discriminant to be a better start than zero."""
+
+
 class _Affine(Technique):
     dropout: Dropout = 0.2
     """Probability with which a feature is dropped in training."""
@@ -43,11 +47,26 @@ class _Affine(Technique):
 class Linear(_Affine):
     """logits = W·dropout(x) + b on standardized features x; the scale is folded into the delivered W and b.
 
-    Dropout zeroes each feature with probability p and divides the others by 1 - p (Srivastava et al., 2014). W and b
-    start at zero: the problem is convex, and every class is equally likely before training.
+    Dropout zeroes each feature with probability p and divides the others by 1 - p (Srivastava et al., 2014).
     """
 
     kind: Literal["linear"] = "linear"
+    start: Literal["auto", "discriminant", "zero"] = "auto"
+    """W and b before the first step; discriminant: those of the shrunk linear discriminant of the plain views
+    (Friedman, 1989), in closed form; zero: every class is equally likely; auto: discriminant, but zero where pictures
+    have several labels, nothing is cached, or a class has fewer than 40 pictures."""
+
+    def begin(self, *, can_be_discriminant: bool, least_pictures: int) -> Self:
+        """The same with its start known.
+
+        Args:
+            can_be_discriminant: whether the loss is of one label a picture, and features are known before training.
+            least_pictures: to train on, of the rarest class.
+        """
+        if self.start != "auto":
+            return self
+        is_worth = can_be_discriminant and least_pictures >= LEAST_PICTURES
+        return self.model_copy(update={"start": "discriminant" if is_worth else "zero"})
 
 
 class Keep(_Affine):

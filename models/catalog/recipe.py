@@ -46,6 +46,12 @@ class Recipe(Technique):
     """Whether a picture has one label or several; auto: as the dataset has them."""
     image_size: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
     """Longer side of the network's input in pixels, which keeps its proportions; auto: the backbone's own."""
+    precision: Literal["auto", "exact", "float32", "bfloat16"] = "auto"
+    """In which numbers what is frozen is computed; exact: float32, of pictures to the bit as timm renders them; auto:
+    bfloat16 where that saves time, and its features agree with float32's on pictures of the dataset."""
+    engine: Literal["auto", "eager", "openvino"] = "auto"
+    """What computes it: PyTorch's eager mode, or OpenVINO, compiled for the processor; auto: whichever is faster,
+    its set-up counted."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] | Auto = "auto"
     """Pictures per step; auto: 64, fewer where that leaves less than eight steps an epoch."""
     epochs: Epochs | Auto = "auto"
@@ -115,7 +121,7 @@ class Recipe(Technique):
     def resolve(
         self, *, task: Task, image_size: int, num_features: int, class_counts: Mapping[str, int], pictures: int
     ) -> Self:
-        """The recipe with no "auto" left but the optimizer's lr, which a range test finds.
+        """The recipe with no "auto" left but lr, which a range test finds, and engine and precision, which are tried.
 
         Args:
             task: whether the dataset has one label a picture, or several.
@@ -128,19 +134,30 @@ class Recipe(Technique):
         """
         chosen = self.for_task(task)
         assert chosen.loss != "auto"
-        views = self.cache.views if self.picture_augmentations else 0
         caches = self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_pictures
+        head = self.head.resolve(num_features, len(class_counts))
+        if head.kind == "linear":
+            is_open = caches and chosen.loss.kind != "binary_cross_entropy"
+            head = head.begin(can_be_discriminant=is_open, least_pictures=min(class_counts.values()))
         return chosen.model_copy(
             update={
                 "image_size": image_size,
                 "batch_size": _batch_size(pictures) if self.batch_size == "auto" else self.batch_size,
-                "cache": Cache(mode="on" if caches else "off", views=views),
+                "cache": self.cache.resolve(
+                    is_used=caches,
+                    has_augmentations=bool(self.picture_augmentations),
+                    pictures_per_class=0.0 if self.cut.trains else pictures / len(class_counts),
+                ),
                 "epochs": self.most_epochs,
-                "head": self.head.resolve(num_features, len(class_counts)),
+                "head": head,
                 "regularizers": tuple(r.resolve(pictures) for r in self.regularizers),
                 "loss": chosen.loss.resolve(class_counts, pictures),
             }
         )
+
+    def computed_by(self, engine: str, precision: str) -> Self:
+        """The same with this engine, in this precision."""
+        return self.model_copy(update={"engine": engine, "precision": precision})
 
     def with_rate(self, lr: float) -> Self:
         """The same with this learning rate."""

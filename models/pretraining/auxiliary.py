@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from models.evaluation import right
 from models.events import Noted
 from models.grafted import Grafted
 from models.range_test import SAMPLE, find_rate
-from models.training import TrainingDiverged, right
+from models.training import TrainingDiverged
 
 if TYPE_CHECKING:
     from collections.abc import Generator

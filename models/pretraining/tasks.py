@@ -103,7 +103,7 @@ class Labels(Task):
 
     def __init__(self, material: Material, recipe: Recipe) -> None:
         self.classes = material.classes
-        self._examples, self._views = material.examples, recipe.cache.views
+        self._examples, self._views = material.examples, recipe.cache.first
         self._source = material.opened(recipe.picture_augmentations)
 
     def __len__(self) -> int:

@@ -95,7 +95,8 @@ def test_a_job_succeeds_with_figures_that_fit_together(client: Client, job: dict
     best = min(rows, key=lambda row: row["validation_loss"])
     assert job["metrics"]["best_epoch"] == best["epoch"]
     assert job["metrics"]["validation"]["loss"] == pytest.approx(best["validation_loss"], rel=1e-4, abs=1e-6)
-    assert job["cache"]["misses"] == 120 + 4 * 84
+    # Every plain view, what epochs computed, and of the test pictures those that were computed exactly.
+    assert 120 < job["cache"]["misses"] - sum(row["cache_misses"] for row in rows) <= 120 + 18
     assert job["created_at"] < job["started_at"] < job["finished_at"]
 
 

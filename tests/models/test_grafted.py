@@ -17,7 +17,7 @@ from models.backbones.backbone import Backbone
 from models.catalog.recipe import Recipe
 from models.delivery import Delivery, plain
 from models.division import Division, divided
-from models.features import Source, open_features
+from models.extraction import Extractor
 from models.grafted import Grafted
 from models.keeping import kept_classifier
 from models.standardization import Standardization
@@ -29,6 +29,7 @@ from tests.models.test_division import lively, moved, norm_names, state
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from models.features import Source
     from models.surgery import TimmNetwork
 
 CLASSES = ["n01440764", "n01443537", "n01484850"]
@@ -78,7 +79,8 @@ def prepared(folder: Path, cut: Any, name: str = "test_resnet", **choices: Any) 
     division = divided(whole, pooled, recipe.cut, SIZE, {})
     delivery = Delivery(whole, pooled, recipe.head, [])
     cache = None if recipe.cut.kind == "none" else folder / "cache"
-    source, _ = open_features(pack, division, replace(PREPROCESSING, input_size=SIZE), [], cache, torch.device("cpu"))
+    extractor = Extractor(division, replace(PREPROCESSING, input_size=SIZE), torch.device("cpu"), cache)
+    source = extractor.features(pack, [])
     pictures = np.arange(12)
     grafted = Grafted.of(recipe, 3, division, source, pictures, kept)
     return Prepared(whole, division, source, pictures, recipe, grafted, delivery)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import struct
+import zipfile
 import zlib
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +14,9 @@ from PIL import Image
 
 from models import images
 from tests.pictures import encoded, noise
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def pixels(image: Image.Image) -> np.ndarray:
@@ -30,6 +35,35 @@ def test_lossless_kinds_come_as_they_are(kind: str) -> None:
 def test_lossy_kinds_come_as_pillow_reads_them(kind: str) -> None:
     data = encoded(noise(1), kind)
     np.testing.assert_array_equal(pixels(images.decode(data)), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB"])
+@pytest.mark.parametrize("how", [{"subsampling": 0}, {"subsampling": 1}, {"subsampling": 2}, {"progressive": True}])
+@pytest.mark.parametrize("size", [(24, 20), (8, 9), (65, 33)])
+def test_jpegs_come_as_pillow_reads_them_to_the_bit(size: tuple[int, int], how: dict[str, object], mode: str) -> None:
+    data = encoded(noise(3, *size).convert(mode), "JPEG", **how)
+    np.testing.assert_array_equal(pixels(images.decode(data)), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+def test_a_jpeg_in_four_colours_comes_as_pillow_reads_it() -> None:
+    data = encoded(noise(3).convert("CMYK"), "JPEG")
+    np.testing.assert_array_equal(pixels(images.decode(data)), np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+@pytest.mark.parametrize("cut", [100, 400, 900])
+def test_a_jpeg_that_ends_too_soon_is_refused(cut: int) -> None:
+    data = encoded(noise(3), "JPEG")
+    with pytest.raises(images.BadPicture):
+        images.decode(data[: len(data) - cut])
+
+
+def test_real_photographs_come_as_pillow_reads_them(material: Path) -> None:
+    with zipfile.ZipFile(material / "datasets/trashnet6/trashnet6.zip") as archive:
+        names = [name for name in archive.namelist() if name.lower().endswith((".jpg", ".jpeg"))]
+        files = [archive.read(name) for name in names[:: len(names) // 40]]
+    for data in files:
+        with Image.open(io.BytesIO(data)) as image:
+            np.testing.assert_array_equal(pixels(images.decode(data)), np.asarray(image.convert("RGB")))
 
 
 def test_grey_becomes_three_equal_channels() -> None:

@@ -21,10 +21,11 @@ from models.division import Division
 from models.events import EpochEnded
 from models.examples import Examples
 from models.feature_cache import Space
-from models.features import Features, Trunk
+from models.features import Features
 from models.grafted import Grafted
 from models.standardization import Standardization
 from models.training import Training, TrainingDiverged
+from models.trunk import Trunk
 from models.views import Views
 from tests.models.small_pack import PREPROCESSING, Corner, small_pack
 

@@ -14,9 +14,10 @@ from models.catalog.recipe import Recipe
 from models.division import Division
 from models.events import Diagnosed, EpochEnded, Noted
 from models.examples import Examples
-from models.features import Rendered, Trunk
+from models.features import Rendered
 from models.grafted import Grafted
 from models.training import Step, Training, TrainingDiverged
+from models.trunk import Trunk
 from models.views import Views
 from tests.models.small_pack import PREPROCESSING, Corner
 from tests.models.test_training import CLASSES, pack, trained
@@ -136,6 +137,27 @@ def test_a_target_that_is_reached_ends_the_training(pack: Pack) -> None:
     assert training.stop_reason == "target_reached"
     assert epochs[-1].validation_loss <= 1.0
     assert all(ended.validation_loss > 1.0 for ended in epochs[:-1])
+
+
+def test_views_are_added_to_the_best_so_far_and_training_goes_on(pack: Pack, tmp_path: Path) -> None:
+    heard: list[Any] = []
+    pack.labels = np.random.default_rng(1).integers(0, 3, len(pack))  # all that can be done is learn them by heart
+    head = {"kind": "mlp", "hidden": [64], "dropout": 0.0}
+    choices: dict[str, Any] = {"cache": {"views": 2, "grow": True}, "head": head, "epochs": 200}
+    training, epochs = trained(pack, tmp_path, heard=heard, early_stopping={"patience": 4}, **choices)
+    added = [event for event in heard if isinstance(event, Noted) and event.kind == "view_added"]
+    assert [event.data["view"] for event in added] == list(range(1, len(added) + 1))
+    assert added
+    assert training.growth.views == len(added)
+    assert training.stop_reason == "early_stopping"
+    first = heard.index(added[0])
+    before = [event for event in heard[:first] if isinstance(event, EpochEnded)]
+    after = next(event for event in heard[first:] if isinstance(event, EpochEnded))
+    assert {ended.view for ended in before} == {0}
+    assert {ended.view for ended in epochs} == set(range(len(added) + 1))
+    best = min(before, key=lambda ended: ended.validation_loss)
+    assert len(before) == best.epoch + 4
+    assert after.epoch == before[-1].epoch + 1
 
 
 def test_the_epoch_that_reaches_the_target_is_delivered(pack: Pack) -> None:

@@ -9,10 +9,10 @@ from models.backbones.errors import BackboneError
 from models.datasets.pack import Pack
 from models.errors import code
 from models.events import Event, Failed
-from models.features import FeaturesNotFinite
 from models.fine_tuning import Assignment, fine_tune
 from models.graph import SurgeryError
 from models.training import TrainingDiverged
+from models.trunk import FeaturesNotFinite
 from service.storage import Storage
 from workers.jobs import CHECKPOINT, TrainingOrder
 

@@ -57,6 +57,23 @@ REFUSALS = {
             {"augmentations": ["crop", "mixup"], "cache": {"mode": "on"}},
         ],
     ),
+    "exact but compiled": Refusal(
+        {"engine": "openvino", "precision": "exact"},
+        "openvino rounds otherwise than timm does: set precision to float32, or engine to eager",
+        [{"engine": "openvino", "precision": "float32"}, {"engine": "eager", "precision": "exact"}],
+    ),
+    "an engine for nothing": Refusal(
+        {"engine": "openvino", "cut": "none"},
+        "engine openvino and precision auto are for what is computed once, and nothing is: "
+        "leave both at auto, or cache the features of frozen stages",
+        [{"engine": "openvino", "cut": "top"}, {"engine": "eager", "cut": "none"}],
+    ),
+    "rounding for nothing": Refusal(
+        {"precision": "bfloat16", "cache": {"mode": "off"}},
+        "engine auto and precision bfloat16 are for what is computed once, and nothing is: "
+        "leave both at auto, or cache the features of frozen stages",
+        [{"precision": "bfloat16"}, {"precision": "exact", "cache": {"mode": "off"}}],
+    ),
     "norms trained on one picture": Refusal(
         {"cut": {"kind": "top", "batch_norm": "trained"}, "batch_size": 1},
         "cut.batch_norm: trained needs batches of at least 2 pictures: raise batch_size, or leave it frozen",
@@ -69,6 +86,16 @@ REFUSALS = {
         {"head": "keep", "drop_stages": 1},
         "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear",
         [{"head": "keep"}, {"head": "linear", "drop_stages": 1}],
+    ),
+    "a discriminant of several labels": Refusal(
+        {"head": {"start": "discriminant"}, "loss": "binary_cross_entropy"},
+        "a discriminant has logits of one label a picture: take cross_entropy, or set head.start to zero",
+        [{"head": {"start": "discriminant"}, "loss": "focal"}, {"loss": "binary_cross_entropy"}],
+    ),
+    "a discriminant of nothing": Refusal(
+        {"head": {"start": "discriminant"}, "cut": "none"},
+        "a discriminant needs features that are known before training: cache them, or set head.start to zero",
+        [{"head": {"start": "discriminant"}, "cut": "top"}, {"head": {"start": "zero"}, "cut": "none"}],
     ),
     "two lengths": Refusal(
         {"head": "cosine", "regularizers": ["max_norm"]},

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from models.catalog.augmentations import Colour, Crop
 from models.catalog.cache import Cache
-from models.catalog.heads import MLP
+from models.catalog.heads import MLP, Linear
 from models.catalog.losses import BinaryCrossEntropy, CrossEntropy
 from models.catalog.optimizers import Adam, Momentum
 from models.catalog.recipe import Recipe
@@ -25,7 +25,8 @@ def test_the_empty_recipe_is_a_linear_head_on_cached_views() -> None:
     recipe = resolved()
     assert (recipe.task, recipe.image_size, recipe.batch_size, recipe.epochs) == ("single_label", 224, 50, 200)
     assert (recipe.cut.kind, recipe.head.kind, recipe.loss) == ("all", "linear", CrossEntropy())
-    assert recipe.cache == Cache(mode="on", views=4)
+    assert recipe.cache == Cache(mode="on", views=0, grow=False)
+    assert recipe.head == Linear(start="discriminant")
     assert recipe.regularizers[0].strength == pytest.approx(10 / 400)
     assert recipe.optimizer == Adam(lr="auto"), "found by a range test"
 
@@ -38,7 +39,7 @@ def test_what_was_chosen_is_not_resolved_away() -> None:
         "optimizer": {"kind": "sgd", "lr": 0.5},
         "regularizers": [{"kind": "l1", "strength": 0.25}],
         "loss": {"kind": "focal", "gamma": 1.0, "class_weights": {"a": 2.0}},
-        "cache": {"mode": "off", "views": 2},
+        "cache": {"mode": "off", "views": 2, "grow": False},
     }
     dumped = resolved(chosen).model_dump(mode="json")
     assert {name: dumped[name] for name in chosen} == chosen
@@ -52,20 +53,48 @@ def test_a_batch_leaves_eight_steps_an_epoch_and_has_two_pictures_at_least(pictu
 @pytest.mark.parametrize(
     ("choices", "cache"),
     [
-        ({}, Cache(mode="on", views=4)),
-        ({"cache": {"views": 2}}, Cache(mode="on", views=2)),
-        ({"cache": {"mode": "off"}}, Cache(mode="off", views=4)),
-        ({"cache": "off"}, Cache(mode="off", views=4)),
-        ({"cut": "top"}, Cache(mode="on", views=4)),
-        ({"cut": "none"}, Cache(mode="off", views=4)),
-        ({"augmentations": ["crop", "cutmix"]}, Cache(mode="off", views=4)),
-        ({"augmentations": ["crop", "mixup"]}, Cache(mode="on", views=4)),
-        ({"augmentations": ["mixup"]}, Cache(mode="on", views=0)),
-        ({"augmentations": []}, Cache(mode="on", views=0)),
+        ({}, Cache(mode="on", views=4, grow=True)),
+        ({"cache": {"views": 2}}, Cache(mode="on", views=2, grow=False)),
+        ({"cache": {"views": 9, "grow": True}}, Cache(mode="on", views=9, grow=True)),
+        ({"cache": {"grow": False}}, Cache(mode="on", views=4, grow=False)),
+        ({"cache": {"mode": "off"}}, Cache(mode="off", views=4, grow=False)),
+        ({"cache": "off"}, Cache(mode="off", views=4, grow=False)),
+        ({"cut": "top"}, Cache(mode="on", views=4, grow=True)),
+        ({"cut": "none"}, Cache(mode="off", views=4, grow=False)),
+        ({"augmentations": ["crop", "cutmix"]}, Cache(mode="off", views=4, grow=False)),
+        ({"augmentations": ["crop", "mixup"]}, Cache(mode="on", views=4, grow=True)),
+        ({"augmentations": ["mixup"]}, Cache(mode="on", views=0, grow=False)),
+        ({"augmentations": []}, Cache(mode="on", views=0, grow=False)),
     ],
 )
 def test_caches_what_stays_the_same(choices: dict[str, object], cache: Cache) -> None:
-    assert resolved(choices).cache == cache
+    assert resolved(choices, pictures=200).cache == cache
+
+
+def test_views_are_for_few_pictures_or_for_what_can_learn_them_by_heart() -> None:
+    assert resolved(pictures=201).cache == Cache(mode="on", views=0, grow=False)
+    assert resolved({"cut": "top"}, pictures=201).cache == Cache(mode="on", views=4, grow=True)
+    assert resolved({"cache": {"views": 3}}, pictures=201).cache == Cache(mode="on", views=3, grow=False)
+
+
+@pytest.mark.parametrize(
+    ("choices", "counts", "start"),
+    [
+        ({}, {"a": 40, "b": 40}, "discriminant"),
+        ({}, {"a": 400, "b": 39}, "zero"),
+        ({"loss": "focal"}, {"a": 40, "b": 40}, "discriminant"),
+        ({"loss": "binary_cross_entropy"}, {"a": 40, "b": 40}, "zero"),
+        ({"cache": "off"}, {"a": 40, "b": 40}, "zero"),
+        ({"cut": "top"}, {"a": 40, "b": 40}, "discriminant"),
+        ({"cut": "none"}, {"a": 40, "b": 40}, "zero"),
+        ({"head": {"start": "zero"}}, {"a": 40, "b": 40}, "zero"),
+        ({"head": {"start": "discriminant"}}, {"a": 4, "b": 4}, "discriminant"),
+    ],
+)
+def test_a_linear_head_starts_where_it_can_start_well(
+    choices: dict[str, object], counts: dict[str, int], start: str
+) -> None:
+    assert resolved(choices, class_counts=counts).head.start == start
 
 
 def test_fewer_epochs_train_the_whole_backbone() -> None:
@@ -98,6 +127,11 @@ def test_a_task_that_the_data_does_not_have_is_refused() -> None:
 def test_the_rate_that_was_found_is_the_optimizers() -> None:
     recipe = resolved({"optimizer": "momentum"}).with_rate(0.3)
     assert recipe.optimizer == Momentum(lr=0.3)
+
+
+def test_the_engine_that_was_chosen_is_the_recipes() -> None:
+    recipe = resolved({}).with_rate(0.3).computed_by("openvino", "bfloat16")
+    assert (recipe.engine, recipe.precision) == ("openvino", "bfloat16")
     assert '"auto"' not in recipe.model_dump_json()
 
 

@@ -13,10 +13,11 @@ from models.catalog.recipe import Recipe
 from models.division import Division, TrainedStage
 from models.examples import Examples
 from models.feature_cache import Space
-from models.features import Features, Trunk
+from models.features import Features
 from models.grafted import Grafted
 from models.pretraining import Material
 from models.surgery import Frozen
+from models.trunk import Trunk
 from models.views import Views
 from tests.models.small_pack import PREPROCESSING, packed
 from tests.pictures import encoded, write_zip

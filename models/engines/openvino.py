@@ -1,0 +1,125 @@
+"""OpenVINO: a network compiled for this machine's processor. Its compiled form is kept on disk."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import warnings
+from functools import cached_property
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.engines.pixels import Pixels
+
+TOGETHER = 4
+"""Pictures in one request: the fewer, the more of what a layer says is still near when the next one reads it."""
+REQUESTS = 2
+"""For each stream, one at work and one that waits."""
+COMPILE_SECONDS = 4.0
+READ_SECONDS = 0.3
+
+
+def is_installed() -> bool:
+    """Whether this machine has it: it is an extra."""
+    return find_spec("openvino") is not None
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor computes in bfloat16."""
+    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVINO:
+    """A frozen network on all cores, each with a stream of its own. It is compiled when it is first used."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        pixels: Pixels,
+        input_size: tuple[int, int, int],
+        precision: Literal["float32", "bfloat16"],
+        folder: Path,
+        about: str,
+    ) -> None:
+        """Its compiled form is kept in `folder`, where `about`, the network's digest, names it."""
+        streams = len(os.sched_getaffinity(0))
+        self.batch = TOGETHER * REQUESTS * streams
+        self._network, self._input_size = nn.Sequential(pixels, network), input_size
+        self._options = {
+            "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
+            "PERFORMANCE_HINT": "THROUGHPUT",
+            "NUM_STREAMS": str(streams),
+        }
+        said = f"{version('openvino')} {about} {input_size} {TOGETHER} {sorted(self._options.items())}"
+        self._file = folder / f"{hashlib.sha256(said.encode()).hexdigest()[:32]}.blob"
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """(batch, 3, H, W) uint8 → (batch, …) float32."""
+        parts: list[Any] = [None] * (self.batch // TOGETHER)
+        for number, part in enumerate(np.split(pictures, len(parts))):
+            # The input is copied: a shared one may be gone before it is read.
+            self._queue.start_async([part], (parts, number), share_inputs=False)
+        self._queue.wait_all()
+        return np.concatenate(parts)
+
+    @property
+    def set_up_seconds(self) -> float:
+        """What the first use takes longer, about."""
+        return READ_SECONDS if self._file.exists() else COMPILE_SECONDS
+
+    @cached_property
+    def _queue(self) -> Any:
+        compiled = self._kept() or self._compiled()
+        queue = _openvino().AsyncInferQueue(compiled, self.batch // TOGETHER)
+        queue.set_callback(_take)
+        return queue
+
+    def _compiled(self) -> Any:
+        shape = (TOGETHER, *self._input_size)
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # tracing warns of every shape that a network looks at
+            example = torch.zeros(shape, dtype=torch.uint8)
+            model = _openvino().convert_model(self._network, example_input=example, input=list(shape))
+        compiled = _openvino().Core().compile_model(model, "CPU", self._options)
+        _keep(compiled, self._file)
+        return compiled
+
+    def _kept(self) -> Any:
+        """The compiled form from disk; none where there is none, or it is of no use."""
+        try:
+            return _openvino().Core().import_model(io.BytesIO(self._file.read_bytes()), "CPU", self._options)
+        except (OSError, RuntimeError):
+            return None
+
+
+def _take(request: Any, place: tuple[list[np.ndarray], int]) -> None:
+    parts, number = place
+    parts[number] = request.get_output_tensor(0).data.copy()
+
+
+def _keep(compiled: Any, file: Path) -> None:
+    """Write it, whole or not at all; a full disk means that it is compiled again."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = file.with_suffix(f".{os.getpid()}")
+    try:
+        unfinished.write_bytes(compiled.export_model().getvalue())
+        unfinished.replace(file)
+    except OSError:
+        unfinished.unlink(missing_ok=True)
+
+
+def _openvino() -> Any:
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]  # else it reports to its makers
+    import openvino
+
+    return openvino

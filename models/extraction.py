@@ -1,0 +1,95 @@
+"""Extraction of features: one trunk, the engine that computes it, and the cache that keeps what it says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from models.engines.choice import PLAIN, Choice, Engines, Kind
+from models.feature_cache import Space
+from models.features import Features, Rendered, rendered
+from models.trunk import Trunk
+from models.views import Views
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from models.backbones.backbone import Preprocessing
+    from models.catalog.pictures import PictureAugmentation
+    from models.datasets.pack import Pack
+    from models.division import Division
+    from models.features import Source
+
+HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
+
+
+class Extractor:
+    """Gives the features of packs by one trunk; eagerly, in float32, until an engine is chosen."""
+
+    def __init__(
+        self, division: Division, preprocessing: Preprocessing, device: torch.device, cache: Path | None
+    ) -> None:
+        """Without a `cache`, or a trunk, pictures are rendered and computed anew each time."""
+        network = division.trunk or torch.nn.Identity()
+        self._division, self._preprocessing = division, preprocessing
+        self._cache = None if division.trunk is None else cache
+        self._kind = PLAIN
+        self._trunk, self._plain_trunk = (Trunk(network, preprocessing, device) for _ in range(2))
+
+    def choose_engine(self, engine: str, precision: str, pack: Pack, pictures: np.ndarray) -> Choice:
+        """Have these pictures and all others computed as a recipe says, or, where it leaves it open, as is fastest."""
+        if self._cache is None:
+            return Choice(PLAIN, "nothing is computed once", {})
+        size, digest = self._preprocessing.input_size, self._division.digest
+        engines = Engines(self._plain_trunk, size, self._cache / "compiled", digest)
+        views = Views(self._preprocessing, ())
+        digests = [pack.digests[picture] for picture in pictures]
+
+        def lacking(kind: Kind) -> int:
+            return len(self._space(views, kind, HALF).missing(digests, 0))
+
+        def sample(count: int) -> np.ndarray:
+            drawn = np.random.default_rng(0).permutation(pictures)[:count]
+            return next(rendered(pack, views, drawn, 0, count))[1]
+
+        fitting = engines.fitting(engine, precision)
+        if fitting:
+            choice = engines.chosen(fitting, lacking, sample)
+        else:  # a job goes on wherever it is taken up
+            choice = Choice(PLAIN, f"this machine has no engine {engine} that computes in {precision}", {})
+        self._kind = choice.kind
+        self._trunk.engine = engines.built(choice.kind)
+        return choice
+
+    def features(self, pack: Pack, augmentations: Sequence[PictureAugmentation]) -> Source:
+        """For training, kept in half precision."""
+        views = Views(self._preprocessing, augmentations, exact=self._kind.precision == "exact")
+        if self._cache is None:
+            return Rendered(pack, views, self._trunk)
+        plain = self._space(views, self._kind, HALF)
+        augmented = Space(self._cache, {**plain.key, "policy": views.policy.hex()}, plain.shape, HALF)
+        return Features(pack, views, self._trunk, lambda view: augmented if view else plain)
+
+    def exact(self, pack: Pack) -> Source:
+        """For testing, of view 0 alone: to the last digit what the delivered network computes."""
+        views = Views(self._preprocessing, (), exact=True)
+        if self._cache is None:
+            return Rendered(pack, views, self._plain_trunk)
+        space = self._space(views, PLAIN, SINGLE)
+        return Features(pack, views, self._plain_trunk, lambda _: space)
+
+    def _space(self, views: Views, kind: Kind, dtype: np.dtype[Any]) -> Space:
+        """Where the cache keeps plain views."""
+        assert self._cache is not None
+        key = {
+            "trunk": self._division.digest,
+            "cut": self._division.cut,
+            "preprocessing": self._preprocessing.plain(),
+            "resizer": views.resizer,
+            "engine": f"{kind.engine} {self._trunk.device.type}",
+            "precision": "float32" if kind.precision == "exact" else kind.precision,
+        }
+        return Space(self._cache, key, self._division.shape, dtype)

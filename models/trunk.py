@@ -1,0 +1,69 @@
+"""The trunk at work: a frozen network that gives the features of pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+import torch
+
+from models.engines.eager import Eager
+from models.engines.pixels import Pixels
+
+if TYPE_CHECKING:
+    from models.backbones.backbone import Preprocessing
+
+
+class FeaturesNotFinite(Exception):
+    """The trunk gives NaN or infinity: its weights are broken, or do not fit their architecture."""
+
+
+class Engine(Protocol):
+    """Computes a frozen network."""
+
+    batch: int
+    """Pictures that it takes at once."""
+
+    @property
+    def set_up_seconds(self) -> float:
+        """What its first use takes longer, about."""
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """(batch, 3, H, W) uint8 → (batch, …) float32."""
+
+
+class Trunk:
+    """A frozen network on its device, fed with at most `batch` pictures of bytes: (B, 3, H, W) uint8 → (B, …) float32.
+
+    What it says of a picture depends on no other: the engine always gets a whole batch, filled up where there are
+    fewer, because kernels are chosen by size, and another kernel rounds differently.
+    """
+
+    def __init__(self, network: torch.nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
+        """It computes eagerly, in float32, until it is given another engine."""
+        self.preprocessing = preprocessing
+        self.network = network.to(device).to(memory_format=torch.channels_last)
+        self.pixels = Pixels(preprocessing).to(device)
+        self.device = device
+        self.engine: Engine = Eager(self.network, self.pixels, torch.float32)
+
+    @property
+    def batch(self) -> int:
+        """Pictures at once."""
+        return self.engine.batch
+
+    def __call__(self, pictures: np.ndarray) -> np.ndarray:
+        """Features of pictures; raises FeaturesNotFinite."""
+        whole = pictures if len(pictures) == self.batch else pictures[np.arange(self.batch) % len(pictures)]
+        features = self.engine(whole)[: len(pictures)]
+        if not np.isfinite(features).all():
+            raise FeaturesNotFinite(
+                "The backbone gives NaN or infinite values for pictures of this dataset. "
+                "Its weights are broken; choose another backbone."
+            )
+        return features
+
+    def normalized(self, pictures: np.ndarray) -> torch.Tensor:
+        """The network's input: float32 on its device."""
+        given: torch.Tensor = self.pixels(torch.from_numpy(pictures).to(self.device, non_blocking=True))
+        return given

@@ -1,0 +1,52 @@
+"""The final test: classes as exact features have them, though few pictures are computed exactly."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.final_test import FIRST, exact_where_near
+
+
+@pytest.mark.parametrize("classes", [2, 10])
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.3])
+def test_every_picture_has_its_exact_class_and_few_are_computed(noise: float, classes: int) -> None:
+    random = np.random.default_rng(classes)
+    exact = random.normal(0, 3, (3000, classes)).astype(np.float32)
+    near = exact + random.uniform(-noise, noise, exact.shape).astype(np.float32)
+    asked: list[int] = []
+
+    def exactly(pictures: np.ndarray) -> np.ndarray:
+        asked.extend(pictures.tolist())
+        return np.asarray(exact[pictures])
+
+    pictures = random.permutation(3000)[:2000]
+    said = exact_where_near(lambda wanted: near[wanted].copy(), exactly, pictures)
+    np.testing.assert_array_equal(said.argmax(1), exact[pictures].argmax(1))
+    assert len(set(asked)) == len(asked), "each is computed once"
+    assert len(asked) <= FIRST + 2000 * noise * 2
+    known = np.isin(pictures, asked)
+    np.testing.assert_array_equal(said[known], exact[pictures][known])
+
+
+def test_a_few_pictures_are_all_computed_exactly() -> None:
+    exact = np.array([[1.0, 0.0], [0.0, 1.0]])
+    said = exact_where_near(lambda pictures: -exact[pictures], lambda pictures: exact[pictures], np.array([1, 0]))
+    np.testing.assert_array_equal(said, exact[[1, 0]])
+
+
+def test_a_margin_twice_the_error_is_looked_at() -> None:
+    """The first sixteen show an error of 0.1 each way; the seventeenth has a margin of 0.19, and is turned."""
+    exact = np.tile([[0.1, 0.0]], (18, 1))
+    near = np.tile([[0.0, 0.1]], (18, 1))
+    near[16], exact[16] = [0.0, 0.19], [0.1, 0.09]
+    near[17], exact[17] = [5.0, 0.0], [5.0, 0.0]
+    asked: list[int] = []
+
+    def exactly(pictures: np.ndarray) -> np.ndarray:
+        asked.extend(pictures.tolist())
+        return np.asarray(exact[pictures])
+
+    said = exact_where_near(lambda pictures: near[pictures].copy(), exactly, np.arange(18))
+    assert said[16].argmax() == 0
+    assert 17 not in asked
