@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 FIRST = 16
 """Pictures that are always computed exactly: the least certain."""
 SAFETY = 2.0
-"""How many times the greatest error that was seen is taken to be possible."""
+"""How many times the greatest change that was seen is taken to be possible."""
 
 
 def exact_where_near(nearly: Said, exactly: Said, pictures: np.ndarray) -> np.ndarray:
-    """Logits (n, C) of pictures whose greatest is that of `exactly`, where no error is SAFETY times the greatest seen.
+    """Logits (n, C) of pictures whose greatest is that of `exactly`.
 
-    An error of e in each logit can turn a margin of 2·e, no more.
+    True as long as no lead of one logit over another changes by SAFETY times the greatest change that was seen.
     """
     logits = nearly(pictures)
     second, first = np.partition(logits, -2, axis=1)[:, -2:].T
@@ -34,7 +34,14 @@ def exact_where_near(nearly: Said, exactly: Said, pictures: np.ndarray) -> np.nd
     asked = np.argsort(margins, kind="stable")[:FIRST]
     while len(asked):
         said = exactly(pictures[asked])
-        worst = max(worst, float(np.abs(said - logits[asked]).max()))
+        worst = max(worst, _change(logits[asked], said))
         logits[asked], is_known[asked] = said, True
-        asked = np.flatnonzero(~is_known & (margins <= 2 * SAFETY * worst))
+        asked = np.flatnonzero(~is_known & (margins <= SAFETY * worst))
     return logits
+
+
+def _change(near: np.ndarray, exact: np.ndarray) -> float:
+    """By how much, at most, the lead of the greatest logit over another one changes."""
+    rows, greatest = np.arange(len(near)), near.argmax(1)
+    leads = (said[rows, greatest, None] - said for said in (near, exact))
+    return float(np.abs(np.subtract(*leads)).max())

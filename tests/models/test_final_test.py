@@ -35,18 +35,19 @@ def test_a_few_pictures_are_all_computed_exactly() -> None:
     np.testing.assert_array_equal(said, exact[[1, 0]])
 
 
-def test_a_margin_twice_the_error_is_looked_at() -> None:
-    """The first sixteen show an error of 0.1 each way; the seventeenth has a margin of 0.19, and is turned."""
-    exact = np.tile([[0.1, 0.0]], (18, 1))
-    near = np.tile([[0.0, 0.1]], (18, 1))
+def test_a_lead_that_could_change_is_looked_at() -> None:
+    """The first sixteen leads change by 0.2, from -0.1 to 0.1; the seventeenth is 0.19, and is turned."""
+    exact = np.tile([[0.1, 0.0]], (19, 1))
+    near = np.tile([[0.0, 0.1]], (19, 1))
     near[16], exact[16] = [0.0, 0.19], [0.1, 0.09]
-    near[17], exact[17] = [5.0, 0.0], [5.0, 0.0]
+    near[17], exact[17] = [0.39, 0.0], [0.39, 0.0]
+    near[18], exact[18] = [0.41, 0.0], [0.41, 0.0]
     asked: list[int] = []
 
     def exactly(pictures: np.ndarray) -> np.ndarray:
         asked.extend(pictures.tolist())
         return np.asarray(exact[pictures])
 
-    said = exact_where_near(lambda pictures: near[pictures].copy(), exactly, np.arange(18))
+    said = exact_where_near(lambda pictures: near[pictures].copy(), exactly, np.arange(19))
     assert said[16].argmax() == 0
-    assert 17 not in asked
+    assert sorted(asked) == list(range(18))
