@@ -8,7 +8,7 @@ COPY service service
 COPY workers workers
 COPY models models
 COPY migrations migrations
-RUN pip install --no-cache-dir -c constraints.txt '.[s3]'
+RUN pip install --no-cache-dir -c constraints.txt '.[s3,openvino]'
 USER graft
 WORKDIR /data
 ENV GRAFT_DATA=/data GRAFT_HOST=0.0.0.0 HF_HOME=/data/hub PYTHONUNBUFFERED=1

@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy experiments clean
+.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy views polls experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -59,11 +59,17 @@ demo-backbone: setup ## pretrain the backbone that ships with the demo again, th
 revision: setup ## write a migration for changed tables; m='what changed'
 	@$(BIN)/python -m migrations $(m)
 
-benchmarks: setup ## measure a cold job, a warm job and the trunk; BACKBONE=local/NAME DATASET=path PAIRS=3
+benchmarks: setup ## measure a cold job, a warm job and their floor; BACKBONE=local/NAME DATASET=path PAIRS=3
 	@$(BIN)/python -m benchmarks.job $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)') $(if $(PAIRS),--pairs $(PAIRS))
 
 accuracy: setup ## the empty recipe against a linear probe; BACKBONE=local/NAME DATASET=archive
 	@$(BIN)/python -m benchmarks.accuracy $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
+polls: setup ## how often a job can be asked for while it trains; DATABASE=url
+	@$(BIN)/python -m benchmarks.polls $(if $(DATABASE),--database '$(DATABASE)')
+
+views: setup ## what augmented views give: 0 to 16 of them, and new ones each epoch; BACKBONE=local/NAME DATASET=archive
+	@$(BIN)/python -m benchmarks.views $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
 
 experiments: setup ## write docs/experiments.md: what each kind of technique does; NAMES='one another' some, QUICK=1 in short
 	@$(BIN)/python -m experiments $(NAMES) $(if $(QUICK),--quick)

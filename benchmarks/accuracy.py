@@ -11,6 +11,7 @@ import argparse
 import statistics
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -19,14 +20,11 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from benchmarks.floor import BACKBONES, packed
 from benchmarks.machine import describe
-from benchmarks.trunk import BACKBONES
 from demo.digits import write_archive
 from models import backbones, discriminant, surgery
 from models.catalog.recipe import Recipe
-from models.datasets.archive import Limits
-from models.datasets.pack import Pack, write_index
-from models.datasets.validation import validate
 from models.delivery import plain
 from models.division import Division
 from models.examples import Examples
@@ -35,6 +33,9 @@ from models.features import Features
 from models.grafted import Grafted
 from models.range_test import rated
 from models.training import Training
+
+if TYPE_CHECKING:
+    from models.datasets.pack import Pack
 
 SPLITS = 20
 
@@ -57,15 +58,6 @@ def main() -> None:
     print(describe())
     figures = " | ".join(spread(values) for values in zip(*pairs, strict=True))
     print(f"| {dataset.name} | {chosen.backbone} | {figures} |")
-
-
-def packed(folder: Path, dataset: Path) -> tuple[Pack, list[str]]:
-    """The dataset as the service packs it, and its classes."""
-    with dataset.open("rb") as archive, (folder / "pack").open("wb") as pack:
-        validated = validate(archive, pack, Limits(1 << 40, 1 << 30))
-    with (folder / "index").open("wb") as index:
-        write_index(index, validated.entries)
-    return Pack(folder / "pack", folder / "index"), [entry["name"] for entry in validated.classes]
 
 
 def opened(pack: Pack, backbone: str, cache: Path) -> Features:

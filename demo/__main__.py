@@ -87,7 +87,7 @@ def _backbone() -> str:
 def _table(job: dict[str, Any]) -> Table:
     table = Table("result", "", box=None, title="The job", title_justify="left")
     metrics, seconds, cache = job["metrics"], job["seconds"], job["cache"]
-    table.add_row("validation accuracy before training", f"{metrics['initial']['validation_accuracy']:.1%}")
+    table.add_row("validation accuracy it starts from", f"{metrics['initial']['validation_accuracy']:.1%}")
     table.add_row("validation accuracy after", f"{metrics['validation']['accuracy']:.1%}")
     if metrics["test"] is not None:
         table.add_row("test accuracy after", f"[bold]{metrics['test']['accuracy']:.1%}[/]")

@@ -22,13 +22,14 @@ class StartFailed(Exception):
 
 
 @contextmanager
-def standalone(data: Path, backbones: Path) -> Iterator[str]:
-    """`graft up` on a folder and a free port; gives its address, and stops it afterwards whatever happens."""
+def standalone(data: Path, backbones: Path, **more: str) -> Iterator[str]:
+    """`graft up` on a folder and a free port, with `more` settings; gives its address, and stops it in the end."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")},
         "GRAFT_DATA": str(data),
         "GRAFT_PORT": str(_free_port()),
         "GRAFT_BACKBONES": str(backbones),
+        **more,
     }
     command = [sys.executable, "-m", "graft", "up"]
     with subprocess.Popen(

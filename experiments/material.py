@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from sklearn.model_selection import train_test_split
 
-from benchmarks.accuracy import packed
+from benchmarks.floor import packed
 from demo.digits import write_archive
 from demo.rendering import DRAWINGS, render
 from models import backbones, surgery

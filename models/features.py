@@ -85,6 +85,12 @@ class Features:
                 yield pictures[wanted], space.read(digests[wanted], view)
 
     @property
+    def bytes_per_row(self) -> int:
+        """What the cache keeps of a view of a picture."""
+        space = self.space_of(0)
+        return int(np.prod(space.shape)) * space.dtype.itemsize
+
+    @property
     def read_batch(self) -> int:
         """Rows to take at once where they go through a network: many, but not too much memory."""
         row = int(np.prod(self.space_of(0).shape))
@@ -119,6 +125,7 @@ class Rendered:
         self.pack, self.views, self.trunk = pack, views, trunk
         self.counts = Counts()
         self.read_batch = trunk.batch
+        self.bytes_per_row = 0
 
     def missing(self, pictures: np.ndarray, view: int) -> int:
         """All of them must be computed."""

@@ -154,13 +154,15 @@ class _Run:
         sizes = {"train": self.learn, "validation": self.validation, "test": self.test}
         counts = {name: len(examples.labels) for name, examples in sizes.items()}
         stages = [stage.name for stage in self.division.stages]
+        per_view = sum(counts.values()) * self.features.bytes_per_row
+        kept = f"; a view of all takes {per_view / 1e6:,.1f} MB in the cache" if per_view else ""
         above = f", {', '.join(stages)} above it are trained" if stages else ""
         return Noted(
             kind="prepared",
             message=(
                 f"{self.backbone.name}, cut at {self.division.cut}{above}, gives {self.pooled.num_features} features; "
                 f"{counts['train']} pictures to train on, {counts['validation']} to validate on, "
-                f"{counts['test']} to test on; computed by {self.engine.kind}: {self.engine.why}"
+                f"{counts['test']} to test on; computed by {self.engine.kind}: {self.engine.why}{kept}"
             ),
             data={
                 "cut": self.division.cut,
@@ -168,6 +170,7 @@ class _Run:
                 "dropped": self.delivery.dropped,
                 "num_features": self.pooled.num_features,
                 **counts,
+                "bytes_per_view": per_view,
                 "engine": str(self.engine.kind),
                 "engine_figures": self.engine.figures,
             },

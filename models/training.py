@@ -85,7 +85,7 @@ class Training:
         self._constraints = [r for r in recipe.regularizers if isinstance(r, Constraint)]
         assert recipe.task != "auto"
         self.doctor = Doctor(grafted, recipe.steps(len(train.pictures)), recipe.task)
-        self._losses: list[float] = []
+        self.losses: list[float] = []
         """Validation loss of each epoch so far."""
         is_fixed = source.is_cached and not grafted.division.stages and len(validation.pictures) <= source.read_batch
         self._held = grafted.sample(source, validation.pictures) if is_fixed else None
@@ -116,7 +116,7 @@ class Training:
         assert isinstance(self.recipe.epochs, int)
         for epoch in range(1, self.recipe.epochs + 1):
             ended = yield from self._epoch_or_retry(epoch)
-            self._losses.append(ended.validation_loss)
+            self.losses.append(ended.validation_loss)
             yield ended
             yield from self.doctor.examine(ended)
             if self.growth.saw(ended):
@@ -220,7 +220,7 @@ class Training:
     def _set_rates(self, epoch: float) -> float:
         """The rates of all groups after so many epochs; gives the head's."""
         assert isinstance(self.recipe.epochs, int)
-        factor = self.recipe.schedule.factor(epoch, self.recipe.epochs, self._losses)
+        factor = self.recipe.schedule.factor(epoch, self.recipe.epochs, self.losses)
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         return self._rates[0] * factor

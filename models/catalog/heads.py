@@ -38,10 +38,12 @@ class _Affine(Technique):
         """Dropout, then the linear layer, all zero: (B, num_features) → (B, num_classes)."""
         import torch
 
+        from models.layers import Dropout
+
         linear = torch.nn.Linear(num_features, num_classes)
         torch.nn.init.zeros_(linear.weight)
         torch.nn.init.zeros_(linear.bias)
-        return torch.nn.Sequential(torch.nn.Dropout(self.dropout), linear)
+        return torch.nn.Sequential(Dropout(self.dropout), linear)
 
 
 class Linear(_Affine):
@@ -98,13 +100,13 @@ class Cosine(Technique):
         """Dropout, features of length √num_features, weights of length scale/√num_features: (B, F) → (B, C)."""
         import torch
 
-        from models.layers import RowsOfLength
+        from models.layers import Dropout, RowsOfLength
 
         linear = torch.nn.Linear(num_features, num_classes, bias=False)
         length = self.scale / math.sqrt(num_features)
         torch.nn.utils.parametrize.register_parametrization(linear, "weight", RowsOfLength(length))
         norm = torch.nn.RMSNorm(num_features, eps=1e-12, elementwise_affine=False)
-        return torch.nn.Sequential(torch.nn.Dropout(self.dropout), norm, linear)
+        return torch.nn.Sequential(Dropout(self.dropout), norm, linear)
 
 
 class Layer(Technique):
@@ -133,6 +135,8 @@ class Layer(Technique):
         """The modules of a resolved layer, in order: (B, inputs) → (B, width)."""
         import torch
 
+        from models.layers import Dropout
+
         assert self.width != "auto"
         assert not isinstance(self.activation, str)
         assert not isinstance(self.initializer, str)
@@ -145,7 +149,7 @@ class Layer(Technique):
         if self.normalization is not None:
             place = {"before_activation": 1, "after_activation": 2}[self.normalization.place]
             modules.insert(place, self.normalization.build(self.width))
-        return [*modules, torch.nn.Dropout(self.dropout)]
+        return [*modules, Dropout(self.dropout)]
 
 
 class MLP(Technique):
@@ -206,7 +210,9 @@ class MLP(Technique):
         """All layers of a resolved head, dropout first: (B, num_features) → (B, num_classes)."""
         import torch
 
-        modules: list[torch.nn.Module] = [torch.nn.Dropout(self.dropout)]
+        from models.layers import Dropout
+
+        modules: list[torch.nn.Module] = [Dropout(self.dropout)]
         width = num_features
         for layer in self.hidden:
             modules += layer.build(width)

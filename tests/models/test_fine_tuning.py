@@ -71,6 +71,7 @@ def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
         "train": 66,
         "validation": 12,
         "test": 12,
+        "bytes_per_view": 90 * 96 * 2,
         "engine": "eager float32",
     }
     assert [event.epoch for event in events if isinstance(event, EpochEnded)] == list(range(1, 9))

@@ -47,7 +47,7 @@ def test_drops_the_share_of_features_that_it_says_in_training_alone(technique: t
     first = built(technique(dropout=0.3), 1000)[0]
     dropped = first.train()(torch.ones(200, 1000))
     assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
-    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7])
+    assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7], rel=1e-4)
     assert first.eval()(torch.ones(2, 1000)).tolist() == [[1.0] * 1000] * 2
 
 

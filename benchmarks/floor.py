@@ -1,0 +1,96 @@
+"""The floor of every cold job: `python -m benchmarks.floor DATASET local/NAME` prints what decoding and the trunk take.
+
+Each is measured alone on all cores: pictures are decoded and rendered, and nothing else; then those of one batch go
+through the trunk again and again, by the fastest engine that this machine has. A processor that does both does not do
+them faster than one after the other.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from models import backbones, surgery
+from models.datasets.archive import Limits
+from models.datasets.pack import Pack, write_index
+from models.datasets.validation import validate
+from models.engines.choice import Engines
+from models.features import rendered
+from models.trunk import Trunk
+from models.views import Views
+
+ROOT = Path(__file__).parents[1]
+BACKBONES = Path(os.environ.get("GRAFT_BACKBONES", ROOT / "demo" / "backbones"))
+SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Floor:
+    """Pictures a second."""
+
+    decoding: float
+    trunk: float
+    engine: str
+
+    def seconds(self, pictures: int) -> float:
+        """What both take for so many pictures."""
+        return pictures / self.decoding + pictures / self.trunk
+
+
+def packed(folder: Path, dataset: Path) -> tuple[Pack, list[str]]:
+    """The dataset as the service packs it, and its classes."""
+    with dataset.open("rb") as archive, (folder / "pack").open("wb") as pack:
+        validated = validate(archive, pack, Limits(1 << 40, 1 << 30))
+    with (folder / "index").open("wb") as index:
+        write_index(index, validated.entries)
+    return Pack(folder / "pack", folder / "index"), [entry["name"] for entry in validated.classes]
+
+
+def measured(pack: Pack, backbone: str, folder: Path) -> Floor:
+    """Both, for some seconds each; `folder` is scratch."""
+    loaded = backbones.load(backbone, BACKBONES)
+    preprocessing = loaded.preprocessing
+    size = preprocessing.input_size
+    pooled = surgery.pooled(loaded.network, size, {})
+    views = Views(preprocessing, ())
+    order = np.random.default_rng(0).permutation(len(pack))
+    began, done = time.perf_counter(), 0
+    for pictures, pixels in rendered(pack, views, np.tile(order, 100), 0, 16):
+        done, shown = done + len(pictures), pixels
+        if time.perf_counter() - began > SECONDS:
+            break
+    decoding = done / (time.perf_counter() - began)
+    trunk = Trunk(pooled.trunk, preprocessing, torch.device("cpu"))
+    engines = Engines(trunk, size, folder, pooled.digest)
+    kind = engines.fitting("auto", "auto")[0]
+    engine = engines.built(kind)
+    batch = shown[np.arange(engine.batch) % len(shown)]
+    engine(batch)
+    began, done = time.perf_counter(), 0
+    while time.perf_counter() - began < SECONDS:
+        engine(batch)
+        done += len(batch)
+    return Floor(decoding, done / (time.perf_counter() - began), str(kind))
+
+
+def main() -> None:
+    """Measure, and print as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.floor", description=__doc__)
+    parser.add_argument("dataset", type=Path)
+    parser.add_argument("backbone", nargs="?", default="local/rendered_shapes")
+    chosen = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
+        pack, _ = packed(Path(name), chosen.dataset)
+        print(json.dumps(vars(measured(pack, chosen.backbone, Path(name)))))
+
+
+if __name__ == "__main__":
+    main()
