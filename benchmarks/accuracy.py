@@ -29,6 +29,7 @@ from models.delivery import plain
 from models.division import Division
 from models.examples import Examples
 from models.extraction import Extractor
+from models.feature_cache import FeatureCache
 from models.features import Features
 from models.grafted import Grafted
 from models.range_test import rated
@@ -67,7 +68,7 @@ def opened(pack: Pack, backbone: str, cache: Path) -> Features:
     identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
     pooled = surgery.pooled(loaded.network, preprocessing.input_size, identity)
     division = Division.below_classifier(pooled)
-    extractor = Extractor(division, preprocessing, torch.device("cpu"), cache)
+    extractor = Extractor(division, preprocessing, torch.device("cpu"), FeatureCache(cache))
     extractor.choose_engine("auto", "auto", pack, np.arange(len(pack)))
     features = extractor.features(pack, Recipe().picture_augmentations)
     assert isinstance(features, Features)

@@ -25,6 +25,7 @@ from models.catalog.cuts import All, Nothing
 from models.division import divided
 from models.examples import Examples
 from models.extraction import Extractor
+from models.feature_cache import FeatureCache
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,7 +150,8 @@ class Material:
     ) -> Source:
         """What training reads: features through the project's own cache, or pictures where nothing is frozen."""
         seen, shown = network or self.frozen, pictures or self.pictures
-        extractor = Extractor(seen.division, seen.preprocessing, torch.device("cpu"), self.kept / "features")
+        cache = FeatureCache(self.kept / "features")
+        extractor = Extractor(seen.division, seen.preprocessing, torch.device("cpu"), cache)
         extractor.choose_engine("eager", "exact", shown.pack, np.arange(len(shown.pack)))
         return extractor.features(shown.pack, augmentations)
 

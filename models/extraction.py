@@ -8,19 +8,19 @@ import numpy as np
 import torch
 
 from models.engines.choice import PLAIN, Choice, Engines, Kind
-from models.feature_cache import Space
 from models.features import Features, Rendered, rendered
+from models.space import Space
 from models.trunk import Trunk
 from models.views import Views
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from models.backbones.backbone import Preprocessing
     from models.catalog.pictures import PictureAugmentation
     from models.datasets.pack import Pack
     from models.division import Division
+    from models.feature_cache import FeatureCache
     from models.features import Source
 
 HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
@@ -30,7 +30,7 @@ class Extractor:
     """Gives the features of packs by one trunk; eagerly, in float32, until an engine is chosen."""
 
     def __init__(
-        self, division: Division, preprocessing: Preprocessing, device: torch.device, cache: Path | None
+        self, division: Division, preprocessing: Preprocessing, device: torch.device, cache: FeatureCache | None
     ) -> None:
         """Without a `cache`, or a trunk, pictures are rendered and computed anew each time."""
         network = division.trunk or torch.nn.Identity()
@@ -44,7 +44,7 @@ class Extractor:
         if self._cache is None:
             return Choice(PLAIN, "nothing is computed once", {})
         size, digest = self._preprocessing.input_size, self._division.digest
-        engines = Engines(self._plain_trunk, size, self._cache / "compiled", digest)
+        engines = Engines(self._plain_trunk, size, self._cache.compiled, digest)
         views = Views(self._preprocessing, ())
         digests = [pack.digests[picture] for picture in pictures]
 

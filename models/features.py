@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from models.datasets.pack import Pack
-    from models.feature_cache import Space
+    from models.space import Space
     from models.trunk import Trunk
     from models.views import Views
 

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from models.catalog.pictures import PictureAugmentation
     from models.catalog.recipe import Recipe
     from models.datasets.pack import Pack
+    from models.feature_cache import FeatureCache
     from models.features import Source
 
 
@@ -55,7 +56,7 @@ class Assignment:
     """The directory of local backbones."""
     recipe: Recipe
     device: torch.device
-    cache: Path
+    cache: FeatureCache
     checkpoint: Path
     """The file to write."""
     other: Pack | None = None
@@ -243,8 +244,8 @@ class _Run:
             yield Noted(
                 level="warning",
                 kind="cache_full",
-                message="The disk of the feature cache is full: this job kept its features in memory, later ones "
-                "compute them again. Free some space in GRAFT_CACHE_DIR.",
+                message="The feature cache is full, its disk or its budget: this job kept its features in memory, "
+                "later ones compute them again. Free some space in GRAFT_CACHE_DIR, or raise GRAFT_CACHE_BYTES.",
             )
 
     def evaluate(self) -> dict[str, Any]:

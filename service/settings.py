@@ -29,6 +29,8 @@ class Settings(BaseSettings):
     """Where uploaded archives and packs lie, an fsspec URL (file://, s3://); empty: a folder in GRAFT_DATA."""
     cache_dir: Path | None = None
     """The feature cache of this machine; unset: a folder in GRAFT_DATA."""
+    cache_bytes: Annotated[int, Field(ge=1 << 20)] = 20 << 30
+    """What the feature cache may take; what was used longest ago goes first."""
     backbones: Path | None = None
     """A directory of local backbones in Hub layout, offered as local/NAME."""
     workers: PositiveInt = 1

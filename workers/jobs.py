@@ -58,6 +58,7 @@ class TrainingOrder(BaseModel):
     recipe: Recipe
     device: str
     cache: Path
+    cache_bytes: int
     backbones: Path | None
     scratch: Path
     """A folder of this attempt alone."""
@@ -98,6 +99,7 @@ class JobAttempt:
             recipe=Recipe.model_validate(row.recipe),
             device=self.settings.device,
             cache=self.settings.cache,
+            cache_bytes=self.settings.cache_bytes,
             backbones=self.settings.backbones,
             scratch=self.scratch,
             other=None if other is None else OtherDataset(pack=other.pack, index=other.index, classes=_names(other)),

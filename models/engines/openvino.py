@@ -98,6 +98,7 @@ class OpenVINO:
     def _kept(self) -> Any:
         """The compiled form from disk; none where there is none, or it is of no use."""
         try:
+            os.utime(self._file)  # the cache deletes what was used longest ago
             return _openvino().Core().import_model(io.BytesIO(self._file.read_bytes()), "CPU", self._options)
         except (OSError, RuntimeError):
             return None

@@ -15,6 +15,7 @@ from models.discriminant import SHRINKAGES, TEMPERATURES, Statistics
 from models.division import Division
 from models.examples import Examples
 from models.extraction import Extractor
+from models.feature_cache import FeatureCache
 from models.grafted import Grafted
 from tests.models.small_pack import PREPROCESSING, Corner, small_pack
 
@@ -105,7 +106,7 @@ def started(folder: Path, **choices: object) -> tuple[Grafted, float]:
         task="single_label", image_size=16, num_features=12, class_counts=dict.fromkeys(CLASSES, 20), pictures=60
     )
     division = Division(Corner(), torch.nn.Identity(), "corner", (12,), "digest")
-    source = Extractor(division, PREPROCESSING, torch.device("cpu"), folder / "cache").features(pack, [])
+    source = Extractor(division, PREPROCESSING, torch.device("cpu"), FeatureCache(folder / "cache")).features(pack, [])
     train, validation = (Examples(part, pack.labels[part]) for part in (order()[:60], order()[60:]))
     grafted = Grafted.of(recipe, 3, division, source, train.pictures)
     said = discriminant.start(grafted, recipe, CLASSES, source, train, validation)

@@ -1,205 +1,167 @@
-"""The feature cache: what was written is read, whatever dies in between."""
+"""The feature cache's bounds: what was used longest ago goes, what is in use stays, and nobody fails of it."""
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
-import resource
 import signal
-from pathlib import Path
-from typing import IO, Any
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pytest
 
-from models import feature_cache
-from models.feature_cache import RECORD, Space
+from models import shard
+from models.feature_cache import IN_USE_SECONDS, FeatureCache
+from models.space import Space
 
-KEY = {"trunk": "t"}
+if TYPE_CHECKING:
+    from pathlib import Path
 
+    import pytest
 
-def space(folder: Path, dtype: type = np.float16) -> Space:
-    """A space of rows of 8 numbers."""
-    return Space(folder, KEY, (8,), np.dtype(dtype))
-
-
-def digests(*numbers: int) -> list[bytes]:
-    """Digests of pictures by number."""
-    return [number.to_bytes(32, "big") for number in numbers]
+MIB = 1 << 20
+NUMBERS = 1024
+"""Of a row: 2 KiB."""
 
 
-def rows(*numbers: int) -> np.ndarray:
-    """The rows of these pictures: each holds its number and its places."""
-    return np.array([[number * 8 + place for place in range(8)] for number in numbers], np.float16)
+def opened(cache: FeatureCache, trunk: str = "t") -> Space:
+    return Space(cache, {"trunk": trunk}, (NUMBERS,), np.dtype(np.float16))
 
 
-def test_rows_are_read_as_they_were_written_by_another_process_too(tmp_path: Path) -> None:
-    writer = space(tmp_path)
-    with writer.computing():
-        writer.append(digests(1, 2, 3), 0, rows(1, 2, 3), 0.5)
-        writer.append(digests(2), 4, rows(9), 0.25)
-    for reader in (writer, space(tmp_path)):
-        np.testing.assert_array_equal(reader.read(digests(3, 1), 0), rows(3, 1))
-        np.testing.assert_array_equal(reader.read(digests(2), 4), rows(9))
-        assert reader.missing(digests(1, 5, 2), 0) == [1]
-        assert reader.missing(digests(1), 4) == [0], "another view is another row"
-        assert reader.seconds(digests(1, 2), 0) == 1.0
+def digests(first: int, count: int) -> list[bytes]:
+    return [number.to_bytes(32, "big") for number in range(first, first + count)]
 
 
-def test_a_reader_takes_in_what_comes_later(tmp_path: Path) -> None:
-    reader, writer = space(tmp_path), space(tmp_path)
-    writer.append(digests(1), 0, rows(1), 0.0)
-    assert reader.missing(digests(1), 0) == [0]
-    with reader.computing():
-        np.testing.assert_array_equal(reader.read(digests(1), 0), rows(1))
+def rows(first: int, count: int) -> np.ndarray:
+    return np.repeat(np.arange(first, first + count, dtype=np.float32)[:, None] % 1000, NUMBERS, axis=1)
 
 
-def test_spaces_of_different_keys_share_nothing(tmp_path: Path) -> None:
-    space(tmp_path).append(digests(1), 0, rows(1), 0.0)
-    assert Space(tmp_path, {"trunk": "u"}, (8,), np.dtype(np.float16)).missing(digests(1), 0) == [0]
-    assert space(tmp_path, np.float32).missing(digests(1), 0) == [0]
+def fill(space: Space, first: int, count: int, at_once: int = 64) -> None:
+    """Keep so many rows."""
+    with space.computing():
+        for start in range(first, first + count, at_once):
+            space.append(digests(start, at_once), 0, rows(start, at_once), 0.0)
 
 
-@pytest.mark.parametrize("cut", [1, RECORD.itemsize - 1, RECORD.itemsize, RECORD.itemsize + 5])
-@pytest.mark.parametrize("file", ["index", "rows"])
-def test_a_torn_end_is_never_read_and_is_mended_by_the_next_writer(tmp_path: Path, file: str, cut: int) -> None:
-    writer = space(tmp_path)
-    writer.append(digests(1, 2), 0, rows(1, 2), 0.0)
-    path = writer.folder / file
-    os.truncate(path, max(0, path.stat().st_size - cut))
-    torn = space(tmp_path)
-    missing = torn.missing(digests(1, 2), 0)
-    assert missing, "what is torn is gone"
-    torn.append([digests(1, 2)[place] for place in missing], 0, rows(1, 2)[missing], 0.0)
-    for reader in (torn, space(tmp_path)):
-        np.testing.assert_array_equal(reader.read(digests(1, 2), 0), rows(1, 2))
+def used(cache: FeatureCache) -> int:
+    return sum(file.stat().st_size for file in cache.folder.rglob("*") if file.suffix in (".rows", ".index", ".blob"))
 
 
-def test_a_row_that_changed_on_the_disk_is_not_read(tmp_path: Path) -> None:
-    writer = space(tmp_path)
-    writer.append(digests(1, 2), 0, rows(1, 2), 0.0)
-    with (writer.folder / "rows").open("r+b") as file:
-        file.seek(3)
-        file.write(b"\xff")
-    assert space(tmp_path).missing(digests(1, 2), 0) == [0]
+def age(folder: Path, seconds: float) -> None:
+    """Have all shards below a folder, or a compiled form, been used so long ago."""
+    for file in [*folder.rglob("*.index"), *folder.rglob("*.blob")]:
+        with suppress(FileNotFoundError):
+            os.utime(file, (time.time() - seconds,) * 2)
 
 
-def test_a_full_disk_keeps_rows_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = space(tmp_path)
-    writer.append(digests(1), 0, rows(1), 0.0)
-    opened = Path.open
-
-    class Full:
-        """A file on a full disk."""
-
-        def __init__(self, file: IO[bytes]) -> None:
-            self.file = file
-
-        def __enter__(self) -> Full:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            self.file.close()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(self.file, name)
-
-        def write(self, data: memoryview) -> int:
-            self.file.write(data[:3])
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    def full(self: Path, mode: str = "r", *arguments: Any, **more: Any) -> Any:
-        file = opened(self, mode, *arguments, **more)
-        return Full(file) if mode == "ab" else file
-
-    with monkeypatch.context() as patched:
-        patched.setattr(Path, "open", full)
-        writer.append(digests(2, 3), 1, rows(2, 3), 0.5)
-        writer.append(digests(4), 1, rows(4), 0.5)
-    assert writer.full
-    np.testing.assert_array_equal(writer.read(digests(4, 2, 3), 1), rows(4, 2, 3))
-    np.testing.assert_array_equal(writer.read(digests(1), 0), rows(1))
-    np.testing.assert_array_equal(space(tmp_path).read(digests(1), 0), rows(1))
+def test_rows_go_into_shards_and_are_found_in_all_of_them(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    writer = opened(cache)
+    fill(writer, 0, 2048)
+    assert len(list(writer.folder.glob("*.index"))) == 4
+    picked = np.random.default_rng(0).permutation(2048)[:300].tolist()
+    for reader in (writer, opened(cache)):
+        found = reader.read([digests(number, 1)[0] for number in picked], 0)
+        np.testing.assert_array_equal(found[:, 0], np.array(picked) % 1000)
+        assert reader.missing(digests(2000, 100), 0) == list(range(48, 100))
 
 
-def _use_a_full_disk(folder: Path) -> None:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    mine = space(folder)
-    with mine.computing():
-        mine.append(digests(1, 2), 3, rows(1, 2), 0.5)
-    assert mine.full
-    assert mine.missing(digests(2, 7), 3) == [1]
-    assert mine.seconds(digests(1, 2), 3) == 1.0
-    np.testing.assert_array_equal(mine.read(digests(2), 3), rows(2))
+def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    old, older, new = (opened(cache, name) for name in ("old", "older", "new"))
+    for space, seconds in ((old, 5000), (older, 9000)):
+        fill(space, 0, 1024)
+        age(space.folder, seconds)
+    assert used(cache) > 4 * MIB
+    fill(new, 0, 2880)
+    assert used(cache) <= cache.budget
+    assert opened(cache, "older").missing(digests(0, 1024), 0) == list(range(1024))
+    kept = 1024 - len(opened(cache, "old").missing(digests(0, 1024), 0))
+    assert 0 < kept < 1024, "no more than was needed"
+    assert opened(cache, "new").missing(digests(0, 2880), 0) == []
 
 
-@pytest.mark.parametrize("made", ["before", "never"])
-def test_a_disk_that_is_full_from_the_start_means_slower_not_failed(tmp_path: Path, made: str) -> None:
-    if made == "before":
-        space(tmp_path)
-    user = multiprocessing.get_context("fork").Process(target=_use_a_full_disk, args=(tmp_path,))
-    user.start()
-    user.join()
-    assert user.exitcode == 0
-    assert space(tmp_path).missing(digests(1), 3) == [0]
+def test_reading_is_using(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard, "TOUCH_SECONDS", 0.0)
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    first, second = opened(cache, "first"), opened(cache, "second")
+    for space in (first, second):
+        fill(space, 0, 1024)
+    age(tmp_path, 9000)
+    first.read(digests(0, 1024), 0)
+    assert cache.make_room(5 * MIB)
+    assert opened(cache, "first").missing(digests(0, 1024), 0) == []
+    assert len(opened(cache, "second").missing(digests(0, 1024), 0)) == 1024
 
 
-def _write_for_ever(folder: Path, first: int) -> None:
-    writer = space(folder)
-    for number in range(first, first + 100_000, 4):
-        numbers = range(number, number + 4)
-        with writer.computing():
-            writer.append(digests(*numbers), 0, np.tile(np.arange(8, dtype=np.float16), (4, 1)), 0.0)
+def test_what_is_in_use_stays_and_a_job_goes_on_in_memory(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 2 * MIB)
+    space = opened(cache)
+    fill(space, 0, 2048)
+    assert space.full
+    assert used(cache) <= 2 * MIB + cache.shard_bytes
+    np.testing.assert_array_equal(space.read(digests(0, 2048), 0)[:, 0], np.arange(2048) % 1000)
+    age(tmp_path, IN_USE_SECONDS - 60)
+    assert not cache.make_room(cache.budget)
+    age(tmp_path, IN_USE_SECONDS + 60)
+    assert cache.make_room(cache.budget)
+    assert used(cache) == 0
 
 
-def test_writers_that_are_killed_leave_only_whole_rows(tmp_path: Path) -> None:
+def test_who_reads_what_is_deleted_goes_on_reading_it(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    fill(opened(cache), 0, 256)
+    reader = opened(cache)
+    age(tmp_path, 9000)
+    assert cache.make_room(cache.budget)
+    assert opened(cache).missing(digests(0, 256), 0) == list(range(256))
+    assert reader.missing(digests(0, 256), 0) == []
+    np.testing.assert_array_equal(reader.read(digests(5, 3), 0)[:, 0], [5, 6, 7])
+    fill(reader, 256, 64)
+    np.testing.assert_array_equal(reader.read(digests(250, 12), 0)[:, 0], np.arange(250, 262))
+    assert opened(cache).missing(digests(250, 12), 0) == list(range(6))
+
+
+def test_what_engines_compiled_counts_and_goes_too(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    cache.compiled.mkdir()
+    (cache.compiled / "one.blob").write_bytes(bytes(6 * MIB))
+    age(tmp_path, 9000)
+    fill(opened(cache), 0, 2048)
+    assert not (cache.compiled / "one.blob").exists()
+    assert used(cache) <= cache.budget
+
+
+def _churn(folder: Path, trunk: str) -> None:
+    """Fill a space for ever, its own shards grown old at once."""
+    cache = FeatureCache(folder, 4 * MIB)
+    space = opened(cache, trunk)
+    for first in range(0, 10**7, 64):
+        fill(space, first, 64)
+        found = space.read(digests(first, 64), 0)
+        assert (found[:, 0] == np.arange(first, first + 64) % 1000).all()
+        age(space.folder, 9000)
+
+
+def test_processes_that_write_and_evict_at_once_may_be_killed_at_any_moment(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
-    for attempt in range(8):
-        writers = [
-            context.Process(target=_write_for_ever, args=(tmp_path, 1_000_000 * attempt + 500_000 * half))
-            for half in range(2)
-        ]
-        for writer in writers:
-            writer.start()
-        before = len(space(tmp_path)._places)
-        while len(space(tmp_path)._places) < before + 40:
-            pass
-        for writer in writers:
-            assert writer.pid is not None
-            os.kill(writer.pid, signal.SIGKILL)
-            writer.join()
-    reader = space(tmp_path)
-    keys = [digest for digest, _ in list(reader._places) if not reader.missing([digest], 0)]
-    assert len(keys) >= 320
-    np.testing.assert_array_equal(reader.read(keys, 0), np.tile(np.arange(8, dtype=np.float16), (len(keys), 1)))
-
-
-def test_only_one_process_computes_at_a_time(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("fork")
-    order = context.SimpleQueue()
-
-    def compute(name: str) -> None:
-        mine = space(tmp_path)
-        with mine.computing():
-            lacking = bool(mine.missing(digests(1), 0))
-            if lacking:
-                mine.append(digests(1), 0, rows(1), 0.0)
-            order.put((name, lacking))
-
-    processes = [context.Process(target=compute, args=(str(number),)) for number in range(4)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-    assert sorted(order.get()[1] for _ in processes) == [False, False, False, True]
-
-
-def test_values_beyond_half_precision_are_clipped_not_infinite(tmp_path: Path) -> None:
-    writer = space(tmp_path)
-    writer.append(digests(1), 0, np.full((1, 8), 1e6, np.float32), 0.0)
-    assert writer.read(digests(1), 0).max() == np.finfo(np.float16).max
-
-
-def test_the_record_has_no_padding() -> None:
-    assert feature_cache.RECORD.itemsize == 32 + 4 + 4 + 4
+    cache = FeatureCache(tmp_path, 4 * MIB)
+    for _ in range(5):
+        processes = [context.Process(target=_churn, args=(tmp_path, name)) for name in ("a", "b", "b")]
+        for process in processes:
+            process.start()
+        time.sleep(0.4)
+        assert all(process.is_alive() for process in processes)
+        for process in processes:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+        assert used(cache) <= cache.budget + 3 * cache.shard_bytes
+    for name in ("a", "b"):
+        space = opened(cache, name)
+        whole = [key for key in space._places if not space.missing([key[0]], 0)]
+        for digest, _ in whole:
+            number = int.from_bytes(digest, "big")
+            assert space.read([digest], 0)[0, 0] == number % 1000
+    assert cache.make_room(0)

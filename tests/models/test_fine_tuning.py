@@ -18,6 +18,7 @@ from safetensors.torch import load_file
 from models import images
 from models.catalog.recipe import Recipe
 from models.events import EpochEnded, Finished, Noted, PhaseStarted, Progressed, RecipeResolved
+from models.feature_cache import FeatureCache
 from models.fine_tuning import Assignment, fine_tune
 from models.surgery import InputSizeUnsupported
 from tests.models.backbones.small_backbone import write_backbone
@@ -43,7 +44,7 @@ def assignment(folder: Path, name: str = "best", **choices: object) -> Assignmen
         backbones=folder / "backbones",
         recipe=Recipe.model_validate({"epochs": 8, **choices}),
         device=torch.device("cpu"),
-        cache=folder / "cache",
+        cache=FeatureCache(folder / "cache"),
         checkpoint=folder / f"{name}.safetensors",
     )
 

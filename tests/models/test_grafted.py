@@ -18,6 +18,7 @@ from models.catalog.recipe import Recipe
 from models.delivery import Delivery, plain
 from models.division import Division, divided
 from models.extraction import Extractor
+from models.feature_cache import FeatureCache
 from models.grafted import Grafted
 from models.keeping import kept_classifier
 from models.standardization import Standardization
@@ -78,7 +79,7 @@ def prepared(folder: Path, cut: Any, name: str = "test_resnet", **choices: Any) 
     )
     division = divided(whole, pooled, recipe.cut, SIZE, {})
     delivery = Delivery(whole, pooled, recipe.head, [])
-    cache = None if recipe.cut.kind == "none" else folder / "cache"
+    cache = None if recipe.cut.kind == "none" else FeatureCache(folder / "cache")
     extractor = Extractor(division, replace(PREPROCESSING, input_size=SIZE), torch.device("cpu"), cache)
     source = extractor.features(pack, [])
     pictures = np.arange(12)

@@ -20,9 +20,10 @@ from models.catalog.stopping import EarlyStopping
 from models.division import Division
 from models.events import EpochEnded
 from models.examples import Examples
-from models.feature_cache import Space
+from models.feature_cache import FeatureCache
 from models.features import Features
 from models.grafted import Grafted
+from models.space import Space
 from models.standardization import Standardization
 from models.training import Training, TrainingDiverged
 from models.trunk import Trunk
@@ -55,7 +56,9 @@ def trained(
         recipe = recipe.with_rate(0.002)
     views = Views(PREPROCESSING, recipe.picture_augmentations)
     trunk = Trunk(Corner(), PREPROCESSING, torch.device("cpu"))
-    spaces = [Space(folder, {"kind": kind}, (12,), np.dtype(np.float16)) for kind in ("plain", "augmented")]
+    spaces = [
+        Space(FeatureCache(folder), {"kind": kind}, (12,), np.dtype(np.float16)) for kind in ("plain", "augmented")
+    ]
     features = Features(pack, views, trunk, lambda view: spaces[min(view, 1)])
     order = np.random.default_rng(0).permutation(90)
     train, validation = np.sort(order[:60]), np.sort(order[60:])

@@ -9,6 +9,7 @@ from models.backbones.errors import BackboneError
 from models.datasets.pack import Pack
 from models.errors import code
 from models.events import Event, Failed
+from models.feature_cache import FeatureCache
 from models.fine_tuning import Assignment, fine_tune
 from models.graph import SurgeryError
 from models.training import TrainingDiverged
@@ -42,7 +43,7 @@ def work(order: TrainingOrder) -> Iterator[Event]:
         backbones=order.backbones,
         recipe=order.recipe,
         device=devices.choose(order.device),
-        cache=order.cache,
+        cache=FeatureCache(order.cache, order.cache_bytes),
         checkpoint=order.scratch / CHECKPOINT,
         other=None if other is None else opened(other.pack, other.index),
         other_classes=() if other is None else other.classes,

@@ -12,10 +12,11 @@ from torch import nn
 from models.catalog.recipe import Recipe
 from models.division import Division, TrainedStage
 from models.examples import Examples
-from models.feature_cache import Space
+from models.feature_cache import FeatureCache
 from models.features import Features
 from models.grafted import Grafted
 from models.pretraining import Material
+from models.space import Space
 from models.surgery import Frozen
 from models.trunk import Trunk
 from models.views import Views
@@ -81,7 +82,7 @@ def prepared(pack: Pack, folder: Path, division: Division, **choices: object) ->
     def opened(augmentations: Sequence[PictureAugmentation]) -> Source:
         views = Views(PREPROCESSING, augmentations)
         spaces = [
-            Space(folder, {"policy": policy}, division.shape, np.dtype(np.float16))
+            Space(FeatureCache(folder), {"policy": policy}, division.shape, np.dtype(np.float16))
             for policy in ("", views.policy.hex())
         ]
         trunk = Trunk(division.trunk, PREPROCESSING, torch.device("cpu"))
