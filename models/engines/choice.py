@@ -114,12 +114,10 @@ class Engines:
 def available(device: torch.device) -> list[Kind]:
     """What this machine has, the fastest first."""
     found = []
+    precisions: list[Literal["float32", "bfloat16"]] = ["bfloat16", "float32"] if _has_bfloat16(device) else ["float32"]
     if device.type == "cpu" and openvino.is_installed():
-        found = [Kind("openvino", "bfloat16")] if openvino.has_bfloat16() else []
-        found.append(Kind("openvino", "float32"))
-    if _has_bfloat16(device):
-        found.append(Kind("eager", "bfloat16"))
-    return [*found, PLAIN, Kind("eager", "exact")]
+        found = [Kind("openvino", precision) for precision in precisions]
+    return [*found, *(Kind("eager", precision) for precision in precisions), Kind("eager", "exact")]
 
 
 def agree(plain: np.ndarray, other: np.ndarray) -> tuple[float, float]:

@@ -34,11 +34,6 @@ def is_installed() -> bool:
     return find_spec("openvino") is not None
 
 
-def has_bfloat16() -> bool:
-    """Whether the processor computes in bfloat16."""
-    return "BF16" in _openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
 class OpenVINO:
     """A frozen network on all cores, each with a stream of its own. It is compiled when it is first used."""
 
