@@ -47,7 +47,7 @@ class OpenVINO:
         about: str,
     ) -> None:
         """Its compiled form is kept in `folder`, where `about`, the network's digest, names it."""
-        streams = len(os.sched_getaffinity(0))
+        streams = torch.get_num_threads()
         self.batch = TOGETHER * REQUESTS * streams
         self._network, self._input_size = nn.Sequential(pixels, network), input_size
         self._options = {
