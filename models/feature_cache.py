@@ -55,7 +55,7 @@ class FeatureCache:
     def _kept(self) -> list[tuple[float, int, list[Path]]]:
         """What can be deleted together: when it was last used, its bytes, its files."""
         found = []
-        for last in (*self.folder.glob("*/*.index"), *self.compiled.glob("*.blob")):
+        for last in (*self.folder.glob("*/*.index"), *self.compiled.glob("*")):
             files = [last, *([last.with_suffix(".rows")] if last.suffix == ".index" else [])]
             try:
                 stats = [file.stat() for file in files]

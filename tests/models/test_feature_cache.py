@@ -126,10 +126,12 @@ def test_who_reads_what_is_deleted_goes_on_reading_it(tmp_path: Path) -> None:
 def test_what_engines_compiled_counts_and_goes_too(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, 8 * MIB)
     cache.compiled.mkdir()
-    (cache.compiled / "one.blob").write_bytes(bytes(6 * MIB))
-    age(tmp_path, 9000)
+    (cache.compiled / "one.blob").write_bytes(bytes(5 * MIB))
+    (cache.compiled / "unfinished.123").write_bytes(bytes(MIB))
+    for file in cache.compiled.iterdir():
+        os.utime(file, (0, 0))
     fill(opened(cache), 0, 2048)
-    assert not (cache.compiled / "one.blob").exists()
+    assert list(cache.compiled.iterdir()) == []
     assert used(cache) <= cache.budget
 
 
