@@ -19,7 +19,7 @@ import tempfile
 import time
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.floor import BACKBONES, Floor
 from benchmarks.machine import describe
@@ -27,6 +27,9 @@ from demo.digits import write_archive
 from demo.standalone import standalone
 from graft.client import Client
 from workers.child import TUNING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def main() -> None:
@@ -69,20 +72,24 @@ def paired_jobs(folder: Path, dataset: Path, backbone: str, pairs: int) -> tuple
     return jobs, made["images"]
 
 
-def measured(client: Client, dataset: str, backbone: str) -> dict[str, Any]:
+def measured(client: Client, dataset: str, backbone: str, recipe: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """One job: its seconds from POST to the end and to the first training step, and its own figures."""
     posted = time.time()
-    job = client.create_job(dataset, backbone)["id"]
+    job = client.create_job(dataset, backbone, recipe)["id"]
     ended = client.wait(job)
     if ended["status"] != "succeeded":
         raise SystemExit(f"The job ended as {ended['status']}: {ended['error']}")
     training = next(event for event in client.events(job) if event["data"].get("phase") == "training")
+    epochs = client.metrics(job)
+    cached = [epoch["seconds"] for epoch in epochs if epoch["cache_misses"] == 0]
     return {
         "total": _seconds(ended["finished_at"]) - posted,
         "first_step": _seconds(training["time"]) - posted,
         "phases": ended["seconds"],
+        "validation": ended["metrics"]["validation"]["accuracy"],
         "accuracy": ended["metrics"]["test"]["accuracy"],
-        "epochs": len(client.metrics(job)),
+        "epochs": len(epochs),
+        "cached_epoch": statistics.median(cached) if cached else None,
         "cache": ended["cache"],
     }
 

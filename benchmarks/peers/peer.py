@@ -1,0 +1,73 @@
+"""Peers: other libraries that do the same job, each in an environment and a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.peers.outcome import Outcome
+
+if TYPE_CHECKING:
+    from benchmarks.peers.ground import Ground
+
+SCRIPTS = Path(__file__).parent / "scripts"
+ENVIRONMENTS = Path(__file__).parents[2] / ".benchmarks" / "environments"
+"""Kept from run to run."""
+TIMEOUT_SECONDS = 3600.0
+"""Of one job."""
+PEERS = {
+    "handwritten_loop": "hand-written loop (timm, torchvision)",
+    "scikit_learn_probe": "scikit-learn on eager features",
+    "fastai_learner": "fastai, 5 frozen epochs",
+    "autogluon_predictor": "AutoGluon MultiModal",
+    "keras_application": "Keras",
+}
+"""What they are called in tables, by the names of their scripts."""
+
+
+class PeerFailed(Exception):
+    """A peer could not be installed or run; the message is what it said last."""
+
+
+def install(peer: str) -> Path:
+    """The Python of the peer's environment, which is made anew where its requirements have changed."""
+    folder, requirements = ENVIRONMENTS / peer, SCRIPTS / f"{peer}.txt"
+    python, installed = folder / "bin" / "python", folder / requirements.name
+    if not installed.exists() or installed.read_bytes() != requirements.read_bytes():
+        _ran([sys.executable, "-m", "venv", "--clear", str(folder)])
+        _ran([str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements)])
+        shutil.copy(requirements, installed)
+    return python
+
+
+def run(peer: str, ground: Ground, seed: int) -> Outcome:
+    """One job in the peer's environment, which `install` has made; raises PeerFailed."""
+    command = [str(ENVIRONMENTS / peer / "bin" / "python"), str(SCRIPTS / f"{peer}.py")]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(ground.hub_cache)}
+    began = time.perf_counter()
+    said = _ran([*command, str(ground.pictures), str(ground.backbone), str(seed)], offline)
+    process_seconds = time.perf_counter() - began
+    return Outcome(process_seconds=process_seconds, **json.loads(said.splitlines()[-1]))
+
+
+def _ran(command: list[str], variables: dict[str, str] | None = None) -> str:
+    """What a command prints; it runs in a temporary folder, since some leave files wherever they are started."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | (variables or {})
+    with tempfile.TemporaryDirectory(prefix="graft-peer-") as folder:
+        try:
+            ended = subprocess.run(
+                command, cwd=folder, env=environment, capture_output=True, text=True, timeout=TIMEOUT_SECONDS
+            )
+        except subprocess.TimeoutExpired as error:
+            raise PeerFailed(f"did not end within {TIMEOUT_SECONDS:.0f} s") from error
+    if ended.returncode != 0:
+        lines = ended.stderr.strip().splitlines() or [f"ended with status {ended.returncode}"]
+        raise PeerFailed(lines[-1])
+    return ended.stdout

@@ -1,0 +1,1 @@
+"""Tests of the benchmarks: what they prepare and what they reckon, never how long anything takes."""
