@@ -63,13 +63,18 @@ def paired_jobs(folder: Path, dataset: Path, backbone: str, pairs: int) -> tuple
     with standalone(folder / "data", BACKBONES) as address, Client(address) as client:
         made = client.wait_for_dataset(client.create_dataset(dataset)["id"])
         for pair in range(pairs):
-            for space in folder.glob("data/cache/*"):
-                if space.name != "compiled":
-                    shutil.rmtree(space)
+            empty(folder / "data" / "cache")
             for kind, found in jobs.items():
                 found.append(measured(client, made["id"], backbone))
                 print(f"pair {pair + 1}, {kind}: {found[-1]['total']:.2f} s", flush=True)
     return jobs, made["images"]
+
+
+def empty(cache: Path) -> None:
+    """Delete all features, and keep what was compiled for the processor."""
+    for space in cache.glob("*/"):
+        if space.name != "compiled":
+            shutil.rmtree(space)
 
 
 def measured(client: Client, dataset: str, backbone: str, recipe: Mapping[str, Any] | None = None) -> dict[str, Any]:

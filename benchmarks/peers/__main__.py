@@ -8,7 +8,6 @@ takes no further part.
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 import time
 from collections import defaultdict
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.floor import BACKBONES
-from benchmarks.job import measured
+from benchmarks.job import empty, measured
 from benchmarks.machine import describe
 from benchmarks.peers import peer
 from benchmarks.peers.ground import Ground
@@ -72,7 +71,7 @@ def jobs(
         dataset = client.wait_for_dataset(client.create_dataset(ground.dataset)["id"])["id"]
         print(f"Dataset sent and validated, once for all jobs, in {time.perf_counter() - began:.1f} s", flush=True)
         for seed in range(runs):
-            shutil.rmtree(data / "cache", ignore_errors=True)
+            empty(data / "cache")
             for kind in (COLD, WARM):
                 yield kind, graft_job(client, dataset, ground.backbone.name, seed)
             for name in tuple(ready):
