@@ -7,9 +7,7 @@ by the 15 to validate on; the probe, which has no use for those, once learns fro
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +20,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.floor import BACKBONES, packed
 from benchmarks.machine import describe
-from demo.digits import write_archive
+from benchmarks.material import arguments, scratch
 from models import backbones, discriminant, surgery
 from models.catalog.recipe import Recipe
 from models.delivery import plain
@@ -43,16 +41,10 @@ SPLITS = 20
 
 def main() -> None:
     """Measure, and print a row in Markdown."""
-    parser = argparse.ArgumentParser(prog="make accuracy", description=__doc__)
-    parser.add_argument("--dataset", type=Path, help="an archive; without it, scikit-learn's digits")
-    parser.add_argument("--backbone", default="local/rendered_shapes")
+    parser = arguments("make accuracy", __doc__)
     parser.add_argument("--cache", type=Path, help="a feature cache to use, such as a service's")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
-        folder = Path(name)
-        dataset = chosen.dataset or folder / "digits.tar"
-        if chosen.dataset is None:
-            write_archive(dataset)
+    with scratch(chosen.dataset) as (folder, dataset):
         pack, classes = packed(folder, dataset)
         features = opened(pack, chosen.backbone, chosen.cache or folder / "cache")
         pairs = [compared(pack, classes, features, seed) for seed in range(SPLITS)]
@@ -109,7 +101,7 @@ def trained(recipe: Recipe, pack: Pack, classes: list[str], features: Features, 
     division = Division(None, torch.nn.Identity(), "", plain_test.shape[1:], "")
     grafted = Grafted.of(recipe, len(classes), division, features, train)
     recipe = rated(recipe, classes, grafted, features, learn)
-    if recipe.head.kind == "linear" and recipe.head.start == "discriminant":
+    if recipe.starts_as_discriminant:
         discriminant.start(grafted, recipe, classes, features, learn, check)
     training = Training(recipe, classes, grafted, features, learn, check)
     for _ in training.epochs():

@@ -8,42 +8,34 @@ after it has stopped, and the mean counts, since the machine's speed wanders.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import shutil
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.floor import BACKBONES, Floor
 from benchmarks.machine import describe
-from demo.digits import write_archive
+from benchmarks.material import arguments, scratch
 from demo.standalone import standalone
 from graft.client import Client
 from workers.child import TUNING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 
 def main() -> None:
     """Measure, and print a table in Markdown."""
-    parser = argparse.ArgumentParser(prog="make benchmarks", description=__doc__)
-    parser.add_argument("--dataset", type=Path, help="a folder or an archive; without it, scikit-learn's digits")
-    parser.add_argument("--backbone", default="local/rendered_shapes")
+    parser = arguments("make benchmarks", __doc__)
     parser.add_argument("--pairs", type=int, default=3, help="pairs of jobs; medians of them are printed")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
-        folder = Path(name)
-        dataset = chosen.dataset or folder / "digits.tar"
-        if chosen.dataset is None:
-            write_archive(dataset)
+    with scratch(chosen.dataset) as (folder, dataset):
         before = floor(dataset, chosen.backbone)
         jobs, images = paired_jobs(folder, dataset, chosen.backbone, chosen.pairs)
         floors = [before, floor(dataset, chosen.backbone)]

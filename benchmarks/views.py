@@ -7,16 +7,14 @@ often the trunk has to compute each picture to train on.
 
 from __future__ import annotations
 
-import argparse
 import statistics
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.accuracy import opened, spread, trained
 from benchmarks.floor import packed
 from benchmarks.machine import describe
-from demo.digits import write_archive
+from benchmarks.material import arguments, scratch
 from models.catalog.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -36,16 +34,10 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Measure, and print a table in Markdown."""
-    parser = argparse.ArgumentParser(prog="make views", description=__doc__)
-    parser.add_argument("--dataset", type=Path, help="an archive; without it, scikit-learn's digits")
-    parser.add_argument("--backbone", default="local/rendered_shapes")
+    parser = arguments("make views", __doc__)
     parser.add_argument("--cache", type=Path, help="a feature cache to use, such as a service's")
     chosen = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
-        folder = Path(name)
-        dataset = chosen.dataset or folder / "digits.tar"
-        if chosen.dataset is None:
-            write_archive(dataset)
+    with scratch(chosen.dataset) as (folder, dataset):
         pack, classes = packed(folder, dataset)
         features = opened(pack, chosen.backbone, chosen.cache or folder / "cache")
         print(describe())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,6 +38,8 @@ class Extractor:
         self._division, self._preprocessing = division, preprocessing
         self._cache = None if division.trunk is None else cache
         self._kind = PLAIN
+        self._spaces: dict[str, Space] = {}
+        """Those that are open, by what they are of: rows are looked up and checked once."""
         self._trunk, self._plain_trunk = (Trunk(network, preprocessing, device) for _ in range(2))
 
     def choose_engine(self, engine: str, precision: str, pack: Pack, pictures: np.ndarray) -> Choice:
@@ -70,7 +73,7 @@ class Extractor:
         if self._cache is None:
             return Rendered(pack, views, self._trunk)
         plain = self._space(views, self._kind, HALF)
-        augmented = Space(self._cache, {**plain.key, "policy": views.policy.hex()}, plain.shape, HALF)
+        augmented = self._space(views, self._kind, HALF, policy=views.policy.hex())
         return Features(pack, views, self._trunk, lambda view: augmented if view else plain)
 
     def exact(self, pack: Pack) -> Source:
@@ -81,8 +84,8 @@ class Extractor:
         space = self._space(views, PLAIN, SINGLE)
         return Features(pack, views, self._plain_trunk, lambda _: space)
 
-    def _space(self, views: Views, kind: Kind, dtype: np.dtype[Any]) -> Space:
-        """Where the cache keeps plain views."""
+    def _space(self, views: Views, kind: Kind, dtype: np.dtype[Any], **policy: str) -> Space:
+        """Where the cache keeps plain views, or those by a policy."""
         assert self._cache is not None
         key = {
             "trunk": self._division.digest,
@@ -91,5 +94,9 @@ class Extractor:
             "resizer": views.resizer,
             "engine": f"{kind.engine} {self._trunk.device.type}",
             "precision": "float32" if kind.precision == "exact" else kind.precision,
+            **policy,
         }
-        return Space(self._cache, key, self._division.shape, dtype)
+        name = json.dumps([key, dtype.str])
+        if name not in self._spaces:
+            self._spaces[name] = Space(self._cache, key, self._division.shape, dtype)
+        return self._spaces[name]

@@ -207,7 +207,7 @@ class _Run:
         if recipe.pretraining is not None:
             recipe = yield from pretrain(recipe, grafted, self._material())
         self.recipe = rated(recipe, classes, grafted, self.features, self.learn)
-        if recipe.head.kind == "linear" and recipe.head.start == "discriminant":
+        if recipe.starts_as_discriminant:
             yield discriminant.start(grafted, self.recipe, classes, self.features, self.learn, self.validation)
         self.training = Training(
             self.recipe, classes, grafted, self.features, self.learn, self.validation, self._deadline

@@ -42,7 +42,6 @@ class Space:
         """The disk, or the cache's budget, took no more: new rows live in memory, for this process alone."""
         self._cache = cache
         self._shards: list[Shard] = []
-        self._known: set[str] = set()
         self._places: dict[tuple[bytes, int], int] = {}
         """Below zero: those in memory."""
         self._memory: list[np.ndarray] = []
@@ -100,15 +99,15 @@ class Space:
 
     def refresh(self) -> None:
         """Take in what has been appended since, by whomever."""
+        known = {shard.index_file for shard in self._shards}
         for file in sorted(self.folder.glob("*.index")):
-            if file.stem not in self._known:
+            if file not in known:
                 self._open(file.stem)
         for number in range(len(self._shards)):
             self._take_in(number)
 
     def _open(self, name: str) -> int:
         """The number of a shard that was not known."""
-        self._known.add(name)
         self._shards.append(Shard(self.folder / name, self.shape, self.dtype))
         return len(self._shards) - 1
 

@@ -41,7 +41,6 @@ class Trunk:
 
     def __init__(self, network: torch.nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
         """It computes eagerly, in float32, until it is given another engine."""
-        self.preprocessing = preprocessing
         self.network = network.to(device).to(memory_format=torch.channels_last)
         self.pixels = Pixels(preprocessing).to(device)
         self.device = device

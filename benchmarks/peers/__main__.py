@@ -7,44 +7,37 @@ takes no further part.
 
 from __future__ import annotations
 
-import argparse
-import tempfile
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.floor import BACKBONES
 from benchmarks.job import empty, measured
 from benchmarks.machine import describe
+from benchmarks.material import arguments, scratch
 from benchmarks.peers import peer
 from benchmarks.peers.ground import Ground
 from benchmarks.peers.outcome import Outcome
 from benchmarks.peers.table import COLD, WARM, table
-from demo.digits import write_archive
 from demo.standalone import standalone
 from graft.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
 
 def main() -> None:
     """Measure, and print a table in Markdown."""
-    parser = argparse.ArgumentParser(prog="make peers", description=__doc__)
-    parser.add_argument("--dataset", type=Path, help="a folder or an archive; without it, scikit-learn's digits")
-    parser.add_argument("--backbone", default="local/rendered_shapes")
+    parser = arguments("make peers", __doc__)
     parser.add_argument("--runs", type=int, default=3, help="so many jobs of each; medians of them are printed")
     parser.add_argument("--peers", nargs="+", choices=peer.PEERS, default=list(peer.PEERS), help="these alone")
     chosen = parser.parse_args()
     outcomes: dict[str, list[Outcome]] = defaultdict(list)
     failures: dict[str, str] = {}
-    with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
-        dataset = chosen.dataset or Path(name, "digits.tar")
-        if chosen.dataset is None:
-            write_archive(dataset)
-        ground = Ground.prepare(dataset, BACKBONES / chosen.backbone.removeprefix("local/"), Path(name, "ground"))
-        for job, outcome in jobs(ground, Path(name, "data"), chosen.peers, chosen.runs):
+    with scratch(chosen.dataset) as (folder, dataset):
+        ground = Ground.prepare(dataset, BACKBONES / chosen.backbone.removeprefix("local/"), folder / "ground")
+        for job, outcome in jobs(ground, folder / "data", chosen.peers, chosen.runs):
             print(f"{job}: {outcome}", flush=True)
             if isinstance(outcome, Outcome):
                 outcomes[job].append(outcome)

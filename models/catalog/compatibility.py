@@ -44,7 +44,7 @@ def _data(recipe: Recipe) -> Iterator[str]:
 def _memory(recipe: Recipe) -> Iterator[str]:
     if recipe.batch_size == "auto" or recipe.batch_size <= MOST_PICTURES:
         return
-    if recipe.cut.kind != "all" or recipe.cache.mode == "off" or recipe.mixes_pictures:
+    if recipe.cut.kind != "all" or not recipe.has_features:
         yield (
             f"each step takes {recipe.batch_size} pictures through layers of the backbone, more than fit into memory: "
             f"lower batch_size to {MOST_PICTURES} or less"
@@ -55,7 +55,7 @@ def _engine(recipe: Recipe) -> Iterator[str]:
     if recipe.engine == "openvino" and recipe.precision == "exact":
         yield "openvino rounds otherwise than timm does: set precision to float32, or engine to eager"
     is_chosen = recipe.engine == "openvino" or recipe.precision == "bfloat16"
-    if is_chosen and (recipe.cut.kind == "none" or recipe.cache.mode == "off" or recipe.mixes_pictures):
+    if is_chosen and not recipe.has_features:
         yield (
             f"engine {recipe.engine} and precision {recipe.precision} are for what is computed once, and nothing is: "
             "leave both at auto, or cache the features of frozen stages"
@@ -77,7 +77,7 @@ def _head(recipe: Recipe) -> Iterator[str]:
         yield "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear"
     if head.kind == "cosine" and any(regularizer.kind == "max_norm" for regularizer in recipe.regularizers):
         yield "a cosine head's weights have a fixed length: leave max_norm out, and set head.scale"
-    if head.kind == "linear" and head.start == "discriminant":
+    if recipe.starts_as_discriminant:
         yield from _discriminant(recipe)
     if head.kind != "mlp" or recipe.batch_size != 1:
         return
@@ -88,7 +88,7 @@ def _head(recipe: Recipe) -> Iterator[str]:
 def _discriminant(recipe: Recipe) -> Iterator[str]:
     if recipe.loss != "auto" and recipe.loss.kind == "binary_cross_entropy":
         yield "a discriminant has logits of one label a picture: take cross_entropy, or set head.start to zero"
-    if recipe.cut.kind == "none" or recipe.cache.mode == "off" or recipe.mixes_pictures:
+    if not recipe.has_features:
         yield "a discriminant needs features that are known before training: cache them, or set head.start to zero"
 
 

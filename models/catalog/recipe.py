@@ -134,17 +134,16 @@ class Recipe(Technique):
         """
         chosen = self.for_task(task)
         assert chosen.loss != "auto"
-        caches = self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_pictures
         head = self.head.resolve(num_features, len(class_counts))
         if head.kind == "linear":
-            is_open = caches and chosen.loss.kind != "binary_cross_entropy"
+            is_open = self.has_features and chosen.loss.kind != "binary_cross_entropy"
             head = head.begin(can_be_discriminant=is_open, least_pictures=min(class_counts.values()))
         return chosen.model_copy(
             update={
                 "image_size": image_size,
                 "batch_size": _batch_size(pictures) if self.batch_size == "auto" else self.batch_size,
                 "cache": self.cache.resolve(
-                    is_used=caches,
+                    is_used=self.has_features,
                     has_augmentations=bool(self.picture_augmentations),
                     pictures_per_class=0.0 if self.cut.trains else pictures / len(class_counts),
                 ),
@@ -184,6 +183,16 @@ class Recipe(Technique):
     def picture_augmentations(self) -> tuple[PictureAugmentation, ...]:
         """What augmented views go through."""
         return tuple(a for a in self.augmentations if isinstance(a, PictureAugmentation))
+
+    @property
+    def has_features(self) -> bool:
+        """Whether something is computed once for each picture, and kept."""
+        return self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_pictures
+
+    @property
+    def starts_as_discriminant(self) -> bool:
+        """Whether the head of a resolved recipe starts in closed form."""
+        return self.head.kind == "linear" and self.head.start == "discriminant"
 
     @property
     def mixes_pictures(self) -> bool:

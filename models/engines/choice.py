@@ -59,6 +59,7 @@ class Engines:
     def __init__(self, trunk: Trunk, input_size: tuple[int, int, int], folder: Path, about: str) -> None:
         """`folder` keeps what is compiled, and `about`, the trunk's digest, names it."""
         self._trunk, self._input_size, self._folder, self._about = trunk, input_size, folder, about
+        self._built: dict[Kind, Engine] = {}
 
     def fitting(self, engine: str, precision: str) -> list[Kind]:
         """What there is of what a recipe asks for, the fastest first; may be nothing."""
@@ -70,7 +71,12 @@ class Engines:
         ]
 
     def built(self, kind: Kind) -> Engine:
-        """The engine."""
+        """The engine, the same each time: what was set up to be tried is not set up again."""
+        if kind not in self._built:
+            self._built[kind] = self._new(kind)
+        return self._built[kind]
+
+    def _new(self, kind: Kind) -> Engine:
         trunk = self._trunk
         if kind.engine == "eager":
             return Eager(trunk.network, trunk.pixels, torch.bfloat16 if kind.precision == "bfloat16" else torch.float32)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -25,7 +26,12 @@ class Eager:
         self._pixels, self._dtype = pixels, dtype
         self.batch = BATCH[pixels.mean.device.type]
         self.set_up_seconds = 0.2
-        self._network = network if dtype == torch.float32 else copy.deepcopy(network).to(dtype)
+        self._given = network
+
+    @cached_property
+    def _network(self) -> torch.nn.Module:
+        """In the precision: another copy, made when it is first used, where it is not the network's own."""
+        return self._given if self._dtype == torch.float32 else copy.deepcopy(self._given).to(self._dtype)
 
     @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> np.ndarray:

@@ -70,6 +70,12 @@ def test_it_says_the_same_of_a_picture_whatever_was_before(kind: Kind, tmp_path:
     np.testing.assert_array_equal(engine(first), again)
 
 
+def test_an_engine_is_set_up_once(tmp_path: Path) -> None:
+    engines = Engines(trunk_of("test_resnet.r160_in1k"), SIZE, tmp_path, "about")
+    for kind in KINDS:
+        assert engines.built(kind) is engines.built(kind)
+
+
 @needs_openvino
 def test_what_is_compiled_is_kept_and_read_again(tmp_path: Path) -> None:
     kind = Kind("openvino", "float32")

@@ -1,0 +1,33 @@
+"""What a benchmark is asked to measure: a dataset, or scikit-learn's digits, and a backbone."""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from demo.digits import write_archive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def arguments(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """A parser of --dataset and --backbone."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
+    parser.add_argument("--dataset", type=Path, help="an archive, or a folder; without it, scikit-learn's digits")
+    parser.add_argument("--backbone", default="local/rendered_shapes")
+    return parser
+
+
+@contextmanager
+def scratch(dataset: Path | None) -> Iterator[tuple[Path, Path]]:
+    """A temporary folder, and the dataset, or the digits in that folder."""
+    with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
+        folder = Path(name)
+        if dataset is None:
+            dataset = folder / "digits.tar"
+            write_archive(dataset)
+        yield folder, dataset
