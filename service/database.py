@@ -7,7 +7,9 @@ otherwise fail with "database is locked" whatever the busy timeout, as soon as a
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
+from sqlite3 import OperationalError
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
@@ -17,6 +19,9 @@ from sqlalchemy.orm import Session
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from sqlite3 import Connection as SqliteConnection
+
+BUSY_SECONDS = 30.0
+"""How long a connection to SQLite waits for another that writes."""
 
 
 class Database:
@@ -59,19 +64,15 @@ def _postgresql(url: str) -> Engine:
 
 
 def _sqlite(url: str) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": 30.0})
+    engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS})
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: SqliteConnection, _record: Any) -> None:
         connection.isolation_level = None  # the driver must not begin transactions by itself
-        for pragma in (
-            "page_size=16384",  # chunks of checkpoints are large; takes effect when the file is made
-            "journal_mode=WAL",
-            "synchronous=FULL",  # what was answered with 202 survives a power cut
-            "foreign_keys=ON",
-            "busy_timeout=30000",
-        ):
-            connection.execute(f"PRAGMA {pragma}")
+        connection.execute("PRAGMA page_size=16384")  # chunks of checkpoints are large; the file is made with it
+        _write_ahead(connection)
+        connection.execute("PRAGMA synchronous=FULL")  # what was answered with 202 survives a power cut
+        connection.execute("PRAGMA foreign_keys=ON")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
@@ -79,3 +80,16 @@ def _sqlite(url: str) -> Engine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _write_ahead(connection: SqliteConnection) -> None:
+    """Turn on write-ahead logging. Of several that make the same new file, SQLite lets all but one fail at once."""
+    until = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except OperationalError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,6 +38,21 @@ def test_many_processes_may_upgrade_at_once(tmp_path: Path) -> None:
     database = Database(url)
     assert set(Table.metadata.tables) <= set(inspect(database.engine).get_table_names())
     database.close()
+
+
+def test_many_may_make_the_same_file_at_once(tmp_path: Path) -> None:
+    together = Barrier(6)
+
+    def make(url: str) -> None:
+        together.wait()
+        database = Database(url)
+        with database.reading() as session:
+            session.execute(text("SELECT 1"))
+        database.close()
+
+    for turn in range(20):
+        with ThreadPoolExecutor(6) as threads:
+            list(threads.map(make, [f"sqlite:///{tmp_path / f'{turn}.sqlite'}"] * 6))
 
 
 def test_a_step_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
