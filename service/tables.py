@@ -231,6 +231,25 @@ class CheckpointTensor(Table):
     digest: Mapped[str] = mapped_column(ForeignKey("tensors.digest"), index=True)
 
 
+class Cache(Table):
+    """What the workers that share one feature cache have said of it."""
+
+    __tablename__ = "caches"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    host: Mapped[str]
+    folder: Mapped[str]
+    bytes: Mapped[int]
+    budget_bytes: Mapped[int]
+    hits: Mapped[int] = mapped_column(default=0)
+    """Of jobs that have succeeded: rows read, rows computed, and the seconds that the rows read had once cost."""
+    misses: Mapped[int] = mapped_column(default=0)
+    saved_seconds: Mapped[float] = mapped_column(default=0.0)
+    is_emptying: Mapped[bool] = mapped_column(default=False)
+    """Somebody wants it empty, and no worker has done so yet."""
+    reported_at: Mapped[float] = mapped_column(server_default=now())
+
+
 class IdempotencyKey(Table):
     """What a caller's Idempotency-Key has made, and of which request."""
 

@@ -27,7 +27,7 @@ from service.checkpoints import contents
 from service.checkpoints import repository as checkpoints
 from service.jobs import lifecycle, repository
 from service.tables import Dataset, Epoch, Job
-from workers import scratch
+from workers import cache, scratch
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -183,6 +183,7 @@ class JobAttempt:
         assert self._manifest is not None
         self._end_phase(row, event.elapsed + self._store_seconds)
         row.cache = event.cache
+        cache.count(session, self.settings, event.cache)
         summary: dict[str, Any] = {part: event.metrics[part] for part in ("validation", "test")}
         checkpoints.publish(
             session,

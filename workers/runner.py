@@ -17,6 +17,7 @@ from service.settings import Settings, from_environment
 from service.tables import Backbone, Dataset, Job
 from workers import leases, scratch
 from workers.backbones import BackboneAttempt, list_backbones
+from workers.cache import CacheKeeper
 from workers.child import ChildDied, warm_up
 from workers.datasets import DatasetAttempt
 from workers.jobs import JobAttempt
@@ -31,6 +32,8 @@ Row = TypeVar("Row", Job, Dataset, Backbone)
 
 LIST_AGAIN_SECONDS = 5.0
 """Between two tries to list the backbones."""
+CACHE_SECONDS = 2.0
+"""How often a worker looks whether the feature cache has changed, or shall be emptied."""
 TIDY_SECONDS = 60.0
 """How often the files of dead attempts on this machine are removed."""
 
@@ -72,6 +75,7 @@ class Runner:
         warm_up()
         threads = [threading.Thread(target=self._poll, args=(kind,), name=kind.table.__tablename__) for kind in KINDS]
         threads.append(threading.Thread(target=self._keep_house, name="house"))
+        threads.append(threading.Thread(target=self._keep_cache, name="cache"))
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -90,6 +94,16 @@ class Runner:
                 scratch.remove_orphans(self.database, self.settings.scratch)
             except SQLAlchemyError as error:
                 log.warning("the database does not answer, tidying up later: %s", error)
+
+    def _keep_cache(self) -> None:
+        keeper = CacheKeeper(self.database, self.settings)
+        while True:
+            try:
+                keeper.look()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("the database or the feature cache does not answer, looking again: %s", error)
+            if self.stopping.wait(CACHE_SECONDS):
+                break
 
     def _listed(self) -> bool:
         try:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.cache import repository as cache
 from service.checkpoints import contents
 from service.database import Database
 from service.datasets import repository as datasets
@@ -32,6 +33,8 @@ GRACE_SECONDS = 3600.0
 """Tensors that no checkpoint names, and files that no dataset does, may be about to be: they are written first."""
 KEY_SECONDS = 7 * 86400.0
 """How long an Idempotency-Key is remembered."""
+CACHE_SECONDS = 7 * 86400.0
+"""How long the feature cache of a machine that has no worker any more."""
 
 
 def sweep(database: Database, queue: Queue) -> None:
@@ -39,6 +42,7 @@ def sweep(database: Database, queue: Queue) -> None:
     with database.writing() as session:
         _end_cancelled(session)
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
+        cache.forget_silent(session, CACHE_SECONDS)
     with database.reading() as session:
         waiting = session.scalar(select(exists().where(Job.status == "queued")))
     if waiting:

@@ -167,3 +167,21 @@ def test_processes_that_write_and_evict_at_once_may_be_killed_at_any_moment(tmp_
             number = int.from_bytes(digest, "big")
             assert space.read([digest], 0)[0, 0] == number % 1000
     assert cache.make_room(0)
+
+
+def test_its_identity_stays(tmp_path: Path) -> None:
+    first, other = FeatureCache(tmp_path / "a"), FeatureCache(tmp_path / "b")
+    assert FeatureCache(tmp_path / "a").identity == first.identity != other.identity
+    (tmp_path / "a" / "id").write_text("")  # as a power cut may leave it
+    assert len(first.identity) == 32
+
+
+def test_emptied_it_holds_nothing(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    fill(opened(cache), 0, 64)
+    cache.compiled.mkdir()
+    (cache.compiled / "blob").write_bytes(b"x" * 10)
+    assert cache.bytes == 64 * (2 * NUMBERS + shard.RECORD.itemsize) + 10
+    cache.empty()
+    assert cache.bytes == 0
+    assert len(opened(cache).missing(digests(0, 64), 0)) == 64

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select, text
 
+from service.cache import repository as cache
 from service.queue import Queue
 from service.storage import Storage
 from service.tables import Dataset, IdempotencyKey, Job
@@ -54,6 +55,16 @@ def test_files_that_no_dataset_names_are_removed(database: Database, storage: St
     remove_orphans(database, storage)
     left = {str(path.relative_to(tmp_path / "storage/datasets")) for path in (tmp_path / "storage").rglob("*")}
     assert left == {".", "ds_1", "ds_1/archive", "ds_2", "ds_2/pack.2", "ds_4", "ds_4/archive.X.part"}
+
+
+def test_caches_of_machines_that_are_gone_are_forgotten(database: Database) -> None:
+    with database.writing() as session:
+        for host in ("here", "gone"):
+            cache.report(session, host, host=host, folder="/cache", size=1, budget=1)
+        session.execute(text("UPDATE caches SET reported_at = 1 WHERE id = 'gone'"))
+    sweep(database, Queue(""))
+    with database.reading() as session:
+        assert [row.id for row in cache.caches(session)] == ["here"]
 
 
 def test_old_keys_are_forgotten(database: Database) -> None:

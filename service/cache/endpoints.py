@@ -1,0 +1,26 @@
+"""HTTP of the feature cache."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from service.cache import repository
+from service.cache.schemas import Cache
+from service.dependencies import DatabaseDep
+
+router = APIRouter(prefix="/v1/cache", tags=["cache"])
+
+
+@router.get("")
+def get_cache(database: DatabaseDep) -> Cache:
+    """How large the feature cache is on each machine, and what it has saved."""
+    with database.reading() as session:
+        return Cache.of(repository.caches(session))
+
+
+@router.delete("", status_code=202)
+def empty_cache(database: DatabaseDep) -> Cache:
+    """Empty the feature cache on every machine. Workers do it within seconds; jobs that run go on."""
+    with database.writing() as session:
+        repository.empty(session)
+        return Cache.of(repository.caches(session))

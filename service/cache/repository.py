@@ -1,0 +1,55 @@
+"""Every query about feature caches."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, select, update
+
+from service.tables import Cache, now
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.orm import Session
+
+
+def caches(session: Session) -> list[Cache]:
+    """All of them, by host and folder."""
+    return list(session.scalars(select(Cache).order_by(Cache.host, Cache.folder, Cache.id)))
+
+
+def is_emptying(session: Session, cache_id: str) -> bool:
+    """Whether somebody wants the cache empty."""
+    return bool(session.scalar(select(Cache.is_emptying).where(Cache.id == cache_id)))
+
+
+def empty(session: Session) -> None:
+    """Have the workers empty all of them."""
+    session.execute(update(Cache).values(is_emptying=True))
+
+
+def report(session: Session, cache_id: str, *, host: str, folder: str, size: int, budget: int) -> None:
+    """Write down what a worker found: a cache that holds `size` bytes and may take `budget`."""
+    cache = session.get(Cache, cache_id)
+    if cache is None:
+        cache = Cache(id=cache_id)
+        session.add(cache)
+    cache.host, cache.folder, cache.bytes, cache.budget_bytes = host, folder, size, budget
+    cache.reported_at = session.scalars(select(now())).one()
+
+
+def emptied(session: Session, cache_id: str) -> None:
+    """It was done."""
+    session.execute(update(Cache).where(Cache.id == cache_id).values(is_emptying=False))
+
+
+def count(session: Session, cache_id: str, job: Mapping[str, float]) -> None:
+    """Add the hits, misses and saved_seconds of a job."""
+    more = {name: getattr(Cache, name) + job[name] for name in ("hits", "misses", "saved_seconds")}
+    session.execute(update(Cache).where(Cache.id == cache_id).values(more))
+
+
+def forget_silent(session: Session, seconds: float) -> None:
+    """Delete the rows of caches whose workers have said nothing for so long."""
+    session.execute(delete(Cache).where(Cache.reported_at < now() - seconds))
