@@ -21,7 +21,8 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.floor import BACKBONES, packed
 from benchmarks.machine import describe
 from benchmarks.material import arguments, scratch
-from models import backbones, discriminant, surgery
+from models import backbones, surgery
+from models.beginning import begin
 from models.catalog.recipe import Recipe
 from models.delivery import plain
 from models.division import Division
@@ -30,11 +31,13 @@ from models.extraction import Extractor
 from models.feature_cache import FeatureCache
 from models.features import Features
 from models.grafted import Grafted
-from models.range_test import rated
 from models.training import Training
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from models.datasets.pack import Pack
+    from models.events import Noted
 
 SPLITS = 20
 
@@ -100,9 +103,12 @@ def trained(recipe: Recipe, pack: Pack, classes: list[str], features: Features, 
     learn, check = Examples(train, labels[train]), Examples(validation, labels[validation])
     division = Division(None, torch.nn.Identity(), "", plain_test.shape[1:], "")
     grafted = Grafted.of(recipe, len(classes), division, features, train)
-    recipe = rated(recipe, classes, grafted, features, learn)
-    if recipe.starts_as_discriminant:
-        discriminant.start(grafted, recipe, classes, features, learn, check)
+
+    def beginning() -> Iterator[Noted]:
+        nonlocal recipe
+        recipe = yield from begin(recipe, classes, grafted, features, learn, check)
+
+    list(beginning())
     training = Training(recipe, classes, grafted, features, learn, check)
     for _ in training.epochs():
         pass

@@ -64,6 +64,14 @@ def job(job: str, url: Url = None) -> None:
 
 
 @app.command()
+def trials(job: str, url: Url = None, as_json: AsJson = False) -> None:
+    """List the heads that a job's search has tried, the best first."""
+    with _client(url) as client:
+        rows = client.trials(job)
+    _show(rows, ("lr", "l2", "dropout", "epoch", "epochs", "validation_loss", "validation_accuracy"), as_json)
+
+
+@app.command()
 def cancel(job: str, url: Url = None) -> None:
     """End a job."""
     with _client(url) as client:
@@ -95,6 +103,19 @@ def datasets(url: Url = None, as_json: AsJson = False) -> None:
     """List datasets, newest first."""
     with _client(url) as client:
         _show(list(client.datasets()), ("id", "name", "status", "images", "created_at"), as_json)
+
+
+@app.command()
+def cache(
+    empty: Annotated[bool, typer.Option("--empty", help="Delete all that it holds.")] = False,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how large the feature cache is on each machine, and what it has saved."""
+    with _client(url) as client:
+        said = client.empty_cache() if empty else client.cache()
+    columns = ("host", "folder", "bytes", "budget_bytes", "hits", "misses", "saved_seconds", "emptying")
+    _show(said["caches"], columns, as_json)
 
 
 @app.command()

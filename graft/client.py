@@ -79,6 +79,14 @@ class Client:
         """The catalog of techniques."""
         return self._get("/v1/techniques")
 
+    def cache(self) -> Json:
+        """How large the feature cache is, and what it has saved."""
+        return self._get("/v1/cache")
+
+    def empty_cache(self) -> Json:
+        """Have the workers empty the feature cache; gives it as it is now."""
+        return self._json(self._steadily("DELETE", "/v1/cache"))
+
     def create_job(
         self,
         dataset: str,
@@ -134,6 +142,10 @@ class Client:
     def metrics(self, job: str) -> list[Json]:
         """A row for each epoch."""
         return list(self._pages(f"/v1/jobs/{job}/metrics", {}))
+
+    def trials(self, job: str) -> list[Json]:
+        """The heads that a search has tried, the best first."""
+        return list(self._pages(f"/v1/jobs/{job}/trials", {}))
 
     def checkpoints(self, job: str) -> list[Json]:
         """The checkpoints of a job, the best first."""

@@ -37,6 +37,13 @@ class Discriminant:
     """(C,)"""
     shrinkage: float
     temperature: float
+    loss: float
+    """On what it is judged by."""
+    accuracy: float
+
+    def figures(self) -> dict[str, float]:
+        """All but the weights."""
+        return {name: getattr(self, name) for name in ("shrinkage", "temperature", "loss", "accuracy")}
 
 
 class Statistics:
@@ -86,24 +93,26 @@ def start(
     priors = torch.ones(len(classes)) if recipe.sampling.kind == "balanced" else statistics.counts
     weights = recipe.loss.weights(list(classes))
     shown, labels = grafted.sample(source, validation.pictures), torch.from_numpy(validation.labels)
-    found = discriminant(statistics, priors if weights is None else priors * weights, loss, shown.cpu(), labels)
+    path = discriminants(statistics, priors if weights is None else priors * weights, loss, shown.cpu(), labels)
+    found = min(path, key=lambda one: one.loss)
     grafted.head[-1].load_state_dict({"weight": found.weight, "bias": found.bias})
-    accuracy = right(shown.cpu() @ found.weight.T + found.bias, labels) / len(labels)
     return Noted(
         kind="first_head",
-        message=f"In closed form, a head has a validation accuracy of {accuracy:.1%}; training starts from there",
-        data={"accuracy": accuracy, "shrinkage": found.shrinkage, "temperature": found.temperature},
+        message=f"In closed form, a head has a validation accuracy of {found.accuracy:.1%}; training starts from there",
+        data={**found.figures(), "path": [one.figures() for one in path]},
     )
 
 
-def discriminant(
+def discriminants(
     statistics: Statistics,
     priors: torch.Tensor,
     loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     features: torch.Tensor,
     labels: torch.Tensor,
-) -> Discriminant:
-    """That of the shrinkage and the temperature with the least loss on other features (n, D) with labels (n,).
+) -> list[Discriminant]:
+    """One for each shrinkage, with the temperature of the least loss on other features (n, D) with labels (n,).
+
+    Shrinkage is to a discriminant what the strength of L2 is to logistic regression.
 
     Args:
         statistics: of the features to learn from.
@@ -114,20 +123,20 @@ def discriminant(
     """
     means, covariance = statistics.means, statistics.covariance
     scale = covariance.diagonal().mean().clamp_min(1e-6)
-    best, least = None, torch.inf
+    path = []
     for shrinkage in SHRINKAGES:
         shrunk = (1 - shrinkage) * covariance
         shrunk.diagonal().add_(shrinkage * scale)
         weight = torch.cholesky_solve(means.T, torch.linalg.cholesky(shrunk)).T
         bias = (priors / priors.sum()).clamp_min(1e-6).log() - (weight * means).sum(1) / 2
         logits = features @ weight.T + bias
-        for temperature in TEMPERATURES:
-            found = loss(logits * temperature, labels).item()
-            if found < least:
-                least = found
-                best = Discriminant(weight * temperature, bias * temperature, shrinkage, temperature)
-    assert best is not None
-    return best
+        losses = [loss(logits * temperature, labels).item() for temperature in TEMPERATURES]
+        least = min(range(len(losses)), key=losses.__getitem__)
+        temperature, accuracy = TEMPERATURES[least], right(logits, labels) / len(labels)
+        path.append(
+            Discriminant(weight * temperature, bias * temperature, shrinkage, temperature, losses[least], accuracy)
+        )
+    return path
 
 
 def _labelled(grafted: Grafted, source: Source, examples: Examples) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:

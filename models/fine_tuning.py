@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models import backbones, checkpoint, discriminant, surgery
+from models import backbones, checkpoint, surgery
+from models.beginning import begin
 from models.datasets.splits import split
 from models.delivery import Delivery, delivered_logits, plain
 from models.division import divided
@@ -24,7 +25,6 @@ from models.grafted import Grafted
 from models.keeping import kept_classifier
 from models.pretraining import Material, pretrain
 from models.progress import Progress
-from models.range_test import rated
 from models.shortening import shorten
 from models.training import Step, Training
 
@@ -200,15 +200,15 @@ class _Run:
                 before = walk.counts.misses
 
     def make_head(self) -> Iterator[Event]:
-        """The head before its first step: it reads the plain views, is pretrained, and its rate is found."""
+        """The head before its first step: it reads the plain views, and is pretrained."""
         recipe, classes = self.recipe, self.assignment.classes
         grafted = Grafted.of(recipe, len(classes), self.division, self.features, self.learn.pictures, self.kept)
         self.grafted = grafted
         if recipe.pretraining is not None:
             recipe = yield from pretrain(recipe, grafted, self._material())
-        self.recipe = rated(recipe, classes, grafted, self.features, self.learn)
-        if recipe.starts_as_discriminant:
-            yield discriminant.start(grafted, self.recipe, classes, self.features, self.learn, self.validation)
+        self.recipe = yield from begin(
+            recipe, classes, grafted, self.features, self.learn, self.validation, self._deadline
+        )
         self.training = Training(
             self.recipe, classes, grafted, self.features, self.learn, self.validation, self._deadline
         )

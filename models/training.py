@@ -9,7 +9,6 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from models.averaging import Average
@@ -20,9 +19,12 @@ from models.evaluation import right
 from models.events import Diagnosed, EpochEnded, Noted
 from models.features import said_of_plain_views
 from models.growth import Growth
+from models.reproducibility import seed_epoch
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+
+    import numpy as np
 
     from models.catalog.recipe import Recipe
     from models.events import StopReason
@@ -182,8 +184,7 @@ class Training:
         began = time.perf_counter()
         view = self.source.view(epoch, self.growth.views)
         before = replace(self.source.counts)
-        # Each epoch draws from a generator of its own, so that it does not depend on what was drawn before.
-        torch.manual_seed(int(np.random.SeedSequence((self.recipe.seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
+        seed_epoch(self.recipe.seed, epoch)
         order = self.train.pictures[self.recipe.sampling.order(self._targets).numpy()]
         self.grafted.start_epoch(self.recipe, epoch)
         seen = correct = computed = 0

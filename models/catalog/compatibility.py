@@ -28,6 +28,7 @@ def conflicts(recipe: Recipe) -> Iterator[str]:
     yield from _pretraining(recipe)
     yield from _steps(recipe)
     yield from _weights(recipe)
+    yield from _search(recipe)
     yield from _task(recipe)
 
 
@@ -132,6 +133,18 @@ def _weights(recipe: Recipe) -> Iterator[str]:
         yield f"regularizers names {', '.join(twice)} more than once: give one, with the strength that you want"
     if recipe.optimizer.kind == "adamw" and "weight_decay" in kinds:
         yield "adamw decays the weights itself: leave weight_decay out of regularizers, or take adam"
+
+
+def _search(recipe: Recipe) -> Iterator[str]:
+    if recipe.search is None:
+        return
+    if recipe.head.kind != "linear":
+        yield f"search tries linear heads, and head is {recipe.head.kind}: set head to linear, or leave search out"
+    if recipe.cut.kind != "all" or not recipe.has_features:
+        yield (
+            "search needs features that stay as they are: set cut to all, leave cutmix out and cache.mode at auto, or "
+            "leave search out"
+        )
 
 
 def _task(recipe: Recipe) -> Iterator[str]:

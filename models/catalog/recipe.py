@@ -24,6 +24,7 @@ from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import L2, Regularizer
 from models.catalog.sampling import Sampling, Shuffled
 from models.catalog.schedules import Constant, Schedule
+from models.catalog.search import Search, Trial
 from models.catalog.stopping import EarlyStopping, Target
 from models.catalog.technique import Epochs, Technique
 
@@ -100,6 +101,9 @@ class Recipe(Technique):
     """When to end before the last epoch, and which epoch is delivered; null: never, and the last."""
     target: Target | None = None
     """What is good enough to end; null: nothing."""
+    search: Search | None = None
+    """Finds the learning rate, L2 and dropout of a linear head by trying many at once; null: nothing is tried. Once it
+    is done, the recipe has what the best had, and null here."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -121,7 +125,7 @@ class Recipe(Technique):
     def resolve(
         self, *, task: Task, image_size: int, num_features: int, class_counts: Mapping[str, int], pictures: int
     ) -> Self:
-        """The recipe with no "auto" left but lr, which a range test finds, and engine and precision, which are tried.
+        """The recipe with no "auto" left but rates, which a range test finds, engine and precision, which are tried.
 
         Args:
             task: whether the dataset has one label a picture, or several.
@@ -151,6 +155,7 @@ class Recipe(Technique):
                 "head": head,
                 "regularizers": tuple(r.resolve(pictures) for r in self.regularizers),
                 "loss": chosen.loss.resolve(class_counts, pictures),
+                "search": None if self.search is None else self.search.resolve(pictures),
             }
         )
 
@@ -161,6 +166,22 @@ class Recipe(Technique):
     def with_rate(self, lr: float) -> Self:
         """The same with this learning rate."""
         return self.model_copy(update={"optimizer": self.optimizer.at(lr)})
+
+    @property
+    def l2(self) -> float:
+        """The strength of L2 in a resolved recipe."""
+        return sum(regularizer.known for regularizer in self.regularizers if isinstance(regularizer, L2))
+
+    def found(self, best: Trial) -> Self:
+        """The same with what a search found, which is over."""
+        others = tuple(regularizer for regularizer in self.regularizers if not isinstance(regularizer, L2))
+        return self.with_rate(best.lr).model_copy(
+            update={
+                "regularizers": (*others, L2(strength=best.l2)),
+                "head": self.head.model_copy(update={"dropout": best.dropout}),
+                "search": None,
+            }
+        )
 
     @property
     def most_epochs(self) -> int:
@@ -222,5 +243,6 @@ FAMILIES = {
     "averaging": ExponentialMovingAverage,
     "early_stopping": EarlyStopping,
     "target": Target,
+    "search": Search,
 }
 """Every family of techniques, by name."""

@@ -13,7 +13,7 @@ from service import idempotency, tables
 from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep
 from service.jobs import lifecycle, orders, repository, stream
 from service.jobs.errors import JobNotFinished
-from service.jobs.schemas import Epoch, Event, Job, JobCreate, Status
+from service.jobs.schemas import Epoch, Event, Job, JobCreate, Status, Trial
 from service.pages import After, Limit, Page, position
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -127,6 +127,16 @@ def list_metrics(job_id: str, database: DatabaseDep, limit: Limit = 1000, after:
         repository.get(session, job_id)
         rows = repository.epochs(session, job_id, after=start, limit=limit + 1)
     return Page.of([Epoch.of(row) for row in rows], limit)
+
+
+@router.get("/{job_id}/trials")
+def list_trials(job_id: str, database: DatabaseDep, limit: Limit = 1000, after: After = None) -> Page[Trial]:
+    """The heads that a search has tried, the best first."""
+    first = position(job_id, after) + 1
+    with database.reading() as session:
+        repository.get(session, job_id)
+        rows = repository.trials(session, job_id)[first : first + limit + 1]
+    return Page.of([Trial(id=f"{job_id}.{place}", **row) for place, row in enumerate(rows, first)], limit)
 
 
 def _job(session: Session, row: tables.Job) -> Job:

@@ -85,6 +85,13 @@ def events(session: Session, job_id: str, *, after: int, limit: int) -> list[Eve
     return list(session.scalars(query))
 
 
+def trials(session: Session, job_id: str) -> list[dict[str, Any]]:
+    """The trials of the job's search, the best first; none where it searches nothing, or has not done so yet."""
+    searched = select(Event.data).where(Event.job_id == job_id, Event.kind == "searched").order_by(Event.seq.desc())
+    data = session.scalars(searched.limit(1)).one_or_none()
+    return [] if data is None else data["trials"]
+
+
 def epochs(session: Session, job_id: str, *, after: int, limit: int) -> list[Epoch]:
     """At most `limit` epochs of the job above `after`, in order."""
     query = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after).order_by(Epoch.epoch).limit(limit)

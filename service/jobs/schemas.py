@@ -140,3 +140,18 @@ class Epoch(Identified):
         """The metrics of a row."""
         columns = {column.name: getattr(row, column.name) for column in row.__table__.columns}
         return cls(id=f"{row.job_id}.{row.epoch}", **columns)
+
+
+class Trial(Identified):
+    """A head that a search has tried: its choices, and how it did in its best epoch."""
+
+    lr: float
+    l2: float
+    dropout: float
+    epoch: int
+    """Its best; 0 where it had none."""
+    epochs: int
+    """For which it was trained."""
+    validation_loss: float | None
+    """Null where it was never a number."""
+    validation_accuracy: float

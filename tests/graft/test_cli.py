@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import TYPE_CHECKING
 
 from typer.testing import CliRunner
@@ -48,6 +49,15 @@ def test_trains_from_a_folder_and_lists_what_there_is(tmp_path: Path) -> None:
         assert [job["status"] for job in jobs] == ["succeeded"]
         assert "local/small" in run("backbones", "small", "--source", "local")
         assert "photos" in run("datasets")
+        (cache,) = json.loads(run("cache", "--json"))
+        assert cache["misses"] > 0
+        assert json.loads(run("cache", "--empty", "--json"))[0]["emptying"]
+        until = time.monotonic() + 30
+        while cache["bytes"] or cache["emptying"]:
+            assert time.monotonic() < until
+            time.sleep(0.2)
+            (cache,) = json.loads(run("cache", "--json"))
+        assert not list((tmp_path / "data").glob("cache/*/*.rows"))
         assert json.loads(run("job", jobs[0]["id"]))["id"] == jobs[0]["id"]
         again = tmp_path / "again"
         run("download", jobs[0]["checkpoints"][0], "--output", str(again))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 from models import discriminant
 from models.catalog.recipe import Recipe
-from models.discriminant import SHRINKAGES, TEMPERATURES, Statistics
+from models.discriminant import SHRINKAGES, TEMPERATURES, Discriminant, Statistics, discriminants
 from models.division import Division
 from models.examples import Examples
 from models.extraction import Extractor
@@ -39,6 +39,10 @@ def statistics_of(x: torch.Tensor, y: torch.Tensor, size: int = 64) -> Statistic
     return Statistics.of(zip(torch.split(x, size), torch.split(y, size), strict=True), x.shape[1], 3)
 
 
+def best_of(*arguments: Any) -> Discriminant:
+    return min(discriminants(*arguments), key=lambda one: one.loss)
+
+
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])
 def test_the_statistics_are_those_of_all_rows_however_they_come(size: int) -> None:
     x, y = problem()
@@ -55,7 +59,7 @@ def test_it_is_scikit_learns(shrinkage: float, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(discriminant, "TEMPERATURES", (1.0,))
     x, y = problem()
     statistics = statistics_of(x, y)
-    found = discriminant.discriminant(statistics, statistics.counts, torch.nn.functional.cross_entropy, x, y)
+    found = best_of(statistics, statistics.counts, torch.nn.functional.cross_entropy, x, y)
     # scikit-learn divides the scatter by n, not by n - C.
     scaled = x * ((len(x) - 3) / len(x)) ** -0.5
     theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.0).fit(scaled.numpy(), y.numpy())
@@ -74,22 +78,30 @@ def test_shrinkage_and_temperature_are_the_best_of_all() -> None:
     other, known = problem(200, 40, seed=1)
     statistics = statistics_of(x, y)
     loss = torch.nn.functional.cross_entropy
-    found = discriminant.discriminant(statistics, statistics.counts, loss, other, known)
+    found = best_of(statistics, statistics.counts, loss, other, known)
     least = loss(other @ found.weight.T + found.bias, known)
-    for shrinkage in SHRINKAGES:
+    assert found.loss == pytest.approx(least.item())
+    path = discriminants(statistics, statistics.counts, loss, other, known)
+    assert [one.shrinkage for one in path] == list(SHRINKAGES)
+    for shrinkage, one in zip(SHRINKAGES, path, strict=True):
         covariance = (1 - shrinkage) * statistics.covariance
         covariance += shrinkage * statistics.covariance.diagonal().mean() * torch.eye(40)
         weight = torch.linalg.solve(covariance, statistics.means.T).T
         bias = (statistics.counts / 90).log() - (weight * statistics.means).sum(1) / 2
         for temperature in TEMPERATURES:
-            assert loss(temperature * (other @ weight.T + bias), known) >= least - 1e-4
+            reached = loss(temperature * (other @ weight.T + bias), known)
+            assert reached >= one.loss - 1e-4 >= least - 2e-4
+            if temperature == one.temperature:
+                assert reached.item() == pytest.approx(one.loss, abs=1e-4)
+        said = (other @ weight.T + bias).argmax(1)
+        assert one.accuracy == pytest.approx((said == known).float().mean().item(), abs=0.011)
 
 
 def test_features_that_never_vary_do_no_harm() -> None:
     x, y = problem()
     x = torch.cat([x, torch.zeros(len(x), 5)], 1)
     statistics = statistics_of(x, y)
-    found = discriminant.discriminant(statistics, statistics.counts, torch.nn.functional.cross_entropy, x, y)
+    found = best_of(statistics, statistics.counts, torch.nn.functional.cross_entropy, x, y)
     assert found.weight.isfinite().all()
     assert found.weight[:, -5:].abs().max() == 0
 

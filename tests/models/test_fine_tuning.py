@@ -178,6 +178,23 @@ def test_an_attempt_that_starts_from_the_recipe_as_it_is_shown_gives_the_same_by
     assert first.checkpoint.read_bytes() == second.checkpoint.read_bytes()
 
 
+def test_a_search_ends_before_training_begins_and_the_recipe_has_the_best(tmp_path: Path) -> None:
+    events = list(fine_tune(assignment(tmp_path, search={"trials": 6}, optimizer={"lr": 0.01})))
+    (searched,) = (event for event in events if isinstance(event, Noted) and event.kind == "searched")
+    best = searched.data["trials"][0]
+    *_, resolved = (event.recipe for event in events if isinstance(event, RecipeResolved))
+    assert resolved["search"] is None
+    assert (resolved["optimizer"]["lr"], resolved["head"]["dropout"]) == (best["lr"], best["dropout"])
+    assert resolved["regularizers"] == [{"kind": "l2", "strength": best["l2"]}]
+    training = next(
+        n for n, event in enumerate(events) if isinstance(event, PhaseStarted) and event.phase == "training"
+    )
+    assert events.index(searched) < training
+    with_it = last(events).metrics["validation"]["loss"]
+    alone = last(list(fine_tune(assignment(tmp_path, name="alone", optimizer={"lr": 0.01})))).metrics["validation"]
+    assert with_it <= alone["loss"] * 1.05
+
+
 def test_another_policy_of_augmentation_shares_the_plain_views(tmp_path: Path) -> None:
     views = {"cache": {"views": 4}}
     list(fine_tune(assignment(tmp_path, epochs=2, **views)))

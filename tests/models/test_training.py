@@ -44,10 +44,8 @@ def pack(tmp_path: Path) -> Pack:
     return small_pack(tmp_path, classes=3, each=30)
 
 
-def trained(
-    pack: Pack, folder: Path, heard: list[Any] | None = None, **choices: object
-) -> tuple[Training, list[EpochEnded]]:
-    """A run of training on the first 60 pictures, validated on the others."""
+def prepared(pack: Pack, folder: Path, **choices: object) -> tuple[Recipe, Grafted, Features, Examples, Examples]:
+    """A resolved recipe, what is grafted, its source, 60 pictures to train on, and the others to validate on."""
     recipe = Recipe.model_validate({"epochs": 6, "batch_size": 16, "cache": {"views": 2}, **choices})
     recipe = recipe.resolve(
         task="single_label", image_size=16, num_features=12, class_counts=dict.fromkeys(CLASSES, 20), pictures=60
@@ -65,9 +63,15 @@ def trained(
     labels = pack.labels
     division = Division(Corner(), torch.nn.Identity(), "corner", (12,), "")
     grafted = Grafted.of(recipe, 3, division, features, train)
-    training = Training(
-        recipe, CLASSES, grafted, features, Examples(train, labels[train]), Examples(validation, labels[validation])
-    )
+    return recipe, grafted, features, Examples(train, labels[train]), Examples(validation, labels[validation])
+
+
+def trained(
+    pack: Pack, folder: Path, heard: list[Any] | None = None, **choices: object
+) -> tuple[Training, list[EpochEnded]]:
+    """A run of training."""
+    recipe, *material = prepared(pack, folder, **choices)
+    training = Training(recipe, CLASSES, *material)
     events = list(training.epochs())
     (heard if heard is not None else []).extend(events)
     return training, [news for news in events if isinstance(news, EpochEnded)]

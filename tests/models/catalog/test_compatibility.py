@@ -243,6 +243,17 @@ REFUSALS = {
         "head: keep goes on with a classifier of one label a picture, and the task is multi_label: take linear",
         [{**SEVERAL, "head": "linear"}, {"task": "single_label", "head": "keep"}],
     ),
+    "a search over other heads": Refusal(
+        {"search": {}, "head": {"kind": "mlp", "hidden": [8]}},
+        "search tries linear heads, and head is mlp: set head to linear, or leave search out",
+        [{"search": {}, "head": "linear"}, {"head": "mlp"}],
+    ),
+    "a search over features that change": Refusal(
+        {"search": {}, "cut": {"kind": "stage", "name": "blocks.4"}},
+        "search needs features that stay as they are: set cut to all, leave cutmix out and cache.mode at auto, or "
+        "leave search out",
+        [{"search": {}, "augmentations": ["mixup"]}, {"search": {}, "cache": "on"}, {**SEVERAL, "search": {}}],
+    ),
 }
 
 by_name = pytest.mark.parametrize("name", REFUSALS)

@@ -214,7 +214,7 @@ def test_only_what_has_ended_is_deleted_with_all_that_belongs_to_it(
     assert rows()["events"] == 0
 
 
-@pytest.mark.parametrize("address", ["", "/events", "/metrics", "/checkpoints"])
+@pytest.mark.parametrize("address", ["", "/events", "/metrics", "/trials", "/checkpoints"])
 def test_an_unknown_job_is_not_found(client: TestClient, address: str) -> None:
     problem(client.get(f"/v1/jobs/job_none{address}"), 404, "job_not_found", "job_none")
 
@@ -295,6 +295,21 @@ def test_metrics_have_a_row_for_each_epoch(client: TestClient, dataset: str, db:
     assert page["data"][0]["cache_misses"] == 2
     rest = client.get(f"/v1/jobs/{job}/metrics", params={"after": page["last_id"]}).json()
     assert [row["epoch"] for row in rest["data"]] == [3]
+
+
+def test_trials_are_those_of_the_newest_search(client: TestClient, dataset: str, db: Database) -> None:
+    job = create(client, dataset, recipe={"search": {"trials": 3}})["id"]
+    assert client.get(f"/v1/jobs/{job}/trials").json()["data"] == []
+    row = {"l2": 0.1, "dropout": 0.2, "epoch": 1, "epochs": 2, "validation_loss": None, "validation_accuracy": 0.5}
+    with db.writing() as session:
+        for attempt in (1, 2):  # the first died after its search
+            trials = [{**row, "lr": attempt + place / 10} for place in range(3)]
+            repository.add_event(session, repository.get(session, job), "info", "searched", "", {"trials": trials})
+    page = client.get(f"/v1/jobs/{job}/trials", params={"limit": 2}).json()
+    assert [trial["lr"] for trial in page["data"]] == [2.0, 2.1]
+    assert page["has_more"]
+    rest = client.get(f"/v1/jobs/{job}/trials", params={"after": page["last_id"]}).json()
+    assert rest["data"] == [{"id": f"{job}.2", "lr": 2.2, **row}]
 
 
 def test_no_worker_yet_is_no_unknown_backbone(client: TestClient, dataset: str, db: Database) -> None:

@@ -1,0 +1,65 @@
+"""Many heads against one: `make search DATASET=path BACKBONE=local/NAME`.
+
+The features of all pictures are computed first, which is nearly all of a cold job. Then, on five random stratified
+splits in turns: the empty recipe's head alone, and a search over 64 heads with the training of the best.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmarks.accuracy import opened, spread, trained
+from benchmarks.floor import packed
+from benchmarks.machine import describe
+from benchmarks.material import arguments, scratch
+from models.catalog.recipe import Recipe
+from models.catalog.search import Search
+
+if TYPE_CHECKING:
+    from models.datasets.pack import Pack
+    from models.features import Features
+
+TRIALS = 64
+SPLITS = 5
+HEADER = f"""\
+| pictures | backbone | features | one head | {TRIALS} heads | against one | of a cold job | accuracy | searched |
+|---|---|---|---|---|---|---|---|---|"""
+
+
+def main() -> None:
+    """Measure, and print a table in Markdown."""
+    chosen = arguments("make search", __doc__).parse_args()
+    with scratch(chosen.dataset) as (folder, dataset):
+        pack, classes = packed(folder, dataset)
+        features = opened(pack, chosen.backbone, folder / "cache")
+        began = time.perf_counter()
+        features.all(np.arange(len(pack)), 0)
+        cold = time.perf_counter() - began
+        pairs = [compared(pack, classes, features, seed) for seed in range(SPLITS)]
+    one, many, accuracy, searched = zip(*pairs, strict=True)
+    alone, together = statistics.median(one), statistics.median(many)
+    print(f"{describe()}. Medians of {SPLITS} splits.\n\n{HEADER}")
+    print(
+        f"| {dataset.name}, {len(pack)}, {len(classes)} classes | {chosen.backbone} | {cold:.2f} s | {alone:.2f} s "
+        f"| {together:.2f} s | {together / alone:.1f} | {(together - alone) / (cold + alone):.0%} "
+        f"| {spread(accuracy)} | {spread(searched)} |"
+    )
+
+
+def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> tuple[float, float, float, float]:
+    """Seconds of one head and of many, and the test accuracies of both."""
+    seconds, accuracies = [], []
+    for recipe in (Recipe(), Recipe(search=Search(trials=TRIALS))):
+        began = time.perf_counter()
+        accuracy, _ = trained(recipe, pack, classes, features, seed)
+        seconds.append(time.perf_counter() - began)
+        accuracies.append(accuracy)
+    return seconds[0], seconds[1], accuracies[0], accuracies[1]
+
+
+if __name__ == "__main__":
+    main()
