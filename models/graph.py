@@ -72,6 +72,11 @@ class Traced:
             raise Untraceable(f"The network's graph cannot be run: {error}") from error
         return self._changed({node: size for node, size in first.found.items() if second.found.get(node) == size})
 
+    def numbers(self, value: fx.Node) -> int:
+        """How many numbers of a picture a value of a settled graph holds."""
+        numbers: int = value.meta[NUMBERS]
+        return numbers
+
     def cuts(self) -> list[fx.Node]:
         """Every value through which everything flows, in the order of the graph; the input and output are none."""
         nodes = list(self.graph.nodes)
@@ -178,6 +183,8 @@ class Traced:
 
 
 LINEAR = (nn.Linear, nn.Conv2d)
+NUMBERS = "numbers"
+"""The name in a node's notes of how many numbers of a picture it holds."""
 
 
 class _Tracer(NodePathTracer):  # type: ignore[misc]
@@ -199,6 +206,8 @@ class _Sizes(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         """Run one node."""
         value = super().run_node(n)
+        if isinstance(value, torch.Tensor) and value.ndim:
+            self._originals[n].meta[NUMBERS] = value[0].numel() if len(value) else 0
         if type(value) is int:
             self.found[self._originals[n]] = value
         elif isinstance(value, tuple | list) and all(type(one) is int for one in value):

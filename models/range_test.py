@@ -8,12 +8,19 @@ from __future__ import annotations
 
 import copy
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
+from torch import nn
+
+from models.catalog.search import Trial
+from models.layers import Dropout
+from models.stack import Stack
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from models.catalog.recipe import Recipe
     from models.examples import Examples
     from models.features import Source
@@ -46,7 +53,7 @@ def rated(recipe: Recipe, classes: list[str], grafted: Grafted, source: Source, 
 
 
 def find_rate(
-    recipe: Recipe, head: torch.nn.Module, loss_of: torch.nn.Module, features: torch.Tensor, labels: torch.Tensor
+    recipe: Recipe, head: nn.Sequential, loss_of: nn.Module, features: torch.Tensor, labels: torch.Tensor
 ) -> float:
     """The learning rate for this head, which is left as it was.
 
@@ -61,12 +68,11 @@ def find_rate(
         labels: (n,) or (n, C).
     """
     held_out = max(1, len(features) // HELD_OUT)
-    losses = []
-    for rate in RATES:
-        torch.manual_seed(recipe.seed)
-        tried = _tried(recipe.with_rate(rate), copy.deepcopy(head), loss_of, features[held_out:], labels[held_out:])
-        with torch.inference_mode():
-            loss = loss_of(tried.eval()(features[:held_out]), labels[:held_out]).item()
+    judge = _Examples(features[:held_out], labels[:held_out])
+    learn = _Examples(features[held_out:], labels[held_out:])
+    trials = _side_by_side if recipe.head.kind == "linear" else _one_by_one
+    losses: list[float] = []
+    for loss in trials(recipe, head, loss_of, learn, judge):
         losses.append(loss if math.isfinite(loss) else math.inf)
         if not losses[-1] < TOO_MUCH * min(losses):
             break
@@ -75,17 +81,48 @@ def find_rate(
     return float(f"{best * math.sqrt(PASSES / max(PASSES, recipe.epochs)):.2g}")
 
 
-def _tried(
-    recipe: Recipe, head: torch.nn.Module, loss_of: torch.nn.Module, features: torch.Tensor, labels: torch.Tensor
-) -> torch.nn.Module:
-    """The head after a short training."""
-    size = max(recipe.pictures_per_step, 2)
-    optimizer = recipe.optimizer.build(head.train().parameters())
-    for _ in range(PASSES):
-        for rows, known in zip(torch.split(features, size), torch.split(labels, size), strict=True):
-            if len(rows) > 1:  # one has no variance to normalize by
-                loss = loss_of(head(rows), known)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-    return head
+class _Examples(NamedTuple):
+    features: torch.Tensor
+    labels: torch.Tensor
+
+    def batches(self, recipe: Recipe) -> Iterator[_Examples]:
+        """Those of a trial."""
+        size = max(recipe.pictures_per_step, 2)
+        for _ in range(PASSES):
+            for rows, known in zip(torch.split(self.features, size), torch.split(self.labels, size), strict=True):
+                if len(rows) > 1:  # one has no variance to normalize by
+                    yield _Examples(rows, known)
+
+
+def _side_by_side(
+    recipe: Recipe, head: nn.Sequential, loss_of: nn.Module, learn: _Examples, judge: _Examples
+) -> Iterator[float]:
+    """What each rate comes to, of a linear head."""
+    dropout, linear = head
+    assert isinstance(dropout, Dropout)
+    assert isinstance(linear, nn.Linear)
+    stack = Stack(recipe, [Trial(lr=rate, l2=0.0, dropout=dropout.p) for rate in RATES], linear)
+    torch.manual_seed(recipe.seed)
+    for rows, known in learn.batches(recipe):
+        stack.step(rows, known, loss_of)
+    with torch.no_grad():
+        losses = [loss_of(logits, judge.labels).item() for logits in stack.logits(judge.features)]
+    yield from losses
+
+
+def _one_by_one(
+    recipe: Recipe, head: nn.Sequential, loss_of: nn.Module, learn: _Examples, judge: _Examples
+) -> Iterator[float]:
+    """What each rate comes to, of any head."""
+    for rate in RATES:
+        torch.manual_seed(recipe.seed)
+        tried = copy.deepcopy(head).train()
+        optimizer = recipe.optimizer.at(rate).build(tried.parameters())
+        for rows, known in learn.batches(recipe):
+            loss = loss_of(tried(rows), known)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+        with torch.inference_mode():
+            reached = loss_of(tried.eval()(judge.features), judge.labels).item()
+        yield reached

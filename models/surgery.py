@@ -100,12 +100,24 @@ def pooled(network: TimmNetwork, input_size: tuple[int, int, int], identity: Map
         network.reset_classifier(1)
     pictures = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
     try:
+        return _pooled(network, pictures, identity)
+    except Exception:
+        _require(network, pictures)
+        raise
+
+
+def _require(network: TimmNetwork, pictures: torch.Tensor) -> None:
+    """Raises InputSizeUnsupported where the network itself cannot be run."""
+    try:
         network(pictures)
     except Exception as error:  # each architecture has its own words for it
-        size = "x".join(map(str, input_size[1:]))
+        size = "x".join(map(str, pictures.shape[2:]))
         raise InputSizeUnsupported(
             f"This backbone does not take pictures of {size} pixels ({error}). Leave image_size out of the recipe."
         ) from error
+
+
+def _pooled(network: TimmNetwork, pictures: torch.Tensor, identity: Mapping[str, Any]) -> Pooled:
     try:
         end = End.traced(network, pictures)
     except Untraceable:
@@ -151,12 +163,10 @@ class End:
         layers = {module: value for module, value in modules if can_be_last(module)}
         if not layers or len(layers) < len(calls):
             raise ClassifierUnsupported(NOT_LINEAR)
-        inputs = list(dict.fromkeys(layers.values()))
-        found = dict(zip(inputs, _each(traced.trunk(*inputs)(pictures)), strict=True))
         places: dict[fx.Node, slice] = {}
         end = 0
         for layer, value in layers.items():
-            numbers = found[value][0].numel()
+            numbers = traced.numbers(value)
             if value not in places and numbers == width(layer):
                 places[value] = slice(end, end := end + numbers)
         if not places and len(calls) == 1:  # as CLIP's attention, which pools the logits of all places

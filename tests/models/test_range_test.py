@@ -63,6 +63,17 @@ def test_the_rate_that_is_found_is_nearly_as_good_as_the_best_of_all(optimizer: 
     assert reached(recipe, rate, untrained) < best + 0.15 * (start - best)
 
 
+@pytest.mark.parametrize("optimizer", ["momentum", "adagrad", "adam", "nadam"])
+def test_trials_side_by_side_find_what_trials_one_by_one_find(optimizer: str) -> None:
+    torch.manual_seed(0)
+    head = resolved(optimizer, head={"kind": "linear", "dropout": 0.3}).head.build(40, 3)
+    found = {
+        find_rate(resolved(optimizer, head=kind), head, torch.nn.CrossEntropyLoss(), *problem())
+        for kind in ("linear", "cosine")  # of another kind, the same head is tried one by one
+    }
+    assert len(found) == 1
+
+
 def test_training_four_times_as_long_halves_the_rate() -> None:
     head = resolved("adam").head.build(40, 3)
 
