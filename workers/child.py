@@ -73,6 +73,7 @@ class Child:
     def __init__(self, module: str, order: BaseModel) -> None:
         """Start `module.work(order)`; the module is imported in the child alone."""
         self._receiver, sender = _context.Pipe(duplex=False)
+        self._next_batch = 0.0
         self._process = _context.Process(
             target=_run, args=(sender, module, order.model_dump_json(), type(order)), daemon=True
         )
@@ -89,7 +90,7 @@ class Child:
         self._receiver.close()
 
     def batches(self) -> Iterator[list[bytes]]:
-        """The events as JSON, in batches, about every BATCH_SECONDS; empty batches when there is no news.
+        """The events as JSON, the first at once, then in batches every BATCH_SECONDS; empty ones when there is no news.
 
         Ends when the work is done; raises ChildDied when the child ends before.
         """
@@ -104,13 +105,14 @@ class Child:
 
     def _receive(self) -> tuple[list[bytes], bool]:
         lines: list[bytes] = []
-        until = time.monotonic() + BATCH_SECONDS
         try:
-            while (left := until - time.monotonic()) > 0:
-                if self._receiver.poll(left):
-                    lines.append(self._receiver.recv_bytes())
+            if not self._receiver.poll(BATCH_SECONDS):
+                return lines, True
+            while self._receiver.poll(max(0.0, self._next_batch - time.monotonic())):
+                lines.append(self._receiver.recv_bytes())
         except EOFError:
             return lines, False
+        self._next_batch = time.monotonic() + BATCH_SECONDS
         return lines, True
 
 

@@ -13,12 +13,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
-from sqlalchemy import case, or_, select, update
+from sqlalchemy import case, exists, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.tables import Backbone, Dataset, Job, now
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
     from service.database import Database
@@ -54,10 +55,9 @@ def claim(
     session: Session, table: type[Row], waiting: str, running: str, worker: str, seconds: float
 ) -> Claim[Row] | None:
     """Take the oldest row that waits, or whose worker has been silent for longer than its lease."""
-    free = or_(table.lease_until.is_(None), table.lease_until < now())
     oldest = (
         select(table.id)
-        .where(table.status.in_({waiting, running}), free)
+        .where(_is_free(table, waiting, running))
         .order_by(table.id)
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -80,10 +80,13 @@ def claim(
     return None if taken is None else Claim(table, *taken)
 
 
-def waits(session: Session, table: type[Row], waiting: str, running: str) -> bool:
-    """Whether there is anything to claim; takes no lock."""
-    free = or_(table.lease_until.is_(None), table.lease_until < now())
-    return session.scalar(select(table.id).where(table.status.in_({waiting, running}), free).limit(1)) is not None
+def waits(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
+    """In SQL, whether there is anything to claim; takes no lock."""
+    return exists(select(table.id).where(_is_free(table, waiting, running)))
+
+
+def _is_free(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
+    return table.status.in_({waiting, running}) & or_(table.lease_until.is_(None), table.lease_until < now())
 
 
 def fence(session: Session, claim: Claim[Row]) -> Row:

@@ -9,6 +9,7 @@ import socket
 import threading
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from ulid import ULID
 
@@ -53,6 +54,9 @@ KINDS: tuple[Kind[Any], ...] = (
     Kind(Backbone, "inspecting", "inspecting", BackboneAttempt),
 )
 
+WAITING = select(*(leases.waits(kind.table, kind.waiting, kind.running) for kind in KINDS))
+"""Of each kind, whether there is work."""
+
 
 class Runner:
     """One worker process. It does one piece of each kind at a time, so a long job holds no validation back."""
@@ -63,6 +67,7 @@ class Runner:
         # Never by the host's name alone: a restarted container has the same.
         self.name = f"{socket.gethostname()}.{os.getpid()}.{ULID()}"
         self.stopping = threading.Event()
+        self._asked = {kind: threading.Event() for kind in KINDS}
         self._busy = {kind: threading.Lock() for kind in KINDS}
 
     def claim_and_run(self) -> None:
@@ -73,9 +78,11 @@ class Runner:
     def run(self) -> None:
         """List the backbones, poll and work, until `stop()`."""
         warm_up()
-        threads = [threading.Thread(target=self._poll, args=(kind,), name=kind.table.__tablename__) for kind in KINDS]
-        threads.append(threading.Thread(target=self._keep_house, name="house"))
-        threads.append(threading.Thread(target=self._keep_cache, name="cache"))
+        threads = [threading.Thread(target=self._work, args=(kind,), name=kind.table.__tablename__) for kind in KINDS]
+        threads += [
+            threading.Thread(target=target, name=target.__name__.strip("_"))
+            for target in (self._poll, self._keep_house, self._keep_cache)
+        ]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -85,6 +92,8 @@ class Runner:
     def stop(self, *_: object) -> None:
         """Hand back what is running, and end."""
         self.stopping.set()
+        for asked in self._asked.values():
+            asked.set()
 
     def _keep_house(self) -> None:
         while not self._listed() and not self.stopping.wait(LIST_AGAIN_SECONDS):
@@ -113,8 +122,23 @@ class Runner:
             return False
         return True
 
-    def _poll(self, kind: Kind[Any]) -> None:
+    def _poll(self) -> None:
+        """Look for work of all kinds at once, again and again: an idle worker does nothing else."""
         while not self.stopping.wait(self.settings.poll_seconds):
+            try:
+                with self.database.reading() as session:
+                    found = session.execute(WAITING).one()
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer, asking again: %s", error)
+                continue
+            for kind, waits in zip(KINDS, found, strict=True):
+                if waits:
+                    self._asked[kind].set()
+
+    def _work(self, kind: Kind[Any]) -> None:
+        asked = self._asked[kind]
+        while asked.wait() and not self.stopping.is_set():
+            asked.clear()
             try:
                 self._drain(kind)
             except SQLAlchemyError as error:
@@ -132,9 +156,6 @@ class Runner:
             self._busy[kind].release()
 
     def _claim_and_run(self, kind: Kind[Any]) -> bool:
-        with self.database.reading() as session:
-            if not leases.waits(session, kind.table, kind.waiting, kind.running):
-                return False
         with self.database.writing() as session:
             claim = leases.claim(
                 session, kind.table, kind.waiting, kind.running, self.name, self.settings.lease_seconds

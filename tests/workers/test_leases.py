@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from service.tables import Dataset, Job, now
 from workers.leases import Claim, Lease, LeaseLost, claim, fence, waits
@@ -92,10 +92,10 @@ def test_an_expired_lease_is_claimed_again_and_counts_as_a_crash(database: Datab
     add_jobs(database, 1)
     first = taken(database, "first", seconds=0.05)
     with database.reading() as session:
-        assert not waits(session, Job, "queued", "running")
+        assert not session.scalar(select(waits(Job, "queued", "running")))
     time.sleep(0.1)
     with database.reading() as session:
-        assert waits(session, Job, "queued", "running")
+        assert session.scalar(select(waits(Job, "queued", "running")))
     second = taken(database, "second")
     assert (second.id, second.attempt, second.crashes) == (first.id, 2, 1)
 
