@@ -45,7 +45,8 @@ class Extractor:
     def choose_engine(self, engine: str, precision: str, pack: Pack, pictures: np.ndarray) -> Choice:
         """Have these pictures and all others computed as a recipe says, or, where it leaves it open, as is fastest."""
         if self._cache is None:
-            return Choice(PLAIN, "nothing is computed once", {})
+            kind = Kind("eager", "bfloat16") if precision == "bfloat16" else PLAIN
+            return Choice(kind, "nothing is computed once", {})
         size, digest = self._preprocessing.input_size, self._division.digest
         engines = Engines(self._plain_trunk, size, self._cache.compiled, digest)
         views = Views(self._preprocessing, ())

@@ -26,9 +26,14 @@ if TYPE_CHECKING:
 class Grafted(nn.Module):
     """logits = head(standardized top(rows)); the standardization is that of the top before its first step."""
 
-    def __init__(self, division: Division, head: nn.Sequential, standardize: Standardization) -> None:
+    def __init__(
+        self, division: Division, head: nn.Sequential, standardize: Standardization, *, is_mixed: bool = False
+    ) -> None:
+        """Where `is_mixed`, the top computes in bfloat16 as long as it is trained (Micikevicius et al., 2018)."""
         super().__init__()
         self.division, self.top, self.head, self.standardize = division, division.top, head, standardize
+        self.top.to(memory_format=torch.channels_last)
+        self.is_mixed = is_mixed
 
     @classmethod
     def of(
@@ -53,7 +58,8 @@ class Grafted(nn.Module):
             weight, bias = standardize.unfold(*kept)
             head[-1].load_state_dict({"weight": weight, "bias": bias})
         device = source.trunk.device if division.stages else torch.device("cpu")
-        return cls(division, head.to(device), standardize.to(device))
+        is_mixed = bool(division.stages) and recipe.precision == "bfloat16"
+        return cls(division, head.to(device), standardize.to(device), is_mixed=is_mixed)
 
     @property
     def device(self) -> torch.device:
@@ -78,7 +84,11 @@ class Grafted(nn.Module):
 
     def features(self, rows: torch.Tensor) -> torch.Tensor:
         """Standardized features (B, num_features) of what the cut gives."""
-        features: torch.Tensor = self.standardize(self.top(rows).to(self.device))
+        if rows.ndim == 4:
+            rows = rows.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(rows.device.type, torch.bfloat16, enabled=self.is_mixed):
+            said = self.top(rows)
+        features: torch.Tensor = self.standardize(said.float().to(self.device))
         return features
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:

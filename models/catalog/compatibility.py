@@ -55,11 +55,15 @@ def _memory(recipe: Recipe) -> Iterator[str]:
 def _engine(recipe: Recipe) -> Iterator[str]:
     if recipe.engine == "openvino" and recipe.precision == "exact":
         yield "openvino rounds otherwise than timm does: set precision to float32, or engine to eager"
-    is_chosen = recipe.engine == "openvino" or recipe.precision == "bfloat16"
-    if is_chosen and not recipe.has_features:
+    if recipe.engine == "openvino" and not recipe.has_features:
         yield (
-            f"engine {recipe.engine} and precision {recipe.precision} are for what is computed once, and nothing is: "
-            "leave both at auto, or cache the features of frozen stages"
+            "engine openvino is for what is computed once, and nothing is: leave it at auto, or cache the features of "
+            "frozen stages"
+        )
+    if recipe.precision == "bfloat16" and not recipe.has_features and not recipe.cut.trains:
+        yield (
+            "precision bfloat16 is for what is computed once, or trained, of the backbone, and nothing is: leave it at "
+            "auto, or cache the features"
         )
 
 

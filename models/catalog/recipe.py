@@ -49,7 +49,8 @@ class Recipe(Technique):
     """Longer side of the network's input in pixels, which keeps its proportions; auto: the backbone's own."""
     precision: Literal["auto", "exact", "float32", "bfloat16"] = "auto"
     """In which numbers what is frozen is computed; exact: float32, of pictures to the bit as timm renders them; auto:
-    bfloat16 where that saves time, and its features agree with float32's on pictures of the dataset."""
+    bfloat16 where that saves time, and its features agree with float32's on pictures of the dataset. With bfloat16,
+    what is trained of the backbone computes in it too; its weights stay float32 (Micikevicius et al., 2018)."""
     engine: Literal["auto", "eager", "openvino"] = "auto"
     """What computes it: PyTorch's eager mode, or OpenVINO, compiled for the processor; auto: whichever is faster,
     its set-up counted."""

@@ -66,7 +66,7 @@ def with_output(grafted: Grafted, num_classes: int) -> Grafted:
     nn.init.xavier_uniform_(output.weight)
     nn.init.zeros_(output.bias)
     head = nn.Sequential(*grafted.head[:-1], output).to(grafted.device)
-    return Grafted(grafted.division, head, grafted.standardize)
+    return Grafted(grafted.division, head, grafted.standardize, is_mixed=grafted.is_mixed)
 
 
 def _sample(recipe: Recipe, learner: Grafted, task: Task, places: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

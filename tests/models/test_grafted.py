@@ -112,6 +112,33 @@ def test_each_stage_has_a_rate_of_its_own(tmp_path: Path, cut: Any, stages: list
     made.recipe.optimizer.build([head, *groups])
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+@pytest.mark.parametrize("cut", ["all", {"kind": "top", "stages": 2}, "none"])
+def test_what_is_trained_computes_in_the_precision_of_the_recipe(tmp_path: Path, cut: Any, precision: str) -> None:
+    made = prepared(tmp_path, cut, precision=precision)
+    _, rows = next(made.source.batches(made.pictures, 0, 12))
+    given = made.source.at_cut(made.source.given(rows))
+    made.grafted.start_epoch(made.recipe, 1)
+    heard: set[torch.dtype] = set()
+    for module in made.grafted.top.modules():
+        if isinstance(module, torch.nn.Conv2d):
+            module.register_forward_hook(lambda _, __, said: heard.add(said.dtype))
+    features = made.grafted.features(given)
+    assert features.dtype == torch.float32
+    if cut == "all":
+        assert heard == set()
+    else:
+        assert heard == {getattr(torch, precision)}
+        made.grafted.head(features).square().sum().backward()
+        learning = [parameter for parameter in made.grafted.parameters() if parameter.grad is not None]
+        assert len(learning) > 4
+        assert {parameter.dtype for parameter in learning} == {torch.float32}
+        assert {parameter.grad.dtype for parameter in learning if parameter.grad is not None} == {torch.float32}
+    plain = made.grafted.standardize(made.grafted.top(given))
+    tolerance = 0.15 if precision == "bfloat16" else 1e-4
+    assert (features - plain).abs().max() <= tolerance * plain.abs().max()
+
+
 CUTS: list[Any] = [
     ({"kind": "all"}, [set(), set(), set()]),
     ({"kind": "stage", "name": "layer3"}, [{"layer4"}] * 3),

@@ -64,15 +64,19 @@ REFUSALS = {
     ),
     "an engine for nothing": Refusal(
         {"engine": "openvino", "cut": "none"},
-        "engine openvino and precision auto are for what is computed once, and nothing is: "
-        "leave both at auto, or cache the features of frozen stages",
+        "engine openvino is for what is computed once, and nothing is: leave it at auto, or cache the features of "
+        "frozen stages",
         [{"engine": "openvino", "cut": "top"}, {"engine": "eager", "cut": "none"}],
     ),
     "rounding for nothing": Refusal(
         {"precision": "bfloat16", "cache": {"mode": "off"}},
-        "engine auto and precision bfloat16 are for what is computed once, and nothing is: "
-        "leave both at auto, or cache the features of frozen stages",
-        [{"precision": "bfloat16"}, {"precision": "exact", "cache": {"mode": "off"}}],
+        "precision bfloat16 is for what is computed once, or trained, of the backbone, and nothing is: leave it at "
+        "auto, or cache the features",
+        [
+            {"precision": "bfloat16"},
+            {"precision": "bfloat16", "cut": "none"},
+            {"precision": "exact", "cache": {"mode": "off"}},
+        ],
     ),
     "norms trained on one picture": Refusal(
         {"cut": {"kind": "top", "batch_norm": "trained"}, "batch_size": 1},
