@@ -73,9 +73,7 @@ def measured(client: Client, dataset: str, backbone: str, recipe: Mapping[str, A
     """One job: its seconds from POST to the end and to the first training step, and its own figures."""
     posted = time.time()
     job = client.create_job(dataset, backbone, recipe)["id"]
-    ended = client.wait(job)
-    if ended["status"] != "succeeded":
-        raise SystemExit(f"The job ended as {ended['status']}: {ended['error']}")
+    ended = succeeded(client, job)
     training = next(event for event in client.events(job) if event["data"].get("phase") == "training")
     epochs = client.metrics(job)
     cached = [epoch["seconds"] for epoch in epochs if epoch["cache_misses"] == 0]
@@ -89,6 +87,14 @@ def measured(client: Client, dataset: str, backbone: str, recipe: Mapping[str, A
         "cached_epoch": statistics.median(cached) if cached else None,
         "cache": ended["cache"],
     }
+
+
+def succeeded(client: Client, job: str) -> dict[str, Any]:
+    """The job once it has ended, and ended well."""
+    ended = client.wait(job)
+    if ended["status"] != "succeeded":
+        raise SystemExit(f"The job ended as {ended['status']}: {ended['error']}")
+    return ended
 
 
 def _seconds(time_: str) -> float:

@@ -1,0 +1,60 @@
+"""What an epoch costs by what is trained: `make cuts DATASET=path BACKBONE=local/NAME`.
+
+The head alone, the top one, two and three stages, from what the cache keeps at the cut, and the whole backbone in
+float32 with the same pictures a step. Medians of the epochs that computed nothing anew, of one job each.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from benchmarks.floor import BACKBONES
+from benchmarks.job import succeeded
+from benchmarks.machine import describe
+from benchmarks.material import arguments, scratch
+from demo.standalone import standalone
+from graft.client import Client
+
+EVERYTHING = "the whole backbone"
+SHORT: dict[str, Any] = {"epochs": 3, "early_stopping": None, "batch_size": 64, "augmentations": []}
+HEADER = """\
+| trained | seconds an epoch | against the whole | computed by | bytes a picture |
+|---|---|---|---|---|"""
+CHOICES: dict[str, dict[str, Any]] = {
+    EVERYTHING: {"cut": "none", "precision": "float32"},
+    **{f"the top {stages} of its stages": {"cut": {"kind": "top", "stages": stages}} for stages in (3, 2, 1)},
+    "the head": {"cut": "all"},
+}
+
+
+def main() -> None:
+    """Measure, and print a table in Markdown."""
+    chosen = arguments("make cuts", __doc__).parse_args()
+    with (
+        scratch(chosen.dataset) as (folder, dataset),
+        standalone(folder / "data", BACKBONES) as address,
+        Client(address) as client,
+    ):
+        made = client.wait_for_dataset(client.create_dataset(dataset)["id"])
+        print(f"### {chosen.backbone} on {dataset.name} ({made['images']:,} pictures)\n\n{describe()}.\n")
+        print(HEADER)
+        whole = 0.0
+        for said, choice in CHOICES.items():
+            seconds, figures = epoch(client, made["id"], chosen.backbone, {**SHORT, **choice})
+            whole = whole or seconds
+            print(f"| {said} | {seconds:.3f} | {whole / seconds:,.1f} | {figures} |", flush=True)
+
+
+def epoch(client: Client, dataset: str, backbone: str, recipe: dict[str, Any]) -> tuple[float, str]:
+    """Seconds, and what the job says of its features."""
+    job = client.create_job(dataset, backbone, recipe)["id"]
+    succeeded(client, job)
+    prepared = next(event["data"] for event in client.events(job) if event["kind"] == "prepared")
+    pictures = sum(prepared[part] for part in ("train", "validation", "test"))
+    seconds = statistics.median(row["seconds"] for row in client.metrics(job)[1:])
+    return seconds, f"{prepared['engine']} | {prepared['bytes_per_view'] // pictures:,}"
+
+
+if __name__ == "__main__":
+    main()
