@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -51,6 +52,8 @@ class Division:
     """Those of the top, the topmost first."""
     share_above: float = 0.0
     """Of the multiply-adds, how many lie in the top."""
+    moved_from: str | None = None
+    """The place that the recipe names, where what it gives is too large to be kept."""
 
     @classmethod
     def below_classifier(cls, pooled: Pooled) -> Division:
@@ -79,19 +82,29 @@ class Division:
 
 
 def divided(
-    network: TimmNetwork, pooled: Pooled, cut: Cut, input_size: tuple[int, int, int], identity: Mapping[str, Any]
+    network: TimmNetwork,
+    pooled: Pooled,
+    cut: Cut,
+    input_size: tuple[int, int, int],
+    identity: Mapping[str, Any],
+    most_bytes: float = math.inf,
 ) -> Division:
-    """The network as a recipe's `cut` parts it; raises CutUnsupported."""
+    """The network as a recipe's `cut` parts it, or at the next place above of which a picture takes so few bytes.
+
+    Raises CutUnsupported.
+    """
     if cut.kind == "all":
         return Division.below_classifier(pooled)
     found = places(network, pooled, input_size)
     try:
-        name = cut.place(found)
+        wanted = cut.place(found)
     except CutUnknown as error:
         raise CutUnsupported(str(error)) from error
+    name = _affordable(wanted, found, most_bytes)
+    moved_from = None if name == wanted else wanted
     stages = _above(name, pooled.end, found)
     if not stages:  # the same features, where they are the fewest numbers to keep
-        return Division.below_classifier(pooled)
+        return replace(Division.below_classifier(pooled), moved_from=moved_from)
     if name is None:
         return Division(None, pooled.trunk.network, "picture", input_size, "", stages, 1.0)
     below, above = pooled.end.parted(name)
@@ -107,6 +120,7 @@ def divided(
         digest=pooled.end.digest(below, name, identity),
         stages=stages,
         share_above=1 - costs[name] / found[-1].multiply_adds_below,
+        moved_from=moved_from,
     )
 
 
@@ -122,6 +136,14 @@ def places(network: TimmNetwork, pooled: Pooled, input_size: tuple[int, int, int
         cost = max(counter.get_total_flops() // 2, *(place.multiply_adds_below for place in found), 0)
         found.append(Place(pooled.cut, stage_of(pooled.cut.split(" + ")[0]), cost))
     return found
+
+
+def _affordable(wanted: str | None, places: Sequence[Place], most_bytes: float) -> str | None:
+    names = [place.name for place in places]
+    if wanted is None:
+        return None
+    above = places[names.index(wanted) :]
+    return next((place.name for place in above if place.bytes <= most_bytes), names[-1])
 
 
 def _above(cut: str | None, end: End, places: Sequence[Place]) -> list[TrainedStage]:

@@ -30,6 +30,9 @@ class Cache(Technique):
     frozen and there are more than 100 pictures a class."""
     grow: bool | Literal["auto"] = "auto"
     """Whether they come one by one, while they help; auto: where views is auto."""
+    max_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None
+    """What the features of the job's pictures may take. Where they would take more, there are fewer views; where the
+    plain one alone would, the backbone is cut further up, and less of it is trained. Null: GRAFT_CACHE_BYTES."""
 
     def resolve(self, *, is_used: bool, has_augmentations: bool, pictures_per_class: float) -> Cache:
         """The same with all known.
@@ -45,7 +48,12 @@ class Cache(Technique):
             views = 0 if grow and pictures_per_class > MANY else MOST
         if not has_augmentations:
             views = 0
-        return Cache(mode="on" if is_used else "off", views=views, grow=grow and views > 0)
+        return self.model_copy(update={"mode": "on" if is_used else "off", "views": views, "grow": grow and views > 0})
+
+    def fitting(self, views: int) -> Cache:
+        """A resolved technique with no more views than so many."""
+        fewer = min(self.most, views)
+        return self.model_copy(update={"views": fewer, "grow": self.grow and fewer > 0})
 
     @property
     def most(self) -> int:

@@ -25,11 +25,13 @@ class Place:
     name: str
     stage: str
     multiply_adds_below: int
+    bytes: int = 0
+    """What the cache keeps of a picture that is cut there."""
 
     @classmethod
     def of(cls, cut: Mapping[str, Any]) -> Place:
         """One of a backbone's cuts, as it is listed."""
-        return cls(cut["name"], cut["stage"], cut["multiply_adds_below"])
+        return cls(cut["name"], cut["stage"], cut["multiply_adds_below"], cut["bytes_per_feature"])
 
 
 def owners(places: Sequence[Place]) -> list[str]:

@@ -16,10 +16,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from models import images
+from models.assignment import Assignment
 from models.catalog.recipe import Recipe
 from models.events import EpochEnded, Finished, Noted, PhaseStarted, Progressed, RecipeResolved
 from models.feature_cache import FeatureCache
-from models.fine_tuning import Assignment, fine_tune
+from models.fine_tuning import fine_tune
 from models.surgery import InputSizeUnsupported
 from tests.models.backbones.small_backbone import write_backbone
 from tests.models.small_pack import small_pack

@@ -21,7 +21,7 @@ from tests.models.test_fine_tuning import CLASSES, README, assignment, last
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models.fine_tuning import Assignment
+    from models.assignment import Assignment
 
 TOP = {"kind": "top", "stages": 2}
 
@@ -129,3 +129,43 @@ def test_a_checkpoint_is_a_backbone_whose_classes_can_be_kept(tmp_path: Path) ->
     metrics = last(list(fine_tune(again))).metrics
     assert metrics["initial"]["validation_accuracy"] == pytest.approx(reached, abs=0.1)
     assert metrics["validation"]["accuracy"] == pytest.approx(reached, abs=0.1)
+
+
+def kept(events: list[Any]) -> dict[str, Any]:
+    """What the job said of what it keeps, by kind."""
+    return {event.kind: event.data for event in events if isinstance(event, Noted)}
+
+
+def test_a_budget_leaves_views_out_rather_than_fail(tmp_path: Path) -> None:
+    row = 96 * 2
+    budget = row * (90 + 66 + 65)  # the plain view of all, one of what is trained on, and nearly another
+    events = list(fine_tune(assignment(tmp_path, cache={"views": 4, "max_bytes": budget})))
+    said = kept(events)
+    assert said["views_left_out"] == {"views": 1, "left_out": 3}
+    assert said["prepared"]["bytes_per_view"] == row * 90
+    *_, resolved = (event.recipe for event in events if isinstance(event, RecipeResolved))
+    assert resolved["cache"]["views"] == 1
+    written = sum(file.stat().st_size for file in (tmp_path / "cache").glob("*/*.rows"))
+    exact = 12 * 96 * 4
+    assert written == row * (90 + 66) + exact
+
+
+def test_a_budget_moves_the_cut_up_rather_than_fail(tmp_path: Path) -> None:
+    cut = {"kind": "top", "stages": 2}
+    whole = kept(list(fine_tune(assignment(tmp_path, cut=cut, epochs=1, cache={"views": 0}))))
+    assert "cut_moved" not in whole
+    budget = whole["prepared"]["bytes_per_view"] - 1
+    events = list(fine_tune(assignment(tmp_path, cut=cut, epochs=1, cache={"views": 0, "max_bytes": budget})))
+    said = kept(events)
+    assert said["cut_moved"] == {"from": whole["prepared"]["cut"], "to": said["prepared"]["cut"]}
+    assert 0 < said["prepared"]["bytes_per_view"] <= budget
+    assert set(said["prepared"]["stages"]) < set(whole["prepared"]["stages"]) or not said["prepared"]["stages"]
+    assert last(events).metrics["test"]["accuracy"] >= 0
+
+
+def test_a_budget_for_nothing_still_trains_a_head(tmp_path: Path) -> None:
+    events = list(fine_tune(assignment(tmp_path, cut=TOP, epochs=2, cache={"views": 2, "max_bytes": 1})))
+    said = kept(events)
+    assert (said["prepared"]["cut"], said["prepared"]["stages"]) == ("global_pool.flatten", [])
+    assert said["views_left_out"]["views"] == 0
+    assert last(events).metrics["test"] is not None

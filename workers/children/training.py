@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models import devices
+from models.assignment import Assignment
 from models.backbones.errors import BackboneError
 from models.datasets.pack import Pack
 from models.errors import code
 from models.events import Event, Failed
 from models.feature_cache import FeatureCache
-from models.fine_tuning import Assignment, fine_tune
+from models.fine_tuning import fine_tune
 from models.graph import SurgeryError
 from models.training import TrainingDiverged
 from models.trunk import FeaturesNotFinite

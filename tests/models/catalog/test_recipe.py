@@ -39,7 +39,7 @@ def test_what_was_chosen_is_not_resolved_away() -> None:
         "optimizer": {"kind": "sgd", "lr": 0.5},
         "regularizers": [{"kind": "l1", "strength": 0.25}],
         "loss": {"kind": "focal", "gamma": 1.0, "class_weights": {"a": 2.0}},
-        "cache": {"mode": "off", "views": 2, "grow": False},
+        "cache": {"mode": "off", "views": 2, "grow": False, "max_bytes": 1000},
     }
     dumped = resolved(chosen).model_dump(mode="json")
     assert {name: dumped[name] for name in chosen} == chosen

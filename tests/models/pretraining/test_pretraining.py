@@ -11,10 +11,11 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from models.assignment import Assignment
 from models.catalog.pretraining import Pretraining
 from models.catalog.technique import members
 from models.events import Noted
-from models.fine_tuning import Assignment, fine_tune
+from models.fine_tuning import fine_tune
 from models.pretraining import pretrain
 from tests.models.pretraining.oriented import MLP, oriented_pack, prepared, shallow
 from tests.models.small_pack import small_pack

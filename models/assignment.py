@@ -1,0 +1,37 @@
+"""An assignment: what a fine-tuning is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import torch
+
+    from models.catalog.recipe import Recipe
+    from models.datasets.pack import Pack
+    from models.feature_cache import FeatureCache
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What to fine-tune, on what, how, and where."""
+
+    job: str
+    pack: Pack
+    classes: list[str]
+    dataset_digest: str
+    backbone: str
+    backbones: Path | None
+    """The directory of local backbones."""
+    recipe: Recipe
+    device: torch.device
+    cache: FeatureCache
+    checkpoint: Path
+    """The file to write."""
+    other: Pack | None = None
+    """The pictures of the dataset that pretraining names."""
+    other_classes: Sequence[str] = ()
