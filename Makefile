@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse polls peers experiments clean
+.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale polls peers experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -73,6 +73,9 @@ cuts: setup ## what an epoch costs by what is trained; BACKBONE=local/NAME DATAS
 
 reuse: setup ## what the next job on the same pictures costs, and several at once; BACKBONE=local/NAME DATASET=archive
 	@$(BIN)/python -m benchmarks.reuse $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
+scale: setup ## what an epoch of a head costs, for 1,000 to 100,000 pictures
+	@$(BIN)/python -m benchmarks.scale
 
 polls: setup ## how often a job can be asked for while it trains; DATABASE=url
 	@$(BIN)/python -m benchmarks.polls $(if $(DATABASE),--database '$(DATABASE)')
