@@ -106,7 +106,10 @@ def _side_by_side(
     for rows, known in learn.batches(recipe):
         stack.step(rows, known, loss_of)
     with torch.no_grad():
-        losses = [loss_of(logits, judge.labels).item() for logits in stack.logits(judge.features)]
+        losses = [
+            loss_of(nn.functional.linear(judge.features, weight, bias), judge.labels).item()
+            for weight, bias in stack.heads()
+        ]
     yield from losses
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from models.features import Source
     from models.grafted import Grafted
 
+SAMPLE = 4096
+"""Pictures to validate on, at most, by which trials are judged."""
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -99,8 +102,9 @@ class _Halving:
         assert recipe.loss != "auto"
         self.loss = recipe.loss.build(classes)
         self._noises = [a for a in recipe.augmentations if isinstance(a, FeatureAugmentation)]
-        self._shown = grafted.sample(source, validation.pictures)
-        self._known = torch.from_numpy(validation.labels)
+        judges = np.random.default_rng(recipe.seed).permutation(len(validation.pictures))[:SAMPLE]
+        self._shown = grafted.sample(source, validation.pictures[judges])
+        self._known = torch.from_numpy(validation.labels[judges])
 
     def run(self, trials: Sequence[Trial], deadline: float) -> list[Judged]:
         """All trials, the best first: those that were trained for longer before those that were not.
@@ -142,10 +146,10 @@ class _Halving:
             done += size
 
     def _judged(self, before: Sequence[Judged], stack: Stack, epoch: int) -> list[Judged]:
+        after = []
         with torch.no_grad():
-            logits = stack.logits(self._shown)
-            losses = torch.vmap(self.loss, (0, None))(logits, self._known)
-        return [
-            one.after(epoch, loss, right(said, self._known) / len(self._known))
-            for one, loss, said in zip(before, losses.tolist(), logits, strict=True)
-        ]
+            for one, (weight, bias) in zip(before, stack.heads(), strict=True):
+                logits = nn.functional.linear(self._shown, weight, bias)
+                loss = self.loss(logits, self._known).item()
+                after.append(one.after(epoch, loss, right(logits, self._known) / len(self._known)))
+        return after

@@ -15,7 +15,7 @@ from torch import nn
 from models.layers import Dropout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from models.catalog.recipe import Recipe
     from models.catalog.search import Trial
@@ -38,7 +38,7 @@ class Stack:
 
     def step(self, features: torch.Tensor, labels: torch.Tensor, loss_of: nn.Module) -> None:
         """One step of each on standardized features (B, D) with their labels."""
-        losses = torch.vmap(loss_of, (0, None))(self.logits(features, is_training=True), labels)
+        losses = torch.vmap(loss_of, (0, None))(self._logits(features), labels)
         penalties = self._weight.view(len(self.trials), -1).square().sum(1) * self._strengths / 2
         self._optimizer.zero_grad(set_to_none=True)
         (losses + penalties).sum().backward()
@@ -48,12 +48,16 @@ class Stack:
             for parameter, old, rates in zip((self._weight, self._bias), before, self._rates, strict=True):
                 parameter.copy_(torch.lerp(old, parameter, rates))
 
-    def logits(self, features: torch.Tensor, *, is_training: bool = False) -> torch.Tensor:
-        """What each says of features (B, D): (K, B, C)."""
+    def heads(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """The weight (C, D) and the bias (C,) of each."""
+        return zip(torch.split(self._weight, self._classes), torch.split(self._bias, self._classes), strict=True)
+
+    def _logits(self, features: torch.Tensor) -> torch.Tensor:
+        """What each says of features (B, D) in training: (K, B, C)."""
         parts, first = [], 0
         for dropout, alike in groupby(self.trials, key=lambda trial: trial.dropout):
             last = first + len(list(alike)) * self._classes
-            seen = Dropout(dropout)(features) if is_training else features
+            seen = Dropout(dropout)(features)
             parts.append(nn.functional.linear(seen, self._weight[first:last], self._bias[first:last]))
             first = last
         return torch.cat(parts, 1).view(-1, len(self.trials), self._classes).movedim(1, 0)

@@ -156,7 +156,9 @@ class Recipe(Technique):
                 "head": head,
                 "regularizers": tuple(r.resolve(pictures) for r in self.regularizers),
                 "loss": chosen.loss.resolve(class_counts, pictures),
-                "search": None if self.search is None else self.search.resolve(pictures),
+                "search": None
+                if self.search is None
+                else self.search.resolve(pictures, num_features, len(class_counts)),
             }
         )
 

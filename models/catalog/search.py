@@ -16,6 +16,8 @@ AROUND_RATE = (0.1, 10.0)
 """Times the recipe's rate."""
 STRENGTHS = (0.1, 100.0)
 """Over the pictures to train on: logistic regression's C from 10 to 0.01."""
+MOST_WEIGHTS = 2**27
+"""Of all heads: with gradients and Adam's means, about 3 GB."""
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -59,16 +61,16 @@ class Search(Technique):
     """
 
     trials: Annotated[int, Field(ge=2, le=512)] = 64
-    """Heads that are tried."""
+    """Heads that are tried; fewer where their weights would fill the memory."""
     space: Space = Space()
     """What they differ in."""
 
-    def resolve(self, pictures: int) -> Search:
-        """The same with all known but the rates, for so many pictures to train on."""
-        if self.space.l2 != "auto":
-            return self
+    def resolve(self, pictures: int, num_features: int, num_classes: int) -> Search:
+        """The same with all known but the rates, for so many pictures to train on, and no more heads than fit."""
+        trials = min(self.trials, max(2, MOST_WEIGHTS // (num_features * num_classes)))
         low, high = (strength / pictures for strength in STRENGTHS)
-        return self.model_copy(update={"space": self.space.model_copy(update={"l2": (low, high)})})
+        space = self.space.model_copy(update={"l2": (low, high)}) if self.space.l2 == "auto" else self.space
+        return self.model_copy(update={"trials": trials, "space": space})
 
     def drawn(self, own: Trial, draw: np.random.Generator) -> list[Trial]:
         """The trials of a resolved search, the recipe's `own` choices first."""

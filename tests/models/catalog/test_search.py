@@ -16,7 +16,7 @@ OWN = Trial(lr=1e-3, l2=0.025, dropout=0.2)
 
 
 def drawn(trials: int = 400, **space: Any) -> list[Trial]:
-    search = Search.model_validate({"trials": trials, "space": space}).resolve(400)
+    search = Search.model_validate({"trials": trials, "space": space}).resolve(400, 1280, 2)
     return search.drawn(OWN, np.random.default_rng(0))
 
 
@@ -45,6 +45,12 @@ def test_by_itself_it_looks_around_the_recipe() -> None:
     assert 2.5e-4 <= min(t.l2 for t in trials) < 5e-4
     assert 0.12 < max(t.l2 for t in trials) <= 0.25
     assert {t.dropout for t in trials} == {0.0, 0.2, 0.5}
+
+
+def test_no_more_heads_are_tried_than_fit_into_memory() -> None:
+    assert Search(trials=64).resolve(400, 2048, 10).trials == 64
+    assert Search(trials=512).resolve(400, 2048, 1000).trials == 65
+    assert Search(trials=64).resolve(400, 2**20, 2**20).trials == 2
 
 
 def test_null_leaves_a_choice_as_the_recipe_has_it() -> None:
