@@ -79,6 +79,27 @@ def cancel(job: str, url: Url = None) -> None:
 
 
 @app.command()
+def pause(job: str, url: Url = None) -> None:
+    """Have a job wait until it is resumed."""
+    with _client(url) as client:
+        console.print(client.pause(job)["status"])
+
+
+@app.command()
+def stop(job: str, url: Url = None) -> None:
+    """End a running job now, with the best that it has reached."""
+    with _client(url) as client:
+        console.print(client.stop(job)["status"])
+
+
+@app.command()
+def resume(job: str, url: Url = None) -> None:
+    """Have a paused job go on."""
+    with _client(url) as client:
+        console.print(client.resume(job)["status"])
+
+
+@app.command()
 def download(checkpoint: str, output: Path = Path("best.safetensors"), url: Url = None) -> None:
     """Download a checkpoint."""
     with _client(url) as client:

@@ -94,10 +94,11 @@ class Client:
         recipe: Mapping[str, Any] | None = None,
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
+        priority: int = 0,
     ) -> Json:
         """Ask for a fine-tuning; a repeated call after a broken connection makes no second job."""
-        order = {"dataset": dataset, "backbone": backbone, "recipe": recipe or {}, "name": name}
-        order["metadata"] = dict(metadata or {})
+        order: Json = {"dataset": dataset, "backbone": backbone, "recipe": recipe or {}, "name": name}
+        order |= {"metadata": dict(metadata or {}), "priority": priority}
         key = {"Idempotency-Key": str(uuid.uuid4())}
         return self._json(self._steadily("POST", "/v1/jobs", json=order, headers=key))
 
@@ -112,6 +113,18 @@ class Client:
     def cancel(self, job: str) -> Json:
         """End a job."""
         return self._json(self._steadily("POST", f"/v1/jobs/{job}/cancel"))
+
+    def pause(self, job: str) -> Json:
+        """Have a job wait until it is resumed."""
+        return self._json(self._steadily("POST", f"/v1/jobs/{job}/pause"))
+
+    def stop(self, job: str) -> Json:
+        """End a running job now, with the best that it has reached."""
+        return self._json(self._steadily("POST", f"/v1/jobs/{job}/stop"))
+
+    def resume(self, job: str) -> Json:
+        """Have a paused job go on."""
+        return self._json(self._http.post(f"/v1/jobs/{job}/resume"))
 
     def events(self, job: str) -> Iterator[Json]:
         """All events of a job, live until it ends; a broken connection is taken up where it broke.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import torch
@@ -35,3 +35,5 @@ class Assignment:
     other: Pack | None = None
     """The pictures of the dataset that pretraining names."""
     other_classes: Sequence[str] = ()
+    is_stopped: Callable[[], bool] | None = None
+    """Whether somebody has asked for what is best so far."""

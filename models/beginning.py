@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from models import discriminant
+from models.limit import NONE
 from models.range_test import rated
 from models.search import search
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from models.examples import Examples
     from models.features import Source
     from models.grafted import Grafted
+    from models.limit import Limit
 
 
 def begin(
@@ -26,16 +27,16 @@ def begin(
     source: Source,
     train: Examples,
     validation: Examples,
-    deadline: float = math.inf,
+    limit: Limit = NONE,
 ) -> Generator[Noted, None, Recipe]:
     """Find the rate of what is grafted, have its head start in closed form, and search, as the recipe has it.
 
-    Tells what was found, and returns the recipe with nothing left to find. `deadline` is a time of time.monotonic().
+    Tells what was found, and returns the recipe with nothing left to find.
     """
     recipe = rated(recipe, classes, grafted, source, train)
     if recipe.starts_as_discriminant:
         yield discriminant.start(grafted, recipe, classes, source, train, validation)
     if recipe.search is not None:
-        recipe, searched = search(recipe, classes, grafted, source, train, validation, deadline)
+        recipe, searched = search(recipe, classes, grafted, source, train, validation, limit)
         yield searched
     return recipe

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 Phase = Literal["preparing", "caching", "training", "evaluating", "storing"]
 
-StopReason = Literal["epochs_done", "early_stopping", "target_reached", "time_budget"]
+StopReason = Literal["epochs_done", "early_stopping", "target_reached", "stopped", "time_budget"]
 
 
 class _Event(BaseModel):

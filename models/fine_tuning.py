@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from models.examples import Examples
 from models.features import Features
 from models.final_test import exact_where_near
 from models.grafted import Grafted
+from models.limit import Limit
 from models.preparation import Preparation
 from models.pretraining import Material, pretrain
 from models.progress import Progress
@@ -45,7 +45,7 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
     yield ready.said()
     yield from ready.compromises()
     budget = assignment.recipe.time_budget_seconds
-    run = _Run(ready, math.inf if budget is None else began + budget)
+    run = _Run(ready, Limit(None if budget is None else began + budget, assignment.is_stopped))
     yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
     yield from run.cache_plain_views()
     yield from run.make_head()
@@ -60,8 +60,8 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
 
 
 class _Run:
-    def __init__(self, ready: Preparation, deadline: float) -> None:
-        self.ready, self.recipe, self._deadline = ready, ready.recipe, deadline
+    def __init__(self, ready: Preparation, limit: Limit) -> None:
+        self.ready, self.recipe, self._limit = ready, ready.recipe, limit
 
     def cache_plain_views(self) -> Iterator[Event]:
         """View 0 of every picture is needed anyway."""
@@ -93,10 +93,10 @@ class _Run:
         if recipe.pretraining is not None:
             recipe = yield from pretrain(recipe, grafted, self._material())
         self.recipe = yield from begin(
-            recipe, classes, grafted, ready.features, ready.learn, ready.validation, self._deadline
+            recipe, classes, grafted, ready.features, ready.learn, ready.validation, self._limit
         )
         self.training = Training(
-            self.recipe, classes, grafted, ready.features, ready.learn, ready.validation, self._deadline
+            self.recipe, classes, grafted, ready.features, ready.learn, ready.validation, self._limit
         )
 
     def _material(self) -> Material:
@@ -107,9 +107,9 @@ class _Run:
             return ready.extractor.features(job.other or job.pack, augmentations)
 
         if job.other is None:
-            return Material(opened, ready.learn, job.classes, self._deadline)
+            return Material(opened, ready.learn, job.classes, self._limit)
         everything = Examples(np.arange(len(job.other)), job.other.labels)
-        return Material(opened, everything, job.other_classes, self._deadline)
+        return Material(opened, everything, job.other_classes, self._limit)
 
     def train(self) -> Iterator[Event]:
         """Train on the cached views, or on new ones."""

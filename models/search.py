@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from models.catalog.search import Trial
 from models.evaluation import right
 from models.events import Noted
 from models.layers import Dropout
+from models.limit import NONE
 from models.reproducibility import seed_epoch
 from models.stack import Stack
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from models.examples import Examples
     from models.features import Source
     from models.grafted import Grafted
+    from models.limit import Limit
 
 SAMPLE = 4096
 """Pictures to validate on, at most, by which trials are judged."""
@@ -63,17 +64,17 @@ def search(
     source: Source,
     train: Examples,
     validation: Examples,
-    deadline: float = math.inf,
+    limit: Limit = NONE,
 ) -> tuple[Recipe, Noted]:
     """The recipe, resolved, with the best trial's choices in place of its search; and the table of all trials.
 
-    The head is left as it is before its first step, but for its dropout. `deadline` is a time of time.monotonic().
+    The head is left as it is before its first step, but for its dropout.
     """
     assert recipe.search is not None
     assert recipe.head.kind == "linear"
     own = Trial(recipe.optimizer.rate, recipe.l2, recipe.head.dropout)
     trials = recipe.search.drawn(own, np.random.default_rng(recipe.seed))
-    judged = _Halving(recipe, classes, grafted, source, train, validation).run(trials, deadline)
+    judged = _Halving(recipe, classes, grafted, source, train, validation).run(trials, limit)
     best = judged[0]
     dropout = grafted.head[0]
     assert isinstance(dropout, Dropout)
@@ -106,7 +107,7 @@ class _Halving:
         self._shown = grafted.sample(source, validation.pictures[judges])
         self._known = torch.from_numpy(validation.labels[judges])
 
-    def run(self, trials: Sequence[Trial], deadline: float) -> list[Judged]:
+    def run(self, trials: Sequence[Trial], limit: Limit) -> list[Judged]:
         """All trials, the best first: those that were trained for longer before those that were not.
 
         It ends when one is left, or when those that are left have learned all they can.
@@ -118,7 +119,7 @@ class _Halving:
         ended: list[Judged] = []
         epoch, until = 0, 1
         while True:
-            while epoch < min(until, self.recipe.most_epochs) and time.monotonic() < deadline:
+            while epoch < min(until, self.recipe.most_epochs) and limit.reason is None:
                 epoch += 1
                 self._train(stack, epoch)
                 judged = self._judged(judged, stack, epoch)

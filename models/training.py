@@ -19,6 +19,7 @@ from models.evaluation import right
 from models.events import Diagnosed, EpochEnded, Noted
 from models.features import said_of_plain_views
 from models.growth import Growth
+from models.limit import NONE
 from models.reproducibility import seed_epoch
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from models.examples import Examples
     from models.features import Source
     from models.grafted import Grafted
+    from models.limit import Limit
 
 RETRY_FACTOR = 0.1
 """How much smaller the learning rate is after training has diverged."""
@@ -63,11 +65,11 @@ class Training:
         source: Source,
         train: Examples,
         validation: Examples,
-        deadline: float = math.inf,
+        limit: Limit = NONE,
     ) -> None:
-        """Needs a resolved recipe; `deadline` is a time of time.monotonic()."""
+        """Needs a resolved recipe."""
         self.recipe, self.grafted, self.source = recipe, grafted, source
-        self.train, self.validation, self.deadline = train, validation, deadline
+        self.train, self.validation, self.limit = train, validation, limit
         device = grafted.device
         self._targets = torch.from_numpy(train.labels)
         self._labels = self._targets.new_zeros((int(train.pictures.max()) + 1, *train.labels.shape[1:]))
@@ -199,7 +201,7 @@ class Training:
             now = self.source.counts.misses - before.misses
             yield Step(len(labels), now - computed)
             computed = now
-            if time.monotonic() > self.deadline:
+            if self.limit.reason is not None:
                 break
         with self._average.applied() if self._average is not None else nullcontext():
             validation_loss, validation_accuracy = self._validate()
@@ -306,8 +308,8 @@ class Training:
         stopping = self.recipe.early_stopping
         if self._reaches_target(ended):
             return "target_reached"
-        if time.monotonic() > self.deadline:
-            return "time_budget"
+        if (reached := self.limit.reason) is not None:
+            return reached
         since = ended.epoch - max(self.best_epoch, self._grown)
         if stopping is not None and since >= stopping.patience and self.growth.is_over:
             return "early_stopping"

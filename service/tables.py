@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, String
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, String, case
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
 from ulid import ULID
 
 if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
 
@@ -68,6 +69,16 @@ class Leased:
     created_at: Mapped[float] = mapped_column(server_default=now())
     finished_at: Mapped[float | None]
 
+    @classmethod
+    def turn(cls) -> tuple[ColumnElement[Any], ...]:
+        """In which order what waits is taken."""
+        return (cls.id.asc(),)
+
+    @classmethod
+    def wish(cls) -> ColumnElement[str]:
+        """What whoever works on it looks at: its status, or more."""
+        return cls.status.expression
+
     def release(self) -> None:
         """Nobody works on it any more."""
         self.worker = self.lease_until = None
@@ -119,7 +130,7 @@ class Backbone(Leased, Table):
 
 
 class Job(Leased, Table):
-    """One request to train. queued → running → succeeded | failed | cancelled."""
+    """One request to train. queued → running → succeeded | failed | cancelled; paused in between."""
 
     __tablename__ = "jobs"
 
@@ -142,9 +153,23 @@ class Job(Leased, Table):
     """What the training doctor found."""
     cache: Mapped[dict[str, Any] | None]
     """Hits and misses of the feature cache, and the seconds that the hits saved."""
+    priority: Mapped[int] = mapped_column(default=0)
+    """Those with more are taken first."""
+    is_stopping: Mapped[bool] = mapped_column(default=False)
+    """Somebody wants what is best so far."""
     started_at: Mapped[float | None]
     event_seq: Mapped[int] = mapped_column(default=0)
     """Number of the newest event; raised under the row's lock, so events have no gaps."""
+
+    @classmethod
+    def turn(cls) -> tuple[ColumnElement[Any], ...]:
+        """In which order what waits is taken."""
+        return (cls.priority.desc(), cls.id.asc())
+
+    @classmethod
+    def wish(cls) -> ColumnElement[str]:
+        """Its status, or stopping."""
+        return case((cls.is_stopping & (cls.status == "running"), "stopping"), else_=cls.status)
 
 
 class Event(Table):

@@ -106,7 +106,7 @@ class BackboneAttempt:
         row.error = {"code": cause, "message": message}
         row.end(session, "failed")
 
-    def cancelled(self, session: Session, row: Backbone) -> None:
+    def left_off(self, session: Session, row: Backbone) -> None:
         """Never: an inspection cannot be cancelled."""
 
     def hand_back(self, session: Session, row: Backbone) -> None:

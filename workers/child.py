@@ -74,6 +74,7 @@ class Child:
         """Start `module.work(order)`; the module is imported in the child alone."""
         self._receiver, sender = _context.Pipe(duplex=False)
         self._next_batch = 0.0
+        self._has_spoken = False
         self._process = _context.Process(
             target=_run, args=(sender, module, order.model_dump_json(), type(order)), daemon=True
         )
@@ -88,6 +89,12 @@ class Child:
             self._process.kill()
         self._process.join()
         self._receiver.close()
+
+    def stop(self) -> None:
+        """Have it come to its end with what it has reached; before it has said anything, and again, no change."""
+        if self._has_spoken:  # else it may not listen yet, and die of the signal
+            assert self._process.pid is not None
+            os.kill(self._process.pid, STOP_SIGNAL)
 
     def batches(self) -> Iterator[list[bytes]]:
         """The events as JSON, the first at once, then in batches every BATCH_SECONDS; empty ones when there is no news.
@@ -110,6 +117,7 @@ class Child:
                 return lines, True
             while self._receiver.poll(max(0.0, self._next_batch - time.monotonic())):
                 lines.append(self._receiver.recv_bytes())
+                self._has_spoken = True
         except EOFError:
             return lines, False
         self._next_batch = time.monotonic() + BATCH_SECONDS
@@ -127,6 +135,10 @@ def _cause(exit_code: int | None) -> tuple[str, str]:
     return "internal_error", "The process ended with an error of Graft's own, which the worker's log shows."
 
 
+STOP_SIGNAL = signal.SIGUSR1
+is_stopped = threading.Event()
+"""In a child, that it shall come to its end."""
+
 OUT_OF_MEMORY = 12
 """The exit status of a child that ran out of memory."""
 
@@ -136,6 +148,7 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
     threading.Thread(target=_die_with_reader, args=(sender,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(STOP_SIGNAL, lambda *_: is_stopped.set())
     try:
         for event in importlib.import_module(module).work(kind.model_validate_json(order)):
             sender.send_bytes(event.model_dump_json().encode())

@@ -100,7 +100,7 @@ class DatasetAttempt:
         self._archive = row.archive
         repository.reject(session, row, cause, message)
 
-    def cancelled(self, session: Session, row: Dataset) -> None:
+    def left_off(self, session: Session, row: Dataset) -> None:
         """Never: a dataset is deleted, and then the lease is lost."""
 
     def hand_back(self, session: Session, row: Dataset) -> None:

@@ -134,9 +134,9 @@ class JobAttempt:
         """The last attempt died: the job is given up."""
         lifecycle.fail(session, row, cause, message)
 
-    def cancelled(self, session: Session, row: Job) -> None:
-        """The job is no longer wanted, and the child is gone."""
-        lifecycle.cancelled(session, row)
+    def left_off(self, session: Session, row: Job) -> None:
+        """The job was cancelled or paused, and the child is gone."""
+        lifecycle.left_off(session, row)
 
     def hand_back(self, session: Session, row: Job) -> None:
         """This worker stops; another shall begin again."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from sqlalchemy import case, exists, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.jobs.lifecycle import UNWANTED
 from service.tables import Backbone, Dataset, Job, now
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 Row = TypeVar("Row", Job, Dataset, Backbone)
 
 WATCH_SECONDS = 0.5
-"""How often the holder of a lease looks whether its row was cancelled."""
+"""How often the holder of a lease looks whether its row was cancelled, paused or stopped."""
 RENEWALS = 4
 """How often in its time a lease is renewed."""
 SAFE = 0.66
@@ -58,7 +59,7 @@ def claim(
     oldest = (
         select(table.id)
         .where(_is_free(table, waiting, running))
-        .order_by(table.id)
+        .order_by(*table.turn())
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
@@ -106,7 +107,7 @@ class Lease(Generic[Row]):
     def __init__(self, database: Database, claim: Claim[Row], seconds: float) -> None:
         self.claim: Claim[Row] = claim
         self.database, self.seconds = database, seconds
-        self.state: Literal["held", "cancelling", "lost"] = "held"
+        self.state: Literal["held", "stopping", "unwanted", "lost"] = "held"
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease of {claim.id}", daemon=True)
 
@@ -134,11 +135,11 @@ class Lease(Generic[Row]):
             if status is None:
                 self.state = "lost"
                 return
-            self.state = "cancelling" if status == "cancelling" else "held"
+            self.state = "unwanted" if status in UNWANTED else "stopping" if status == "stopping" else "held"
 
     def _status(self) -> str | None:
         table = self.claim.table
-        query = select(table.status).where(table.id == self.claim.id, table.attempt == self.claim.attempt)
+        query = select(table.wish()).where(table.id == self.claim.id, table.attempt == self.claim.attempt)
         with self.database.reading() as session:
             return session.scalar(query)
 
@@ -148,7 +149,7 @@ class Lease(Generic[Row]):
             update(table)
             .where(table.id == self.claim.id, table.attempt == self.claim.attempt, table.lease_until.is_not(None))
             .values(lease_until=now() + self.seconds)
-            .returning(table.status)
+            .returning(table.wish())
             .execution_options(synchronize_session=False)
         )
         with self.database.writing() as session:

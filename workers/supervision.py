@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from sqlalchemy.exc import OperationalError
 
+from service.jobs.lifecycle import UNWANTED
 from service.tables import Backbone, Dataset, Job
 from workers.child import Child, ChildDied
 from workers.leases import Claim, Lease, LeaseLost, fence
@@ -57,8 +58,8 @@ class Attempt(Protocol[Row_contra]):
     def failed(self, session: Session, row: Row_contra, cause: str, message: str) -> None:
         """The last attempt died: the work is given up."""
 
-    def cancelled(self, session: Session, row: Row_contra) -> None:
-        """The work is no longer wanted, and the child is gone."""
+    def left_off(self, session: Session, row: Row_contra) -> None:
+        """The work was cancelled or paused, and the child is gone."""
 
     def hand_back(self, session: Session, row: Row_contra) -> None:
         """This worker stops; another shall begin again."""
@@ -67,12 +68,12 @@ class Attempt(Protocol[Row_contra]):
         """Remove what the attempt left on this machine."""
 
 
-class Cancelled(Exception):
-    """The work is no longer wanted."""
+class Unwanted(Exception):
+    """The work was cancelled or paused."""
 
 
 class Supervision(Generic[Row]):
-    """Runs one attempt to its end. It writes nothing once the lease is lost, and nothing but the end once cancelled."""
+    """Runs one attempt to its end. It writes nothing once the lease is lost, and only the end once it is unwanted."""
 
     def __init__(
         self,
@@ -94,7 +95,7 @@ class Supervision(Generic[Row]):
             with self.lease:
                 end = self._end()
                 if end is not None:
-                    self._write(partial(self._unless_cancelled, end))
+                    self._write(partial(self._unless_unwanted, end))
         except LeaseLost:
             log.warning("%s, attempt %d: the lease is lost, its child was ended", self.claim.id, self.claim.attempt)
         finally:
@@ -106,8 +107,8 @@ class Supervision(Generic[Row]):
             return partial(self._give_up, cause="worker_died", message="The worker that ran it died or went silent.")
         try:
             return self._follow(self._write(partial(self._wanted, self.attempt.begin)))
-        except Cancelled:
-            return self.attempt.cancelled
+        except Unwanted:
+            return self.attempt.left_off
         except LeaseLost:
             raise
         except ChildDied as death:
@@ -122,8 +123,10 @@ class Supervision(Generic[Row]):
             for lines in child.batches():
                 if self.lease.state == "lost":
                     raise LeaseLost(self.claim.id)
-                if self.lease.state == "cancelling":
-                    raise Cancelled
+                if self.lease.state == "unwanted":
+                    raise Unwanted
+                if self.lease.state == "stopping":
+                    child.stop()
                 if self.stopping.is_set():
                     return self.attempt.hand_back
                 if lines and self._record(lines):
@@ -156,13 +159,13 @@ class Supervision(Generic[Row]):
 
     def _wanted(self, write: Write[Row, Result], session: Session, row: Row) -> Result:
         """Write as long as the work is wanted."""
-        if row.status == "cancelling":
-            raise Cancelled
+        if row.status in UNWANTED:
+            raise Unwanted
         return write(session, row)
 
-    def _unless_cancelled(self, end: Write[Row, None], session: Session, row: Row) -> None:
-        if row.status == "cancelling":
-            self.attempt.cancelled(session, row)
+    def _unless_unwanted(self, end: Write[Row, None], session: Session, row: Row) -> None:
+        if row.status in UNWANTED:
+            self.attempt.left_off(session, row)
         else:
             end(session, row)
 

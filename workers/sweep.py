@@ -40,7 +40,7 @@ CACHE_SECONDS = 7 * 86400.0
 def sweep(database: Database, queue: Queue) -> None:
     """Tidy up the database once, and wake a worker if there is work."""
     with database.writing() as session:
-        _end_cancelled(session)
+        _leave_off(session)
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
         cache.forget_silent(session, CACHE_SECONDS)
     with database.reading() as session:
@@ -50,11 +50,11 @@ def sweep(database: Database, queue: Queue) -> None:
     contents.collect(database, GRACE_SECONDS)
 
 
-def _end_cancelled(session: Session) -> None:
-    """Jobs whose worker died before it could say that it had ended them."""
-    orphans = select(Job).where(Job.status == "cancelling", Job.lease_until < now())
+def _leave_off(session: Session) -> None:
+    """Jobs whose worker died before it could say that it had left them off."""
+    orphans = select(Job).where(Job.status.in_(lifecycle.UNWANTED), Job.lease_until < now())
     for job in session.scalars(orphans.with_for_update(skip_locked=True)):
-        lifecycle.cancelled(session, job)
+        lifecycle.left_off(session, job)
 
 
 def remove_orphans(database: Database, storage: Storage) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
 from models.catalog.pretraining import Autoencoder, OtherLabels, RestrictedBoltzmannMachine, Rotation
+from models.limit import NONE
 from models.pretraining import autoencoder, boltzmann
 from models.pretraining.auxiliary import learn_first
 from models.pretraining.layerwise import fit_layers
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from models.examples import Examples
     from models.features import Source
     from models.grafted import Grafted
+    from models.limit import Limit
 
 __all__ = ["Material", "pretrain"]
 
@@ -34,8 +35,7 @@ class Material:
     """The pictures through the trunk: view 0 plain, the others through these augmentations."""
     examples: Examples
     classes: Sequence[str]
-    deadline: float = math.inf
-    """When to end, a time of time.monotonic()."""
+    limit: Limit = NONE
 
 
 def pretrain(recipe: Recipe, grafted: Grafted, material: Material) -> Generator[Noted, None, Recipe]:
@@ -53,8 +53,8 @@ def pretrain(recipe: Recipe, grafted: Grafted, material: Material) -> Generator[
         case RestrictedBoltzmannMachine() as chosen:
             yield from fit_layers(recipe, grafted, material, partial(boltzmann.fit, chosen))
         case Rotation() as chosen:
-            recipe = yield from learn_first(recipe, chosen, grafted, Turns(material), material.deadline)
+            recipe = yield from learn_first(recipe, chosen, grafted, Turns(material), material.limit)
         case OtherLabels() as chosen:
-            recipe = yield from learn_first(recipe, chosen, grafted, Labels(material, recipe), material.deadline)
+            recipe = yield from learn_first(recipe, chosen, grafted, Labels(material, recipe), material.limit)
     grafted.eval()
     return recipe

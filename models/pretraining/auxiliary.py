@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import TYPE_CHECKING
 
 import torch
@@ -20,11 +19,12 @@ if TYPE_CHECKING:
 
     from models.catalog.pretraining import OtherLabels, Rotation
     from models.catalog.recipe import Recipe
+    from models.limit import Limit
     from models.pretraining.tasks import Task
 
 
 def learn_first(
-    recipe: Recipe, chosen: Rotation | OtherLabels, grafted: Grafted, task: Task, deadline: float
+    recipe: Recipe, chosen: Rotation | OtherLabels, grafted: Grafted, task: Task, limit: Limit
 ) -> Generator[Noted, None, Recipe]:
     """Minimize cross entropy by the recipe's optimizer at a constant rate, `lr: auto` found as for the real task.
 
@@ -44,8 +44,8 @@ def learn_first(
     optimizer = own.optimizer.build(learner.groups(own))
     torch.manual_seed(recipe.seed)
     for epoch in range(1, chosen.epochs + 1):
-        _learn(own, learner, task, optimizer, epoch, deadline)
-        if time.monotonic() > deadline:
+        _learn(own, learner, task, optimizer, epoch, limit)
+        if limit.reason is not None:
             break
     last, accuracy = _judge(learner, *_sample(recipe, learner, task, places))
     _check(last, epoch)
@@ -90,9 +90,9 @@ def _judge(learner: Grafted, features: torch.Tensor, labels: torch.Tensor) -> tu
 
 
 def _learn(
-    recipe: Recipe, learner: Grafted, task: Task, optimizer: torch.optim.Optimizer, epoch: int, deadline: float
+    recipe: Recipe, learner: Grafted, task: Task, optimizer: torch.optim.Optimizer, epoch: int, limit: Limit
 ) -> None:
-    """One pass in random order, or what the deadline leaves of it."""
+    """One pass in random order, or what the limit leaves of it."""
     learner.start_epoch(recipe, epoch)
     for given, labels in task.batches(torch.randperm(len(task)), epoch, recipe.pictures_per_step):
         if len(labels) == 1 and learner.needs_two:
@@ -104,7 +104,7 @@ def _learn(
         if recipe.gradient_clipping is not None:
             recipe.gradient_clipping.clip([p for group in optimizer.param_groups for p in group["params"]])
         optimizer.step()
-        if time.monotonic() > deadline:
+        if limit.reason is not None:
             break
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from models.events import Noted
+from models.limit import NONE
 from models.training import TrainingDiverged
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from models.catalog.recipe import Recipe
     from models.grafted import Grafted
+    from models.limit import Limit
     from models.pretraining import Material
 
 MOST_NUMBERS = 2**28
@@ -35,8 +36,7 @@ class Layer:
     """(n, D), on the layer's device."""
     is_first: bool
     """Whether its inputs are standardized features."""
-    deadline: float = math.inf
-    """When to stop, a time of time.monotonic()."""
+    limit: Limit = NONE
 
     @property
     def linear(self) -> nn.Linear:
@@ -46,10 +46,10 @@ class Layer:
         return linear
 
     def epochs(self, count: int) -> Iterator[int]:
-        """At least one, and as many as the deadline leaves of `count`."""
+        """At least one, and as many as the limit leaves of `count`."""
         for epoch in range(count):
             yield epoch
-            if time.monotonic() > self.deadline:
+            if self.limit.reason is not None:
                 break
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
@@ -84,7 +84,7 @@ def fit_layers(
     yield Noted(kind="pretraining", message=said, data={"pretraining": kind, "pictures": len(inputs)})
     for number, modules in enumerate(layers):
         torch.manual_seed(recipe.seed + number)
-        layer = Layer(modules.train(), inputs, number == 0, material.deadline)
+        layer = Layer(modules.train(), inputs, number == 0, material.limit)
         found = fit(layer, max(2, recipe.pictures_per_step))
         first, last = found.losses[0], found.losses[-1]
         if not math.isfinite(last):

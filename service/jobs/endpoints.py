@@ -99,6 +99,38 @@ def cancel_job(job_id: str, database: DatabaseDep) -> Job:
         return _job(session, row)
 
 
+@router.post("/{job_id}/pause", status_code=202)
+def pause_job(job_id: str, database: DatabaseDep) -> Job:
+    """Have a job wait until it is resumed. A queued one is paused at once, a running one within seconds."""
+    with database.writing() as session:
+        row = repository.get(session, job_id, lock=True)
+        lifecycle.pause(session, row)
+        session.flush()
+        return _job(session, row)
+
+
+@router.post("/{job_id}/stop", status_code=202)
+def stop_job(job_id: str, database: DatabaseDep) -> Job:
+    """End a running job now, with the best that it has reached, tested and stored."""
+    with database.writing() as session:
+        row = repository.get(session, job_id, lock=True)
+        lifecycle.stop(session, row)
+        session.flush()
+        return _job(session, row)
+
+
+@router.post("/{job_id}/resume", status_code=202)
+def resume_job(job_id: str, tasks: BackgroundTasks, database: DatabaseDep, queue: QueueDep) -> Job:
+    """Have a paused job go on, on any worker."""
+    with database.writing() as session:
+        row = repository.get(session, job_id, lock=True)
+        lifecycle.resume(session, row)
+        session.flush()
+        job = _job(session, row)
+    tasks.add_task(queue.wake)
+    return job
+
+
 @router.get("/{job_id}/events", response_model=Page[Event], responses={200: {"content": {"text/event-stream": {}}}})
 def list_events(
     request: Request,

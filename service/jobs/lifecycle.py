@@ -1,6 +1,10 @@
 """The states of a job and every transition between them.
 
-    queued ──claim──▶ running ──▶ succeeded | failed
+    paused ◀──────────────── pausing
+      │ ▲                       ▲
+    resume pause                │ pause
+      ▼ │                       │
+    queued ──claim──▶ running ──┴──▶ succeeded | failed
       │    ◀─requeue──   │ cancel
       └──cancel──▶ cancelled ◀── cancelling
 
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
     from service.tables import Job
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
+UNWANTED = frozenset({"cancelling", "pausing"})
+"""Whoever works on it shall leave off."""
 
 
 class WrongState(Conflict):
@@ -30,20 +36,52 @@ class WrongState(Conflict):
 
 
 def cancel(session: Session, job: Job) -> None:
-    """queued → cancelled, running → cancelling (its worker ends it within seconds); again: no change."""
+    """queued, paused → cancelled; running, pausing → cancelling (its worker leaves off within seconds).
+
+    Again: no change.
+    """
     if job.status in {"cancelling", "cancelled"}:
         return
-    _require(job, "be cancelled", "queued", "running")
-    if job.status == "queued":
-        _finish(session, job, "cancelled", "info", "Cancelled before it started")
+    _require(job, "be cancelled", "queued", "paused", "running", "pausing")
+    if job.status in {"queued", "paused"}:
+        _finish(session, job, "cancelled", "info", "Cancelled while it waited")
     else:
         job.status = "cancelling"
 
 
-def cancelled(session: Session, job: Job) -> None:
-    """cancelling → cancelled: its worker has ended it."""
-    _require(job, "end", "cancelling")
-    _finish(session, job, "cancelled", "info", "Cancelled")
+def pause(session: Session, job: Job) -> None:
+    """queued → paused, running → pausing (its worker leaves off within seconds); again: no change."""
+    if job.status in {"pausing", "paused"}:
+        return
+    _require(job, "be paused", "queued", "running")
+    if job.status == "queued":
+        _pause(session, job)
+    else:
+        job.status = "pausing"
+
+
+def stop(session: Session, job: Job) -> None:
+    """running → running, and soon succeeded with what is best so far; again: no change."""
+    _require(job, "be stopped", "running")
+    if not job.is_stopping:
+        job.is_stopping = True
+        repository.add_event(session, job, "info", "stopping", "Ends with what is best so far", {})
+
+
+def resume(session: Session, job: Job) -> None:
+    """paused → queued."""
+    _require(job, "be resumed", "paused")
+    job.status = "queued"
+    repository.add_event(session, job, "info", "resumed", "Waits for a worker", {})
+
+
+def left_off(session: Session, job: Job) -> None:
+    """cancelling → cancelled, pausing → paused: nobody works on it any more."""
+    _require(job, "be left off", *UNWANTED)
+    if job.status == "cancelling":
+        _finish(session, job, "cancelled", "info", "Cancelled")
+    else:
+        _pause(session, job)
 
 
 def start(session: Session, job: Job) -> None:
@@ -89,7 +127,13 @@ def requeue(session: Session, job: Job) -> None:
 
 def _require(job: Job, action: str, *states: str) -> None:
     if job.status not in states:
-        raise WrongState(f"Job {job.id} is {job.status}; only a {' or '.join(states)} job can {action}.")
+        raise WrongState(f"Job {job.id} is {job.status}; only a {' or '.join(sorted(states))} job can {action}.")
+
+
+def _pause(session: Session, job: Job) -> None:
+    job.status, job.phase = "paused", None
+    job.release()
+    repository.add_event(session, job, "info", "paused", "Paused; it goes on when it is resumed", {})
 
 
 def _finish(session: Session, job: Job, status: str, level: str, message: str) -> None:

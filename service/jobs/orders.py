@@ -40,6 +40,8 @@ def place(session: Session, order: JobCreate) -> Job:
         backbone=order.backbone,
         recipe=order.recipe.model_dump(mode="json"),
         details=order.metadata,
+        priority=order.priority,
+        is_stopping=False,
         attempt=0,
         crashes=0,
         progress={},

@@ -30,6 +30,8 @@ class JobCreate(BaseModel):
     """A name for people."""
     metadata: Annotated[dict[Key, Text], Field(max_length=50)] = {}
     """The caller's own labels; lists can be filtered by them."""
+    priority: Annotated[int, Field(ge=-100, le=100)] = 0
+    """Of the jobs that wait, those with more are taken first."""
 
 
 class Progress(BaseModel):
@@ -55,6 +57,7 @@ class Job(Identified):
     recipe: dict[str, Any]
     metadata: dict[str, str]
     progress: Progress
+    priority: int
     queue_position: int | None
     attempt: int
     metrics: dict[str, Any] | None
@@ -82,6 +85,7 @@ class Job(Identified):
             recipe=row.recipe,
             metadata=row.details,
             progress=Progress(**row.progress),
+            priority=row.priority,
             queue_position=queue_position,
             attempt=row.attempt,
             metrics=row.metrics,

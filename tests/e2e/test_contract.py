@@ -161,6 +161,59 @@ def test_a_running_job_is_cancelled_within_seconds_and_then_deleted(client: Clie
         client.job(made["id"])
 
 
+def test_a_job_that_is_paused_goes_on_and_ends_as_one_that_was_not(
+    client: Client, dataset: str, job: dict[str, Any]
+) -> None:
+    made = client.create_job(dataset, BACKBONE, {"epochs": 12, "averaging": {"decay": 0.5}})["id"]
+    client.pause(made)
+    until(client, made, "paused", seconds=5)
+    assert client.pause(made)["status"] == "paused"
+    assert client.job(made)["queue_position"] is None
+    assert client.resume(made)["status"] == "queued"
+    until(client, made, "running")
+    client.pause(made)
+    until(client, made, "paused", seconds=5)
+    with pytest.raises(GraftError, match="only a running job can be stopped"):
+        client.stop(made)
+    client.resume(made)
+    paused = client.wait(made)
+    assert paused["status"] == "succeeded"
+    assert [event["kind"] for event in client.events(made)].count("paused") == 2
+    straight = client.wait(client.create_job(dataset, BACKBONE, {"epochs": 12, "averaging": {"decay": 0.5}})["id"])
+    assert paused["metrics"] == straight["metrics"]
+    with pytest.raises(GraftError, match="is succeeded; only a"):
+        client.pause(made)
+    with pytest.raises(GraftError, match="only a paused job can be resumed"):
+        client.resume(made)
+
+
+def test_a_job_that_is_stopped_keeps_the_best_and_is_tested(client: Client, dataset: str) -> None:
+    made = client.create_job(dataset, BACKBONE, ENDLESS)["id"]
+    until(client, made, "running")
+    while not client.metrics(made):
+        time.sleep(0.05)
+    assert client.stop(made)["status"] == "running"
+    client.stop(made)
+    until(client, made, "succeeded", seconds=10)
+    ended = client.job(made)
+    assert ended["stop_reason"] == "stopped"
+    assert ended["metrics"]["test"]["accuracy"] > 0.3
+    rows = client.metrics(made)
+    assert ended["metrics"]["best_epoch"] == min(rows, key=lambda row: row["validation_loss"])["epoch"]
+    assert [event["kind"] for event in client.events(made)].count("stopping") == 1
+
+
+def test_what_has_priority_is_next(client: Client, dataset: str) -> None:
+    running = client.create_job(dataset, BACKBONE, ENDLESS)["id"]
+    until(client, running, "running")
+    usual, urgent = (client.create_job(dataset, BACKBONE, {"epochs": 1}, priority=p)["id"] for p in (0, 7))
+    assert [client.job(waiting)["queue_position"] for waiting in (usual, urgent)] == [2, 1]
+    assert client.job(urgent)["priority"] == 7
+    client.cancel(running)
+    ended = [client.wait(waiting) for waiting in (usual, urgent)]
+    assert ended[1]["started_at"] < ended[0]["started_at"]
+
+
 def test_jobs_wait_in_line_while_a_dataset_is_validated_beside_them(
     client: Client, dataset: str, tmp_path: Path
 ) -> None:

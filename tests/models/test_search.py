@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from models.limit import NONE, Limit
 from models.search import search
 from tests.models.small_pack import small_pack
 from tests.models.test_training import CLASSES, prepared
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from models.catalog.recipe import Recipe
 
 
-def searched(tmp_path: Path, deadline: float = math.inf, **choices: Any) -> tuple[Recipe, list[dict[str, Any]], Any]:
+def searched(tmp_path: Path, limit: Limit = NONE, **choices: Any) -> tuple[Recipe, list[dict[str, Any]], Any]:
     """A search on real pictures: the recipe, the trials, and what is grafted."""
     given = {"epochs": 16, "optimizer": {"lr": 1e-2}, "search": {"trials": 8}, **choices}
     pack = small_pack(tmp_path, classes=3, each=30)
     recipe, grafted, source, train, validation = prepared(pack, tmp_path, **given)
     before = copy.deepcopy(grafted.head.state_dict())
-    found, noted = search(recipe, CLASSES, grafted, source, train, validation, deadline)
+    found, noted = search(recipe, CLASSES, grafted, source, train, validation, limit)
     assert all(torch.equal(before[name], tensor) for name, tensor in grafted.head.state_dict().items())
     return found, noted.data["trials"], grafted
 
@@ -53,5 +53,5 @@ def test_a_rate_that_diverges_loses(tmp_path: Path) -> None:
 
 
 def test_a_time_budget_ends_it(tmp_path: Path) -> None:
-    _, trials, _ = searched(tmp_path, deadline=time.monotonic())
+    _, trials, _ = searched(tmp_path, Limit(time.monotonic()))
     assert [trial["epochs"] for trial in trials] == [0] * 8

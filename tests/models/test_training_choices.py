@@ -16,6 +16,7 @@ from models.events import Diagnosed, EpochEnded, Noted
 from models.examples import Examples
 from models.features import Rendered
 from models.grafted import Grafted
+from models.limit import Limit
 from models.training import Step, Training, TrainingDiverged
 from models.trunk import Trunk
 from models.views import Views
@@ -126,10 +127,23 @@ def test_the_rate_follows_the_schedule_within_an_epoch(pack: Pack) -> None:
 
 def test_the_time_budget_ends_an_epoch_and_the_best_so_far_is_kept(pack: Pack) -> None:
     training = rendered(pack, epochs=1000)
-    training.deadline = time.monotonic()
+    training.limit = Limit(time.monotonic())
     events = list(training.epochs())
     assert sum(isinstance(event, Step) for event in events) == 1
     assert (training.stop_reason, training.best_epoch) == ("time_budget", 1)
+
+
+def test_who_asks_it_to_stop_gets_the_best_so_far(pack: Pack) -> None:
+    training = rendered(pack, epochs=1000)
+    asked: list[bool] = []
+    training.limit = Limit(is_stopped=lambda: bool(asked))
+    epochs = 0
+    for event in training.epochs():
+        epochs += isinstance(event, EpochEnded)
+        if epochs == 3:
+            asked.append(True)
+    assert (training.stop_reason, len(training.losses)) == ("stopped", 3)
+    assert training.best_epoch == 1 + training.losses.index(min(training.losses))
 
 
 def test_a_target_that_is_reached_ends_the_training(pack: Pack) -> None:

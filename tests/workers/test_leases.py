@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from sqlalchemy import select, update
@@ -158,9 +158,34 @@ def test_the_holder_learns_that_it_was_cancelled_or_has_lost(database: Database)
             session.execute(update(Job).where(Job.id == first.id).values(status="cancelling"))
             session.execute(update(Job).where(Job.id == second.id).values(attempt=9))
         until = time.monotonic() + 10
-        while (cancelled.state, lost.state) != ("cancelling", "lost") and time.monotonic() < until:
+        while (cancelled.state, lost.state) != ("unwanted", "lost") and time.monotonic() < until:
             time.sleep(0.02)
-        assert (cancelled.state, lost.state) == ("cancelling", "lost")
+        assert (cancelled.state, lost.state) == ("unwanted", "lost")
+
+
+@pytest.mark.parametrize(
+    ("columns", "state"),
+    [({"status": "pausing"}, "unwanted"), ({"is_stopping": True}, "stopping")],
+    ids=["paused", "stopped"],
+)
+def test_the_holder_learns_what_is_wanted(database: Database, columns: dict[str, Any], state: str) -> None:
+    add_jobs(database, 1)
+    claim = taken(database)
+    with Lease(database, claim, 60) as lease:
+        with database.writing() as session:
+            session.execute(update(Job).where(Job.id == claim.id).values(columns))
+        until = time.monotonic() + 10
+        while lease.state != state:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+
+
+def test_those_with_more_priority_are_taken_first_and_else_the_oldest(database: Database) -> None:
+    add_jobs(database, 4)
+    with database.writing() as session:
+        session.execute(update(Job).where(Job.id == "job_002").values(priority=5))
+        session.execute(update(Job).where(Job.id == "job_000").values(priority=-5))
+    assert [taken(database).id for _ in range(4)] == ["job_002", "job_001", "job_003", "job_000"]
 
 
 def test_only_the_databases_clock_counts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -120,26 +120,32 @@ def test_an_error_of_the_supervisors_own_counts_as_a_crash(database: Database, s
 
 
 @pytest.mark.parametrize("moment", ["begin", "prepare", "record"])
-def test_a_job_is_cancelled_at_any_moment(database: Database, settings: Settings, moment: str) -> None:
+@pytest.mark.parametrize("wish", ["cancel", "pause"])
+def test_a_job_is_cancelled_or_paused_at_any_moment(
+    database: Database, settings: Settings, wish: str, moment: str
+) -> None:
     class Interrupted(Told):
         def prepare(self, lines: list[bytes]) -> None:
             if moment == "prepare":
-                cancel()
+                interrupt()
 
-    def cancel() -> None:
+    def interrupt() -> None:
         with database.writing() as session:
-            lifecycle.cancel(session, session.get_one(Job, "job_000", with_for_update=True))
+            row = session.get_one(Job, "job_000", with_for_update=True)
+            {"cancel": lifecycle.cancel, "pause": lifecycle.pause}[wish](session, row)
 
     add_jobs(database, 1)
     attempt = Interrupted(database, settings, taken(database), "sleep" if moment == "record" else "end")
-    canceller = threading.Timer(0.5, cancel)
+    interrupter = threading.Timer(0.5, interrupt)
     if moment == "begin":
-        cancel()
+        interrupt()
     if moment == "record":
-        canceller.start()
+        interrupter.start()
     ended = supervise(database, settings, attempt)
-    assert (ended.status, ended.lease_until, ended.crashes) == ("cancelled", None, 0)
-    assert kinds(database)[-1] == "cancelled"
+    status = {"cancel": "cancelled", "pause": "paused"}[wish]
+    assert (ended.status, ended.phase, ended.lease_until, ended.crashes) == (status, None, None, 0)
+    assert kinds(database)[-1] == status
+    assert take(database) is None
 
 
 @pytest.mark.parametrize("do", ["abort", "sleep"])

@@ -27,16 +27,17 @@ def storage(tmp_path: Path) -> Storage:
     return Storage((tmp_path / "storage").as_uri())
 
 
-def test_a_cancelled_job_whose_worker_died_is_ended(database: Database) -> None:
+@pytest.mark.parametrize(("wish", "end"), [("cancelling", "cancelled"), ("pausing", "paused")])
+def test_a_job_whose_worker_died_before_it_left_off_is_left_off(database: Database, wish: str, end: str) -> None:
     add_jobs(database, 2)
     dead, alive = taken(database, "dead", seconds=0.0), taken(database, "alive")
     if alive.id == dead.id:  # the lease of no time had run out already
         alive = taken(database, "other")
     with database.writing() as session:
-        session.execute(text("UPDATE jobs SET status = 'cancelling'"))
+        session.execute(text("UPDATE jobs SET status = :wish"), {"wish": wish})
         session.execute(text("UPDATE jobs SET lease_until = 1 WHERE id = 'job_000'"))
     sweep(database, Queue(""))
-    assert (job(database, "job_000").status, job(database, "job_001").status) == ("cancelled", "cancelling")
+    assert (job(database, "job_000").status, job(database, "job_001").status) == (end, wish)
 
 
 def test_files_that_no_dataset_names_are_removed(database: Database, storage: Storage, tmp_path: Path) -> None:

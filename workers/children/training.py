@@ -16,6 +16,7 @@ from models.graph import SurgeryError
 from models.training import TrainingDiverged
 from models.trunk import FeaturesNotFinite
 from service.storage import Storage
+from workers.child import is_stopped
 from workers.jobs import CHECKPOINT, TrainingOrder
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def work(order: TrainingOrder) -> Iterator[Event]:
         checkpoint=order.scratch / CHECKPOINT,
         other=None if other is None else opened(other.pack, other.index),
         other_classes=() if other is None else other.classes,
+        is_stopped=is_stopped.is_set,
     )
     try:
         yield from fine_tune(assignment)

@@ -16,6 +16,7 @@ from models.catalog.pretraining import Pretraining
 from models.catalog.technique import members
 from models.events import Noted
 from models.fine_tuning import fine_tune
+from models.limit import Limit
 from models.pretraining import pretrain
 from tests.models.pretraining.oriented import MLP, oriented_pack, prepared, shallow
 from tests.models.small_pack import small_pack
@@ -60,7 +61,7 @@ def test_it_ends_at_the_deadline(kind: str, tmp_path: Path) -> None:
     long = {**chosen, "pretraining": {**chosen["pretraining"], "epochs": 100_000}}
     recipe, grafted, material = prepared(oriented_pack(tmp_path, 20), tmp_path, shallow(), **long)
     before = grafted.learned()["head.1.weight"]
-    list(pretrain(recipe, grafted, replace(material, deadline=time.monotonic())))
+    list(pretrain(recipe, grafted, replace(material, limit=Limit(time.monotonic()))))
     assert not torch.equal(before, grafted.learned()["head.1.weight"])
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
 from service.jobs import lifecycle, repository
+from service.jobs.schemas import Status
 from tests.service.jobs.test_jobs import create, set_status
 
 if TYPE_CHECKING:
@@ -17,8 +18,11 @@ if TYPE_CHECKING:
 
 def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: str, db: Database) -> None:
     allowed = {
-        "cancel": {"queued", "running", "cancelling", "cancelled"},
-        "cancelled": {"cancelling"},
+        "cancel": {"queued", "running", "cancelling", "cancelled", "pausing", "paused"},
+        "pause": {"queued", "running", "pausing", "paused"},
+        "resume": {"paused"},
+        "stop": {"running"},
+        "left_off": {"cancelling", "pausing"},
         "start": {"running"},
         "succeed": {"running"},
         "fail": {"running"},
@@ -32,7 +36,7 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
     }
     job = create(client, dataset)["id"]
     for name, states in allowed.items():
-        for status in ("queued", "running", "cancelling", "succeeded", "failed", "cancelled"):
+        for status in get_args(Status):
             set_status(db, job, status)
             with db.writing() as session:
                 row = repository.get(session, job, lock=True)
