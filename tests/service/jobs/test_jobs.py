@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -204,6 +203,29 @@ def test_a_running_job_is_cancelling_until_its_worker_has_ended_it(
         assert client.post(f"/v1/jobs/{job}/cancel").json()["status"] == "cancelling"
 
 
+def test_a_queued_job_is_paused_at_once_and_resumed(client: TestClient, dataset: str) -> None:
+    job = create(client, dataset)["id"]
+    problem(client.post(f"/v1/jobs/{job}/resume"), 409, "wrong_state", "is queued", "only a paused job")
+    problem(client.post(f"/v1/jobs/{job}/stop"), 409, "wrong_state", "is queued", "only a running job")
+    for _ in range(2):
+        paused = client.post(f"/v1/jobs/{job}/pause")
+        assert (paused.status_code, paused.json()["status"], paused.json()["queue_position"]) == (202, "paused", None)
+    resumed = client.post(f"/v1/jobs/{job}/resume")
+    assert (resumed.status_code, resumed.json()["status"], resumed.json()["queue_position"]) == (202, "queued", 1)
+    client.post(f"/v1/jobs/{job}/pause")
+    assert client.post(f"/v1/jobs/{job}/cancel").json()["status"] == "cancelled"
+    events = client.get(f"/v1/jobs/{job}/events").json()["data"]
+    assert [event["kind"] for event in events] == ["queued", "paused", "resumed", "paused", "cancelled"]
+
+
+def test_those_with_more_priority_stand_first_in_line(client: TestClient, dataset: str) -> None:
+    jobs = [create(client, dataset, priority=priority)["id"] for priority in (0, -1, 3, 0)]
+    listed = {job["id"]: job for job in client.get("/v1/jobs").json()["data"]}
+    assert [listed[job]["queue_position"] for job in jobs] == [2, 4, 1, 3]
+    assert [listed[job]["priority"] for job in jobs] == [0, -1, 3, 0]
+    problem(client.post("/v1/jobs", json=order(dataset, priority=101)), 422, "invalid_request")
+
+
 def test_only_what_has_ended_is_deleted_with_all_that_belongs_to_it(
     client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]
 ) -> None:
@@ -230,55 +252,6 @@ def test_events_come_in_pages_without_gaps(client: TestClient, dataset: str, db:
     for wrong in ("job_other.3", job, f"{job}.", f"{job}.x", f"{job}.-1", f"{job}.{'9' * 5000}", "٣"):
         refused = client.get(f"/v1/jobs/{job}/events", params={"after": wrong})
         problem(refused, 400, "position_unknown", "an id that this list gave")
-
-
-@pytest.mark.parametrize("wrong", ["5", "job_other.5", "x" * 5000, "9" * 5000])
-def test_a_stream_from_nowhere_is_refused(client: TestClient, dataset: str, wrong: str) -> None:
-    job = create(client, dataset)["id"]
-    headers = {"accept": "text/event-stream", "last-event-id": wrong}
-    problem(client.get(f"/v1/jobs/{job}/events", headers=headers), 400, "position_unknown")
-
-
-def test_a_stream_ends_when_the_job_is_deleted(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset)["id"]
-    address, headers = f"/v1/jobs/{job}/events", {"accept": "text/event-stream"}
-    reader = threading.Thread(target=lambda: client.get(address, headers=headers))
-    reader.start()
-    time.sleep(0.6)  # by then it has looked for news; should it come later, it finds no job, and ends all the same
-    with db.writing() as session:
-        session.delete(session.get_one(Job, job))
-    reader.join(20)
-    assert not reader.is_alive()
-
-
-def streamed(client: TestClient, job: str, **headers: str) -> list[dict[str, Any]]:
-    """All events of a stream, which must end by itself."""
-    with client.stream("GET", f"/v1/jobs/{job}/events", headers={"accept": "text/event-stream", **headers}) as stream:
-        assert stream.headers["content-type"].startswith("text/event-stream")
-        return [json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:")]
-
-
-def test_a_stream_replays_what_was_and_ends_with_the_job(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset)["id"]
-    add_events(db, job, 1200)
-    client.post(f"/v1/jobs/{job}/cancel")
-    events = streamed(client, job)
-    assert [event["seq"] for event in events] == list(range(1, 1203))
-    assert events[-1]["kind"] == "cancelled"
-    assert [event["seq"] for event in streamed(client, job, **{"last-event-id": f"{job}.1200"})] == [1201, 1202]
-    assert streamed(client, job, **{"last-event-id": f"{job}.1202"}) == []
-
-
-def test_a_stream_gives_what_happens_meanwhile(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset)["id"]
-    found: list[dict[str, Any]] = []
-    reader = threading.Thread(target=lambda: found.extend(streamed(client, job)))
-    reader.start()
-    for _ in range(3):
-        add_events(db, job, 10)
-    client.post(f"/v1/jobs/{job}/cancel")
-    reader.join(20)
-    assert [event["seq"] for event in found] == list(range(1, 33))
 
 
 def test_metrics_have_a_row_for_each_epoch(client: TestClient, dataset: str, db: Database) -> None:
