@@ -35,7 +35,12 @@ def is_installed() -> bool:
 
 
 class OpenVINO:
-    """A frozen network on all cores, each with a stream of its own. It is compiled when it is first used."""
+    """A frozen network on all cores, each with a stream of its own. It is compiled when it is first used.
+
+    One stream on all cores is no faster for any size (measured: 2 cores, bfloat16, one a core against one for all, a
+    tiny network 16,000 against 14,800 pictures/s, mobilenetv2_100 1,090 and 1,100, vit_tiny 298 and 279, resnet50 118
+    and 115).
+    """
 
     def __init__(
         self,
