@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import socket
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from models.feature_cache import FeatureCache
 from service.cache import repository
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from sqlalchemy.orm import Session
-
     from service.database import Database
     from service.settings import Settings
 
@@ -56,7 +51,9 @@ class CacheKeeper:
         self._reported_bytes, self._reported_at = size, time.monotonic()
 
 
-def count(session: Session, settings: Settings, job: Mapping[str, float]) -> None:
-    """Add what the cache did for a job; of one whose folder cannot be used, nothing is known."""
-    with suppress(OSError):
-        repository.count(session, FeatureCache(settings.cache).identity, job)
+def identity(settings: Settings) -> str | None:
+    """Of this machine's cache; none where its folder cannot be used. It may wait for others: not in a transaction."""
+    try:
+        return FeatureCache(settings.cache).identity
+    except OSError:
+        return None

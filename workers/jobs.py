@@ -23,6 +23,7 @@ from models.events import (
     Progressed,
     RecipeResolved,
 )
+from service.cache import repository as caches
 from service.checkpoints import contents
 from service.checkpoints import repository as checkpoints
 from service.jobs import lifecycle, repository
@@ -75,6 +76,7 @@ class JobAttempt:
         self.database, self.settings, self.claim = database, settings, claim
         self.scratch = scratch.folder(settings.scratch, claim)
         self._manifest: contents.Manifest | None = None
+        self._cache: str | None = None
         self._phase_began = 0.0
         self._store_seconds = 0.0
 
@@ -111,6 +113,7 @@ class JobAttempt:
             began = time.monotonic()
             self._manifest = contents.store(self.database, self.scratch / CHECKPOINT)
             self._store_seconds = time.monotonic() - began
+            self._cache = cache.identity(self.settings)
 
     def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
         """Write down events; says whether the job has ended with them."""
@@ -183,7 +186,8 @@ class JobAttempt:
         assert self._manifest is not None
         self._end_phase(row, event.elapsed + self._store_seconds)
         row.cache = event.cache
-        cache.count(session, self.settings, event.cache)
+        if self._cache is not None:
+            caches.count(session, self._cache, event.cache)
         summary: dict[str, Any] = {part: event.metrics[part] for part in ("validation", "test")}
         checkpoints.publish(
             session,

@@ -80,17 +80,18 @@ def test_it_is_emptied_when_somebody_asks_and_who_reads_goes_on(database: Databa
 
 def test_what_it_did_for_jobs_is_summed(database: Database, settings: Settings) -> None:
     CacheKeeper(database, settings).look()
-    with database.writing() as session:
-        for _ in range(2):
-            cache.count(session, settings, {"hits": 10, "misses": 2, "saved_seconds": 0.5})
+    for _ in range(2):
+        found = cache.identity(settings)
+        assert found is not None
+        with database.writing() as session:
+            repository.count(session, found, {"hits": 10, "misses": 2, "saved_seconds": 0.5})
     (said,) = reported(database)
     assert (said.hits, said.misses, said.saved_seconds) == (20, 4, 1.0)
 
 
-def test_a_folder_that_cannot_be_used_fails_no_job(database: Database) -> None:
+def test_a_folder_that_cannot_be_used_is_none(database: Database) -> None:
     nowhere = Settings(cache_dir=Path("/dev/null/cache"))
     with pytest.raises(OSError, match="Not a directory"):
         CacheKeeper(database, nowhere).look()
-    with database.writing() as session:
-        cache.count(session, nowhere, {"hits": 10, "misses": 2, "saved_seconds": 0.5})
+    assert cache.identity(nowhere) is None
     assert reported(database) == []
