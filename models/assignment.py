@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from models.catalog.recipe import Recipe
     from models.datasets.pack import Pack
     from models.feature_cache import FeatureCache
+    from models.snapshot import Pace
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,11 @@ class Assignment:
     device: torch.device
     cache: FeatureCache
     checkpoint: Path
-    """The file to write."""
+    """The file to write; snapshots are written beside it."""
+    pace: Pace | None = None
+    """When to secure what was done, if at all."""
+    snapshot: Path | None = None
+    """What to go on from."""
     other: Pack | None = None
     """The pictures of the dataset that pretraining names."""
     other_classes: Sequence[str] = ()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -29,11 +28,15 @@ class Average:
         torch._foreach_lerp_(self._values, [parameter.detach() for parameter in self._parameters], 1 - share)
         self.steps += 1
 
-    def copy(self) -> Average:
-        """Of the same network, as it is now."""
-        other = copy.copy(self)
-        other._values = [value.clone() for value in self._values]
-        return other
+    def state(self) -> dict[str, Any]:
+        """What it is now; its tensors go on changing."""
+        return {"steps": self.steps, "values": self._values}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state()` gave."""
+        self.steps = state["steps"]
+        for value, was in zip(self._values, state["values"], strict=True):
+            value.copy_(was)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -18,3 +18,15 @@ def compute_exactly() -> None:
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.deterministic = True
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the machine, had not enough memory."""
+    # A processor's allocator has no class of error of its own.
+    is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    return is_named or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def is_gpu_error(error: BaseException) -> bool:
+    """Whether a GPU has failed, after which the process can use it no more."""
+    return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))

@@ -102,6 +102,22 @@ class Doctor:
                 self._feel(stage.name, list(stage.parameters.values()))
         self._has_felt = True
 
+    def state(self) -> dict[str, Any]:
+        """What it has seen and found."""
+        return {
+            "has_felt": self._has_felt,
+            "epochs": [ended.model_dump() for ended in self._epochs],
+            "findings": self._findings,
+            "reports": self._reports,
+            "layers": {name: vars(layer) for name, layer in self._layers.items()},
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state()` gave."""
+        self._has_felt, self._findings, self._reports = state["has_felt"], state["findings"], state["reports"]
+        self._epochs = [EpochEnded.model_validate(ended) for ended in state["epochs"]]
+        self._layers = {name: _Layer(**seen) for name, seen in state["layers"].items()}
+
     def diverged(self, epoch: int, lr: float) -> Noted:
         """The epoch is tried again with this learning rate; what was seen of it is forgotten."""
         self._layers = {}

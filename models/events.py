@@ -77,6 +77,16 @@ class Diagnosed(_Event):
     diagnosis: dict[str, Any]
 
 
+class Secured(_Event):
+    """What was done so far outlives this attempt: in the cache, or in a snapshot."""
+
+    event: Literal["secured"] = "secured"
+    snapshot: str | None = None
+    """The name of a file in the attempt's folder."""
+    epoch: int = 0
+    """Epochs that are done."""
+
+
 class Finished(_Event):
     """Training is over; the best checkpoint lies, complete, where the order said."""
 
@@ -99,7 +109,7 @@ class Failed(_Event):
 
 
 Event = Annotated[
-    PhaseStarted | RecipeResolved | Progressed | EpochEnded | Noted | Diagnosed | Finished | Failed,
+    PhaseStarted | RecipeResolved | Progressed | EpochEnded | Noted | Diagnosed | Secured | Finished | Failed,
     Field(discriminator="event"),
 ]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from models import pulse
 from models.images import decode
 
 if TYPE_CHECKING:
@@ -82,6 +83,7 @@ class Features:
                 self.counts.misses += misses
                 self.counts.hits += len(hits)
                 self.counts.saved_seconds += space.seconds(hits, view)
+                pulse.beat()
                 yield pictures[wanted], space.read(digests[wanted], view)
 
     @property
@@ -181,6 +183,7 @@ def rendered(
                 batch = waiting.popleft()
                 ahead.append((batch, [threads.submit(render, picture) for picture in batch]))
             batch, pixels = ahead.popleft()
+            pulse.beat()
             yield batch, np.stack([future.result() for future in pixels])
     finally:
         threads.shutdown(cancel_futures=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models import checkpoint
+from models import checkpoint, snapshot
 from models.beginning import begin
 from models.delivery import delivered_logits, plain
 from models.evaluation import evaluate, evaluate_multi_label
@@ -21,7 +21,9 @@ from models.limit import Limit
 from models.preparation import Preparation
 from models.pretraining import Material, pretrain
 from models.progress import Progress
-from models.training import Step, Training
+from models.securing import Securing
+from models.standardization import Standardization
+from models.training import Rest, Step, Training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -40,15 +42,18 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
     """
     began = time.monotonic()
     yield PhaseStarted(phase="preparing", elapsed=0.0)
+    resumed = None if assignment.snapshot is None else snapshot.read(assignment.snapshot)
     ready = Preparation(assignment)
     yield RecipeResolved(recipe=ready.recipe.model_dump(mode="json"))
     yield ready.said()
     yield from ready.compromises()
     budget = assignment.recipe.time_budget_seconds
-    run = _Run(ready, Limit(None if budget is None else began + budget, assignment.is_stopped))
+    spent = 0.0 if resumed is None else resumed["elapsed"]
+    limit = Limit(None if budget is None else began + budget - spent, assignment.is_stopped)
+    run = _Run(ready, limit, began - spent)
     yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
     yield from run.cache_plain_views()
-    yield from run.make_head()
+    yield from run.make_head() if resumed is None else run.take_up(resumed)
     yield RecipeResolved(recipe=run.recipe.model_dump(mode="json"))
     yield PhaseStarted(phase="training", elapsed=time.monotonic() - began)
     yield from run.train()
@@ -60,8 +65,9 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
 
 
 class _Run:
-    def __init__(self, ready: Preparation, limit: Limit) -> None:
+    def __init__(self, ready: Preparation, limit: Limit, began: float) -> None:
         self.ready, self.recipe, self._limit = ready, ready.recipe, limit
+        self._securing = Securing(ready.assignment, began)
 
     def cache_plain_views(self) -> Iterator[Event]:
         """View 0 of every picture is needed anyway."""
@@ -84,6 +90,7 @@ class _Run:
             for batch, _ in walk.batches(pictures, 0, walk.trunk.batch):
                 yield from self.progress.step(len(batch), walk.counts.misses - before)
                 before = walk.counts.misses
+                yield from self._securing.cached(walk)
 
     def make_head(self) -> Iterator[Event]:
         """The head before its first step: it reads the plain views, and is pretrained."""
@@ -97,6 +104,26 @@ class _Run:
         )
         self.training = Training(
             self.recipe, classes, grafted, ready.features, ready.learn, ready.validation, self._limit
+        )
+
+    def take_up(self, resumed: dict[str, Any]) -> Iterator[Event]:
+        """Head and training as an earlier attempt left them."""
+        ready, recipe, classes = self.ready, self.recipe, self.ready.assignment.classes
+        self.grafted = grafted = Grafted.of(
+            recipe,
+            len(classes),
+            ready.division,
+            ready.features,
+            ready.learn.pictures,
+            standardize=Standardization(**resumed["standardization"]),
+        )
+        self.training = Training(
+            recipe, classes, grafted, ready.features, ready.learn, ready.validation, self._limit, resumed["training"]
+        )
+        yield Noted(
+            kind="taken_up",
+            message=f"Goes on after epoch {self.training.epochs_done} from where an earlier attempt was",
+            data={"epoch": self.training.epochs_done},
         )
 
     def _material(self) -> Material:
@@ -117,9 +144,14 @@ class _Run:
         assert isinstance(recipe.epochs, int)
         steps = recipe.epochs * recipe.steps(len(ready.learn.pictures))
         self.progress.phase(steps=steps, epochs=recipe.epochs)
+        self.progress.resume(self.training.epochs_done, *self.training.trained)
         for news in self.training.epochs():
             if isinstance(news, Step):
                 yield from self.progress.step(news.pictures, news.computed, news.pictures)
+                yield from self._securing.trained(self.training)
+                continue
+            if isinstance(news, Rest):
+                yield from self._securing.trained(self.training, ends_epoch=True)
                 continue
             yield news
             if isinstance(news, Noted) and news.kind == "view_added":

@@ -44,13 +44,15 @@ class Grafted(nn.Module):
         source: Source,
         pictures: np.ndarray,
         kept: tuple[torch.Tensor, torch.Tensor] | None = None,
+        standardize: Standardization | None = None,
     ) -> Grafted:
-        """With a new head of a resolved recipe, standardized over the plain views of `pictures`.
+        """With a new head of a resolved recipe, standardized over the plain views of `pictures`, or as is known.
 
         `kept` is the backbone's own classifier (W, b), for a head that keeps it.
         """
         division.top.to(source.trunk.device).eval()
-        standardize = Standardization.of(said_of_plain_views(division.top, source, pictures))
+        if standardize is None:
+            standardize = Standardization.of(said_of_plain_views(division.top, source, pictures))
         torch.manual_seed(recipe.seed)
         head = recipe.head.build(len(standardize.mean), num_classes)
         if isinstance(recipe.head, Keep):

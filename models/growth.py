@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from models.events import EpochEnded
@@ -50,3 +50,17 @@ class Growth:
         self.views += 1
         self.is_over = self.views >= self._most
         return True
+
+    def state(self) -> dict[str, Any]:
+        """What it has found out."""
+        return {
+            "views": self.views,
+            "losses": [self._best, self._before],
+            "waited": self._waited,
+            "is_over": self.is_over,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state()` gave."""
+        self.views, self._waited, self.is_over = state["views"], state["waited"], state["is_over"]
+        self._best, self._before = state["losses"]

@@ -41,6 +41,11 @@ class Progress:
         self._pictures = 0
         self._phase_began = time.monotonic()
 
+    def resume(self, epochs: int, steps: int, trained: int) -> None:
+        """So much of the phase was done by an earlier attempt."""
+        self._epoch, self._step = epochs, steps
+        self._done += self._train_cost * trained
+
     def step(self, pictures: int, computed: int, trained: int = 0) -> Iterator[Progressed]:
         """One more step is done: of its pictures, so many had to be computed, and so many were trained on.
 

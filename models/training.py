@@ -5,22 +5,20 @@ from __future__ import annotations
 import copy
 import math
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from models.averaging import Average
-from models.catalog.mixing import BatchAugmentation, FeatureAugmentation
-from models.catalog.regularizers import Constraint, Penalty
+from models.descent import Descent, NotFinite
 from models.doctor import Doctor
 from models.evaluation import right
 from models.events import Diagnosed, EpochEnded, Noted
 from models.features import said_of_plain_views
 from models.growth import Growth
 from models.limit import NONE
-from models.reproducibility import seed_epoch
+from models.reproducibility import draw_on, random_state, seed_epoch
+from models.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -42,16 +40,17 @@ class TrainingDiverged(Exception):
     """The loss became NaN or infinite, again after it was retried with a smaller rate."""
 
 
-class _NotFinite(TrainingDiverged):
-    """The loss of a step or of validation is NaN or infinite, for the first time."""
-
-
 @dataclass(frozen=True)
 class Step:
     """One step of the optimizer is done: how many pictures it took, and how many of them had to be computed."""
 
     pictures: int
     computed: int
+
+
+@dataclass(frozen=True)
+class Rest:
+    """An epoch is over, and all that follows from it."""
 
 
 class Training:
@@ -66,29 +65,19 @@ class Training:
         train: Examples,
         validation: Examples,
         limit: Limit = NONE,
+        state: dict[str, Any] | None = None,
     ) -> None:
-        """Needs a resolved recipe."""
+        """Needs a resolved recipe. Goes on from a `state` that `state()` gave, where there is one."""
         self.recipe, self.grafted, self.source = recipe, grafted, source
         self.train, self.validation, self.limit = train, validation, limit
-        device = grafted.device
         self._targets = torch.from_numpy(train.labels)
         self._labels = self._targets.new_zeros((int(train.pictures.max()) + 1, *train.labels.shape[1:]))
         self._labels[torch.from_numpy(train.pictures)] = self._targets
         self._validation_labels = torch.from_numpy(validation.labels)
-        assert recipe.loss != "auto"
-        self.loss = recipe.loss.build(classes).to(device)
-        self.optimizer = recipe.optimizer.build(grafted.groups(recipe))
-        self._rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
-        self._retried = False
-        self._steps = self._clipped = 0
-        self._average = Average(recipe.averaging, grafted) if recipe.averaging is not None else None
-        self._mixes = [a for a in recipe.augmentations if isinstance(a, BatchAugmentation)]
-        self._noises = [a for a in recipe.augmentations if isinstance(a, FeatureAugmentation)]
-        self._weights = grafted.weights()
-        self._penalties = [r for r in recipe.regularizers if isinstance(r, Penalty)]
-        self._constraints = [r for r in recipe.regularizers if isinstance(r, Constraint)]
         assert recipe.task != "auto"
         self.doctor = Doctor(grafted, recipe.steps(len(train.pictures)), recipe.task)
+        self.descent = Descent(recipe, classes, grafted, source, self.doctor)
+        self._retried = False
         self.losses: list[float] = []
         """Validation loss of each epoch so far."""
         is_fixed = source.is_cached and not grafted.division.stages and len(validation.pictures) <= source.read_batch
@@ -99,49 +88,100 @@ class Training:
         self._grown = 0
         """The epoch after which the newest view was added."""
         self.best_epoch = 0
+        self._best: float | None = None
+        self._ended_for: StopReason | None = None
+        self._running: Tally | None = None
+        """Of the epoch that is not over."""
+        self._start: dict[str, Any] | None = None
+        """What it started from, as long as it could be tried again."""
+        self._draws: dict[str, torch.Tensor] | None = None
+        """What is drawn next in an epoch that goes on."""
+        if state is not None:
+            self._load(state)
+            return
         try:
             self.initial_accuracy = self._validate()[1]
-        except _NotFinite:
+        except NotFinite:
             raise TrainingDiverged(
                 "The loss is infinite or NaN before the first step: set head.initializer to auto, or give head.hidden "
                 "fewer layers."
             ) from None
-        self.stop_reason: StopReason = "epochs_done"
-        self._best: float | None = None
         self._best_state = grafted.learned()
 
-    def epochs(self) -> Iterator[Step | EpochEnded | Noted | Diagnosed]:
+    @property
+    def stop_reason(self) -> StopReason:
+        """Why it ended."""
+        return self._ended_for or "epochs_done"
+
+    @property
+    def epochs_done(self) -> int:
+        """How many epochs are over."""
+        return len(self.losses)
+
+    @property
+    def trained(self) -> tuple[int, int]:
+        """Steps and pictures that it has done."""
+        tally, pictures = self._running or Tally(), len(self.train.pictures)
+        steps = self.epochs_done * self.recipe.steps(pictures) + tally.steps
+        return steps, self.epochs_done * pictures + tally.seen
+
+    def epochs(self) -> Iterator[Step | EpochEnded | Noted | Diagnosed | Rest]:
         """Train until the last epoch, or until there is a reason to stop; what is grafted is then that of the best.
 
-        Gives each step and, after the steps of an epoch, the epoch and what the doctor says of it.
+        Gives each step and, after the steps of an epoch, the epoch, what the doctor says of it, and a rest. `state()`
+        may be asked for after a step and at a rest.
 
         Raises TrainingDiverged.
         """
         assert isinstance(self.recipe.epochs, int)
-        for epoch in range(1, self.recipe.epochs + 1):
-            ended = yield from self._epoch_or_retry(epoch)
+        while self._ended_for is None and self.epochs_done < self.recipe.epochs:
+            ended = yield from self._epoch_or_retry(self.epochs_done + 1)
             self.losses.append(ended.validation_loss)
             yield ended
             yield from self.doctor.examine(ended)
             if self.growth.saw(ended):
-                self._grown = epoch
+                self._grown = ended.epoch
                 self.grafted.load_state_dict(self._best_state)
                 yield Noted(
                     kind="view_added",
                     message=f"The validation loss improves no more: augmented view {self.growth.views} is added",
                     data={"view": self.growth.views},
                 )
-            reason = self._reason_to_stop(ended)
-            if reason is not None:
-                self.stop_reason = reason
-                break
+            self._ended_for = self._reason_to_stop(ended)
+            yield Rest()
         self.grafted.load_state_dict(self._best_state)
-        yield from self.doctor.discharge(self.stop_reason, self._clipped_share)
+        yield from self.doctor.discharge(self.stop_reason, self.descent.clipped_share)
 
-    @property
-    def _clipped_share(self) -> float | None:
-        """Share of the steps whose gradient was clipped; none where nothing clips."""
-        return None if self.recipe.gradient_clipping is None else self._clipped / max(self._steps, 1)
+    def state(self) -> dict[str, Any]:
+        """All that the rest of the training depends on; its tensors go on changing."""
+        running = None
+        if self._running is not None:
+            running = {"tally": asdict(self._running), "start": self._start, "draws": random_state()}
+        return {
+            "learned": self.grafted.state_dict(),
+            "best": {"learned": self._best_state, "value": self._best, "epoch": self.best_epoch},
+            "initial_accuracy": self.initial_accuracy,
+            "losses": self.losses,
+            "ended_for": self._ended_for,
+            "retried": self._retried,
+            "descent": self.descent.state(),
+            "doctor": self.doctor.state(),
+            "growth": self.growth.state(),
+            "grown": self._grown,
+            "running": running,
+        }
+
+    def _load(self, state: dict[str, Any]) -> None:
+        self.grafted.load_state_dict(state["learned"])
+        best = state["best"]
+        self._best_state, self._best, self.best_epoch = best["learned"], best["value"], best["epoch"]
+        self.initial_accuracy, self.losses = state["initial_accuracy"], state["losses"]
+        self._ended_for, self._retried, self._grown = state["ended_for"], state["retried"], state["grown"]
+        self.descent.load(state["descent"])
+        self.doctor.load(state["doctor"])
+        self.growth.load(state["growth"])
+        if (running := state["running"]) is not None:
+            self._running, self._start, self._draws = Tally(**running["tally"]), running["start"], running["draws"]
 
     def validation_logits(self) -> np.ndarray:
         """What the network says about the validation pictures, (n, C)."""
@@ -156,137 +196,99 @@ class Training:
 
     def _epoch_or_retry(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
         """An epoch; one that diverges is tried again with a smaller rate, once in a training."""
+        if self._running is None and not self._retried:
+            self._start = {"learned": self.grafted.learned(), "descent": copy.deepcopy(self.descent.state())}
         if self._retried:
             return (yield from self._last_try(epoch))
-        before = self.grafted.learned(), copy.deepcopy(self.optimizer.state_dict())
-        steps, clipped = self._steps, self._clipped
-        average = None if self._average is None else self._average.copy()
         try:
             return (yield from self._epoch(epoch))
-        except _NotFinite:
+        except NotFinite:
             self._retried = True
-        self.grafted.load_state_dict(before[0])
-        self.optimizer.load_state_dict(before[1])
-        self._average = average
-        self._steps, self._clipped = steps, clipped
-        self._rates = [rate * RETRY_FACTOR for rate in self._rates]
-        yield self.doctor.diverged(epoch, self._rates[0])
+        assert self._start is not None
+        self.grafted.load_state_dict(self._start["learned"])
+        self.descent.load(self._start["descent"])
+        self.descent.slow_down(RETRY_FACTOR)
+        self._running = self._start = None
+        yield self.doctor.diverged(epoch, self.descent.rate)
         return (yield from self._last_try(epoch))
 
-    def _last_try(self, epoch: int) -> Generator[Step, None, EpochEnded]:
+    def _last_try(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
         try:
             return (yield from self._epoch(epoch))
-        except _NotFinite:
+        except NotFinite:
             raise TrainingDiverged(
                 f"The loss became infinite or NaN in epoch {epoch}, with the rate made ten times smaller already; "
                 "choose a smaller learning rate (optimizer.lr), or clip the gradients (gradient_clipping)."
             ) from None
 
-    def _epoch(self, epoch: int) -> Generator[Step, None, EpochEnded]:
-        began = time.perf_counter()
+    def _epoch(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
+        """The epoch, or what is left of it."""
+        self._running = tally = self._running or Tally()
         view = self.source.view(epoch, self.growth.views)
-        before = replace(self.source.counts)
-        seed_epoch(self.recipe.seed, epoch)
-        order = self.train.pictures[self.recipe.sampling.order(self._targets).numpy()]
-        self.grafted.start_epoch(self.recipe, epoch)
-        seen = correct = computed = 0
-        loss_sum = lr = 0.0
-        for number, (pictures, rows) in enumerate(self.source.batches(order, view, self.recipe.pictures_per_step)):
-            lr = self._set_rates(epoch - 1 + number * self.recipe.pictures_per_step / len(order))
-            labels = self._labels[torch.from_numpy(pictures)].to(self.grafted.device)
-            loss, hits = self._step(self.source.given(rows), labels, lr, number)
-            seen += len(labels)
-            loss_sum += loss * len(labels)
-            correct += hits
-            now = self.source.counts.misses - before.misses
-            yield Step(len(labels), now - computed)
-            computed = now
-            if self.limit.reason is not None:
-                break
-        with self._average.applied() if self._average is not None else nullcontext():
+        yield from self._steps(epoch, view, tally)
+        began, before = time.perf_counter(), replace(self.source.counts)
+        with self.descent.averaged():
             validation_loss, validation_accuracy = self._validate()
             ended = EpochEnded(
                 epoch=epoch,
                 view=view,
-                train_loss=loss_sum / seen,
-                train_accuracy=correct / seen,
+                train_loss=tally.loss_sum / tally.seen,
+                train_accuracy=tally.correct / tally.seen,
                 validation_loss=validation_loss,
                 validation_accuracy=validation_accuracy,
-                lr=lr,
-                seconds=time.perf_counter() - began,
-                cache_hits=self.source.counts.hits - before.hits,
-                cache_misses=self.source.counts.misses - before.misses,
+                lr=tally.lr,
+                seconds=tally.seconds + time.perf_counter() - began,
+                cache_hits=tally.hits + self.source.counts.hits - before.hits,
+                cache_misses=tally.misses + self.source.counts.misses - before.misses,
             )
             self._keep_if_best(ended)
+        self._running = self._start = None
         return ended
 
-    def _set_rates(self, epoch: float) -> float:
-        """The rates of all groups after so many epochs; gives the head's."""
+    def _steps(self, epoch: int, view: int, tally: Tally) -> Iterator[Step | Noted]:
+        """The steps of an epoch that are left."""
+        began = time.perf_counter()
+        counts = self.source.counts
+        seed_epoch(self.recipe.seed, epoch)
+        order = self.train.pictures[self.recipe.sampling.order(self._targets).numpy()]
+        self.grafted.start_epoch(self.recipe, epoch)
+        if self._draws is not None:
+            draw_on(self._draws)
+            self._draws = None
+        before, size = replace(counts), self.recipe.pictures_per_step
+        for pictures, rows in self.source.batches(order[tally.seen :], view, size):
+            parts = self.descent.parts
+            factor = self._factor(epoch - 1 + tally.seen / len(order))
+            labels = self._labels[torch.from_numpy(pictures)].to(self.grafted.device)
+            loss, hits = self.descent.step(self.source.given(rows), labels, factor, tally.steps)
+            computed = counts.misses - before.misses
+            now = time.perf_counter()
+            tally.steps += 1
+            tally.seen += len(labels)
+            tally.correct += hits
+            tally.loss_sum += loss * len(labels)
+            tally.lr = self.descent.rate * factor
+            tally.hits += counts.hits - before.hits
+            tally.misses += computed
+            tally.seconds += now - began
+            before, began = replace(counts), now
+            yield Step(len(labels), computed)
+            if self.descent.parts != parts:
+                yield _said_of_parts(self.descent.parts, size)
+            if self.limit.reason is not None:
+                break
+
+    def _factor(self, epoch: float) -> float:
+        """What the schedule multiplies the rates by after so many epochs."""
         assert isinstance(self.recipe.epochs, int)
-        factor = self.recipe.schedule.factor(epoch, self.recipe.epochs, self.losses)
-        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
-            group["lr"] = rate * factor
-        return self._rates[0] * factor
-
-    def _step(self, given: torch.Tensor, labels: torch.Tensor, lr: float, number: int) -> tuple[float, int]:
-        """One step of the optimizer; gives the loss, without penalties, and how many pictures were right."""
-        if len(labels) == 1 and self.grafted.needs_two:
-            return self._alone(given, labels)
-        is_watched = self.doctor.looks_at(number)
-        loss, hits = self._forward(given, labels, is_watched)
-        value = loss.item()
-        if not math.isfinite(value):
-            raise _NotFinite(f"The loss became {value}.")
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        if is_watched:
-            self.doctor.feel()  # the gradient of the loss alone: that of a penalty never vanishes
-        for term in self._penalties:
-            term.penalty(self._weights).backward()  # type: ignore[no-untyped-call]
-        self._clip()
-        self.optimizer.step()
-        with torch.no_grad():
-            for constraint in self._constraints:
-                constraint.constrain(self._weights, lr)
-        if self._average is not None:
-            self._average.update()
-        return value, hits
-
-    def _forward(self, given: torch.Tensor, labels: torch.Tensor, is_watched: bool) -> tuple[torch.Tensor, int]:
-        """Loss of a batch, mixed and disturbed as the recipe has it, and how many are right: of mixed pictures, about
-        that which has the greater share."""
-        mixed = None
-        if self._mixes:
-            mixed = self._mixes[int(torch.randint(len(self._mixes), ()))].mix(given)
-            given = mixed.rows
-        features = self.grafted.features(self.source.at_cut(given))
-        for noise in self._noises:
-            features = noise.disturb(features)
-        logits = self.doctor.through(features) if is_watched else self.grafted.head(features)
-        loss: torch.Tensor = self.loss(logits, labels)
-        if mixed is not None:
-            loss = mixed.share * loss + (1 - mixed.share) * self.loss(logits, labels[mixed.partners])
-            labels = labels if mixed.share >= 0.5 else labels[mixed.partners]
-        return loss, right(logits, labels)
-
-    def _clip(self) -> None:
-        self._steps += 1
-        if self.recipe.gradient_clipping is not None:
-            parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
-            self._clipped += self.recipe.gradient_clipping.clip(parameters)
-
-    def _alone(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
-        """A last batch of one picture has no variance to normalize by: nothing is learned from it."""
-        with self.grafted.still(), torch.no_grad():
-            logits = self.grafted(self.source.at_cut(given))
-        return self.loss(logits, labels).item(), right(logits, labels)
+        return self.recipe.schedule.factor(epoch, self.recipe.epochs, self.losses)
 
     def _validate(self) -> tuple[float, float]:
         logits = torch.from_numpy(self.validation_logits()).to(self.grafted.device)
         labels = self._validation_labels.to(self.grafted.device)
-        loss = self.loss(logits, labels).item()
+        loss = self.descent.loss(logits, labels).item()
         if not math.isfinite(loss):
-            raise _NotFinite(f"The validation loss became {loss}.")
+            raise NotFinite(f"The validation loss became {loss}.")
         return loss, right(logits, labels) / len(labels)
 
     def _keep_if_best(self, ended: EpochEnded) -> None:
@@ -314,3 +316,13 @@ class Training:
         if stopping is not None and since >= stopping.patience and self.growth.is_over:
             return "early_stopping"
         return None
+
+
+def _said_of_parts(parts: int, size: int) -> Noted:
+    return Noted(
+        level="warning",
+        kind="batch_halved",
+        message=f"Memory was short: each batch of {size} goes through the network in {parts} parts, whose gradients "
+        "add up to that of the whole.",
+        data={"parts": parts, "batch_size": size},
+    )

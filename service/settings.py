@@ -40,7 +40,11 @@ class Settings(BaseSettings):
     poll_seconds: PositiveFloat = 0.25
     """How often an idle worker looks for work in the database."""
     max_crashes: PositiveInt = 3
-    """Attempts of one job that may die before it counts as failed."""
+    """Attempts of one job that may die, without getting further, before it counts as failed."""
+    snapshot_seconds: PositiveFloat = 60.0
+    """How much of an epoch may be lost when a process dies; the end of an epoch is kept anyway."""
+    stall_seconds: PositiveFloat = 1800.0
+    """A process that gets nothing done for so long is taken to hang, and is ended."""
     max_archive_bytes: PositiveInt = 1 << 40
     """Largest upload, and largest total of an archive's unpacked files."""
     max_archive_files: PositiveInt = 5_000_000

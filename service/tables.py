@@ -65,6 +65,10 @@ class Leased:
     crashes: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None]
     lease_until: Mapped[float | None]
+    waits_until: Mapped[float | None]
+    """Before this time nobody takes it up: what it needs was not there."""
+    silent_worker: Mapped[str | None]
+    """Who had it before, and died or went silent."""
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[float] = mapped_column(server_default=now())
     finished_at: Mapped[float | None]
@@ -82,6 +86,10 @@ class Leased:
     def release(self) -> None:
         """Nobody works on it any more."""
         self.worker = self.lease_until = None
+
+    def wait(self, session: Session, seconds: float) -> None:
+        """Nobody takes it up for so long."""
+        self.waits_until = session.scalar(now()) + seconds
 
     def end(self, session: Session, status: str) -> None:
         """The work is over, now."""
@@ -252,6 +260,32 @@ class CheckpointTensor(Table):
     __tablename__ = "checkpoint_tensors"
 
     checkpoint_id: Mapped[str] = mapped_column(ForeignKey("checkpoints.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(ForeignKey("tensors.digest"), index=True)
+
+
+class Snapshot(Table):
+    """The state from which the next attempt at a running job goes on. Its file is `header` and its tensors in order."""
+
+    __tablename__ = "snapshots"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    epoch: Mapped[int]
+    """Epochs that were done."""
+    header: Mapped[bytes] = mapped_column(LargeBinary)
+    """The safetensors header with its length before it."""
+    bytes: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the whole file, in hex."""
+    created_at: Mapped[float] = mapped_column(server_default=now())
+
+
+class SnapshotTensor(Table):
+    """Which tensor stands at which place of a snapshot's file."""
+
+    __tablename__ = "snapshot_tensors"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("snapshots.job_id", ondelete="CASCADE"), primary_key=True)
     position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     digest: Mapped[str] = mapped_column(ForeignKey("tensors.digest"), index=True)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from service.backbones import repository
+from service.tables import Backbone
+from workers.attempt import Attempt
 from workers.child import Child
 
 if TYPE_CHECKING:
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from models.backbones.backbone import Listing
     from service.database import Database
     from service.settings import Settings
-    from service.tables import Backbone
     from workers.leases import Claim
 
 
@@ -72,7 +73,7 @@ def list_backbones(database: Database, settings: Settings) -> None:
         repository.replace(session, [Listed.model_validate_json(line).model_dump() for line in lines])
 
 
-class BackboneAttempt:
+class BackboneAttempt(Attempt[Backbone]):
     """One attempt at the inspection of one backbone."""
 
     module = "workers.children.inspection"
@@ -84,9 +85,6 @@ class BackboneAttempt:
         """The attempt begins."""
         return InspectionOrder(name=row.id, backbones=self.settings.backbones)
 
-    def prepare(self, lines: list[bytes]) -> None:
-        """Nothing takes long."""
-
     def record(self, session: Session, row: Backbone, lines: list[bytes]) -> bool:
         """Write down what was found."""
         found = Inspected.model_validate_json(lines[-1])
@@ -97,21 +95,7 @@ class BackboneAttempt:
         row.end(session, "failed" if found.error else "inspected")
         return True
 
-    def crashed(self, session: Session, row: Backbone, cause: str, message: str) -> None:
-        """The attempt died before its work was done; another shall begin again."""
-        row.release()
-
     def failed(self, session: Session, row: Backbone, cause: str, message: str) -> None:
         """The last attempt died: most often the network is too large."""
         row.error = {"code": cause, "message": message}
         row.end(session, "failed")
-
-    def left_off(self, session: Session, row: Backbone) -> None:
-        """Never: an inspection cannot be cancelled."""
-
-    def hand_back(self, session: Session, row: Backbone) -> None:
-        """This worker stops; another shall begin again."""
-        row.release()
-
-    def clean_up(self) -> None:
-        """Nothing was left."""

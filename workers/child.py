@@ -6,8 +6,10 @@ supervisor what happens in lines of JSON, and dies with it.
 
 from __future__ import annotations
 
+import errno
 import importlib
 import logging
+import math
 import multiprocessing
 import os
 import select
@@ -20,6 +22,7 @@ from multiprocessing import forkserver
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
+from models import pulse
 from workers import children
 from workers.processes import die_with_parent
 
@@ -48,6 +51,9 @@ TUNING = {
 }
 """What libraries read from the environment when a process starts."""
 
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says when a disk, or somebody's share of it, is full."""
+
 _context = multiprocessing.get_context("forkserver")
 
 
@@ -70,8 +76,13 @@ def warm_up() -> None:
 class Child:
     """One running child. Leaving the `with` block kills it if it is still there."""
 
-    def __init__(self, module: str, order: BaseModel) -> None:
-        """Start `module.work(order)`; the module is imported in the child alone."""
+    def __init__(self, module: str, order: BaseModel, stall_seconds: float = math.inf) -> None:
+        """Start `module.work(order)`; the module is imported in the child alone.
+
+        It counts as stalled when it has shown no sign of life for `stall_seconds`.
+        """
+        self._stall_seconds = stall_seconds
+        self._heard = time.monotonic()
         self._receiver, sender = _context.Pipe(duplex=False)
         self._next_batch = 0.0
         self._has_spoken = False
@@ -92,9 +103,11 @@ class Child:
 
     def stop(self) -> None:
         """Have it come to its end with what it has reached; before it has said anything, and again, no change."""
-        if self._has_spoken:  # else it may not listen yet, and die of the signal
-            assert self._process.pid is not None
-            os.kill(self._process.pid, STOP_SIGNAL)
+        self._signal(STOP)
+
+    def secure(self) -> None:
+        """Have it secure what it has done; before it has said anything, no change."""
+        self._signal(SECURE)
 
     def batches(self) -> Iterator[list[bytes]]:
         """The events as JSON, the first at once, then in batches every BATCH_SECONDS; empty ones when there is no news.
@@ -110,24 +123,37 @@ class Child:
         if self._process.exitcode != 0:
             raise ChildDied(*_cause(self._process.exitcode))
 
+    def _signal(self, signum: signal.Signals) -> None:
+        if self._has_spoken:  # else it may not listen yet, and die of the signal
+            assert self._process.pid is not None
+            os.kill(self._process.pid, signum)
+
     def _receive(self) -> tuple[list[bytes], bool]:
         lines: list[bytes] = []
         try:
             if not self._receiver.poll(BATCH_SECONDS):
+                self._die_if_stalled()
                 return lines, True
             while self._receiver.poll(max(0.0, self._next_batch - time.monotonic())):
-                lines.append(self._receiver.recv_bytes())
-                self._has_spoken = True
+                line = self._receiver.recv_bytes()
+                self._heard, self._has_spoken = time.monotonic(), True
+                if line != ALIVE:
+                    lines.append(line)
         except EOFError:
             return lines, False
         self._next_batch = time.monotonic() + BATCH_SECONDS
         return lines, True
 
+    def _die_if_stalled(self) -> None:
+        silent = time.monotonic() - self._heard
+        if silent > self._stall_seconds:
+            raise ChildDied("stalled", f"The process got nothing done for {silent:.0f} seconds, and was ended.")
+
 
 def _cause(exit_code: int | None) -> tuple[str, str]:
     assert exit_code is not None
-    if exit_code == OUT_OF_MEMORY:
-        return "out_of_memory", "The process ran out of memory."
+    if exit_code in CAUSES:
+        return CAUSES[exit_code]
     if exit_code == -signal.SIGKILL:
         return "killed_by_signal", "The process was killed by SIGKILL, most often because memory was short."
     if exit_code < 0:
@@ -135,12 +161,28 @@ def _cause(exit_code: int | None) -> tuple[str, str]:
     return "internal_error", "The process ended with an error of Graft's own, which the worker's log shows."
 
 
-STOP_SIGNAL = signal.SIGUSR1
+STOP, SECURE = signal.SIGUSR1, signal.SIGUSR2
+ALIVE = b""
+"""What a child says that has nothing to say, but gets on."""
+
 is_stopped = threading.Event()
 """In a child, that it shall come to its end."""
+_is_wanted = threading.Event()
 
-OUT_OF_MEMORY = 12
-"""The exit status of a child that ran out of memory."""
+OUT_OF_MEMORY, GPU_ERROR, DISK_FULL = 12, 13, 14
+CAUSES = {
+    OUT_OF_MEMORY: ("out_of_memory", "The process ran out of memory."),
+    GPU_ERROR: ("gpu_error", "The GPU reported an error, which the worker's log shows."),
+    DISK_FULL: ("disk_full", "There was no room on a disk that the process wrote to."),
+}
+"""Exit statuses of children whose end has a name."""
+
+
+def wants_secured() -> bool:
+    """In a child, whether what it has done shall be secured; says so once."""
+    is_wanted = _is_wanted.is_set()
+    _is_wanted.clear()
+    return is_wanted
 
 
 def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> None:
@@ -148,7 +190,9 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
     threading.Thread(target=_die_with_reader, args=(sender,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(STOP_SIGNAL, lambda *_: is_stopped.set())
+    signal.signal(STOP, lambda *_: is_stopped.set())
+    signal.signal(SECURE, lambda *_: _is_wanted.set())
+    pulse.listen(lambda: sender.send_bytes(ALIVE))
     try:
         for event in importlib.import_module(module).work(kind.model_validate_json(order)):
             sender.send_bytes(event.model_dump_json().encode())
@@ -156,11 +200,17 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
         traceback.print_exc()
         sys.stderr.flush()
         # Without interpreter shutdown: libraries' threads may hang in it.
-        os._exit(OUT_OF_MEMORY if _out_of_memory(error) else 1)
+        os._exit(_status(error))
 
 
-def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+def _status(error: Exception) -> int:
+    from models.devices import is_gpu_error, is_out_of_memory  # torch: the worker itself has none
+
+    if is_out_of_memory(error):
+        return OUT_OF_MEMORY
+    if is_gpu_error(error):
+        return GPU_ERROR
+    return DISK_FULL if isinstance(error, OSError) and error.errno in NO_ROOM else 1
 
 
 def _die_with_reader(sender: Connection) -> None:

@@ -9,13 +9,14 @@ from pydantic import BaseModel, Field, TypeAdapter
 from models.catalog.losses import Task
 from service.datasets import repository
 from service.storage import Storage
+from service.tables import Dataset
+from workers.attempt import Attempt
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.database import Database
     from service.settings import Settings
-    from service.tables import Dataset
     from workers.leases import Claim
 
 
@@ -52,7 +53,7 @@ class Rejected(BaseModel):
 _VERDICT: TypeAdapter[Accepted | Rejected] = TypeAdapter(Annotated[Accepted | Rejected, Field(discriminator="event")])
 
 
-class DatasetAttempt:
+class DatasetAttempt(Attempt[Dataset]):
     """One attempt at the validation of one dataset."""
 
     module = "workers.children.validation"
@@ -77,9 +78,6 @@ class DatasetAttempt:
             most_files=self.settings.max_archive_files,
         )
 
-    def prepare(self, lines: list[bytes]) -> None:
-        """Nothing takes long."""
-
     def record(self, session: Session, row: Dataset, lines: list[bytes]) -> bool:
         """Write down the verdict."""
         self._archive = row.archive
@@ -91,21 +89,10 @@ class DatasetAttempt:
                 repository.accept(session, row, pack=self._pack, index=self._index, **said)
         return True
 
-    def crashed(self, session: Session, row: Dataset, cause: str, message: str) -> None:
-        """The attempt died before its work was done; another shall begin again."""
-        row.release()
-
     def failed(self, session: Session, row: Dataset, cause: str, message: str) -> None:
         """The last attempt died: the dataset is given up."""
         self._archive = row.archive
         repository.reject(session, row, cause, message)
-
-    def left_off(self, session: Session, row: Dataset) -> None:
-        """Never: a dataset is deleted, and then the lease is lost."""
-
-    def hand_back(self, session: Session, row: Dataset) -> None:
-        """This worker stops; another shall begin again."""
-        row.release()
 
     def clean_up(self) -> None:
         """Drop the archive once there is a verdict: the pack has all that is needed of it."""

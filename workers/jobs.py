@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import time
 from pathlib import Path
@@ -19,23 +20,32 @@ from models.events import (
     Failed,
     Finished,
     Noted,
+    Phase,
     PhaseStarted,
     Progressed,
     RecipeResolved,
+    Secured,
 )
 from service.cache import repository as caches
 from service.checkpoints import contents
 from service.checkpoints import repository as checkpoints
-from service.jobs import lifecycle, repository
+from service.checkpoints.errors import CheckpointDamaged
+from service.jobs import lifecycle, repository, snapshots
 from service.tables import Dataset, Epoch, Job
 from workers import cache, scratch
+from workers.attempt import Attempt
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.orm import Session
 
     from service.database import Database
     from service.settings import Settings
+    from service.tables import Snapshot
     from workers.leases import Claim
+
+log = logging.getLogger(__name__)
 
 
 class OtherDataset(BaseModel):
@@ -63,11 +73,14 @@ class TrainingOrder(BaseModel):
     backbones: Path | None
     scratch: Path
     """A folder of this attempt alone."""
+    snapshot_seconds: float
+    snapshot: Path | None
+    """What to go on from."""
     other: OtherDataset | None = None
     """What pretraining uses."""
 
 
-class JobAttempt:
+class JobAttempt(Attempt[Job]):
     """One attempt at one job."""
 
     module = "workers.children.training"
@@ -75,15 +88,48 @@ class JobAttempt:
     def __init__(self, database: Database, settings: Settings, claim: Claim[Job]) -> None:
         self.database, self.settings, self.claim = database, settings, claim
         self.scratch = scratch.folder(settings.scratch, claim)
-        self._manifest: contents.Manifest | None = None
-        self._cache: str | None = None
+        self._taken_up: Snapshot | None = None
+        self._is_damaged = False
+        self._phase: Phase = "preparing"
         self._phase_began = 0.0
         self._store_seconds = 0.0
+        self._stored: dict[str, contents.Manifest] = {}
+        """Of files in the attempt's folder whose tensors are in the database."""
+        self._taken: list[str] = []
+        """Files of the last snapshots."""
+        self._unneeded: Sequence[str] = []
+        """Tensors of the snapshot that they replaced."""
+        self._cache: str | None = None
+
+    @property
+    def can_secure(self) -> bool:
+        """While it computes features, or trains."""
+        return self._phase in ("caching", "training")
+
+    def equip(self) -> None:
+        """Bring the job's newest snapshot here. Raises OSError."""
+        with self.database.reading() as session:
+            found = snapshots.of_job(session, self.claim.id)
+        if found is None:
+            return
+        self.scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            with (self.scratch / SNAPSHOT).open("wb") as file:
+                file.writelines(contents.read(self.database, found, 0, found.bytes))
+            self._taken_up = found
+        except CheckpointDamaged as error:
+            log.warning("the snapshot of %s cannot be read, it begins anew: %s", self.claim.id, error)
+            self._is_damaged = True
 
     def begin(self, session: Session, row: Job) -> TrainingOrder:
-        """The attempt begins, from the start: what an earlier one measured is forgotten."""
+        """The attempt begins, from the newest snapshot: what an earlier one measured after it is forgotten."""
         lifecycle.start(session, row)
-        session.execute(delete(Epoch).where(Epoch.job_id == row.id))
+        if self._is_damaged:
+            said = "The snapshot is damaged in the database; training begins anew"
+            repository.add_event(session, row, "warning", "snapshot_damaged", said, {})
+            snapshots.forget(session, row.id)
+        done = 0 if self._taken_up is None else self._taken_up.epoch
+        session.execute(delete(Epoch).where(Epoch.job_id == row.id, Epoch.epoch > done))
         row.seconds, row.progress, row.diagnosis = {}, {}, None
         dataset = session.get_one(Dataset, row.dataset_id)
         assert dataset.pack is not None
@@ -104,19 +150,28 @@ class JobAttempt:
             cache_bytes=self.settings.cache_bytes,
             backbones=self.settings.backbones,
             scratch=self.scratch,
+            snapshot_seconds=self.settings.snapshot_seconds,
+            snapshot=None if self._taken_up is None else self.scratch / SNAPSHOT,
             other=None if other is None else OtherDataset(pack=other.pack, index=other.index, classes=_names(other)),
         )
 
     def prepare(self, lines: list[bytes]) -> None:
-        """Store the tensors of a finished checkpoint: by content, so that doing it twice changes nothing."""
-        if any(isinstance(EVENT.validate_json(line), Finished) for line in lines):
+        """Store the tensors of the newest snapshot, and of a finished checkpoint, by content.
+
+        Doing it twice changes nothing. Raises ContentsCollected.
+        """
+        events = [EVENT.validate_json(line) for line in lines]
+        taken = [event.snapshot for event in events if isinstance(event, Secured) and event.snapshot]
+        self._tidy(taken)
+        self._stored = {name: contents.store(self.database, self.scratch / name) for name in taken[-1:]}
+        if any(isinstance(event, Finished) for event in events):
             began = time.monotonic()
-            self._manifest = contents.store(self.database, self.scratch / CHECKPOINT)
+            self._stored[CHECKPOINT] = contents.store(self.database, self.scratch / CHECKPOINT)
             self._store_seconds = time.monotonic() - began
             self._cache = cache.identity(self.settings)
 
     def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
-        """Write down events; says whether the job has ended with them."""
+        """Write down events; says whether the job has ended with them. Raises ContentsCollected."""
         for line in lines:
             event = EVENT.validate_json(line)
             match event:
@@ -135,7 +190,13 @@ class JobAttempt:
 
     def failed(self, session: Session, row: Job, cause: str, message: str) -> None:
         """The last attempt died: the job is given up."""
-        lifecycle.fail(session, row, cause, message)
+        earlier = repository.crashes(session, row.id, limit=row.crashes - 1)
+        said = "".join(f" Attempt {attempt} ended before: {why}." for attempt, why in earlier)
+        lifecycle.fail(session, row, cause, f"{message}{said}")
+
+    def postponed(self, session: Session, row: Job, cause: str, message: str, seconds: float) -> None:
+        """What it needs was not there; another shall begin again after a while."""
+        lifecycle.postpone(session, row, cause, message, seconds)
 
     def left_off(self, session: Session, row: Job) -> None:
         """The job was cancelled or paused, and the child is gone."""
@@ -143,11 +204,18 @@ class JobAttempt:
 
     def hand_back(self, session: Session, row: Job) -> None:
         """This worker stops; another shall begin again."""
-        lifecycle.requeue(session, row)
+        lifecycle.hand_back(session, row)
 
     def clean_up(self) -> None:
         """Remove the attempt's files."""
         shutil.rmtree(self.scratch, ignore_errors=True)
+
+    def _tidy(self, taken: list[str]) -> None:
+        """Remove what was needed until the last snapshots, but these, were written down."""
+        contents.discard(self.database, self._unneeded)
+        for name in set(self._taken) - set(taken):
+            (self.scratch / name).unlink(missing_ok=True)
+        self._unneeded, self._taken = [], taken
 
     def _record(self, session: Session, row: Job, event: Event) -> None:
         match event:
@@ -163,10 +231,12 @@ class JobAttempt:
                 repository.add_event(session, row, event.level, event.kind, event.message, event.data)
             case Diagnosed():
                 row.diagnosis = event.diagnosis
+            case Secured():
+                self._secure(session, row, event)
 
     def _begin_phase(self, session: Session, row: Job, event: PhaseStarted) -> None:
         self._end_phase(row, event.elapsed)
-        row.phase = event.phase
+        row.phase = self._phase = event.phase
         repository.add_event(session, row, "info", "phase", event.phase.capitalize(), {"phase": event.phase})
 
     def _end_phase(self, row: Job, elapsed: float) -> None:
@@ -174,6 +244,13 @@ class JobAttempt:
         if elapsed and row.phase is not None:
             row.seconds = {**row.seconds, row.phase: round(elapsed - self._phase_began, 3)}
         self._phase_began = elapsed
+
+    def _secure(self, session: Session, row: Job, event: Secured) -> None:
+        """The job has got further, whatever becomes of this attempt."""
+        self.secured += 1
+        row.crashes = 0
+        if event.snapshot in self._stored:
+            self._unneeded = snapshots.replace(session, row.id, self._stored[event.snapshot], event.epoch)
 
     def _end_epoch(self, session: Session, row: Job, event: EpochEnded) -> None:
         figures = event.model_dump(exclude={"event"})
@@ -183,7 +260,6 @@ class JobAttempt:
         repository.add_event(session, row, "info", "epoch", said, figures)
 
     def _finish(self, session: Session, row: Job, event: Finished) -> None:
-        assert self._manifest is not None
         self._end_phase(row, event.elapsed + self._store_seconds)
         row.cache = event.cache
         if self._cache is not None:
@@ -192,7 +268,7 @@ class JobAttempt:
         checkpoints.publish(
             session,
             job_id=row.id,
-            manifest=self._manifest,
+            manifest=self._stored[CHECKPOINT],
             kind="best",
             epoch=event.epoch,
             metrics=summary,
@@ -207,3 +283,5 @@ def _names(dataset: Dataset) -> list[str]:
 
 CHECKPOINT = "best.safetensors"
 """The checkpoint's name in an attempt's folder."""
+SNAPSHOT = "taken_up.safetensors"
+"""The name of the snapshot that the attempt goes on from."""

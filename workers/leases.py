@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from sqlalchemy import case, exists, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.jobs.lifecycle import UNWANTED
 from service.tables import Backbone, Dataset, Job, now
 
 if TYPE_CHECKING:
@@ -35,6 +34,12 @@ RENEWALS = 4
 """How often in its time a lease is renewed."""
 SAFE = 0.66
 """The share of a lease after which its holder, cut off from the database, gives up by itself."""
+
+
+State = Literal["held", "stopping", "pausing", "cancelling", "lost", "cut_off"]
+"""Of a lease: nothing has changed; the row's wish; somebody else has it; the database is away for too long."""
+
+_STATES: dict[str, State] = {"stopping": "stopping", "pausing": "pausing", "cancelling": "cancelling"}
 
 
 class LeaseLost(Exception):
@@ -71,6 +76,8 @@ def claim(
             status=running,
             attempt=table.attempt + 1,
             crashes=table.crashes + case((table.lease_until.is_(None), 0), else_=1),
+            silent_worker=table.worker,
+            waits_until=None,
             worker=worker,
             lease_until=now() + seconds,
         )
@@ -87,7 +94,9 @@ def waits(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
 
 
 def _is_free(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
-    return table.status.in_({waiting, running}) & or_(table.lease_until.is_(None), table.lease_until < now())
+    is_due = or_(table.waits_until.is_(None), table.waits_until < now())
+    is_held = table.lease_until.is_not(None) & (table.lease_until >= now())
+    return table.status.in_({waiting, running}) & is_due & ~is_held
 
 
 def fence(session: Session, claim: Claim[Row]) -> Row:
@@ -107,7 +116,7 @@ class Lease(Generic[Row]):
     def __init__(self, database: Database, claim: Claim[Row], seconds: float) -> None:
         self.claim: Claim[Row] = claim
         self.database, self.seconds = database, seconds
-        self.state: Literal["held", "stopping", "unwanted", "lost"] = "held"
+        self.state: State = "held"
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease of {claim.id}", daemon=True)
 
@@ -128,14 +137,14 @@ class Lease(Generic[Row]):
             except SQLAlchemyError as error:
                 log.warning("the database does not answer, the lease of %s holds for now: %s", self.claim.id, error)
                 if _boottime() - renewed > SAFE * self.seconds:
-                    self.state = "lost"
+                    self.state = "cut_off"
                     return
                 continue
             renewed = _boottime() if due else renewed
             if status is None:
                 self.state = "lost"
                 return
-            self.state = "unwanted" if status in UNWANTED else "stopping" if status == "stopping" else "held"
+            self.state = _STATES.get(status, "held")
 
     def _status(self) -> str | None:
         table = self.claim.table

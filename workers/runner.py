@@ -22,10 +22,12 @@ from workers.cache import CacheKeeper
 from workers.child import ChildDied, warm_up
 from workers.datasets import DatasetAttempt
 from workers.jobs import JobAttempt
-from workers.supervision import Attempt, Supervision
+from workers.supervision import Supervision
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from workers.attempt import Attempt
 
 log = logging.getLogger(__name__)
 

@@ -6,13 +6,14 @@ import logging
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from service.checkpoints.errors import ContentsCollected
 from service.jobs.lifecycle import UNWANTED
 from service.tables import Backbone, Dataset, Job
-from workers.child import Child, ChildDied
+from workers.child import NO_ROOM, Child, ChildDied
 from workers.leases import Claim, Lease, LeaseLost, fence
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ if TYPE_CHECKING:
 
     from service.database import Database
     from service.settings import Settings
+    from workers.attempt import Attempt
 
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row", Job, Dataset, Backbone)
-Row_contra = TypeVar("Row_contra", Job, Dataset, Backbone, contravariant=True)
 Result = TypeVar("Result")
 
 Write = Callable[["Session", Row], Result]
@@ -35,37 +36,10 @@ Write = Callable[["Session", Row], Result]
 
 RETRY_SECONDS = 1.0
 """Between two tries to write to a database that does not answer."""
-
-
-class Attempt(Protocol[Row_contra]):
-    """What differs between kinds of work. The rows that it gets are fenced."""
-
-    module: str
-    """Whose `work(order)` the child runs."""
-
-    def begin(self, session: Session, row: Row_contra) -> BaseModel:
-        """The attempt begins; gives the order that the child gets."""
-
-    def prepare(self, lines: list[bytes]) -> None:
-        """Do what events ask for that takes long, outside any transaction."""
-
-    def record(self, session: Session, row: Row_contra, lines: list[bytes]) -> bool:
-        """Write down events; says whether the work has ended with them."""
-
-    def crashed(self, session: Session, row: Row_contra, cause: str, message: str) -> None:
-        """The attempt died before its work was done; another shall begin again."""
-
-    def failed(self, session: Session, row: Row_contra, cause: str, message: str) -> None:
-        """The last attempt died: the work is given up."""
-
-    def left_off(self, session: Session, row: Row_contra) -> None:
-        """The work was cancelled or paused, and the child is gone."""
-
-    def hand_back(self, session: Session, row: Row_contra) -> None:
-        """This worker stops; another shall begin again."""
-
-    def clean_up(self) -> None:
-        """Remove what the attempt left on this machine."""
+LEAVE_SECONDS = 1.0
+"""How long a child that shall leave off has to secure what it has done."""
+POSTPONED_SECONDS = 30.0
+"""Until work is tried again for which there was no room on a disk."""
 
 
 class Unwanted(Exception):
@@ -83,10 +57,9 @@ class Supervision(Generic[Row]):
         attempt: Attempt[Row],
         stopping: threading.Event,
     ) -> None:
-        self.database, self.stopping = database, stopping
+        self.database, self.settings, self.stopping = database, settings, stopping
         self.claim: Claim[Row] = claim
         self.attempt: Attempt[Row] = attempt
-        self.most_crashes = settings.max_crashes
         self.lease: Lease[Row] = Lease(database, claim, settings.lease_seconds)
 
     def run(self) -> None:
@@ -98,44 +71,76 @@ class Supervision(Generic[Row]):
                     self._write(partial(self._unless_unwanted, end))
         except LeaseLost:
             log.warning("%s, attempt %d: the lease is lost, its child was ended", self.claim.id, self.claim.attempt)
+            if self.lease.state == "cut_off":
+                self._hand_back_late()
         finally:
             self.attempt.clean_up()
 
     def _end(self) -> Write[Row, None] | None:
         """Run the child; gives what remains to be written when it is gone."""
-        if self.claim.crashes >= self.most_crashes:
+        if self.claim.crashes >= self.settings.max_crashes:
             return partial(self._give_up, cause="worker_died", message="The worker that ran it died or went silent.")
         try:
-            return self._follow(self._write(partial(self._wanted, self.attempt.begin)))
+            self._steadily(self.attempt.equip)
+            return self._follow(self._write(self._begin))
         except Unwanted:
             return self.attempt.left_off
         except LeaseLost:
             raise
         except ChildDied as death:
-            return partial(self._crashed, cause=death.cause, message=str(death))
-        except Exception:
+            return self._died(death)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in NO_ROOM:
+                return self._died(ChildDied("disk_full", str(error)))
             log.exception("%s, attempt %d: an error of Graft's own", self.claim.id, self.claim.attempt)
             message = "Its supervisor met an error of Graft's own, which the worker's log shows."
             return partial(self._crashed, cause="internal_error", message=message)
 
+    def _died(self, death: ChildDied) -> Write[Row, None]:
+        if death.cause == "disk_full":
+            message = f"{death} Free some space; it is tried again every {POSTPONED_SECONDS:.0f} seconds."
+            return partial(self.attempt.postponed, cause=death.cause, message=message, seconds=POSTPONED_SECONDS)
+        return partial(self._crashed, cause=death.cause, message=str(death))
+
     def _follow(self, order: BaseModel) -> Write[Row, None] | None:
-        with Child(self.attempt.module, order) as child:
+        with Child(self.attempt.module, order, self.settings.stall_seconds) as child:
             for lines in child.batches():
-                if self.lease.state == "lost":
-                    raise LeaseLost(self.claim.id)
-                if self.lease.state == "unwanted":
-                    raise Unwanted
-                if self.lease.state == "stopping":
-                    child.stop()
-                if self.stopping.is_set():
-                    return self.attempt.hand_back
+                match self.lease.state:
+                    case "lost" | "cut_off":
+                        raise LeaseLost(self.claim.id)
+                    case "cancelling":
+                        raise Unwanted
+                    case "stopping":
+                        child.stop()
                 if lines and self._record(lines):
                     return None
+                if self.lease.state == "pausing" or self.stopping.is_set():
+                    # Whoever wants it paused, `_unless_unwanted` finds out.
+                    return None if self._ends_while_leaving(child) else self.attempt.hand_back
         raise AssertionError("a child that ends well says how its work ended")
 
+    def _ends_while_leaving(self, child: Child) -> bool:
+        """Give the child a moment to secure what it has done; says whether it has come to its end."""
+        if not self.attempt.can_secure:
+            return False
+        before = self.attempt.secured
+        child.secure()
+        until = time.monotonic() + LEAVE_SECONDS
+        for lines in child.batches():
+            if lines and self._record(lines):
+                return True
+            if self.attempt.secured > before or time.monotonic() > until:
+                break
+        return False
+
     def _record(self, lines: list[bytes]) -> bool:
-        self._steadily(partial(self.attempt.prepare, lines))
-        return self._write(partial(self._wanted, partial(self.attempt.record, lines=lines)))
+        """Prepare events and write them down, once more where what was prepared was collected in between."""
+        while True:
+            try:
+                self._steadily(partial(self.attempt.prepare, lines))
+                return self._write(partial(self._unless_cancelled, partial(self.attempt.record, lines=lines)))
+            except ContentsCollected as error:
+                log.info("%s, attempt %d: %s", self.claim.id, self.claim.attempt, error)
 
     def _write(self, write: Write[Row, Result]) -> Result:
         """Write in one fenced transaction; raises LeaseLost."""
@@ -152,14 +157,32 @@ class Supervision(Generic[Row]):
             try:
                 return act()
             except OperationalError as error:
-                if self.lease.state == "lost":
+                if self.lease.state in ("lost", "cut_off"):
                     raise LeaseLost(self.claim.id) from error
                 log.warning("the database does not answer, trying again: %s", error)
                 time.sleep(RETRY_SECONDS)
 
-    def _wanted(self, write: Write[Row, Result], session: Session, row: Row) -> Result:
-        """Write as long as the work is wanted."""
+    def _hand_back_late(self) -> None:
+        """Hand back what was given up while the database was away, once it answers: that is no crash."""
+        while not self.stopping.wait(RETRY_SECONDS):
+            try:
+                with self.database.writing() as session:
+                    self._unless_unwanted(self.attempt.hand_back, session, fence(session, self.claim))
+            except LeaseLost:
+                return
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer, trying again: %s", error)
+            else:
+                return
+
+    def _begin(self, session: Session, row: Row) -> BaseModel:
         if row.status in UNWANTED:
+            raise Unwanted
+        return self.attempt.begin(session, row)
+
+    def _unless_cancelled(self, write: Write[Row, bool], session: Session, row: Row) -> bool:
+        """Write what was done even if the work shall be paused."""
+        if row.status == "cancelling":
             raise Unwanted
         return write(session, row)
 
@@ -171,7 +194,7 @@ class Supervision(Generic[Row]):
 
     def _crashed(self, session: Session, row: Row, cause: str, message: str) -> None:
         row.crashes += 1
-        if row.crashes >= self.most_crashes:
+        if row.crashes >= self.settings.max_crashes:
             self._give_up(session, row, cause, message)
         else:
             self.attempt.crashed(session, row, cause, message)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from models import images
+from models import images, pulse
 from models.datasets import layout, names, splits
 from models.datasets.archive import Limits, members
 from models.datasets.errors import DatasetRejected, some_of
@@ -124,6 +124,7 @@ def _looked_at(archive: IO[bytes], limits: Limits, survey: _Survey) -> Iterator[
     ahead: deque[tuple[Future[_File], bytes]] = deque()
     with ThreadPoolExecutor(thread_name_prefix="decode") as threads:
         for member in members(archive, limits):
+            pulse.beat()
             data = member.read()
             if layout.is_table(member.path):
                 _keep_table(survey, member.path, data)

@@ -1,4 +1,4 @@
-"""Contents of checkpoints: tensors by content, in chunks; a file is a header and an order of tensors."""
+"""Contents of checkpoints and snapshots: tensors by content, in chunks; a file is a header and an order of tensors."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import mmap
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
-from service.checkpoints.errors import CheckpointDamaged
-from service.tables import CheckpointTensor, Chunk, Tensor, now
+from service.checkpoints.errors import CheckpointDamaged, ContentsCollected
+from service.tables import Checkpoint, CheckpointTensor, Chunk, Snapshot, SnapshotTensor, Tensor, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.orm import Session
 
     from service.database import Database
-    from service.tables import Checkpoint
 
 CHUNK = 1 << 20
 """Bytes of a chunk, and about those that one transaction writes: a heartbeat never waits long behind it."""
@@ -31,7 +32,7 @@ AT_ONCE = 200
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a checkpoint's file consists of."""
+    """What a file consists of."""
 
     header: bytes
     """The safetensors header with its length before it."""
@@ -46,7 +47,9 @@ def store(database: Database, path: Path) -> Manifest:
     """Store the tensors of a safetensors file, those that are new, in small transactions.
 
     It is done outside of any fence: content under its own digest harms nobody, and what a writer that died left
-    half done the next one completes. `repository.publish` then makes a checkpoint of it.
+    half done the next one completes. `name` then has a checkpoint or a snapshot keep it.
+
+    Raises ContentsCollected.
     """
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         start = 8 + int.from_bytes(content[:8], "little")
@@ -60,15 +63,31 @@ def store(database: Database, path: Path) -> Manifest:
         return Manifest(header, digests, len(content), _digest(content, 0, len(content)))
 
 
-def read(database: Database, checkpoint: Checkpoint, start: int, stop: int) -> Iterator[bytes]:
-    """The bytes from `start` to before `stop` of the checkpoint's file, chunk by chunk, in short transactions.
+def name(session: Session, owner: Checkpoint | Snapshot, manifest: Manifest) -> None:
+    """Have a flushed checkpoint or snapshot name what was stored, in the caller's transaction.
+
+    Raises ContentsCollected.
+    """
+    if isinstance(owner, Checkpoint):
+        naming, key = insert(CheckpointTensor), {"checkpoint_id": owner.id}
+    else:
+        naming, key = insert(SnapshotTensor), {"job_id": owner.job_id}
+    rows = [{**key, "position": position, "digest": digest} for position, digest in enumerate(manifest.tensors)]
+    try:
+        session.execute(naming, rows)
+    except IntegrityError as error:
+        raise ContentsCollected("Stored tensors were collected before anything named them.") from error
+
+
+def read(database: Database, owner: Checkpoint | Snapshot, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes from `start` to before `stop` of the owner's file, chunk by chunk, in short transactions.
 
     A tensor that is read whole is checked against its digest; raises CheckpointDamaged.
     """
-    position = len(checkpoint.header)
+    position = len(owner.header)
     if start < position:
-        yield checkpoint.header[start:stop]
-    for digest, size in _tensors(database, checkpoint.id):
+        yield owner.header[start:stop]
+    for digest, size in _tensors(database, owner):
         first, last = max(start - position, 0), min(stop - position, size)
         if first < last:
             yield from _read(database, digest, size, first, last)
@@ -76,17 +95,33 @@ def read(database: Database, checkpoint: Checkpoint, start: int, stop: int) -> I
 
 
 def collect(database: Database, grace_seconds: float) -> int:
-    """Remove tensors that no checkpoint needs and no writer has counted on within the grace; gives how many."""
+    """Remove tensors that nothing needs and no writer has counted on within the grace; gives how many."""
     removed = 0
-    unused = ~exists().where(CheckpointTensor.digest == Tensor.digest)
-    old = select(Tensor.digest).where(unused, Tensor.touched_at <= now() - grace_seconds).limit(AT_ONCE)
+    old = select(Tensor.digest).where(_is_unused(), Tensor.touched_at <= now() - grace_seconds).limit(AT_ONCE)
     while True:
-        with database.writing() as session:
-            digests = session.scalars(old.with_for_update(skip_locked=True)).all()
-            session.execute(delete(Tensor).where(Tensor.digest.in_(digests)))
-        removed += len(digests)
-        if len(digests) < AT_ONCE:
+        found = _remove(database, old)
+        removed += found
+        if found < AT_ONCE:
             return removed
+
+
+def discard(database: Database, digests: Sequence[str]) -> None:
+    """Remove those of these tensors that nothing needs, at once; who is just storing the same stores it again."""
+    for some in _runs(digests):
+        _remove(database, select(Tensor.digest).where(_is_unused(), Tensor.digest.in_(some)))
+
+
+def _is_unused() -> ColumnElement[bool]:
+    return ~exists().where(CheckpointTensor.digest == Tensor.digest) & ~exists().where(
+        SnapshotTensor.digest == Tensor.digest
+    )
+
+
+def _remove(database: Database, unused: Select[str]) -> int:
+    with database.writing() as session:
+        digests = session.scalars(unused.with_for_update(skip_locked=True)).all()
+        session.execute(delete(Tensor).where(Tensor.digest.in_(digests)))
+    return len(digests)
 
 
 def _extents(header: bytes) -> list[tuple[int, int]]:
@@ -136,8 +171,11 @@ def _complete(database: Database, places: dict[str, tuple[int, int]], content: m
 
 
 def _write(database: Database, chunks: list[dict[str, Any]]) -> None:
-    with database.writing() as session:
-        session.execute(_insert(session, Chunk).on_conflict_do_nothing(), chunks)
+    try:
+        with database.writing() as session:
+            session.execute(_insert(session, Chunk).on_conflict_do_nothing(), chunks)
+    except IntegrityError as error:
+        raise ContentsCollected("A tensor was collected while it was stored.") from error
 
 
 def _insert(session: Session, table: type[Tensor | Chunk]) -> Any:
@@ -146,15 +184,16 @@ def _insert(session: Session, table: type[Tensor | Chunk]) -> Any:
     return dialect.insert(table)
 
 
-def _tensors(database: Database, checkpoint_id: str) -> list[tuple[str, int]]:
-    query = (
-        select(Tensor.digest, Tensor.bytes)
-        .join(CheckpointTensor, CheckpointTensor.digest == Tensor.digest)
-        .where(CheckpointTensor.checkpoint_id == checkpoint_id)
-        .order_by(CheckpointTensor.position)
-    )
+def _tensors(database: Database, owner: Checkpoint | Snapshot) -> list[tuple[str, int]]:
+    query = select(Tensor.digest, Tensor.bytes)
+    if isinstance(owner, Checkpoint):
+        names = query.join(CheckpointTensor).where(CheckpointTensor.checkpoint_id == owner.id)
+        ordered = names.order_by(CheckpointTensor.position)
+    else:
+        names = query.join(SnapshotTensor).where(SnapshotTensor.job_id == owner.job_id)
+        ordered = names.order_by(SnapshotTensor.position)
     with database.reading() as session:
-        return [(digest, size) for digest, size in session.execute(query)]
+        return [(digest, size) for digest, size in session.execute(ordered)]
 
 
 def _read(database: Database, digest: str, size: int, start: int, stop: int) -> Iterator[bytes]:

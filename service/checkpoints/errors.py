@@ -13,3 +13,7 @@ class FormatNotOffered(Unprocessable):
 
 class CheckpointDamaged(GraftError):
     """The stored bytes are not those that were written."""
+
+
+class ContentsCollected(GraftError):
+    """Tensors that were stored are gone again, because nothing had named them for long: store them once more."""

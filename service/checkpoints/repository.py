@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select
+from sqlalchemy import select
 
+from service.checkpoints import contents
 from service.checkpoints.errors import CheckpointNotFound
-from service.tables import Checkpoint, CheckpointTensor, new_id
+from service.tables import Checkpoint, new_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,7 +43,10 @@ def publish(
     metrics: dict[str, Any],
     classes: list[str],
 ) -> Checkpoint:
-    """Make a checkpoint of what was stored, in the caller's fenced transaction: it is there whole, or not at all."""
+    """Make a checkpoint of what was stored, in the caller's fenced transaction: it is there whole, or not at all.
+
+    Raises ContentsCollected.
+    """
     checkpoint = Checkpoint(
         id=new_id("ckpt"),
         job_id=job_id,
@@ -56,11 +60,7 @@ def publish(
     )
     session.add(checkpoint)
     session.flush()
-    rows = [
-        {"checkpoint_id": checkpoint.id, "position": position, "digest": digest}
-        for position, digest in enumerate(manifest.tensors)
-    ]
-    session.execute(insert(CheckpointTensor), rows)
+    contents.name(session, checkpoint, manifest)
     return checkpoint
 
 

@@ -5,7 +5,7 @@
     resume pause                │ pause
       ▼ │                       │
     queued ──claim──▶ running ──┴──▶ succeeded | failed
-      │    ◀─requeue──   │ cancel
+      │   ◀─crash, hand_back, postpone─  │ cancel
       └──cancel──▶ cancelled ◀── cancelling
 
 Each transition is a function on a row that its caller has locked in the transaction (`repository.get` for the API,
@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from service.errors import Conflict
-from service.jobs import repository
+from service.jobs import repository, snapshots
 from service.tables import now
 
 if TYPE_CHECKING:
@@ -90,12 +90,15 @@ def start(session: Session, job: Job) -> None:
     if job.started_at is None:
         job.started_at = session.scalar(now())
     job.phase = "preparing"
+    if job.silent_worker is not None:
+        lost = {"cause": "worker_died", "attempt": job.attempt - 1, "worker": job.silent_worker}
+        repository.add_event(session, job, "warning", "crashed", "The worker that ran it died or went silent", lost)
     repository.add_event(session, job, "info", "started", f"Attempt {job.attempt} started", {"attempt": job.attempt})
 
 
 def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, Any]) -> None:
-    """running → succeeded, with its results."""
-    _require(job, "succeed", "running")
+    """running → succeeded, with its results; pausing → succeeded, as there is nothing left to pause."""
+    _require(job, "succeed", "running", "pausing")
     job.stop_reason = stop_reason
     job.metrics = metrics
     job.progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
@@ -105,8 +108,8 @@ def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, 
 
 
 def fail(session: Session, job: Job, code: str, message: str) -> None:
-    """running → failed: trying again would end the same way."""
-    _require(job, "fail", "running")
+    """running, pausing → failed: trying again would end the same way."""
+    _require(job, "fail", "running", "pausing")
     job.error = {"code": code, "message": message}
     _finish(session, job, "failed", "error", message)
 
@@ -114,11 +117,23 @@ def fail(session: Session, job: Job, code: str, message: str) -> None:
 def crash(session: Session, job: Job, cause: str, message: str) -> None:
     """running → queued after an attempt died, to be tried again."""
     repository.add_event(session, job, "warning", "crashed", message, {"cause": cause, "attempt": job.attempt})
-    requeue(session, job)
+    _requeue(job)
 
 
-def requeue(session: Session, job: Job) -> None:
-    """running → queued: handed back, for any worker to take."""
+def hand_back(session: Session, job: Job) -> None:
+    """running → queued: its worker gives it back, for any to take."""
+    repository.add_event(session, job, "info", "handed_back", "Its worker stops; waits for another", {})
+    _requeue(job)
+
+
+def postpone(session: Session, job: Job, cause: str, message: str, seconds: float) -> None:
+    """running → queued, and for a while nobody takes it: what it needs was not there."""
+    repository.add_event(session, job, "warning", "postponed", message, {"cause": cause, "seconds": seconds})
+    _requeue(job)
+    job.wait(session, seconds)
+
+
+def _requeue(job: Job) -> None:
     _require(job, "requeue", "running")
     job.status = "queued"
     job.phase = None
@@ -138,5 +153,6 @@ def _pause(session: Session, job: Job) -> None:
 
 def _finish(session: Session, job: Job, status: str, level: str, message: str) -> None:
     job.phase = None
+    snapshots.forget(session, job.id)
     job.end(session, status)
     repository.add_event(session, job, level, status, message, {})

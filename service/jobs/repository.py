@@ -84,6 +84,13 @@ def events(session: Session, job_id: str, *, after: int, limit: int) -> list[Eve
     return list(session.scalars(query))
 
 
+def crashes(session: Session, job_id: str, *, limit: int) -> list[tuple[int, str]]:
+    """The last attempts that have died, the newest first, and of what."""
+    died = select(Event.data).where(Event.job_id == job_id, Event.kind == "crashed")
+    data = session.scalars(died.order_by(Event.seq.desc()).limit(limit))
+    return [(one["attempt"], one["cause"]) for one in data]
+
+
 def trials(session: Session, job_id: str) -> list[dict[str, Any]]:
     """The trials of the job's search, the best first; none where it searches nothing, or has not done so yet."""
     searched = select(Event.data).where(Event.job_id == job_id, Event.kind == "searched").order_by(Event.seq.desc())

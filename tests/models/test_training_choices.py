@@ -120,7 +120,11 @@ def test_the_averaged_weights_are_validated_and_delivered(pack: Pack) -> None:
 
 def test_the_rate_follows_the_schedule_within_an_epoch(pack: Pack) -> None:
     training = rendered(pack, schedule={"kind": "exponential", "rate": 0.5, "every": 1.0, "warmup_epochs": 1.0})
-    rates = [training.optimizer.param_groups[0]["lr"] / 0.002 for event in training.epochs() if isinstance(event, Step)]
+    rates = [
+        training.descent.optimizer.param_groups[0]["lr"] / 0.002
+        for event in training.epochs()
+        if isinstance(event, Step)
+    ]
     times = [epoch + step * 16 / 60 for epoch in range(3) for step in range(4)]
     assert rates == pytest.approx([time if time < 1 else 0.5 ** (time - 1) for time in times])
 
@@ -236,7 +240,7 @@ def test_balanced_sampling_shows_rare_classes_as_often(pack: Pack) -> None:
     shares = {}
     for sampling in ("balanced", "shuffled"):
         training = rendered(pack, sampling=sampling, augmentations=[], epochs=40, early_stopping=None, rare=2)
-        training.loss = witness = Witness(training.loss)
+        training.descent.loss = witness = Witness(training.descent.loss)
         run(training)
         seen = torch.cat([labels for labels in witness.labels if len(labels) < 30])
         shares[sampling] = float((seen == 2).float().mean())
@@ -259,7 +263,7 @@ def test_the_retry_goes_on_as_if_the_epoch_had_begun_at_a_smaller_rate(pack: Pac
     for training in (rendered(pack, **choices), rendered(pack, schedule=tenth, **choices)):
         steps_and_validation = 5
         broken = 0 if ends else steps_and_validation + 2
-        training.loss = Witness(training.loss, broken)
+        training.descent.loss = Witness(training.descent.loss, broken)
         heard = list(training.epochs())
         assert any(event.kind == "diverged" for event in heard if isinstance(event, Noted)) == bool(broken)
         *_, last = (event.diagnosis for event in heard if isinstance(event, Diagnosed))

@@ -43,12 +43,34 @@ def test_everything_arrives_in_order() -> None:
         ("raise", "internal_error", "log"),
         ("abort", "killed_by_signal", "SIGABRT"),
         ("memory", "out_of_memory", "memory"),
+        ("allocate", "out_of_memory", "memory"),
+        ("gpu", "gpu_error", "GPU"),
+        ("full", "disk_full", "no room"),
     ],
 )
 def test_how_it_died_is_known(do: str, cause: str, says: str) -> None:
     with pytest.raises(ChildDied, match=says) as caught:
         heard(Order(do=do))
     assert caught.value.cause == cause
+
+
+def test_one_that_hangs_is_told_from_one_that_works_long() -> None:
+    with pytest.raises(ChildDied, match="nothing done") as caught, Child(MODULE, Order(do="sleep"), 1.5) as child:
+        list(child.batches())
+    assert caught.value.cause == "stalled"
+    with Child(MODULE, Order(do="toil"), 1.5) as child:
+        assert sum(len(lines) for lines in child.batches()) == 1, "signs of life are no news"
+
+
+def test_it_secures_what_it_has_done_when_it_is_asked_to() -> None:
+    with Child(MODULE, Order(do="secure")) as child:
+        child.secure()
+        for lines in child.batches():
+            for line in lines:
+                said = Said.model_validate_json(line)
+                if said.number == 1:
+                    return
+                child.secure()
 
 
 def test_one_that_is_killed_is_known() -> None:

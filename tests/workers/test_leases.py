@@ -158,14 +158,14 @@ def test_the_holder_learns_that_it_was_cancelled_or_has_lost(database: Database)
             session.execute(update(Job).where(Job.id == first.id).values(status="cancelling"))
             session.execute(update(Job).where(Job.id == second.id).values(attempt=9))
         until = time.monotonic() + 10
-        while (cancelled.state, lost.state) != ("unwanted", "lost") and time.monotonic() < until:
+        while (cancelled.state, lost.state) != ("cancelling", "lost") and time.monotonic() < until:
             time.sleep(0.02)
-        assert (cancelled.state, lost.state) == ("unwanted", "lost")
+        assert (cancelled.state, lost.state) == ("cancelling", "lost")
 
 
 @pytest.mark.parametrize(
     ("columns", "state"),
-    [({"status": "pausing"}, "unwanted"), ({"is_stopping": True}, "stopping")],
+    [({"status": "pausing"}, "pausing"), ({"is_stopping": True}, "stopping")],
     ids=["paused", "stopped"],
 )
 def test_the_holder_learns_what_is_wanted(database: Database, columns: dict[str, Any], state: str) -> None:
@@ -178,6 +178,28 @@ def test_the_holder_learns_what_is_wanted(database: Database, columns: dict[str,
         while lease.state != state:
             assert time.monotonic() < until
             time.sleep(0.02)
+
+
+def test_what_waits_until_a_time_is_not_taken_before(database: Database) -> None:
+    add_jobs(database, 1)
+    with database.writing() as session:
+        session.execute(update(Job).values(waits_until=now() + 60))
+    assert take(database) is None
+    with database.writing() as session:
+        session.execute(update(Job).values(waits_until=now() - 1))
+    taken(database)
+    assert job(database).waits_until is None
+
+
+def test_whoever_takes_over_learns_whose_silence_it_was(database: Database) -> None:
+    add_jobs(database, 1)
+    taken(database, "the silent", seconds=-1)
+    assert taken(database, "the next").crashes == 1
+    assert job(database).silent_worker == "the silent"
+    with database.writing() as session:
+        session.get_one(Job, "job_000").release()
+    taken(database)
+    assert (job(database).crashes, job(database).silent_worker) == (1, None)
 
 
 def test_those_with_more_priority_are_taken_first_and_else_the_oldest(database: Database) -> None:

@@ -13,10 +13,11 @@ from models.events import Event, Failed
 from models.feature_cache import FeatureCache
 from models.fine_tuning import fine_tune
 from models.graph import SurgeryError
+from models.snapshot import Pace
 from models.training import TrainingDiverged
 from models.trunk import FeaturesNotFinite
 from service.storage import Storage
-from workers.child import is_stopped
+from workers.child import is_stopped, wants_secured
 from workers.jobs import CHECKPOINT, TrainingOrder
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ def work(order: TrainingOrder) -> Iterator[Event]:
         checkpoint=order.scratch / CHECKPOINT,
         other=None if other is None else opened(other.pack, other.index),
         other_classes=() if other is None else other.classes,
+        pace=Pace(order.snapshot_seconds, wants_secured),
+        snapshot=order.snapshot,
         is_stopped=is_stopped.is_set,
     )
     try:

@@ -78,12 +78,16 @@ def test_the_weights_are_back_after_the_average_was_applied() -> None:
     assert torch.equal(network.weight, own + 1.0)
 
 
-def test_a_copy_goes_on_by_itself() -> None:
+def test_it_goes_on_from_a_state() -> None:
     network = layer()
-    average = Average(ExponentialMovingAverage(), network)
-    kept = average.copy()
+    average, other = (Average(ExponentialMovingAverage(), network) for _ in range(2))
     with torch.no_grad():
         network.weight.add_(1.0)
     average.update()
-    assert (average.steps, kept.steps) == (1, 0)
-    torch.testing.assert_close(averaged(kept, network), network.weight.detach() - 1.0)
+    other.load(average.state())
+    for one in (average, other):
+        with torch.no_grad():
+            network.weight.fill_(3.0)
+        one.update()
+    assert other.steps == average.steps == 2
+    assert torch.equal(averaged(other, network), averaged(average, network))

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text, update
 
 from models.checkpoint import write
 from service.checkpoints import contents, repository
-from service.checkpoints.errors import CheckpointDamaged, CheckpointNotFound
+from service.checkpoints.errors import CheckpointDamaged, CheckpointNotFound, ContentsCollected
 from service.tables import Checkpoint, Chunk, Dataset, Job, Tensor
 
 if TYPE_CHECKING:
@@ -47,8 +47,16 @@ def add_job(database: Database, job: str = "job_1") -> str:
 
 
 def published(database: Database, file: Path, kind: str = "best") -> Checkpoint:
-    """A checkpoint of a file."""
-    manifest = contents.store(database, file)
+    """A checkpoint of a file; what was collected meanwhile is stored again, as a worker does."""
+    while True:
+        try:
+            return publish(database, contents.store(database, file), kind)
+        except ContentsCollected:
+            continue
+
+
+def publish(database: Database, manifest: contents.Manifest, kind: str = "best") -> Checkpoint:
+    """A checkpoint of what is stored."""
     with database.writing() as session:
         return repository.publish(
             session, job_id=add_job_id, manifest=manifest, kind=kind, epoch=1, metrics={}, classes=["a", "b"]
@@ -187,6 +195,25 @@ def test_collecting_while_others_store_never_breaks_a_checkpoint(jobs: Database,
         stop.set()
         collector.join()
     assert errors == []
+
+
+def test_what_was_collected_before_it_was_named_is_told_and_can_be_stored_again(jobs: Database, tmp_path: Path) -> None:
+    file = file_of(tmp_path, "a", trunk=trunk())
+    manifest = contents.store(jobs, file)
+    assert contents.collect(jobs, grace_seconds=0) == 1
+    with pytest.raises(ContentsCollected):
+        publish(jobs, manifest)
+    checkpoint = publish(jobs, contents.store(jobs, file))
+    assert b"".join(contents.read(jobs, checkpoint, 0, checkpoint.bytes)) == file.read_bytes()
+
+
+def test_what_something_needs_is_not_discarded(jobs: Database, tmp_path: Path) -> None:
+    kept = published(jobs, file_of(tmp_path, "a", trunk=trunk()))
+    manifest = contents.store(jobs, file_of(tmp_path, "b", trunk=trunk(), head=torch.ones(2)))
+    contents.discard(jobs, manifest.tensors)
+    assert b"".join(contents.read(jobs, kept, 0, kept.bytes))
+    with pytest.raises(ContentsCollected):
+        publish(jobs, manifest)
 
 
 def test_writers_of_the_same_content_do_not_hinder_each_other(jobs: Database, tmp_path: Path) -> None:

@@ -24,15 +24,17 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
         "stop": {"running"},
         "left_off": {"cancelling", "pausing"},
         "start": {"running"},
-        "succeed": {"running"},
-        "fail": {"running"},
+        "succeed": {"running", "pausing"},
+        "fail": {"running", "pausing"},
         "crash": {"running"},
-        "requeue": {"running"},
+        "hand_back": {"running"},
+        "postpone": {"running"},
     }
     arguments: dict[str, dict[str, Any]] = {
         "succeed": {"stop_reason": "epochs_done", "metrics": {"test": {"accuracy": 1.0}}},
         "fail": {"code": "c", "message": "m"},
         "crash": {"cause": "c", "message": "m"},
+        "postpone": {"cause": "c", "message": "m", "seconds": 1.0},
     }
     job = create(client, dataset)["id"]
     for name, states in allowed.items():
