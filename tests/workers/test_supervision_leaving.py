@@ -1,4 +1,4 @@
-"""Supervision that leaves work to another attempt, on both databases: what was done is secured, and nobody is blamed."""
+"""Supervision that leaves work to another attempt, on both databases: what was done is secured, nobody is blamed."""
 
 from __future__ import annotations
 
