@@ -20,12 +20,9 @@ class Attempt(ABC, Generic[Row]):
     module: ClassVar[str]
     """Whose `work(order)` the child runs."""
 
-    secured = 0
-    """How often the child has secured what it had done."""
-
     @property
     def can_secure(self) -> bool:
-        """Whether the child would do so now, if it were asked to."""
+        """Whether the child would now secure what it has done, if it were asked to."""
         return False
 
     def equip(self) -> None:

@@ -105,9 +105,9 @@ class Child:
         """Have it come to its end with what it has reached; before it has said anything, and again, no change."""
         self._signal(STOP)
 
-    def secure(self) -> None:
-        """Have it secure what it has done; before it has said anything, no change."""
-        self._signal(SECURE)
+    def leave(self) -> None:
+        """Have it secure what it has done, and end; before it has said anything, no change."""
+        self._signal(LEAVE)
 
     def batches(self) -> Iterator[list[bytes]]:
         """The events as JSON, the first at once, then in batches every BATCH_SECONDS; empty ones when there is no news.
@@ -161,13 +161,14 @@ def _cause(exit_code: int | None) -> tuple[str, str]:
     return "internal_error", "The process ended with an error of Graft's own, which the worker's log shows."
 
 
-STOP, SECURE = signal.SIGUSR1, signal.SIGUSR2
+STOP, LEAVE = signal.SIGUSR1, signal.SIGUSR2
 ALIVE = b""
 """What a child says that has nothing to say, but gets on."""
 
 is_stopped = threading.Event()
 """In a child, that it shall come to its end."""
-_is_wanted = threading.Event()
+is_leaving = threading.Event()
+"""In a child, that it shall secure what it has done, and end."""
 
 OUT_OF_MEMORY, GPU_ERROR, DISK_FULL = 12, 13, 14
 CAUSES = {
@@ -178,20 +179,13 @@ CAUSES = {
 """Exit statuses of children whose end has a name."""
 
 
-def wants_secured() -> bool:
-    """In a child, whether what it has done shall be secured; says so once."""
-    is_wanted = _is_wanted.is_set()
-    _is_wanted.clear()
-    return is_wanted
-
-
 def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> None:
     die_with_parent(signal.SIGKILL)  # the fork server
     threading.Thread(target=_die_with_reader, args=(sender,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(STOP, lambda *_: is_stopped.set())
-    signal.signal(SECURE, lambda *_: _is_wanted.set())
+    signal.signal(LEAVE, lambda *_: is_leaving.set())
     pulse.listen(lambda: sender.send_bytes(ALIVE))
     try:
         for event in importlib.import_module(module).work(kind.model_validate_json(order)):

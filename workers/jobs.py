@@ -247,7 +247,6 @@ class JobAttempt(Attempt[Job]):
 
     def _secure(self, session: Session, row: Job, event: Secured) -> None:
         """The job has got further, whatever becomes of this attempt."""
-        self.secured += 1
         row.crashes = 0
         if event.snapshot in self._stored:
             self._unneeded = snapshots.replace(session, row.id, self._stored[event.snapshot], event.epoch)

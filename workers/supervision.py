@@ -120,17 +120,15 @@ class Supervision(Generic[Row]):
         raise AssertionError("a child that ends well says how its work ended")
 
     def _ends_while_leaving(self, child: Child) -> bool:
-        """Give the child a moment to secure what it has done; says whether it has come to its end."""
-        if not self.attempt.can_secure:
-            return False
-        before = self.attempt.secured
-        child.secure()
-        until = time.monotonic() + LEAVE_SECONDS
-        for lines in child.batches():
-            if lines and self._record(lines):
-                return True
-            if self.attempt.secured > before or time.monotonic() > until:
-                break
+        """Give the child a moment to secure what it has done; says whether the work has come to its end."""
+        if self.attempt.can_secure:
+            child.leave()
+            until = time.monotonic() + LEAVE_SECONDS
+            for lines in child.batches():
+                if lines and self._record(lines):
+                    return True
+                if time.monotonic() > until:
+                    break
         return False
 
     def _record(self, lines: list[bytes]) -> bool:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import random
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +26,15 @@ if TYPE_CHECKING:
 
 RECIPE = {"epochs": 12}
 LONG = {"epochs": 500, "early_stopping": None}
+MLP = {"kind": "mlp", "hidden": [32], "dropout": 0.3, "normalization": "batch_norm"}
+KINDS: list[dict[str, Any]] = [
+    LONG,
+    {**LONG, "epochs": 300, "head": MLP, "optimizer": "nadam", "augmentations": ["mixup"]},
+    {**LONG, "epochs": 300, "averaging": {"decay": 0.99}, "schedule": "cosine", "regularizers": ["max_norm"]},
+    {**LONG, "epochs": 20, "cut": "top", "gradient_clipping": "by_norm"},
+    {**LONG, "epochs": 20, "cache": "off"},
+]
+KILLS = 50
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -56,10 +69,31 @@ def running(client: Client, dataset: str, recipe: dict[str, Any]) -> str:
     return job
 
 
+def delivered(client: Client, job: str, folder: Path) -> str:
+    """The digest of what a job delivers, but for the job's own name in it."""
+    (checkpoint,) = client.checkpoints(job)
+    path = client.download(checkpoint["id"], folder / f"{job}.safetensors")
+    content = path.read_bytes()
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:end])
+    assert header["__metadata__"].pop("job") == job
+    return hashlib.sha256(json.dumps(header, sort_keys=True).encode() + content[end:]).hexdigest()
+
+
+def kill_training(pid: int) -> bool:
+    """Kill what trains below this process, if it has begun."""
+    servers = [child for child, command in descendants(pid).items() if "forkserver" in command]
+    trainers = {child for server in servers for child in descendants(server)}
+    for trainer in trainers:
+        with suppress(ProcessLookupError):
+            os.kill(trainer, signal.SIGKILL)
+    return bool(trainers)
+
+
 @pytest.fixture
 def up(tmp_path: Path, backbones: Path) -> Iterator[tuple[int, Client]]:
     """The embedded default of this test alone: its process and a client."""
-    env = deployments.environment(tmp_path, backbones)
+    env = deployments.environment(tmp_path, backbones, GRAFT_SNAPSHOT_SECONDS="0.2")
     with deployments.process(env, "graft", "up") as process, Client(deployments.ready(env)) as client:
         yield process.pid, client
 
@@ -73,19 +107,71 @@ def own_dataset(up: tuple[int, Client], archive: Path) -> str:
 
 @pytest.mark.parametrize("victim", ["workers.runner", "multiprocessing.forkserver", "service.app", "workers.sweep"])
 def test_whatever_is_killed_the_job_goes_on_to_the_same_end(
-    up: tuple[int, Client], own_dataset: str, victim: str
+    up: tuple[int, Client], own_dataset: str, victim: str, tmp_path: Path
 ) -> None:
     pid, client = up
     expected = client.wait(client.create_job(own_dataset, "local/small", LONG)["id"])
     job = running(client, own_dataset, LONG)
+    time.sleep(0.5)
     os.kill(child_of(descendants(pid), victim), signal.SIGKILL)
     ended = client.wait(job)
     assert ended["status"] == "succeeded", ended["error"]
     assert ended["metrics"] == expected["metrics"]
     events = list(client.events(job))
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
-    assert [event["kind"] for event in events].count("succeeded") == 1
-    assert len(client.metrics(job)) == 500
+    kinds = [event["kind"] for event in events]
+    assert kinds.count("succeeded") == 1
+    assert ("taken_up" in kinds) == (ended["attempt"] > 1)
+    assert [row["epoch"] for row in client.metrics(job)] == list(range(1, 501))
+    assert delivered(client, job, tmp_path) == delivered(client, expected["id"], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+    up: tuple[int, Client], own_dataset: str, tmp_path: Path
+) -> None:
+    pid, client = up
+    draw = random.Random(5)
+    expected: dict[int, tuple[str, float]] = {}
+    for kind, recipe in enumerate(KINDS):
+        began = time.monotonic()
+        job = client.wait(client.create_job(own_dataset, "local/small", recipe)["id"])["id"]
+        expected[kind] = delivered(client, job, tmp_path), time.monotonic() - began
+    kills = taken_up = 0
+    while kills < KILLS:
+        kind = kills % len(KINDS)
+        digest, seconds = expected[kind]
+        job = client.create_job(own_dataset, "local/small", KINDS[kind])["id"]
+        time.sleep(draw.uniform(0, seconds))
+        kills += kill_training(pid)
+        ended = client.wait(job)
+        assert ended["status"] == "succeeded", ended["error"]
+        assert delivered(client, job, tmp_path) == digest, (kind, kills)
+        taken_up += any(event["kind"] == "taken_up" for event in client.events(job))
+    assert taken_up > KILLS / 5, "many were killed while they trained"
+
+
+@pytest.mark.parametrize("recipe", KINDS[:2], ids=["linear", "mlp"])
+def test_a_paused_job_goes_on_from_where_it_was(
+    up: tuple[int, Client], own_dataset: str, recipe: dict[str, Any], tmp_path: Path
+) -> None:
+    _, client = up
+    expected = client.wait(client.create_job(own_dataset, "local/small", recipe)["id"])["id"]
+    job = running(client, own_dataset, recipe)
+    client.pause(job)
+    began = time.monotonic()
+    while client.job(job)["status"] == "pausing":
+        time.sleep(0.02)
+    assert time.monotonic() - began < 10
+    assert client.job(job)["status"] == "paused"
+    done = len(client.metrics(job))
+    assert done
+    client.resume(job)
+    assert client.wait(job)["status"] == "succeeded"
+    (taken_up,) = (event for event in client.events(job) if event["kind"] == "taken_up")
+    assert taken_up["data"]["epoch"] == done, "nothing is done again"
+    assert delivered(client, job, tmp_path) == delivered(client, expected, tmp_path)
 
 
 def test_a_job_that_kills_its_worker_every_time_fails_in_the_end(up: tuple[int, Client], own_dataset: str) -> None:
@@ -93,12 +179,8 @@ def test_a_job_that_kills_its_worker_every_time_fails_in_the_end(up: tuple[int, 
     job = running(client, own_dataset, {"epochs": 100_000, "early_stopping": None})
     end = time.monotonic() + 120
     while (said := client.job(job))["status"] not in ("failed", "succeeded") and time.monotonic() < end:
-        for child, command in descendants(pid).items():
-            if "forkserver" in command and said["status"] == "running" and client.metrics(job):
-                grandchildren = [own for own in descendants(child) if own != child]
-                for victim in grandchildren:
-                    os.kill(victim, signal.SIGKILL)
-        time.sleep(0.2)
+        kill_training(pid)
+        time.sleep(0.05)
     assert said["status"] == "failed"
     assert said["error"]["code"] == "killed_by_signal"
     assert "3 times" in said["error"]["message"]

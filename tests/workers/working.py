@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from models import pulse
-from workers.child import wants_secured
+from workers.child import is_leaving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,11 +34,10 @@ def work(order: Order) -> Iterator[Said]:
     """Say something so many times, then end as told."""
     for number in range(order.times):
         yield Said(number=number, pid=os.getpid())
-    if order.do == "secure":
-        while not wants_secured():
-            time.sleep(0.01)
+    if order.do == "leave":
+        is_leaving.wait()
         yield Said(number=order.times, pid=os.getpid())
-        time.sleep(600)
+        return
     DEEDS[order.do]()
 
 

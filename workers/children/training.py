@@ -9,7 +9,7 @@ from models.assignment import Assignment
 from models.backbones.errors import BackboneError
 from models.datasets.pack import Pack
 from models.errors import code
-from models.events import Event, Failed
+from models.events import Event, Failed, Secured
 from models.feature_cache import FeatureCache
 from models.fine_tuning import fine_tune
 from models.graph import SurgeryError
@@ -17,7 +17,7 @@ from models.snapshot import Pace
 from models.training import TrainingDiverged
 from models.trunk import FeaturesNotFinite
 from service.storage import Storage
-from workers.child import is_stopped, wants_secured
+from workers.child import is_leaving, is_stopped
 from workers.jobs import CHECKPOINT, TrainingOrder
 
 if TYPE_CHECKING:
@@ -50,11 +50,14 @@ def work(order: TrainingOrder) -> Iterator[Event]:
         checkpoint=order.scratch / CHECKPOINT,
         other=None if other is None else opened(other.pack, other.index),
         other_classes=() if other is None else other.classes,
-        pace=Pace(order.snapshot_seconds, wants_secured),
+        pace=Pace(order.snapshot_seconds, is_leaving.is_set),
         snapshot=order.snapshot,
         is_stopped=is_stopped.is_set,
     )
     try:
-        yield from fine_tune(assignment)
+        for event in fine_tune(assignment):
+            yield event
+            if isinstance(event, Secured) and is_leaving.is_set():
+                return
     except HOPELESS as error:
         yield Failed(code=code(error), message=str(error))
