@@ -24,6 +24,8 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+from service import room
+
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
 
@@ -134,9 +136,23 @@ def _said(message: str) -> str:
 
 
 def _database_unavailable(request: Request, error: Exception) -> JSONResponse:
+    if room.is_lacking(error):
+        return _no_room(request, error)
     log.warning("the database does not answer: %s", error)
     detail = "The database does not answer now. Send the request again in some seconds."
     return problem(request, 503, "database_unavailable", detail, headers={"Retry-After": "5"})
+
+
+def _no_room(request: Request, error: Exception) -> JSONResponse:
+    log.warning("a disk is full: %s", error)
+    detail = "A disk of the service is full, and nothing was kept. Free some space there, then send the request again."
+    return problem(request, 507, "insufficient_storage", detail, headers={"Retry-After": "60"})
+
+
+def _broken_file(request: Request, error: Exception) -> JSONResponse:
+    if room.is_lacking(error):
+        return _no_room(request, error)
+    raise error
 
 
 def _unexpected(request: Request, error: Exception) -> JSONResponse:
@@ -151,4 +167,5 @@ def answer_with_problems(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _http_exception)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, _database_unavailable)
+    app.add_exception_handler(OSError, _broken_file)
     app.add_exception_handler(Exception, _unexpected)

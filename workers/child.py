@@ -6,7 +6,6 @@ supervisor what happens in lines of JSON, and dies with it.
 
 from __future__ import annotations
 
-import errno
 import importlib
 import logging
 import math
@@ -23,6 +22,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from models import pulse
+from service import room
 from workers import children
 from workers.processes import die_with_parent
 
@@ -50,9 +50,6 @@ TUNING = {
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
 }
 """What libraries read from the environment when a process starts."""
-
-NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-"""What the system says when a disk, or somebody's share of it, is full."""
 
 _context = multiprocessing.get_context("forkserver")
 
@@ -204,7 +201,7 @@ def _status(error: Exception) -> int:
         return OUT_OF_MEMORY
     if is_gpu_error(error):
         return GPU_ERROR
-    return DISK_FULL if isinstance(error, OSError) and error.errno in NO_ROOM else 1
+    return DISK_FULL if room.is_lacking(error) else 1
 
 
 def _die_with_reader(sender: Connection) -> None:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
+from service import room
 from service.checkpoints.errors import ContentsCollected
 from service.jobs.lifecycle import UNWANTED
 from service.tables import Backbone, Dataset, Job
-from workers.child import NO_ROOM, Child, ChildDied
+from workers.child import Child, ChildDied
 from workers.leases import Claim, Lease, LeaseLost, fence
 
 if TYPE_CHECKING:
@@ -90,7 +91,7 @@ class Supervision(Generic[Row]):
         except ChildDied as death:
             return self._died(death)
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in NO_ROOM:
+            if room.is_lacking(error):
                 return self._died(ChildDied("disk_full", str(error)))
             log.exception("%s, attempt %d: an error of Graft's own", self.claim.id, self.claim.attempt)
             message = "Its supervisor met an error of Graft's own, which the worker's log shows."

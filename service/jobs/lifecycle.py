@@ -122,7 +122,7 @@ def crash(session: Session, job: Job, cause: str, message: str) -> None:
 
 def hand_back(session: Session, job: Job) -> None:
     """running → queued: its worker gives it back, for any to take."""
-    repository.add_event(session, job, "info", "handed_back", "Its worker stops; waits for another", {})
+    repository.add_event(session, job, "info", "handed_back", "Handed back; waits for a worker", {})
     _requeue(job)
 
 
