@@ -12,8 +12,8 @@ import torch
 from models.averaging import Average
 from models.catalog.mixing import BatchAugmentation, FeatureAugmentation
 from models.catalog.regularizers import Constraint, Penalty
-from models.devices import is_out_of_memory
 from models.evaluation import right
+from models.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,8 +40,7 @@ class Descent:
         self._rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
         self._average = Average(recipe.averaging, grafted) if recipe.averaging is not None else None
         self._steps = self._clipped = 0
-        self.parts = 1
-        """In how many parts a batch goes through the network, where it does not fit the memory as a whole."""
+        self.parts = Parts()
         self._mixes = [a for a in recipe.augmentations if isinstance(a, BatchAugmentation)]
         self._noises = [a for a in recipe.augmentations if isinstance(a, FeatureAugmentation)]
         self._weights = grafted.weights()
@@ -98,7 +97,7 @@ class Descent:
             "rates": self._rates,
             "average": None if self._average is None else self._average.state(),
             "counts": [self._steps, self._clipped],
-            "parts": self.parts,
+            "parts": self.parts.count,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -113,21 +112,13 @@ class Descent:
         if self._average is not None:
             self._average.load(state["average"])
         self._steps, self._clipped = state["counts"]
-        self.parts = state["parts"]
+        self.parts.count = state["parts"]
 
     def _descend(self, given: torch.Tensor, labels: torch.Tensor, is_watched: bool) -> tuple[float, int]:
         """Compute the gradient: of the batch as a whole, or in as many parts as the memory asks for."""
         batch = self._mixed(given, labels)
         least = 2 if self.grafted.needs_two else 1
-        while True:
-            self.optimizer.zero_grad(set_to_none=True)
-            try:
-                return self._accumulate(batch, is_watched)
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or len(labels) < 2 * self.parts * least:
-                    raise
-            self.parts *= 2
-            torch.cuda.empty_cache()
+        return self.parts.run(lambda count: self._accumulate(batch, count, is_watched), len(labels) // least)
 
     def _mixed(self, given: torch.Tensor, labels: torch.Tensor) -> _Batch:
         if not self._mixes:
@@ -135,9 +126,10 @@ class Descent:
         mixed = self._mixes[int(torch.randint(len(self._mixes), ()))].mix(given)
         return _Batch(mixed.rows, labels, labels[mixed.partners], mixed.share)
 
-    def _accumulate(self, batch: _Batch, is_watched: bool) -> tuple[float, int]:
+    def _accumulate(self, batch: _Batch, parts: int, is_watched: bool) -> tuple[float, int]:
+        self.optimizer.zero_grad(set_to_none=True)
         loss_sum, hits = 0.0, 0
-        for part in batch.split(self.parts):
+        for part in batch.split(parts):
             share = len(part.labels) / len(batch.labels)
             logits = self._logits(part.rows, is_watched)
             loss: torch.Tensor = self.loss(logits, part.labels)

@@ -7,6 +7,7 @@ from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ import torch
 
 from models import pulse
 from models.images import decode
+from models.parts import Parts
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -160,10 +162,16 @@ Source = Features | Rendered
 
 def said_of_plain_views(network: torch.nn.Module, source: Source, pictures: np.ndarray) -> Iterator[torch.Tensor]:
     """What a network, given what the cut gives, says about the plain views of pictures, batch by batch, in order."""
+    parts = Parts()
+
+    def said(given: torch.Tensor, count: int) -> torch.Tensor:
+        return torch.cat([network(source.at_cut(part)) for part in given.tensor_split(count)])
+
     for _, rows in source.batches(pictures, 0, source.read_batch):
+        given = source.given(rows)
         with torch.no_grad():  # in inference mode, networks that keep what they computed could not be trained after
-            said = network(source.at_cut(source.given(rows)))
-        yield said
+            features = parts.run(partial(said, given), len(given))
+        yield features
 
 
 def rendered(

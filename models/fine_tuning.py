@@ -18,6 +18,7 @@ from models.features import Features
 from models.final_test import exact_where_near
 from models.grafted import Grafted
 from models.limit import Limit
+from models.parts import said_of_parts
 from models.preparation import Preparation
 from models.pretraining import Material, pretrain
 from models.progress import Progress
@@ -91,6 +92,8 @@ class _Run:
                 yield from self.progress.step(len(batch), walk.counts.misses - before)
                 before = walk.counts.misses
                 yield from self._securing.cached(walk)
+            if walk.trunk.parts is not None and walk.trunk.parts.count > 1:
+                yield said_of_parts(walk.trunk.parts, walk.trunk.batch)
 
     def make_head(self) -> Iterator[Event]:
         """The head before its first step: it reads the plain views, and is pretrained."""

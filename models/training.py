@@ -17,6 +17,7 @@ from models.events import Diagnosed, EpochEnded, Noted
 from models.features import said_of_plain_views
 from models.growth import Growth
 from models.limit import NONE
+from models.parts import said_of_parts
 from models.reproducibility import draw_on, random_state, seed_epoch
 from models.tally import Tally
 
@@ -257,7 +258,7 @@ class Training:
             self._draws = None
         before, size = replace(counts), self.recipe.pictures_per_step
         for pictures, rows in self.source.batches(order[tally.seen :], view, size):
-            parts = self.descent.parts
+            parts = self.descent.parts.count
             factor = self._factor(epoch - 1 + tally.seen / len(order))
             labels = self._labels[torch.from_numpy(pictures)].to(self.grafted.device)
             loss, hits = self.descent.step(self.source.given(rows), labels, factor, tally.steps)
@@ -273,8 +274,8 @@ class Training:
             tally.seconds += now - began
             before, began = replace(counts), now
             yield Step(len(labels), computed)
-            if self.descent.parts != parts:
-                yield _said_of_parts(self.descent.parts, size)
+            if self.descent.parts.count > parts:
+                yield said_of_parts(self.descent.parts, size)
             if self.limit.reason is not None:
                 break
 
@@ -316,13 +317,3 @@ class Training:
         if stopping is not None and since >= stopping.patience and self.growth.is_over:
             return "early_stopping"
         return None
-
-
-def _said_of_parts(parts: int, size: int) -> Noted:
-    return Noted(
-        level="warning",
-        kind="batch_halved",
-        message=f"Memory was short: each batch of {size} goes through the network in {parts} parts, whose gradients "
-        "add up to that of the whole.",
-        data={"parts": parts, "batch_size": size},
-    )

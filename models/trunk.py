@@ -12,6 +12,7 @@ from models.engines.pixels import Pixels
 
 if TYPE_CHECKING:
     from models.backbones.backbone import Preprocessing
+    from models.parts import Parts
 
 
 class FeaturesNotFinite(Exception):
@@ -50,6 +51,11 @@ class Trunk:
     def batch(self) -> int:
         """Pictures at once."""
         return self.engine.batch
+
+    @property
+    def parts(self) -> Parts | None:
+        """In how many parts a batch is computed, where that depends on the memory."""
+        return self.engine.parts if isinstance(self.engine, Eager) else None
 
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """Features of pictures; raises FeaturesNotFinite."""

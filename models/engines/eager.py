@@ -6,11 +6,12 @@ import copy
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
-if TYPE_CHECKING:
-    import numpy as np
+from models.parts import Parts
 
+if TYPE_CHECKING:
     from models.engines.pixels import Pixels
 
 
@@ -25,6 +26,7 @@ class Eager:
         """`network` and `pixels` lie on the device that computes."""
         self._pixels, self._dtype = pixels, dtype
         self.batch = BATCH[pixels.mean.device.type]
+        self.parts = Parts()
         self.set_up_seconds = 0.2
         self._given = network
 
@@ -33,9 +35,14 @@ class Eager:
         """In the precision: another copy, made when it is first used, where it is not the network's own."""
         return self._given if self._dtype == torch.float32 else copy.deepcopy(self._given).to(self._dtype)
 
-    @torch.inference_mode()
     def __call__(self, pictures: np.ndarray) -> np.ndarray:
         """(batch, 3, H, W) uint8 → (batch, …) float32."""
+        return self.parts.run(
+            lambda count: np.concatenate([self._said(part) for part in np.array_split(pictures, count)]), len(pictures)
+        )
+
+    @torch.inference_mode()
+    def _said(self, pictures: np.ndarray) -> np.ndarray:
         given = torch.from_numpy(pictures).to(self._pixels.mean.device, non_blocking=True)
         said: np.ndarray = self._network(self._pixels(given).to(self._dtype)).float().cpu().numpy()
         return said
