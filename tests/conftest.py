@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """A real PostgreSQL with a migrated database `template_graft`; gives the URL of its maintenance database."""
-    with servers.postgresql() as url:
+    with servers.running(servers.PostgreSQL()) as server:
+        url = server.url()
         _run(url, "CREATE DATABASE template_graft")
         migrations.upgrade(_with_name(url, "template_graft"))
         yield url
@@ -40,8 +41,8 @@ def postgresql_url(postgresql_server: str) -> str:
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
     """A real Redis."""
-    with servers.redis_server() as url:
-        yield url
+    with servers.running(servers.Redis()) as server:
+        yield server.url()
 
 
 @pytest.fixture

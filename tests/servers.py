@@ -12,10 +12,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 import psycopg
 import redis
@@ -23,75 +24,149 @@ import redis
 from workers.processes import die_with_parent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator, Sequence
 
 START_SECONDS = 30.0
 
-
-@contextmanager
-def postgresql() -> Iterator[str]:
-    """A running PostgreSQL; gives the SQLAlchemy URL of its maintenance database."""
-    folder = Path(tempfile.mkdtemp(prefix="graft-postgresql-"))
-    user = _unprivileged()
-    binaries = _postgresql_binaries(folder)
-    if user is not None:
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
-    uid, gid = (None, None) if user is None else (user.pw_uid, user.pw_gid)
-    data, port = folder / "data", free_port()
-    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(folder)}
-    subprocess.run(
-        [binaries / "initdb", "-D", data, "-U", "graft", "-A", "trust", "-E", "UTF8", "--no-sync"],
-        check=True,
-        capture_output=True,
-        env=environment,
-        cwd=folder,
-        user=uid,
-        group=gid,
-    )
-    server = subprocess.Popen(
-        [binaries / "postgres", "-D", data, "-p", str(port), "-k", "", "-h", "127.0.0.1", "-c", "fsync=off"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=environment,
-        cwd=folder,
-        preexec_fn=partial(die_with_parent, signal.SIGQUIT),
-        user=uid,
-        group=gid,
-    )
-    try:
-        _await(lambda: psycopg.connect(f"postgresql://graft@127.0.0.1:{port}/postgres").close(), server)
-        yield f"postgresql+psycopg://graft@127.0.0.1:{port}/postgres"
-    finally:
-        server.send_signal(signal.SIGINT)  # "fast": connections are cut
-        server.wait(START_SECONDS)
-        shutil.rmtree(folder, ignore_errors=True)
+Made = TypeVar("Made", bound="Server")
 
 
-@contextmanager
-def redis_server() -> Iterator[str]:
-    """A running Redis that keeps nothing; gives its URL."""
-    folder = Path(tempfile.mkdtemp(prefix="graft-redis-"))
-    port = free_port()
-    program = Path(sys.executable).with_name("redis-server")
-    server = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir", folder],
-        stdout=subprocess.DEVNULL,
-        preexec_fn=partial(die_with_parent, signal.SIGKILL),
-    )
-    url = f"redis://127.0.0.1:{port}/0"
+class Server(ABC):
+    """A server in a temporary folder, on a port of its own; it may be ended in any way, and started again."""
 
-    def ping() -> None:
-        with redis.Redis.from_url(url) as client:
+    ending: ClassVar[signal.Signals]
+    """What ends it with its maker."""
+
+    def __init__(self, addresses: Sequence[str] = ("127.0.0.1",)) -> None:
+        self.addresses, self.port = addresses, free_port()
+        self.folder = Path(tempfile.mkdtemp(prefix="graft-"))
+        self.process: subprocess.Popen[bytes] | None = None
+
+    @abstractmethod
+    def url(self, address: str = "127.0.0.1") -> str:
+        """Where it answers, seen from whoever reaches it by this address."""
+
+    @abstractmethod
+    def ping(self) -> None:
+        """Ask it something; raises what its driver does."""
+
+    @abstractmethod
+    def command(self) -> list[str | Path]:
+        """How it is started."""
+
+    def environment(self) -> dict[str, str]:
+        """What it is started with."""
+        return {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(self.folder)}
+
+    def start(self) -> None:
+        """Have it answer."""
+        self.process = subprocess.Popen(
+            self.command(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self.environment(),
+            cwd=self.folder,
+            preexec_fn=partial(die_with_parent, self.ending),
+            **self.runs_as(),
+        )
+        until = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self.ping()
+            except (psycopg.OperationalError, redis.ConnectionError):
+                if self.process.poll() is not None or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
+
+    def end(self, signum: signal.Signals) -> None:
+        """Have it end, so, and wait until it has."""
+        assert self.process is not None
+        self.process.send_signal(signum)
+        self.process.wait(START_SECONDS)
+
+    def runs_as(self) -> dict[str, int]:
+        """Whom it runs as: who starts it."""
+        return {}
+
+
+class PostgreSQL(Server):
+    """A PostgreSQL that trusts everybody who reaches it."""
+
+    ending = signal.SIGQUIT
+
+    def __init__(self, addresses: Sequence[str] = ("127.0.0.1",)) -> None:
+        super().__init__(addresses)
+        self._binaries = _postgresql_binaries(self.folder)
+        if runs_as := self.runs_as():
+            for path in (self.folder, *self.folder.rglob("*")):
+                os.chown(path, runs_as["user"], runs_as["group"], follow_symlinks=False)
+        options = ["-U", "graft", "-A", "trust", "-E", "UTF8", "--no-sync"]
+        subprocess.run(
+            [self._binaries / "initdb", "-D", self.folder / "data", *options],
+            check=True,
+            capture_output=True,
+            env=self.environment(),
+            cwd=self.folder,
+            **runs_as,
+        )
+        with (self.folder / "data" / "pg_hba.conf").open("a") as file:
+            file.writelines(f"host all all {address}/24 trust\n" for address in addresses)
+
+    def runs_as(self) -> dict[str, int]:
+        """Whom it runs as: it refuses to run as root."""
+        if os.geteuid() != 0:
+            return {}
+        nobody = pwd.getpwnam("nobody")
+        return {"user": nobody.pw_uid, "group": nobody.pw_gid}
+
+    def url(self, address: str = "127.0.0.1") -> str:
+        """The SQLAlchemy URL of its maintenance database."""
+        return f"postgresql+psycopg://graft@{address}:{self.port}/postgres"
+
+    def ping(self) -> None:
+        """Connect."""
+        psycopg.connect(f"postgresql://graft@127.0.0.1:{self.port}/postgres").close()
+
+    def command(self) -> list[str | Path]:
+        """Without what only a power cut would need."""
+        listen = ",".join(self.addresses)
+        where: list[str | Path] = ["-D", self.folder / "data", "-p", str(self.port), "-k", "", "-h", listen]
+        return [self._binaries / "postgres", *where, "-c", "fsync=off"]
+
+
+class Redis(Server):
+    """A Redis that keeps nothing."""
+
+    ending = signal.SIGKILL
+
+    def url(self, address: str = "127.0.0.1") -> str:
+        """The URL of its first database."""
+        return f"redis://{address}:{self.port}/0"
+
+    def ping(self) -> None:
+        """Ping it."""
+        with redis.Redis.from_url(self.url()) as client:
             client.ping()
 
+    def command(self) -> list[str | Path]:
+        """Nothing is written to a disk."""
+        program = Path(sys.executable).with_name("redis-server")
+        keep: list[str | Path] = ["--save", "", "--appendonly", "no", "--dir", self.folder, "--protected-mode", "no"]
+        return [program, "--port", str(self.port), "--bind", *self.addresses, *keep]
+
+
+@contextmanager
+def running(server: Made) -> Iterator[Made]:
+    """The server, started, and at last ended and removed."""
     try:
-        _await(ping, server)
-        yield url
+        server.start()
+        yield server
     finally:
-        server.kill()
-        server.wait()
-        shutil.rmtree(folder, ignore_errors=True)
+        if server.process is not None:
+            server.process.send_signal(signal.SIGCONT)
+            server.process.send_signal(signal.SIGINT)  # PostgreSQL's "fast": connections are cut
+            server.process.wait(START_SECONDS)
+        shutil.rmtree(server.folder, ignore_errors=True)
 
 
 def free_port() -> int:
@@ -100,11 +175,6 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
     return port
-
-
-def _unprivileged() -> pwd.struct_passwd | None:
-    """Whom to run PostgreSQL as: it refuses to run as root."""
-    return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
 
 def _postgresql_binaries(folder: Path) -> Path:
@@ -120,15 +190,3 @@ def _postgresql_binaries(folder: Path) -> Path:
     for part in (installed.parent, installed.parent.with_name(f"{installed.parent.name}.libs")):
         shutil.copytree(part, packages / part.name, symlinks=True)
     return packages / installed.parent.name / "pginstall" / "bin"
-
-
-def _await(attempt: Callable[[], None], server: subprocess.Popen[bytes]) -> None:
-    until = time.monotonic() + START_SECONDS
-    while True:
-        try:
-            attempt()
-            return
-        except (psycopg.OperationalError, redis.ConnectionError):
-            if server.poll() is not None or time.monotonic() > until:
-                raise
-            time.sleep(0.05)
