@@ -67,7 +67,7 @@ class Server(ABC):
             env=self.environment(),
             cwd=self.folder,
             preexec_fn=partial(die_with_parent, self.ending),
-            **self.runs_as(),
+            user=self.owner,
         )
         until = time.monotonic() + START_SECONDS
         while True:
@@ -84,9 +84,10 @@ class Server(ABC):
         self.process.send_signal(signum)
         self.process.wait(START_SECONDS)
 
-    def runs_as(self) -> dict[str, int]:
-        """Whom it runs as: who starts it."""
-        return {}
+    @property
+    def owner(self) -> int | None:
+        """Whom it runs as, if not as who starts it."""
+        return None
 
 
 class PostgreSQL(Server):
@@ -97,9 +98,9 @@ class PostgreSQL(Server):
     def __init__(self, addresses: Sequence[str] = ("127.0.0.1",)) -> None:
         super().__init__(addresses)
         self._binaries = _postgresql_binaries(self.folder)
-        if runs_as := self.runs_as():
+        if self.owner is not None:
             for path in (self.folder, *self.folder.rglob("*")):
-                os.chown(path, runs_as["user"], runs_as["group"], follow_symlinks=False)
+                os.chown(path, self.owner, -1, follow_symlinks=False)
         options = ["-U", "graft", "-A", "trust", "-E", "UTF8", "--no-sync"]
         subprocess.run(
             [self._binaries / "initdb", "-D", self.folder / "data", *options],
@@ -107,17 +108,15 @@ class PostgreSQL(Server):
             capture_output=True,
             env=self.environment(),
             cwd=self.folder,
-            **runs_as,
+            user=self.owner,
         )
         with (self.folder / "data" / "pg_hba.conf").open("a") as file:
             file.writelines(f"host all all {address}/24 trust\n" for address in addresses)
 
-    def runs_as(self) -> dict[str, int]:
+    @property
+    def owner(self) -> int | None:
         """Whom it runs as: it refuses to run as root."""
-        if os.geteuid() != 0:
-            return {}
-        nobody = pwd.getpwnam("nobody")
-        return {"user": nobody.pw_uid, "group": nobody.pw_gid}
+        return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
     def url(self, address: str = "127.0.0.1") -> str:
         """The SQLAlchemy URL of its maintenance database."""
