@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale polls peers experiments clean
+.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale polls peers faults experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -85,6 +85,9 @@ views: setup ## what augmented views give: 0 to 16 of them, and new ones each ep
 
 peers: setup ## a whole job of Graft and of other libraries, in turns; BACKBONE=local/NAME DATASET=path RUNS=3 PEERS='a b'
 	@$(BIN)/python -m benchmarks.peers $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)') $(if $(RUNS),--runs $(RUNS)) $(if $(PEERS),--peers $(PEERS))
+
+faults: setup ## kill, stop, fill up and take away everything, and see that nothing is lost; FAULTS=500 SEED=n
+	@$(BIN)/python -m faults $(if $(FAULTS),--faults $(FAULTS)) $(if $(SEED),--seed $(SEED))
 
 experiments: setup ## write docs/experiments.md: what each kind of technique does; NAMES='one another' some, QUICK=1 in short
 	@$(BIN)/python -m experiments $(NAMES) $(if $(QUICK),--quick)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import random
 import signal
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +14,8 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
+from faults.processes import children_of_fork_servers, descendants, send
+from faults.workload import delivered
 from graft.client import Client
 from service.queue import WAKE, Queue
 from tests.e2e import deployments
@@ -37,23 +36,6 @@ KINDS: list[dict[str, Any]] = [
 KILLS = 50
 
 
-def descendants(pid: int) -> dict[int, str]:
-    """The command lines of all processes below `pid`."""
-    parents: dict[int, int] = {}
-    commands: dict[int, str] = {}
-    for folder in Path("/proc").iterdir():
-        if folder.name.isdecimal():
-            try:
-                parents[int(folder.name)] = int((folder / "stat").read_text().rsplit(")", 1)[1].split()[1])
-                commands[int(folder.name)] = (folder / "cmdline").read_text().replace("\0", " ")
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-    found = {pid}
-    while new := {child for child, parent in parents.items() if parent in found} - found:
-        found |= new
-    return {child: commands[child] for child in found - {pid} if commands[child]}
-
-
 def child_of(commands: dict[int, str], part: str) -> int:
     """The process whose command line has this in it."""
     return next(pid for pid, command in commands.items() if part in command)
@@ -67,27 +49,6 @@ def running(client: Client, dataset: str, recipe: dict[str, Any]) -> str:
         assert time.monotonic() < end, client.job(job)
         time.sleep(0.02)
     return job
-
-
-def delivered(client: Client, job: str, folder: Path) -> str:
-    """The digest of what a job delivers, but for the job's own name in it."""
-    (checkpoint,) = client.checkpoints(job)
-    path = client.download(checkpoint["id"], folder / f"{job}.safetensors")
-    content = path.read_bytes()
-    end = 8 + int.from_bytes(content[:8], "little")
-    header = json.loads(content[8:end])
-    assert header["__metadata__"].pop("job") == job
-    return hashlib.sha256(json.dumps(header, sort_keys=True).encode() + content[end:]).hexdigest()
-
-
-def kill_training(pid: int) -> bool:
-    """Kill what trains below this process, if it has begun."""
-    servers = [child for child, command in descendants(pid).items() if "forkserver" in command]
-    trainers = {child for server in servers for child in descendants(server)}
-    for trainer in trainers:
-        with suppress(ProcessLookupError):
-            os.kill(trainer, signal.SIGKILL)
-    return bool(trainers)
 
 
 @pytest.fixture
@@ -144,7 +105,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         digest, seconds = expected[kind]
         job = client.create_job(own_dataset, "local/small", KINDS[kind])["id"]
         time.sleep(draw.uniform(0, seconds))
-        kills += kill_training(pid)
+        kills += send(children_of_fork_servers(pid), signal.SIGKILL)
         ended = client.wait(job)
         assert ended["status"] == "succeeded", ended["error"]
         assert delivered(client, job, tmp_path) == digest, (kind, kills)
@@ -179,7 +140,7 @@ def test_a_job_that_kills_its_worker_every_time_fails_in_the_end(up: tuple[int, 
     job = running(client, own_dataset, {"epochs": 100_000, "early_stopping": None})
     end = time.monotonic() + 120
     while (said := client.job(job))["status"] not in ("failed", "succeeded") and time.monotonic() < end:
-        kill_training(pid)
+        send(children_of_fork_servers(pid), signal.SIGKILL)
         time.sleep(0.05)
     assert said["status"] == "failed"
     assert said["error"]["code"] == "killed_by_signal"

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
+from faults.workload import delivered
 from graft.client import Client
 from tests.e2e import deployments
-from tests.e2e.test_faults import LONG, delivered, running
+from tests.e2e.test_faults import LONG, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,6 +48,7 @@ def fill(disk: Path) -> Path:
             return ballast
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux") or os.geteuid() != 0, reason="root mounts disks, on Linux")
 def test_a_full_disk_fails_nothing_and_all_goes_on_when_there_is_room(
     tmp_path: Path, backbones: Path, archive: Path

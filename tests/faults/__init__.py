@@ -1,0 +1,1 @@
+"""Tests of the fault injection, and a short form of it."""
