@@ -19,6 +19,7 @@ from faults import invariants, processes, report
 from faults.deployment import deployed
 from faults.injections import FAULTS, World
 from faults.workload import Workload
+from graft.client import Client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,12 +35,12 @@ def run(folder: Path, seed: int, count: int, console: Console) -> bool:
     draw = random.Random(seed)
     began = time.monotonic()
     console.print(f"Seed {seed}, {count} faults")
-    with deployed(folder) as deployment:
+    with deployed(folder) as deployment, Client(deployment.address) as client:
         mark = deployment.mark
         console.print(f"Hosts: {', '.join(_said_of(host.name, host.sees) for host in deployment.hosts)}")
         if deployment.disk is None:
             console.print("No disk may be mounted here: none is filled")
-        workload = Workload(deployment, draw, folder)
+        workload = Workload(deployment, client, draw, folder)
         workload.prepare()
         world = World(deployment, workload, draw)
         injected: Counter[str] = Counter()

@@ -18,7 +18,6 @@ from sqlalchemy.engine import make_url
 from ulid import ULID
 
 from faults import hosts
-from graft.client import Client
 from service.database import Database
 from tests.servers import PostgreSQL, Redis, free_port, running
 from workers.processes import die_with_parent
@@ -101,10 +100,6 @@ class Deployment:
     def data(self) -> Path:
         """What the parts keep on the disk that may fill up."""
         return (self.disk or self.folder) / "data"
-
-    def client(self) -> Client:
-        """A client of it."""
-        return Client(self.address)
 
     def wait(self) -> None:
         """Until it takes work."""

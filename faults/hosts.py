@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-BRIDGE = "graft-faults"
-NETWORK = "10.231.57"
+BRIDGE = f"graft{os.getpid() % 100_000}"
+"""Of this process alone: several may run side by side."""
+NETWORK = f"10.{128 + os.getpid() % 100}.{os.getpid() // 100 % 250}"
 HERE = f"{NETWORK}.1"
 """This machine's address on the bridge."""
 
@@ -57,7 +58,7 @@ def made(names: Sequence[str]) -> Iterator[list[Host]]:
 
 
 def _made(name: str, number: int) -> Host:
-    space, outer, inner = f"{BRIDGE}-{number}", f"graft-f{number}", "eth0"
+    space, outer, inner = f"{BRIDGE}-{number}", f"{BRIDGE}v{number}", "eth0"
     _ip("netns", "add", space)
     _ip("link", "add", outer, "type", "veth", "peer", "name", inner, "netns", space)
     _ip("link", "set", outer, "master", BRIDGE, "up")

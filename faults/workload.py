@@ -48,9 +48,8 @@ PATIENCE_SECONDS = 120.0
 class Workload:
     """Jobs of all kinds on one dataset."""
 
-    def __init__(self, deployment: Deployment, random: random.Random, folder: Path) -> None:
-        self.deployment, self.random, self.folder = deployment, random, folder
-        self.client = deployment.client()
+    def __init__(self, deployment: Deployment, client: Client, random: random.Random, folder: Path) -> None:
+        self.deployment, self.client, self.random, self.folder = deployment, client, random, folder
         self.archive = write_zip(folder / "colours.zip", coloured_classes(3, 40))
         self.expected: dict[str, str] = {}
         """The digest of what each kind delivers."""

@@ -57,10 +57,10 @@ def _leave_off(session: Session) -> None:
         lifecycle.left_off(session, job)
 
 
-def remove_orphans(database: Database, storage: Storage) -> None:
+def remove_orphans(database: Database, storage: Storage, grace_seconds: float) -> None:
     """Files that no dataset names: of uploads and validations that were cut off, of datasets that are gone."""
     # Listed before the rows are read: a file is written before a row names it.
-    files = storage.old_files(datasets.FOLDER, GRACE_SECONDS)
+    files = storage.old_files(datasets.FOLDER, grace_seconds)
     with database.reading() as session:
         named = datasets.files(session)
     for file in files:
@@ -81,7 +81,7 @@ def main() -> None:
         try:
             sweep(database, queue)
             if time.monotonic() - swept_storage >= STORAGE_EVERY_SECONDS:
-                remove_orphans(database, storage)
+                remove_orphans(database, storage, GRACE_SECONDS)
                 swept_storage = time.monotonic()
         except (SQLAlchemyError, OSError) as error:
             log.warning("the database or the storage does not answer, sweeping later: %s", error)

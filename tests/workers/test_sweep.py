@@ -13,7 +13,7 @@ from service.queue import Queue
 from service.storage import Storage
 from service.tables import Dataset, IdempotencyKey, Job
 from tests.workers.test_leases import add_jobs, job, taken
-from workers.sweep import remove_orphans, sweep
+from workers.sweep import GRACE_SECONDS, remove_orphans, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_files_that_no_dataset_names_are_removed(database: Database, storage: St
         path.write_bytes(b"x")
         if name in old:
             os.utime(path, (0, 0))
-    remove_orphans(database, storage)
+    remove_orphans(database, storage, GRACE_SECONDS)
     left = {str(path.relative_to(tmp_path / "storage/datasets")) for path in (tmp_path / "storage").rglob("*")}
     assert left == {".", "ds_1", "ds_1/archive", "ds_2", "ds_2/pack.2", "ds_4", "ds_4/archive.X.part"}
 
