@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 import traceback
+from contextlib import suppress
 from multiprocessing import forkserver
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
@@ -123,7 +124,8 @@ class Child:
     def _signal(self, signum: signal.Signals) -> None:
         if self._has_spoken:  # else it may not listen yet, and die of the signal
             assert self._process.pid is not None
-            os.kill(self._process.pid, signum)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self._process.pid, signum)
 
     def _receive(self) -> tuple[list[bytes], bool]:
         lines: list[bytes] = []

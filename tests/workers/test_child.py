@@ -71,6 +71,16 @@ def test_it_secures_what_it_has_done_when_it_shall_leave() -> None:
     assert numbers == [0, 1]
 
 
+def test_wishes_to_one_that_has_ended_are_lost(tmp_path: Path) -> None:
+    with Child(MODULE, Order(do="end")) as child:
+        (pid,) = [Said.model_validate_json(line).pid for lines in child.batches() for line in lines]
+        until = time.monotonic() + 20
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        child.leave()
+        child.stop()
+
+
 def test_one_that_is_killed_is_known() -> None:
     with Child(MODULE, Order(do="sleep")) as child, pytest.raises(ChildDied, match="SIGKILL"):
         for lines in child.batches():
