@@ -54,7 +54,7 @@ def fine_tune(assignment: Assignment) -> Iterator[Event]:
     run = _Run(ready, limit, began - spent)
     yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
     yield from run.cache_plain_views()
-    yield from run.make_head() if resumed is None else run.take_up(resumed)
+    yield from run.make_head(resumed)
     yield RecipeResolved(recipe=run.recipe.model_dump(mode="json"))
     yield PhaseStarted(phase="training", elapsed=time.monotonic() - began)
     yield from run.train()
@@ -95,39 +95,24 @@ class _Run:
             if walk.trunk.parts is not None and walk.trunk.parts.count > 1:
                 yield said_of_parts(walk.trunk.parts, walk.trunk.batch)
 
-    def make_head(self) -> Iterator[Event]:
-        """The head before its first step: it reads the plain views, and is pretrained."""
+    def make_head(self, resumed: dict[str, Any] | None) -> Iterator[Event]:
+        """The head before its first step, pretrained; or head and training as an earlier attempt left them."""
         ready, recipe, classes = self.ready, self.recipe, self.ready.assignment.classes
-        grafted = Grafted.of(recipe, len(classes), ready.division, ready.features, ready.learn.pictures, ready.kept)
-        self.grafted = grafted
-        if recipe.pretraining is not None:
-            recipe = yield from pretrain(recipe, grafted, self._material())
-        self.recipe = yield from begin(
-            recipe, classes, grafted, ready.features, ready.learn, ready.validation, self._limit
+        known = None if resumed is None else Standardization(**resumed["standardization"])
+        grafted = Grafted.of(
+            recipe, len(classes), ready.division, ready.features, ready.learn.pictures, ready.kept, known
         )
-        self.training = Training(
-            self.recipe, classes, grafted, ready.features, ready.learn, ready.validation, self._limit
-        )
-
-    def take_up(self, resumed: dict[str, Any]) -> Iterator[Event]:
-        """Head and training as an earlier attempt left them."""
-        ready, recipe, classes = self.ready, self.recipe, self.ready.assignment.classes
-        self.grafted = grafted = Grafted.of(
-            recipe,
-            len(classes),
-            ready.division,
-            ready.features,
-            ready.learn.pictures,
-            standardize=Standardization(**resumed["standardization"]),
-        )
-        self.training = Training(
-            recipe, classes, grafted, ready.features, ready.learn, ready.validation, self._limit, resumed["training"]
-        )
-        yield Noted(
-            kind="taken_up",
-            message=f"Goes on after epoch {self.training.epochs_done} from where an earlier attempt was",
-            data={"epoch": self.training.epochs_done},
-        )
+        parts = classes, grafted, ready.features, ready.learn, ready.validation, self._limit
+        if resumed is None:
+            if recipe.pretraining is not None:
+                recipe = yield from pretrain(recipe, grafted, self._material())
+            recipe = yield from begin(recipe, *parts)
+        self.recipe, self.grafted = recipe, grafted
+        self.training = Training(recipe, *parts, None if resumed is None else resumed["training"])
+        if resumed is not None:
+            done = self.training.epochs_done
+            said = f"Goes on after epoch {done}, from where an earlier attempt was"
+            yield Noted(kind="taken_up", message=said, data={"epoch": done})
 
     def _material(self) -> Material:
         """What the new layers are pretrained with."""

@@ -17,6 +17,7 @@ from models.events import Noted, RecipeResolved
 from models.fine_tuning import fine_tune
 from tests.models.small_pack import small_pack
 from tests.models.test_fine_tuning import CLASSES, README, assignment, last
+from tests.models.test_securing import cut_off
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -129,6 +130,10 @@ def test_a_checkpoint_is_a_backbone_whose_classes_can_be_kept(tmp_path: Path) ->
     metrics = last(list(fine_tune(again))).metrics
     assert metrics["initial"]["validation_accuracy"] == pytest.approx(reached, abs=0.1)
     assert metrics["validation"]["accuracy"] == pytest.approx(reached, abs=0.1)
+    whole = again.checkpoint.read_bytes()
+    _, rest = cut_off(again, 2)
+    list(fine_tune(rest))
+    assert again.checkpoint.read_bytes() == whole
 
 
 def kept(events: list[Any]) -> dict[str, Any]:
