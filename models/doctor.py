@@ -117,6 +117,8 @@ class Doctor:
         self._has_felt, self._findings, self._reports = state["has_felt"], state["findings"], state["reports"]
         self._epochs = [EpochEnded.model_validate(ended) for ended in state["epochs"]]
         self._layers = {name: _Layer(**seen) for name, seen in state["layers"].items()}
+        for layer in self._layers.values():
+            layer.fired = None if layer.fired is None else layer.fired.to(self.grafted.device)
 
     def diverged(self, epoch: int, lr: float) -> Noted:
         """The epoch is tried again with this learning rate; what was seen of it is forgotten."""
