@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", Job, Dataset, Backbone)
 
 
+class Unwanted(Exception):
+    """The work was cancelled or paused."""
+
+
 class Attempt(ABC, Generic[Row]):
     """What is done before, with and after a child. The rows that it gets are fenced."""
 
@@ -37,7 +41,7 @@ class Attempt(ABC, Generic[Row]):
 
     @abstractmethod
     def record(self, session: Session, row: Row, lines: list[bytes]) -> bool:
-        """Write down events; says whether the work has ended with them. Raises ContentsCollected."""
+        """Write down events; says whether the work has ended with them. Raises ContentsCollected, Unwanted."""
 
     def crashed(self, session: Session, row: Row, cause: str, message: str) -> None:
         """The attempt died before its work was done; another shall begin again."""

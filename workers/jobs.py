@@ -33,7 +33,7 @@ from service.checkpoints.errors import CheckpointDamaged
 from service.jobs import lifecycle, repository, snapshots
 from service.tables import Dataset, Epoch, Job
 from workers import cache, scratch
-from workers.attempt import Attempt
+from workers.attempt import Attempt, Unwanted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,9 +171,11 @@ class JobAttempt(Attempt[Job]):
             self._cache = cache.identity(self.settings)
 
     def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
-        """Write down events; says whether the job has ended with them. Raises ContentsCollected."""
+        """Write down events; says whether the job has ended with them. Raises ContentsCollected, Unwanted."""
         for line in lines:
             event = EVENT.validate_json(line)
+            if isinstance(event, Finished | Failed) and row.status == "pausing":
+                raise Unwanted  # whoever pauses a job finds it paused; its end is near when it is resumed
             match event:
                 case Finished():
                     self._finish(session, row, event)

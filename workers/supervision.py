@@ -14,6 +14,7 @@ from service import room
 from service.checkpoints.errors import ContentsCollected
 from service.jobs.lifecycle import UNWANTED
 from service.tables import Backbone, Dataset, Job
+from workers.attempt import Unwanted
 from workers.child import Child, ChildDied
 from workers.leases import Claim, Lease, LeaseLost, fence
 
@@ -41,10 +42,6 @@ LEAVE_SECONDS = 1.0
 """How long a child that shall leave off has to secure what it has done."""
 POSTPONED_SECONDS = 30.0
 """Until work is tried again for which there was no room on a disk."""
-
-
-class Unwanted(Exception):
-    """The work was cancelled or paused."""
 
 
 class Supervision(Generic[Row]):

@@ -97,8 +97,8 @@ def start(session: Session, job: Job) -> None:
 
 
 def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, Any]) -> None:
-    """running → succeeded, with its results; pausing → succeeded, as there is nothing left to pause."""
-    _require(job, "succeed", "running", "pausing")
+    """running → succeeded, with its results."""
+    _require(job, "succeed", "running")
     job.stop_reason = stop_reason
     job.metrics = metrics
     job.progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
@@ -108,8 +108,8 @@ def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, 
 
 
 def fail(session: Session, job: Job, code: str, message: str) -> None:
-    """running, pausing → failed: trying again would end the same way."""
-    _require(job, "fail", "running", "pausing")
+    """running → failed: trying again would end the same way."""
+    _require(job, "fail", "running")
     job.error = {"code": code, "message": message}
     _finish(session, job, "failed", "error", message)
 

@@ -59,10 +59,10 @@ DEEDS: dict[str, tuple[Callable[[Session, Job], None], Sequence[str], str | None
     "write": (write_epoch, get_args(Status), None),
     "succeed": (
         partial(lifecycle.succeed, stop_reason="epochs_done", metrics={"test": {"accuracy": 1.0}}),
-        ("running", "pausing"),
+        ("running",),
         "succeeded",
     ),
-    "fail": (partial(lifecycle.fail, code="c", message="m"), ("running", "pausing"), "failed"),
+    "fail": (partial(lifecycle.fail, code="c", message="m"), ("running",), "failed"),
     "crash": (die, ("running",), "queued"),
     "hand_back": (lifecycle.hand_back, ("running",), "queued"),
     "postpone": (
