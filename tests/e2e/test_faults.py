@@ -66,7 +66,16 @@ def own_dataset(up: tuple[int, Client], archive: Path) -> str:
     return str(client.wait_for_dataset(client.create_dataset(archive)["id"])["id"])
 
 
-@pytest.mark.parametrize("victim", ["workers.runner", "multiprocessing.forkserver", "service.app", "workers.sweep"])
+@pytest.mark.parametrize(
+    "victim",
+    [
+        "workers.runner",
+        *(
+            pytest.param(other, marks=pytest.mark.slow)  # on PostgreSQL, tests/faults kills them all
+            for other in ("multiprocessing.forkserver", "service.app", "workers.sweep")
+        ),
+    ],
+)
 def test_whatever_is_killed_the_job_goes_on_to_the_same_end(
     up: tuple[int, Client], own_dataset: str, victim: str, tmp_path: Path
 ) -> None:
@@ -113,6 +122,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     assert taken_up > KILLS / 5, "many were killed while they trained"
 
 
+@pytest.mark.slow
 def test_a_paused_job_goes_on_from_where_it_was(up: tuple[int, Client], own_dataset: str, tmp_path: Path) -> None:
     _, client = up
     recipe = KINDS[1]
