@@ -45,7 +45,7 @@ def run(folder: Path, seed: int, count: int, console: Console) -> bool:
         world = World(deployment, workload, draw)
         injected: Counter[str] = Counter()
         shares: Counter[str] = Counter()
-        for number, fault in enumerate(_drawn(draw, count), start=1):
+        for number, fault in enumerate(_drawn(random.Random(seed), count), start=1):
             workload.keep(IN_FLIGHT)
             shares.update(_at_work(workload))
             console.print(f"{time.monotonic() - began:6.0f} s  {number:4} {fault.__name__}", highlight=False)
