@@ -18,6 +18,7 @@ from models import checkpoint
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
 LEAST_SECONDS = 1.0
 """Between two snapshots at the ends of epochs: of a head alone, one takes longer than many an epoch."""
 

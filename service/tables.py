@@ -234,8 +234,19 @@ class Chunk(Table):
     data: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class Checkpoint(Table):
-    """A result of a job. Its file is `header` and then its tensors in order."""
+class Stored:
+    """Columns of what is stored by content: a file is its header, and then its tensors in order."""
+
+    header: Mapped[bytes] = mapped_column(LargeBinary)
+    """The safetensors header with its length before it."""
+    bytes: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the whole file, in hex."""
+    created_at: Mapped[float] = mapped_column(server_default=now())
+
+
+class Checkpoint(Stored, Table):
+    """A result of a job."""
 
     __tablename__ = "checkpoints"
 
@@ -246,12 +257,6 @@ class Checkpoint(Table):
     epoch: Mapped[int]
     metrics: Mapped[dict[str, Any]]
     classes: Mapped[list[Any]]
-    header: Mapped[bytes] = mapped_column(LargeBinary)
-    """The safetensors header with its length before it."""
-    bytes: Mapped[int]
-    digest: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of the whole file, in hex."""
-    created_at: Mapped[float] = mapped_column(server_default=now())
 
 
 class CheckpointTensor(Table):
@@ -264,20 +269,14 @@ class CheckpointTensor(Table):
     digest: Mapped[str] = mapped_column(ForeignKey("tensors.digest"), index=True)
 
 
-class Snapshot(Table):
-    """The state from which the next attempt at a running job goes on. Its file is `header` and its tensors in order."""
+class Snapshot(Stored, Table):
+    """The state from which the next attempt at a running job goes on."""
 
     __tablename__ = "snapshots"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     epoch: Mapped[int]
     """Epochs that were done."""
-    header: Mapped[bytes] = mapped_column(LargeBinary)
-    """The safetensors header with its length before it."""
-    bytes: Mapped[int]
-    digest: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of the whole file, in hex."""
-    created_at: Mapped[float] = mapped_column(server_default=now())
 
 
 class SnapshotTensor(Table):

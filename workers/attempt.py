@@ -61,7 +61,7 @@ class Attempt(ABC, Generic[Row]):
         row.release()
 
     def left_off(self, session: Session, row: Row) -> None:
-        """The work was cancelled or paused, and the child is gone."""
+        """The work was cancelled or paused, as only jobs can be, and the child is gone."""
         raise NotImplementedError
 
     def clean_up(self) -> None:

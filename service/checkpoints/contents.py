@@ -68,13 +68,10 @@ def name(session: Session, owner: Checkpoint | Snapshot, manifest: Manifest) -> 
 
     Raises ContentsCollected.
     """
-    if isinstance(owner, Checkpoint):
-        naming, key = insert(CheckpointTensor), {"checkpoint_id": owner.id}
-    else:
-        naming, key = insert(SnapshotTensor), {"job_id": owner.job_id}
-    rows = [{**key, "position": position, "digest": digest} for position, digest in enumerate(manifest.tensors)]
+    table, column, key = _naming(owner)
+    rows = [{column: key, "position": position, "digest": digest} for position, digest in enumerate(manifest.tensors)]
     try:
-        session.execute(naming, rows)
+        session.execute(insert(table), rows)
     except IntegrityError as error:
         raise ContentsCollected("Stored tensors were collected before anything named them.") from error
 
@@ -118,9 +115,12 @@ def _is_unused() -> ColumnElement[bool]:
 
 
 def _remove(database: Database, unused: Select[str]) -> int:
-    with database.writing() as session:
-        digests = session.scalars(unused.with_for_update(skip_locked=True)).all()
-        session.execute(delete(Tensor).where(Tensor.digest.in_(digests)))
+    try:
+        with database.writing() as session:
+            digests = session.scalars(unused.with_for_update(skip_locked=True)).all()
+            session.execute(delete(Tensor).where(Tensor.digest.in_(digests)))
+    except IntegrityError:  # one was named between the two statements; the next time finds the others
+        return 0
     return len(digests)
 
 
@@ -185,15 +185,17 @@ def _insert(session: Session, table: type[Tensor | Chunk]) -> Any:
 
 
 def _tensors(database: Database, owner: Checkpoint | Snapshot) -> list[tuple[str, int]]:
-    query = select(Tensor.digest, Tensor.bytes)
-    if isinstance(owner, Checkpoint):
-        names = query.join(CheckpointTensor).where(CheckpointTensor.checkpoint_id == owner.id)
-        ordered = names.order_by(CheckpointTensor.position)
-    else:
-        names = query.join(SnapshotTensor).where(SnapshotTensor.job_id == owner.job_id)
-        ordered = names.order_by(SnapshotTensor.position)
+    table, column, key = _naming(owner)
+    query = select(Tensor.digest, Tensor.bytes).join(table).filter_by(**{column: key}).order_by(table.position)
     with database.reading() as session:
-        return [(digest, size) for digest, size in session.execute(ordered)]
+        return [(digest, size) for digest, size in session.execute(query)]
+
+
+def _naming(owner: Checkpoint | Snapshot) -> tuple[type[CheckpointTensor | SnapshotTensor], str, str]:
+    """The table that names an owner's tensors, and by which column and value."""
+    if isinstance(owner, Checkpoint):
+        return CheckpointTensor, "checkpoint_id", owner.id
+    return SnapshotTensor, "job_id", owner.job_id
 
 
 def _read(database: Database, digest: str, size: int, start: int, stop: int) -> Iterator[bytes]:

@@ -5,8 +5,10 @@
     resume pause                │ pause
       ▼ │                       │
     queued ──claim──▶ running ──┴──▶ succeeded | failed
-      │   ◀─crash, hand_back, postpone─  │ cancel
+      │    ◀─requeue──   │ cancel
       └──cancel──▶ cancelled ◀── cancelling
+
+(requeue: crash, hand_back or postpone.)
 
 Each transition is a function on a row that its caller has locked in the transaction (`repository.get` for the API,
 `leases.fence` for a worker), so of two that race, one finds a state that it may not leave. Terminal states are left
