@@ -48,7 +48,7 @@ format: setup ## format the code
 	@$(BIN)/ruff format --quiet . && $(BIN)/ruff check --fix --quiet .
 
 docs: setup ## write docs/techniques.md from the catalog
-	@$(BIN)/python -m models.catalog.documentation
+	@$(BIN)/python -m tools.techniques_page
 
 test-all: check ## the slow tests too, minutes
 	@$(BIN)/python -m pytest -m 'not gpu and not network'
@@ -71,10 +71,10 @@ search: setup ## many heads on the same features against one; BACKBONE=local/NAM
 cuts: setup ## what an epoch costs by what is trained; BACKBONE=local/NAME DATASET=path
 	@$(BIN)/python -m benchmarks.cuts $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
 
-reuse: setup ## what the next job on the same pictures costs, and several at once; BACKBONE=local/NAME DATASET=archive
+reuse: setup ## what the next job on the same images costs, and several at once; BACKBONE=local/NAME DATASET=archive
 	@$(BIN)/python -m benchmarks.reuse $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
 
-scale: setup ## what an epoch of a head costs, for 1,000 to 100,000 pictures
+scale: setup ## what an epoch of a head costs, for 1,000 to 100,000 images
 	@$(BIN)/python -m benchmarks.scale
 
 polls: setup ## how often a job can be asked for while it trains; DATABASE=url

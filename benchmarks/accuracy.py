@@ -1,7 +1,7 @@
 """The empty recipe against a linear probe on the same features: `make accuracy DATASET=path BACKBONE=local/NAME`.
 
-The probe is scikit-learn's: features of the plain pictures, standardized, logistic regression with C = 0.1. All are
-judged on the same pictures, in several random stratified splits (70 : 15 : 15). The recipe learns from the 70 and stops
+The probe is scikit-learn's: features of the plain images, standardized, logistic regression with C = 0.1. All are
+judged on the same images, in several random stratified splits (70 : 15 : 15). The recipe learns from the 70 and stops
 by the 15 to validate on; the probe, which has no use for those, once learns from the 70 alone, and once from the 85.
 """
 
@@ -21,23 +21,24 @@ from sklearn.preprocessing import StandardScaler
 from benchmarks.floor import BACKBONES, packed
 from benchmarks.machine import describe
 from benchmarks.material import arguments, scratch
-from models import backbones, surgery
-from models.beginning import begin
+from models import backbones
 from models.catalog.recipe import Recipe
-from models.delivery import plain
-from models.division import Division
-from models.examples import Examples
-from models.extraction import Extractor
-from models.feature_cache import FeatureCache
-from models.features import Features
-from models.grafted import Grafted
-from models.training import Training
+from models.features.cache import FeatureCache
+from models.features.extractor import Extractor
+from models.features.sources import CachedFeatures
+from models.networks import surgery
+from models.networks.cut_network import CutNetwork
+from models.pipeline.beginning import begin
+from models.pipeline.merge_head import plain
+from models.training.loop import Training
+from models.training.model import TrainableModel
+from models.training.subset import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.datasets.pack import Pack
-    from models.events import Noted
+    from models.messages import Noted
 
 SPLITS = 20
 
@@ -56,21 +57,21 @@ def main() -> None:
     print(f"| {dataset.name} | {chosen.backbone} | {figures} |")
 
 
-def opened(pack: Pack, backbone: str, cache: Path) -> Features:
+def opened(pack: Pack, backbone: str, cache: Path) -> CachedFeatures:
     """The features of the empty recipe's views."""
     loaded = backbones.load(backbone, BACKBONES)
     preprocessing = loaded.preprocessing
     identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
-    pooled = surgery.pooled(loaded.network, preprocessing.input_size, identity)
-    division = Division.below_classifier(pooled)
-    extractor = Extractor(division, preprocessing, torch.device("cpu"), FeatureCache(cache))
+    feature_network = surgery.cut_before_classifier(loaded.network, preprocessing.input_size, identity)
+    cut_network = CutNetwork.below_classifier(feature_network)
+    extractor = Extractor(cut_network, preprocessing, torch.device("cpu"), FeatureCache(cache))
     extractor.choose_engine("auto", "auto", pack, np.arange(len(pack)))
-    features = extractor.features(pack, Recipe().picture_augmentations)
-    assert isinstance(features, Features)
+    features = extractor.features(pack, Recipe().image_augmentations)
+    assert isinstance(features, CachedFeatures)
     return features
 
 
-def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> tuple[float, float, float]:
+def compared(pack: Pack, classes: list[str], features: CachedFeatures, seed: int) -> tuple[float, float, float]:
     """Test accuracy of the empty recipe, and of the probe that has learnt from 70% and from 85%, on one split."""
     labels = pack.labels
     train, validation, test = split(labels, seed)
@@ -80,14 +81,16 @@ def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> t
 
 
 def split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Pictures to train, validate and test on, by chance, each class in the same shares."""
+    """Images to train, validate and test on, by chance, each class in the same shares."""
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.15, stratify=labels, random_state=seed)
     train, validation = train_test_split(rest, test_size=0.15 / 0.85, stratify=labels[rest], random_state=seed)
     train.sort()
     return train, validation, test
 
 
-def trained(recipe: Recipe, pack: Pack, classes: list[str], features: Features, seed: int) -> tuple[float, Training]:
+def trained(
+    recipe: Recipe, pack: Pack, classes: list[str], features: CachedFeatures, seed: int
+) -> tuple[float, Training]:
     """Test accuracy of a recipe on one split, and the training that led to it."""
     labels = pack.labels
     train, validation, test = split(labels, seed)
@@ -98,26 +101,26 @@ def trained(recipe: Recipe, pack: Pack, classes: list[str], features: Features, 
         image_size=0,  # the features are there already
         num_features=plain_test.shape[1],
         class_counts=dict(zip(classes, counts, strict=True)),
-        pictures=len(train),
+        images=len(train),
     )
-    learn, check = Examples(train, labels[train]), Examples(validation, labels[validation])
-    division = Division(None, torch.nn.Identity(), "", plain_test.shape[1:], "")
-    grafted = Grafted.of(recipe, len(classes), division, features, train)
+    learn, check = Subset(train, labels[train]), Subset(validation, labels[validation])
+    cut_network = CutNetwork(None, torch.nn.Identity(), "", plain_test.shape[1:], "")
+    model = TrainableModel.of(recipe, len(classes), cut_network, features, train)
 
     def beginning() -> Iterator[Noted]:
         nonlocal recipe
-        recipe = yield from begin(recipe, classes, grafted, features, learn, check)
+        recipe = yield from begin(recipe, classes, model, features, learn, check)
 
     list(beginning())
-    training = Training(recipe, classes, grafted, features, learn, check)
+    training = Training(recipe, classes, model, features, learn, check)
     for _ in training.epochs():
         pass
     with torch.inference_mode():
-        ours = plain(grafted)(torch.from_numpy(plain_test)).argmax(1).numpy()
+        ours = plain(model)(torch.from_numpy(plain_test)).argmax(1).numpy()
     return float((ours == labels[test]).mean()), training
 
 
-def probed(features: Features, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+def probed(features: CachedFeatures, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
     """Test accuracy of the probe."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     probe.fit(features.all(train, 0).astype(np.float32), labels[train])

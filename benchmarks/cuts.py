@@ -1,7 +1,7 @@
 """What an epoch costs by what is trained: `make cuts DATASET=path BACKBONE=local/NAME`.
 
 The head alone, the top one, two and three stages, from what the cache keeps at the cut, and the whole backbone in
-float32 with the same pictures a step. Medians of the epochs that computed nothing anew, of one job each.
+float32 with the same images a step. Medians of the epochs that computed nothing anew, of one job each.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from graft.client import Client
 EVERYTHING = "the whole backbone"
 SHORT: dict[str, Any] = {"epochs": 3, "early_stopping": None, "batch_size": 64, "augmentations": []}
 HEADER = """\
-| trained | seconds an epoch | against the whole | computed by | bytes a picture |
+| trained | seconds an epoch | against the whole | computed by | bytes an image |
 |---|---|---|---|---|"""
 CHOICES: dict[str, dict[str, Any]] = {
     EVERYTHING: {"cut": "none", "precision": "float32"},
@@ -37,7 +37,7 @@ def main() -> None:
         Client(address) as client,
     ):
         made = client.wait_for_dataset(client.create_dataset(dataset)["id"])
-        print(f"### {chosen.backbone} on {dataset.name} ({made['images']:,} pictures)\n\n{describe()}.\n")
+        print(f"### {chosen.backbone} on {dataset.name} ({made['images']:,} images)\n\n{describe()}.\n")
         print(HEADER)
         whole = 0.0
         for said, choice in CHOICES.items():
@@ -51,9 +51,9 @@ def epoch(client: Client, dataset: str, backbone: str, recipe: dict[str, Any]) -
     job = client.create_job(dataset, backbone, recipe)["id"]
     succeeded(client, job)
     prepared = next(event["data"] for event in client.events(job) if event["kind"] == "prepared")
-    pictures = sum(prepared[part] for part in ("train", "validation", "test"))
+    images = sum(prepared[part] for part in ("train", "validation", "test"))
     seconds = statistics.median(row["seconds"] for row in client.metrics(job)[1:])
-    return seconds, f"{prepared['engine']} | {prepared['bytes_per_view'] // pictures:,}"
+    return seconds, f"{prepared['engine']} | {prepared['bytes_per_view'] // images:,}"
 
 
 if __name__ == "__main__":

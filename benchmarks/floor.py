@@ -1,6 +1,6 @@
 """The floor of every cold job: `python -m benchmarks.floor DATASET local/NAME` prints what decoding and the trunk take.
 
-Each is measured alone on all cores: pictures are decoded and rendered, and nothing else; then those of one batch go
+Each is measured alone on all cores: images are decoded and rendered, and nothing else; then those of one batch go
 through the trunk again and again, by the fastest engine that this machine has. A processor that does both does not do
 them faster than one after the other.
 """
@@ -18,14 +18,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from models import backbones, surgery
-from models.datasets.archive import Limits
+from models import backbones
+from models.datasets.archives.reader import Limits
 from models.datasets.pack import Pack, write_index
 from models.datasets.validation import validate
-from models.engines.choice import Engines
-from models.features import rendered
-from models.trunk import Trunk
-from models.views import Views
+from models.features.engines.selection import Engines
+from models.features.sources import rendered
+from models.features.trunk import Trunk
+from models.images.views import Views
+from models.networks import surgery
 
 ROOT = Path(__file__).parents[1]
 BACKBONES = Path(os.environ.get("GRAFT_BACKBONES", ROOT / "demo" / "backbones"))
@@ -34,15 +35,15 @@ SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Floor:
-    """Pictures a second."""
+    """Images a second."""
 
     decoding: float
     trunk: float
     engine: str
 
-    def seconds(self, pictures: int) -> float:
-        """What both take for so many pictures."""
-        return pictures / self.decoding + pictures / self.trunk
+    def seconds(self, images: int) -> float:
+        """What both take for so many images."""
+        return images / self.decoding + images / self.trunk
 
 
 def packed(folder: Path, dataset: Path) -> tuple[Pack, list[str]]:
@@ -59,17 +60,17 @@ def measured(pack: Pack, backbone: str, folder: Path) -> Floor:
     loaded = backbones.load(backbone, BACKBONES)
     preprocessing = loaded.preprocessing
     size = preprocessing.input_size
-    pooled = surgery.pooled(loaded.network, size, {})
+    feature_network = surgery.cut_before_classifier(loaded.network, size, {})
     views = Views(preprocessing, ())
     order = np.random.default_rng(0).permutation(len(pack))
     began, done = time.perf_counter(), 0
-    for pictures, pixels in rendered(pack, views, np.tile(order, 100), 0, 16):
-        done, shown = done + len(pictures), pixels
+    for images, pixels in rendered(pack, views, np.tile(order, 100), 0, 16):
+        done, shown = done + len(images), pixels
         if time.perf_counter() - began > SECONDS:
             break
     decoding = done / (time.perf_counter() - began)
-    trunk = Trunk(pooled.trunk, preprocessing, torch.device("cpu"))
-    engines = Engines(trunk, size, folder, pooled.digest)
+    trunk = Trunk(feature_network.trunk, preprocessing, torch.device("cpu"))
+    engines = Engines(trunk, size, folder, feature_network.digest)
     kind = engines.fitting("auto", "auto")[0]
     engine = engines.built(kind)
     batch = shown[np.arange(engine.batch) % len(shown)]

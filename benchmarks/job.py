@@ -23,7 +23,7 @@ from benchmarks.machine import describe
 from benchmarks.material import arguments, scratch
 from demo.standalone import standalone
 from graft.client import Client
-from workers.child import TUNING
+from workers.child_process import TUNING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,7 +50,7 @@ def floor(dataset: Path, backbone: str) -> Floor:
 
 
 def paired_jobs(folder: Path, dataset: Path, backbone: str, pairs: int) -> tuple[dict[str, list[Any]], int]:
-    """So many cold and warm jobs in turn, and how many pictures the dataset has."""
+    """So many cold and warm jobs in turn, and how many images the dataset has."""
     jobs: dict[str, list[Any]] = {"cold": [], "warm": []}
     with standalone(folder / "data", BACKBONES) as address, Client(address) as client:
         made = client.wait_for_dataset(client.create_dataset(dataset)["id"])
@@ -123,7 +123,7 @@ def table(dataset: str, images: int, backbone: str, floors: list[Floor], jobs: d
     computing = phase("cold", "caching") + phase("cold", "training") + phase("cold", "evaluating")
     decoding, trunk = (statistics.mean(getattr(one, name) for one in floors) for name in ("decoding", "trunk"))
     lines = [
-        f"### {backbone} on {dataset} ({images:,} pictures)",
+        f"### {backbone} on {dataset} ({images:,} images)",
         "",
         f"{describe()}. Medians of {len(jobs['cold'])} paired runs.",
         "",
@@ -131,7 +131,7 @@ def table(dataset: str, images: int, backbone: str, floors: list[Floor], jobs: d
         "|---|---|---|",
         *(f"| {name} | {one} | {other} |" for name, one, other in rows),
         "",
-        f"Decoding alone does {decoding:.0f} pictures a second, the trunk alone ({floors[0].engine}) {trunk:.0f}. For",
+        f"Decoding alone does {decoding:.0f} images a second, the trunk alone ({floors[0].engine}) {trunk:.0f}. For",
         f"the {looks:,} that the first cold job computed that is {least:.2f} s; caching, training and evaluating took",
         f"{computing:.2f} s: {computing / least:.2f} x the floor.",
         "",

@@ -1,6 +1,6 @@
 """What the next job costs: `make reuse DATASET=archive BACKBONE=local/NAME`.
 
-A first job on 99 in 100 of the pictures finds an empty feature cache. Then come jobs on all of them, with another head,
+A first job on 99 in 100 of the images finds an empty feature cache. Then come jobs on all of them, with another head,
 with another split, and with other labels (every other class against the rest). In the end 1, 2 and 4 jobs at once, on
 four workers, each with a head of its own.
 """
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from models.datasets.pack import Pack
 
 NEW = 100
-"""One in so many pictures comes later."""
+"""One in so many images comes later."""
 AT_ONCE = (1, 2, 4)
 HEADER = """\
-| job | pictures computed | seconds from POST to succeeded | of the first | test accuracy |
+| job | images computed | seconds from POST to succeeded | of the first | test accuracy |
 |---|---|---|---|---|"""
 
 
@@ -44,13 +44,13 @@ def main() -> None:
         more = {"GRAFT_WORKERS": str(max(AT_ONCE))}
         with standalone(folder / "data", BACKBONES, **more) as address, Client(address) as client:
             ids = [client.wait_for_dataset(client.create_dataset(path)["id"])["id"] for path in (most, whole, others)]
-            print(f"### {chosen.backbone} on {dataset.name} ({len(pack):,} pictures)\n\n{describe()}.\n")
+            print(f"### {chosen.backbone} on {dataset.name} ({len(pack):,} images)\n\n{describe()}.\n")
             reuse(client, chosen.backbone, *ids)
             at_once(client, chosen.backbone, ids[1])
 
 
 def write(path: Path, pack: Pack, name: Callable[[int], str], wanted: Callable[[int], bool] = lambda _: True) -> Path:
-    """An archive of the wanted pictures, in a folder by the name of each one's label."""
+    """An archive of the wanted images, in a folder by the name of each one's label."""
     with tarfile.open(path, "w") as archive:
         for place, label in enumerate(pack.labels.tolist()):
             if wanted(place):
@@ -64,8 +64,8 @@ def write(path: Path, pack: Pack, name: Callable[[int], str], wanted: Callable[[
 def reuse(client: Client, backbone: str, most: str, whole: str, others: str) -> None:
     """A first job, and those that find what it kept."""
     jobs: dict[str, tuple[str, dict[str, Any]]] = {
-        f"the first, without one in {NEW} pictures": (most, {}),
-        "with all pictures": (whole, {}),
+        f"the first, without one in {NEW} images": (most, {}),
+        "with all images": (whole, {}),
         "with another head": (whole, {"head": "cosine"}),
         "with another split": (whole, {"validation_fraction": 0.2}),
         "with other labels": (others, {}),

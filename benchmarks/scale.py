@@ -1,4 +1,4 @@
-"""What an epoch of a linear head costs: `make scale`, a row for each number of pictures, features and classes.
+"""What an epoch of a linear head costs: `make scale`, a row for each number of images, features and classes.
 
 Features are drawn at random, and lie in the cache. The floor is what cannot be left out: rows are read in the same
 random order, made float32, and go through the two products of a step, forth and back. Memory is what the process has
@@ -21,22 +21,22 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe
-from models.backbones.backbone import Preprocessing
 from models.catalog.recipe import Recipe
 from models.datasets.pack import Entry, Pack, write_index
-from models.division import Division
-from models.events import EpochEnded
-from models.examples import Examples
-from models.feature_cache import FeatureCache
-from models.features import Features
-from models.grafted import Grafted
-from models.space import Space
-from models.training import Training
-from models.trunk import Trunk
-from models.views import Views
-from workers.child import TUNING
+from models.features.cache import FeatureCache
+from models.features.sources import CachedFeatures
+from models.features.store import FeatureStore
+from models.features.trunk import Trunk
+from models.images.preprocessing import Preprocessing
+from models.images.views import Views
+from models.messages import EpochEnded
+from models.networks.cut_network import CutNetwork
+from models.training.loop import Training
+from models.training.model import TrainableModel
+from models.training.subset import Subset
+from workers.child_process import TUNING
 
-PICTURES, FEATURES, CLASSES = (1_000, 10_000, 100_000), (576, 2048), (10, 1_000)
+IMAGES, FEATURES, CLASSES = (1_000, 10_000, 100_000), (576, 2048), (10, 1_000)
 AT_ONCE = 4096
 """Rows that are written at once."""
 CHOICES = {
@@ -52,9 +52,9 @@ PLAIN = Preprocessing((3, 32, 32), "bicubic", (0.0,) * 3, (1.0,) * 3, 1.0, "cent
 
 def main() -> None:
     """Measure each size in a process of its own, and print a table in Markdown."""
-    print(f"{describe()}\n\n| pictures | features | classes | seconds an epoch | of the floor | memory |")
+    print(f"{describe()}\n\n| images | features | classes | seconds an epoch | of the floor | memory |")
     print("|---|---|---|---|---|---|")
-    for size in itertools.product(PICTURES, FEATURES, CLASSES):
+    for size in itertools.product(IMAGES, FEATURES, CLASSES):
         command = [sys.executable, "-m", "benchmarks.scale", *map(str, size)]
         said = subprocess.run(command, env={**os.environ, **TUNING}, check=True, capture_output=True, text=True)
         seconds, least, megabytes = json.loads(said.stdout)
@@ -62,38 +62,38 @@ def main() -> None:
         print(f"| {figures} | {seconds:.3f} | {seconds / least:.2f} | {megabytes:,.0f} MB |", flush=True)
 
 
-def measured(pictures: int, num_features: int, num_classes: int) -> tuple[float, float, float]:
+def measured(images: int, num_features: int, num_classes: int) -> tuple[float, float, float]:
     """Seconds of an epoch and of its floor, and megabytes."""
-    labels = np.arange(pictures) % num_classes
+    labels = np.arange(images) % num_classes
     with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
         source = drawn(Path(name), labels, num_features, num_classes)
-        parts = np.split(np.random.default_rng(0).permutation(pictures), [round(0.85 * pictures)])
-        train, validation = (Examples(np.sort(part), labels[np.sort(part)]) for part in parts)
+        parts = np.split(np.random.default_rng(0).permutation(images), [round(0.85 * images)])
+        train, validation = (Subset(np.sort(part), labels[np.sort(part)]) for part in parts)
         with _Memory() as memory:
             epochs = list(trained(source, train, validation, num_features, num_classes))
-        return epochs[-1].seconds, floor(source, train.pictures, num_features, num_classes), memory.megabytes
+        return epochs[-1].seconds, floor(source, train.images, num_features, num_classes), memory.megabytes
 
 
-def drawn(folder: Path, labels: np.ndarray, num_features: int, num_classes: int) -> Features:
+def drawn(folder: Path, labels: np.ndarray, num_features: int, num_classes: int) -> CachedFeatures:
     """Random features around a centre for each class, in a cache."""
     random = np.random.default_rng(0)
     (folder / "pack").write_bytes(b"x")
     with (folder / "index").open("wb") as index:
         write_index(index, [Entry(random.bytes(32), 0, 1, 1, 1, (int(label),), "", "") for label in labels])
     pack = Pack(folder / "pack", folder / "index")
-    space = Space(FeatureCache(folder / "cache"), {}, (num_features,), np.dtype(np.float16))
+    store = FeatureStore(FeatureCache(folder / "cache"), {}, (num_features,), np.dtype(np.float16))
     centres = random.standard_normal((num_classes, num_features), np.float32)
-    with space.computing():
+    with store.computing():
         for start in range(0, len(labels), AT_ONCE):
             part = labels[start : start + AT_ONCE]
             rows = centres[part] + random.standard_normal((len(part), num_features), np.float32)
-            space.append(pack.digests[start : start + AT_ONCE], 0, rows, 0.0)
+            store.append(pack.digests[start : start + AT_ONCE], 0, rows, 0.0)
     trunk = Trunk(torch.nn.Identity(), PLAIN, torch.device("cpu"))
-    return Features(pack, Views(PLAIN, ()), trunk, lambda _: space)
+    return CachedFeatures(pack, Views(PLAIN, ()), trunk, lambda _: store)
 
 
 def trained(
-    source: Features, train: Examples, validation: Examples, num_features: int, num_classes: int
+    source: CachedFeatures, train: Subset, validation: Subset, num_features: int, num_classes: int
 ) -> list[EpochEnded]:
     """The epochs of a linear head."""
     classes = [str(number) for number in range(num_classes)]
@@ -103,17 +103,17 @@ def trained(
         image_size=32,
         num_features=num_features,
         class_counts=dict(zip(classes, counts.tolist(), strict=True)),
-        pictures=len(train.pictures),
+        images=len(train.images),
     )
-    division = Division(None, torch.nn.Identity(), "", (num_features,), "")
-    grafted = Grafted.of(recipe, num_classes, division, source, train.pictures)
-    training = Training(recipe, classes, grafted, source, train, validation)
+    cut_network = CutNetwork(None, torch.nn.Identity(), "", (num_features,), "")
+    model = TrainableModel.of(recipe, num_classes, cut_network, source, train.images)
+    training = Training(recipe, classes, model, source, train, validation)
     return [event for event in training.epochs() if isinstance(event, EpochEnded)]
 
 
-def floor(source: Features, pictures: np.ndarray, num_features: int, num_classes: int) -> float:
+def floor(source: CachedFeatures, images: np.ndarray, num_features: int, num_classes: int) -> float:
     """Seconds of the reading and the products of an epoch."""
-    rows = source.all(pictures, 0)
+    rows = source.all(images, 0)
     order = np.random.default_rng(0).permutation(len(rows))
     weight = torch.randn(num_classes, num_features) / num_features**0.5
     seconds = []

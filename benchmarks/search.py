@@ -1,6 +1,6 @@
 """Many heads against one: `make search DATASET=path BACKBONE=local/NAME`.
 
-The features of all pictures are computed first, which is nearly all of a cold job. Then, on five random stratified
+The features of all images are computed first, which is nearly all of a cold job. Then, on five random stratified
 splits in turns: the empty recipe's head alone, and a search over 64 heads with the training of the best.
 """
 
@@ -16,17 +16,17 @@ from benchmarks.accuracy import opened, spread, trained
 from benchmarks.floor import packed
 from benchmarks.machine import describe
 from benchmarks.material import arguments, scratch
+from models.catalog.head_search import Search
 from models.catalog.recipe import Recipe
-from models.catalog.search import Search
 
 if TYPE_CHECKING:
     from models.datasets.pack import Pack
-    from models.features import Features
+    from models.features.sources import CachedFeatures
 
 TRIALS = 64
 SPLITS = 5
 HEADER = f"""\
-| pictures | backbone | features | one head | {TRIALS} heads | against one | of a cold job | accuracy | searched |
+| images | backbone | features | one head | {TRIALS} heads | against one | of a cold job | accuracy | searched |
 |---|---|---|---|---|---|---|---|---|"""
 
 
@@ -50,7 +50,7 @@ def main() -> None:
     )
 
 
-def compared(pack: Pack, classes: list[str], features: Features, seed: int) -> tuple[float, float, float, float]:
+def compared(pack: Pack, classes: list[str], features: CachedFeatures, seed: int) -> tuple[float, float, float, float]:
     """Seconds of one head and of many, and the test accuracies of both."""
     seconds, accuracies = [], []
     for recipe in (Recipe(), Recipe(search=Search(trials=TRIALS))):

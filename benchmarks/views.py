@@ -2,7 +2,7 @@
 
 The empty recipe with 0, 1, 2, 4, 8 and 16 augmented views, with new ones each epoch, and with as many as help (auto,
 which may add one after another), each on the same five random stratified splits. What it costs is told in looks: how
-often the trunk has to compute each picture to train on.
+often the trunk has to compute each image to train on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from models.catalog.recipe import Recipe
 
 if TYPE_CHECKING:
     from models.datasets.pack import Pack
-    from models.features import Features
+    from models.features.sources import CachedFeatures
 
 SPLITS = 5
 FRESH = 64
@@ -47,7 +47,7 @@ def main() -> None:
             print(f"| {said} | {row(Recipe.model_validate(recipe), pack, classes, features)} |", flush=True)
 
 
-def row(recipe: Recipe, pack: Pack, classes: list[str], features: Features) -> str:
+def row(recipe: Recipe, pack: Pack, classes: list[str], features: CachedFeatures) -> str:
     """What a recipe comes to, over the splits."""
     accuracies, losses, looks, epochs = [], [], [], []
     for seed in range(SPLITS):
@@ -55,7 +55,7 @@ def row(recipe: Recipe, pack: Pack, classes: list[str], features: Features) -> s
         accuracies.append(accuracy)
         losses.append(min(training.losses))
         epochs.append(float(training.best_epoch))
-        looks.append(1.0 + min(training.growth.views, len(training.losses) - 1))
+        looks.append(1.0 + min(training.view_schedule.views, len(training.losses) - 1))
     figures = (f"{statistics.mean(values):.{digits}f}" for values, digits in ((losses, 4), (looks, 1), (epochs, 0)))
     return " | ".join([spread(tuple(accuracies)), *figures])
 

@@ -29,7 +29,7 @@ console = Console(highlight=False)
 def main() -> int:
     """Run the demo; gives the exit status."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--dataset", type=Path, help="a folder or an archive of pictures, a folder for each class")
+    parser.add_argument("--dataset", type=Path, help="a folder or an archive of images, a folder for each class")
     parser.add_argument("--backbone", help="name of a pretrained backbone")
     chosen = parser.parse_args()
     try:
@@ -50,7 +50,7 @@ def run(folder: Path, dataset: Path | None, named: str | None) -> int:
     if dataset is None:
         dataset = folder / "digits.tar"
         write_archive(dataset)
-        console.print("Pictures: the 1,797 handwritten digits of scikit-learn, 8 x 8 pixels, as PNGs")
+        console.print("Images: the 1,797 handwritten digits of scikit-learn, 8 x 8 pixels, as PNGs")
     console.print(f"Starting the service, then fine-tuning [bold]{backbone}[/] on [bold]{dataset.name}[/]")
     with standalone(folder / "data", backbones) as address, Client(address) as client:
         console.print(f"Graft answers at {address}")
@@ -58,7 +58,7 @@ def run(folder: Path, dataset: Path | None, named: str | None) -> int:
         if created["status"] == "failed":
             console.print(f"[red]{created['error']['message']}[/]")
             return 1
-        console.print(f"{created['images']:,} good pictures in {len(created['classes'])} classes")
+        console.print(f"{created['images']:,} good images in {len(created['classes'])} classes")
         job = follow(client, client.create_job(created["id"], backbone)["id"], console)
         if job["status"] != "succeeded":
             console.print(f"[red]{(job['error'] or {}).get('message', job['status'])}[/]")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str, float]]:
-    """Of so many pictures of the dataset: name, class and probability, as the checkpoint says."""
+    """Of so many images of the dataset: name, class and probability, as the checkpoint says."""
     with safe_open(checkpoint, "pt") as file:
         said = file.metadata()
     network = timm.create_model(
@@ -35,7 +35,7 @@ def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str
     network.load_state_dict(load_file(checkpoint))
     transform = create_transform(**resolve_data_config(json.loads(said["pretrained_cfg"])))
     classes = json.loads(said["class_names"])
-    chosen = some_pictures(dataset, count)
+    chosen = some_images(dataset, count)
     with torch.inference_mode():
         shown = torch.stack([transform(image) for _, image in chosen])
         probabilities = network.eval()(shown).softmax(1)
@@ -45,13 +45,13 @@ def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str
     ]
 
 
-def some_pictures(dataset: Path, count: int) -> list[tuple[str, Image.Image]]:
-    """So many pictures of a folder or an archive, upright RGB, always the same; what is no picture is passed over."""
+def some_images(dataset: Path, count: int) -> list[tuple[str, Image.Image]]:
+    """So many images of a folder or an archive, upright RGB, always the same; what is no image is passed over."""
     with _files(dataset) as (names, read):
         shown = sorted(name for name in names if not _is_hidden(name))
         random.Random(3).shuffle(shown)
-        pictures = ((name, _picture(read(name))) for name in shown)
-        return list(islice(((name, picture) for name, picture in pictures if picture is not None), count))
+        images = ((name, _image(read(name))) for name in shown)
+        return list(islice(((name, image) for name, image in images if image is not None), count))
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePath(name).parts)
 
 
-def _picture(file: IO[bytes] | None) -> Image.Image | None:
+def _image(file: IO[bytes] | None) -> Image.Image | None:
     if file is None:  # a folder of a tar
         return None
     with file:

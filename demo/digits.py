@@ -16,11 +16,11 @@ def write_archive(path: Path) -> None:
     """Write a tar of 1,797 digits of 8 x 8 pixels, a folder for each; the same bytes each time."""
     digits = load_digits()
     # Of 17 levels of grey, white on black, make 256, black on white.
-    pictures = 255 - np.round(digits.images * (255 / 16)).astype(np.uint8)
+    images = 255 - np.round(digits.images * (255 / 16)).astype(np.uint8)
     with tarfile.open(path, "w") as archive:
-        for number, (picture, digit) in enumerate(zip(pictures, digits.target, strict=True)):
+        for number, (image, digit) in enumerate(zip(images, digits.target, strict=True)):
             encoded = io.BytesIO()
-            Image.fromarray(picture).save(encoded, "PNG")
+            Image.fromarray(image).save(encoded, "PNG")
             entry = tarfile.TarInfo(f"{digit}/{number:04}.png")
             entry.size = encoded.tell()
             encoded.seek(0)

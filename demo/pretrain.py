@@ -14,7 +14,7 @@ from rich.progress import track
 from torch.nn.functional import cross_entropy
 
 from demo.rendering import DRAWINGS, SIDE, render
-from models.checkpoint import write
+from models.runtime.checkpoint_file import write
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,12 +56,12 @@ library_name: timm
 
 A small network that ships with Graft so that its demo runs where no model hub can be reached. It is timm's
 `{architecture}` ({parameters:,} parameters, {size:,} bytes with its weights in half precision), pretrained by
-`make demo-backbone` on pictures of {side} x {side} pixels that a program draws: {classes} classes of letters and shapes
-in random colours, turned, stretched, blurred, pixelated and noisy. It has seen {pictures:,} of them, no photograph, and
+`make demo-backbone` on images of {side} x {side} pixels that a program draws: {classes} classes of letters and shapes
+in random colours, turned, stretched, blurred, pixelated and noisy. It has seen {images:,} of them, no photograph, and
 no digit.
 
-- Accuracy on {held_out:,} drawn pictures that it was not trained on: {accuracy:.1%}.
-- Good for: line drawings, glyphs, simple symbols on small pictures, and for trying Graft out.
+- Accuracy on {held_out:,} drawn images that it was not trained on: {accuracy:.1%}.
+- Good for: line drawings, glyphs, simple symbols on small images, and for trying Graft out.
 - Not good for: photographs. Take a backbone that was pretrained on photographs for those.
 """
 
@@ -76,8 +76,8 @@ def pretrain(steps: int) -> nn.Module:
     random = np.random.default_rng(0)
     network.train()
     for _ in track(range(steps), "Pretraining"):
-        pictures, labels = batch(BATCH, random)
-        loss = cross_entropy(network(pictures), labels, label_smoothing=0.1)
+        images, labels = batch(BATCH, random)
+        loss = cross_entropy(network(images), labels, label_smoothing=0.1)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -86,18 +86,18 @@ def pretrain(steps: int) -> nn.Module:
 
 
 def batch(size: int, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Drawn pictures (size, 3, SIDE, SIDE), normalized, and their classes (size,)."""
+    """Drawn images (size, 3, SIDE, SIDE), normalized, and their classes (size,)."""
     labels = random.integers(0, len(DRAWINGS), size)
-    pictures = np.stack([render(int(label), random) for label in labels])
-    scaled = (torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
+    images = np.stack([render(int(label), random) for label in labels])
+    scaled = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
     return scaled, torch.from_numpy(labels)
 
 
 @torch.inference_mode()
 def accuracy(network: nn.Module) -> float:
-    """The share of held-out drawn pictures that the network names rightly."""
-    pictures, labels = batch(HELD_OUT, np.random.default_rng(1))
-    correct = network.float().eval()(pictures).argmax(1) == labels
+    """The share of held-out drawn images that the network names rightly."""
+    images, labels = batch(HELD_OUT, np.random.default_rng(1))
+    correct = network.float().eval()(images).argmax(1) == labels
     return float(correct.float().mean())
 
 
@@ -112,7 +112,7 @@ def save(network: nn.Module, folder: Path) -> None:
         size=(folder / "model.safetensors").stat().st_size,
         side=SIDE,
         classes=len(DRAWINGS),
-        pictures=STEPS * BATCH,
+        images=STEPS * BATCH,
         held_out=HELD_OUT,
         accuracy=accuracy(network),
     )

@@ -1,4 +1,4 @@
-"""Pictures drawn by a program, for pretraining the backbone that ships with the demo: letters and shapes."""
+"""Images drawn by a program, for pretraining the backbone that ships with the demo: letters and shapes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Draw = Callable[[ImageDraw.ImageDraw, tuple[int, int, int], int, np.random.Generator], None]
 
 SIDE = 64
-"""Pixels of a side of a picture."""
+"""Pixels of a side of an image."""
 CANVAS = 96
 """Pixels of a side of the canvas that is drawn on, before it is turned and distorted."""
 MIDDLE, RADIUS = CANVAS / 2, 28.0
@@ -135,18 +135,18 @@ DRAWINGS: tuple[Draw, ...] = (*map(_letter, LETTERS), *SHAPES.values())
 
 
 def render(label: int, random: np.random.Generator) -> np.ndarray:
-    """A picture of class `label`, uint8 of shape (SIDE, SIDE, 3), all its chance drawn from `random`."""
+    """An image of class `label`, uint8 of shape (SIDE, SIDE, 3), all its chance drawn from `random`."""
     ground, colour = _colours(random)
     canvas = Image.new("RGB", (CANVAS, CANVAS), ground)
     DRAWINGS[label](ImageDraw.Draw(canvas), colour, int(random.integers(3, 10)), random)
-    picture = _distorted(canvas, ground, random)
+    image = _distorted(canvas, ground, random)
     if random.random() < 0.5:  # as if it had been enlarged from few pixels
         few = int(random.integers(8, 25))
-        picture = picture.resize((few, few), Image.Resampling.BOX).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        image = image.resize((few, few), Image.Resampling.BOX).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     elif random.random() < 0.3:
-        picture = picture.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.5)))
+        image = image.filter(ImageFilter.GaussianBlur(random.uniform(0.3, 1.5)))
     noise = random.normal(0.0, random.uniform(0.0, 12.0), (SIDE, SIDE, 1))
-    return np.clip(np.asarray(picture) + noise, 0, 255).astype(np.uint8)
+    return np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
 
 
 def _colours(random: np.random.Generator) -> tuple[tuple[int, int, int], tuple[int, int, int]]:

@@ -1,1 +1,1 @@
-"""Experiments: what each kind of technique does on real pictures, measured; `make experiments` writes the page."""
+"""Experiments: what each kind of technique does on real images, measured; `make experiments` writes the page."""

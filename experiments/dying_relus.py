@@ -1,8 +1,8 @@
 """Dying ReLUs: what a high learning rate does to units.
 
-A ReLU that is pushed below zero for every picture gets no gradient, and never comes back. Do leaky ReLU and ELU stay
+A ReLU that is pushed below zero for every image gets no gradient, and never comes back. Do leaky ReLU and ELU stay
 alive where ReLU dies? A head of three hidden layers, each of 100 units, is trained by Adam at ever higher rates. A unit
-is dead if, after training, the slope of its activation is exactly zero for every training picture.
+is dead if, after training, the slope of its activation is exactly zero for every training image.
 """
 
 from __future__ import annotations
@@ -100,9 +100,9 @@ def measure(material: Material, effort: Effort) -> Result:
 
 
 def dead_share(done: Run) -> float:
-    """Of the hidden units, those whose activation has no slope for any training picture."""
-    grafted, train = done.setting.grafted.eval(), done.setting.parts.train
-    return float(torch.cat(dead(grafted.head, grafted.sample(done.setting.source, train.pictures))).float().mean())
+    """Of the hidden units, those whose activation has no slope for any training image."""
+    model, train = done.setting.model.eval(), done.setting.parts.train
+    return float(torch.cat(dead(model.head, model.sample(done.setting.source, train.images))).float().mean())
 
 
 def dead(head: torch.nn.Sequential, features: torch.Tensor) -> list[torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What the experiments run on: pictures with labels, a backbone, and its features of them, computed once and kept."""
+"""What the experiments run on: images with labels, a backbone, and its features of them, computed once and kept."""
 
 from __future__ import annotations
 
@@ -20,35 +20,38 @@ from sklearn.model_selection import train_test_split
 from benchmarks.floor import packed
 from demo.digits import write_archive
 from demo.rendering import DRAWINGS, render
-from models import backbones, surgery
+from models import backbones
 from models.catalog.cuts import All, Nothing
-from models.division import divided
-from models.examples import Examples
-from models.extraction import Extractor
-from models.feature_cache import FeatureCache
+from models.features.cache import FeatureCache
+from models.features.extractor import Extractor
+from models.networks import surgery
+from models.networks.cut_network import cut_at
+from models.training.subset import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.backbones.backbone import Backbone, Preprocessing
+    from models.backbones.backbone import Backbone
     from models.catalog.cuts import Cut
-    from models.catalog.pictures import PictureAugmentation
+    from models.catalog.image_ops import ImageAugmentation
     from models.datasets.pack import Pack
-    from models.division import Division
-    from models.features import Source
+    from models.features.sources import FeatureSource
+    from models.images.preprocessing import Preprocessing
+    from models.networks.cut_network import CutNetwork
+    from models.networks.types import TimmNetwork
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / ".experiments"
 """Features are kept here from run to run."""
 GIVEN = Path(os.environ["GRAFT_MATERIAL"]) if os.environ.get("GRAFT_MATERIAL") else None
 SHARES = 0.15
-"""Of the pictures, to validate on; and as many to test on."""
+"""Of the images, to validate on; and as many to test on."""
 DRAWN = 20
-"""Pictures of each drawn class."""
+"""Images of each drawn class."""
 
 
 @dataclass(frozen=True)
-class Pictures:
+class Images:
     """A dataset."""
 
     words: str
@@ -56,7 +59,7 @@ class Pictures:
     classes: list[str]
 
     @classmethod
-    def of(cls, words: str, archive: Path) -> Pictures:
+    def of(cls, words: str, archive: Path) -> Images:
         """Those of an archive, packed as the service packs them; the pack stays mapped when its file is gone."""
         with TemporaryDirectory(prefix="graft-experiments-") as folder:
             pack, classes = packed(Path(folder), archive)
@@ -67,9 +70,9 @@ class Pictures:
 class Parts:
     """A random stratified split, 70 : 15 : 15, another for each seed."""
 
-    train: Examples
-    validation: Examples
-    test: Examples
+    train: Subset
+    validation: Subset
+    test: Subset
 
     @classmethod
     def of(cls, labels: np.ndarray, seed: int) -> Parts:
@@ -77,39 +80,39 @@ class Parts:
         rest, test = train_test_split(np.arange(len(labels)), test_size=SHARES, stratify=labels, random_state=seed)
         share = SHARES / (1 - SHARES)
         train, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
-        return cls(*(Examples(np.sort(part), labels[np.sort(part)]) for part in (train, validation, test)))
+        return cls(*(Subset(np.sort(part), labels[np.sort(part)]) for part in (train, validation, test)))
 
     def few(self, each: int, seed: int) -> Parts:
-        """The same with so many pictures a class to train on."""
+        """The same with so many images a class to train on."""
         random = np.random.default_rng(seed)
         labels = self.train.labels
         chosen = [random.permutation(np.flatnonzero(labels == label))[:each] for label in np.unique(labels)]
         places = np.sort(np.concatenate(chosen))
-        return Parts(Examples(self.train.pictures[places], labels[places]), self.validation, self.test)
+        return Parts(Subset(self.train.images[places], labels[places]), self.validation, self.test)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network parted at a cut, and how it wants its pictures."""
+    """A network parted at a cut, and how it wants its images."""
 
-    division: Division
+    cut_network: CutNetwork
     preprocessing: Preprocessing
     num_features: int
 
 
 @dataclass(frozen=True)
 class Material:
-    """Pictures, and the backbone that looks at them."""
+    """Images, and the backbone that looks at them."""
 
-    pictures: Pictures
-    other: Pictures
+    images: Images
+    other: Images
     """A dataset with other labels."""
     backbone: str
     backbones: Path
     small: int
     """A side in pixels at which this machine can train the whole backbone in reasonable time."""
     changes: tuple[str, ...]
-    """Augmentations that are true of the pictures."""
+    """Augmentations that are true of the images."""
     seeds: int
     """How many there is time for."""
     kept: Path
@@ -117,11 +120,11 @@ class Material:
 
     def about(self) -> str:
         """What it is, in words."""
-        return f"{self.pictures.words}; backbone `{self.backbone}`; other labels: {self.other.words}"
+        return f"{self.images.words}; backbone `{self.backbone}`; other labels: {self.other.words}"
 
     def parts(self, seed: int) -> Parts:
         """The split of this seed."""
-        return Parts.of(self.pictures.pack.labels, seed)
+        return Parts.of(self.images.pack.labels, seed)
 
     @cached_property
     def frozen(self) -> Network:
@@ -129,7 +132,7 @@ class Material:
         return self.network()
 
     def network(self, side: int | None = None, untrained: int | None = None) -> Network:
-        """The backbone for pictures of this side, frozen; or one that has learned nothing, all of it to be trained.
+        """The backbone for images of this side, frozen; or one that has learned nothing, all of it to be trained.
 
         `untrained` is the seed of its weights.
         """
@@ -138,20 +141,20 @@ class Material:
         network = loaded.network if untrained is None else _untrained(loaded, untrained)
         cut: Cut = All() if untrained is None else Nothing()
         identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
-        pooled = surgery.pooled(network, preprocessing.input_size, identity)
-        division = divided(network, pooled, cut, preprocessing.input_size, identity)
-        return Network(division, preprocessing, pooled.num_features)
+        feature_network = surgery.cut_before_classifier(network, preprocessing.input_size, identity)
+        cut_network = cut_at(network, feature_network, cut, preprocessing.input_size, identity)
+        return Network(cut_network, preprocessing, feature_network.num_features)
 
     def source(
         self,
-        augmentations: Sequence[PictureAugmentation] = (),
+        augmentations: Sequence[ImageAugmentation] = (),
         network: Network | None = None,
-        pictures: Pictures | None = None,
-    ) -> Source:
-        """What training reads: features through the project's own cache, or pictures where nothing is frozen."""
-        seen, shown = network or self.frozen, pictures or self.pictures
+        images: Images | None = None,
+    ) -> FeatureSource:
+        """What training reads: features through the project's own cache, or images where nothing is frozen."""
+        seen, shown = network or self.frozen, images or self.images
         cache = FeatureCache(self.kept / "features")
-        extractor = Extractor(seen.division, seen.preprocessing, torch.device("cpu"), cache)
+        extractor = Extractor(seen.cut_network, seen.preprocessing, torch.device("cpu"), cache)
         extractor.choose_engine("eager", "exact", shown.pack, np.arange(len(shown.pack)))
         return extractor.features(shown.pack, augmentations)
 
@@ -167,11 +170,11 @@ def opened(kept: Path = KEPT, folder: Path | None = GIVEN) -> Material:
 def _photographs(folder: Path, kept: Path) -> Material:
     datasets = folder / "datasets"
     return Material(
-        Pictures.of(
+        Images.of(
             "photographs of flowers (github:martinwestin/flower_classification)",
             datasets / "flowers5_128px" / "flowers5_128px.tar",
         ),
-        Pictures.of("photographs of waste (github:garythung/trashnet)", datasets / "trashnet6" / "trashnet6.zip"),
+        Images.of("photographs of waste (github:garythung/trashnet)", datasets / "trashnet6" / "trashnet6.zip"),
         "local/mobilenetv2_100",
         folder / "weights",
         small=64,
@@ -187,8 +190,8 @@ def _digits(kept: Path) -> Material:
         write_archive(digits)
         _draw(drawn)
         return Material(
-            Pictures.of("handwritten digits of scikit-learn", digits),
-            Pictures.of("drawn letters and shapes", drawn),
+            Images.of("handwritten digits of scikit-learn", digits),
+            Images.of("drawn letters and shapes", drawn),
             "local/rendered_shapes",
             ROOT / "demo" / "backbones",
             small=32,
@@ -199,7 +202,7 @@ def _digits(kept: Path) -> Material:
 
 
 def _draw(path: Path) -> None:
-    """Write an archive of the pictures that the shipped backbone was pretrained on, others of the same kinds."""
+    """Write an archive of the images that the shipped backbone was pretrained on, others of the same kinds."""
     random = np.random.default_rng(2)
     with tarfile.open(path, "w") as archive:
         for label in range(len(DRAWINGS)):
@@ -212,7 +215,7 @@ def _draw(path: Path) -> None:
                 archive.addfile(entry, file)
 
 
-def _untrained(loaded: Backbone, seed: int) -> surgery.TimmNetwork:
+def _untrained(loaded: Backbone, seed: int) -> TimmNetwork:
     """A network of the same architecture as timm initializes it."""
     torch.manual_seed(seed)
     return timm.create_model(loaded.architecture, pretrained=False, **loaded.model_args)

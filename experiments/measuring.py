@@ -24,7 +24,7 @@ from experiments import (
     vanishing_gradients,
 )
 from experiments.material import GIVEN, opened
-from workers.child import TUNING
+from workers.child_process import TUNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -50,10 +50,10 @@ SLOWEST = "transfer"
 """Starts first, so that the others run beside it."""
 
 READING = """\
-Mean ± standard deviation over seeds, each seed another random split of the pictures (70% to train on, 15% to validate
+Mean ± standard deviation over seeds, each seed another random split of the images (70% to train on, 15% to validate
 on, 15% to test on), other weights before the first step, and another order of batches. Bands and bars in the figures
 are standard deviations too. Two things are compared seed by seed; a difference is called clear where its 95% interval,
-given after ±, by Student's t leaves out zero. One in twenty is clear by chance alone, and seeds share pictures, so that
+given after ±, by Student's t leaves out zero. One in twenty is clear by chance alone, and seeds share images, so that
 a difference that is barely clear says little. The sentences under "What came out" are made from the figures by the same
 run. Where nothing else is said, features are those of plain views, and the last epoch counts."""
 

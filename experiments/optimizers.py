@@ -138,7 +138,7 @@ class Result:
 
 def measure(material: Material, effort: Effort) -> Result:
     """Train with each optimizer at each rate."""
-    epochs, loss = effort.epochs(30), SHARE * math.log(len(material.pictures.classes))
+    epochs, loss = effort.epochs(30), SHARE * math.log(len(material.images.classes))
     grid: dict[str, dict[float, list[Trial]]] = {name: {rate: [] for rate in RATES} for name in OPTIMIZERS}
     found: dict[str, list[Trial]] = {name: [] for name in OPTIMIZERS}
     for seed in effort.seeds:
@@ -146,7 +146,7 @@ def measure(material: Material, effort: Effort) -> Result:
             for rate in RATES:
                 grid[name][rate].append(trial(material, seed, {"kind": name, "lr": rate}, epochs, loss))
             found[name].append(trial(material, seed, {"kind": name}, epochs, loss))
-    return Result(grid, found, loss, epochs, -(-len(material.parts(0).train.pictures) // BATCH))
+    return Result(grid, found, loss, epochs, -(-len(material.parts(0).train.images) // BATCH))
 
 
 def trial(material: Material, seed: int, optimizer: dict[str, object], epochs: int, loss: float) -> Trial:

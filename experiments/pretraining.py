@@ -1,8 +1,8 @@
 """Pretraining of new layers: unsupervised and auxiliary, when labels are few.
 
-Only 5, or 20, pictures a class have labels; all training pictures can be looked at. Do hidden layers that first learn
+Only 5, or 20, images a class have labels; all training images can be looked at. Do hidden layers that first learn
 without labels, or with other labels, do better than hidden layers that do not, and better than none? A head of three
-hidden layers, each of 100 units, is pretrained on all training pictures, then trained on those with labels; features
+hidden layers, each of 100 units, is pretrained on all training images, then trained on those with labels; features
 are standardized over all of them in every case. A restricted Boltzmann machine needs sigmoid units, so that it has a
 baseline of its own. All are trained by Adam at its usual rate of 0.001, without regularizers: they start from the same
 recipe but for their layers and for what these learned first.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from experiments.running import Choices, Effort
 
 LABELLED = (5, 20)
-"""Pictures a class with labels."""
+"""Images a class with labels."""
 ADAM: Choices = {"optimizer": {"kind": "adam", "lr": 0.001}, "regularizers": ()}
 RELU: Choices = {**ADAM, "head": {"kind": "mlp", "hidden": [100] * 3, "activation": "relu"}}
 SIGMOID: Choices = {**ADAM, "head": {"kind": "mlp", "hidden": [100] * 3, "activation": "sigmoid"}}
@@ -47,7 +47,7 @@ VARIANTS: dict[str, Choices] = {
 
 @dataclass(frozen=True)
 class Result:
-    """Test accuracy by variant and pictures a class with labels, a list over seeds."""
+    """Test accuracy by variant and images a class with labels, a list over seeds."""
 
     accuracies: dict[str, dict[int, list[float]]]
     other: str
@@ -88,7 +88,7 @@ def measure(material: Material, effort: Effort) -> Result:
             for each in LABELLED:
                 choices = {**chosen, "epochs": effort.epochs(40), "pretraining": None}
                 setting = prepared(material, parts.few(each, seed), seed, choices, standardized_by=parts.train)
-                setting.grafted.head.load_state_dict(learned)
+                setting.model.head.load_state_dict(learned)
                 accuracies[name][each].append(run(setting).test_accuracy)
     return Result(accuracies, material.other.words)
 
@@ -100,4 +100,4 @@ def start(material: Material, parts: Parts, seed: int, chosen: Choices, epochs: 
     setting = prepared(material, parts, seed, choices)
     if pretraining:
         pretrained(setting, material)
-    return setting.grafted.head.state_dict()
+    return setting.model.head.state_dict()

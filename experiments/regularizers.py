@@ -1,8 +1,8 @@
 """Regularizers: a small training set, and the gap between training and test.
 
-A head with one hidden layer of 100 units learns from 20 pictures a class, by Adam at the rate that the range test finds
+A head with one hidden layer of 100 units learns from 20 images a class, by Adam at the rate that the range test finds
 without any regularizer. What does each regularizer do to the gap between training and test, and to the test itself?
-Both are measured on plain views, without dropout, and with the same cross entropy. Early stopping looks at the pictures
+Both are measured on plain views, without dropout, and with the same cross entropy. Early stopping looks at the images
 to validate on; nothing else does.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from experiments.running import Choices, Effort, Run
 
 EACH = 20
-"""Pictures a class."""
+"""Images a class."""
 HEAD: Choices = {"kind": "mlp", "hidden": [100], "dropout": 0.0}
 NONE: Choices = {"head": HEAD, "regularizers": ()}
 NO = "no regularizer"

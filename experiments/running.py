@@ -10,26 +10,26 @@ import numpy as np
 import torch
 
 from models.catalog.recipe import Recipe
-from models.events import Diagnosed, EpochEnded, Noted
-from models.examples import Examples
-from models.features import said_of_plain_views
-from models.grafted import Grafted
-from models.pretraining import Material as Seen
-from models.pretraining import pretrain
-from models.range_test import rated
-from models.training import Training, TrainingDiverged
+from models.features.sources import forward_plain_views
+from models.messages import Diagnosed, EpochEnded, Noted
+from models.pretraining.pretrain import Material as Seen
+from models.pretraining.pretrain import pretrain
+from models.training.loop import Training, TrainingDiverged
+from models.training.lr_range_test import rated
+from models.training.model import TrainableModel
+from models.training.subset import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from experiments.material import Material, Network, Parts
-    from models.features import Source
+    from models.features.sources import FeatureSource
 
 Choices = dict[str, Any]
 """What a recipe chooses, as a job's request says it."""
 
 PLAIN: Choices = {"augmentations": (), "early_stopping": None}
-"""Plain views alone, and the last epoch counts: nothing is chosen by the pictures to validate on."""
+"""Plain views alone, and the last epoch counts: nothing is chosen by the images to validate on."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,8 @@ class Setting:
     recipe: Recipe
     """Resolved, but for its learning rate."""
     classes: list[str]
-    grafted: Grafted
-    source: Source
+    model: TrainableModel
+    source: FeatureSource
     parts: Parts
 
 
@@ -74,13 +74,13 @@ class Run:
         """A figure of each epoch."""
         return [getattr(ended, figure) for ended in self.epochs]
 
-    def judged(self, examples: Examples) -> tuple[float, float]:
-        """Loss and accuracy on the plain views of pictures, after the last epoch."""
+    def judged(self, examples: Subset) -> tuple[float, float]:
+        """Loss and accuracy on the plain views of images, after the last epoch."""
         return judged(self.setting, examples)
 
     @property
     def test_accuracy(self) -> float:
-        """The share of the test pictures that it gets right."""
+        """The share of the test images that it gets right."""
         return self.judged(self.setting.parts.test)[1]
 
     @property
@@ -95,43 +95,43 @@ def prepared(
     seed: int,
     choices: Mapping[str, Any],
     network: Network | None = None,
-    standardized_by: Examples | None = None,
+    standardized_by: Subset | None = None,
 ) -> Setting:
     """A recipe of these choices and a head of it before its first step.
 
-    The features are standardized over the pictures to train on, or over others.
+    The features are standardized over the images to train on, or over others.
     """
-    seen, classes = network or material.frozen, material.pictures.classes
+    seen, classes = network or material.frozen, material.images.classes
     counts = Counter(parts.train.labels.tolist())
     recipe = Recipe.model_validate({**PLAIN, "seed": seed, **choices}).resolve(
         task="single_label",
         image_size=seen.preprocessing.side,
         num_features=seen.num_features,
         class_counts={name: counts[place] for place, name in enumerate(classes)},
-        pictures=len(parts.train.pictures),
+        images=len(parts.train.images),
     )
-    source = material.source(recipe.picture_augmentations, seen)
-    pictures = (standardized_by or parts.train).pictures
-    grafted = Grafted.of(recipe, len(classes), seen.division, source, pictures)
-    return Setting(recipe, classes, grafted, source, parts)
+    source = material.source(recipe.image_augmentations, seen)
+    images = (standardized_by or parts.train).images
+    model = TrainableModel.of(recipe, len(classes), seen.cut_network, source, images)
+    return Setting(recipe, classes, model, source, parts)
 
 
 def found_rate(setting: Setting) -> float:
     """The learning rate that a job would find."""
-    grafted, train = setting.grafted, setting.parts.train
-    return rated(setting.recipe, setting.classes, grafted, setting.source, train).optimizer.rate
+    model, train = setting.model, setting.parts.train
+    return rated(setting.recipe, setting.classes, model, setting.source, train).optimizer.rate
 
 
 def pretrained(setting: Setting, material: Material) -> None:
-    """Have the head learn what the recipe says, from the pictures to train on or from all of the other dataset."""
+    """Have the head learn what the recipe says, from the images to train on or from all of the other dataset."""
     chosen = setting.recipe.pretraining
     assert chosen is not None
-    shown, examples = material.pictures, setting.parts.train
+    shown, examples = material.images, setting.parts.train
     if chosen.kind == "other_labels":
         shown = material.other
-        examples = Examples(np.arange(len(shown.pack)), shown.pack.labels)
-    seen = Seen(lambda changes: material.source(changes, pictures=shown), examples, shown.classes)
-    for _ in pretrain(setting.recipe, setting.grafted, seen):
+        examples = Subset(np.arange(len(shown.pack)), shown.pack.labels)
+    seen = Seen(lambda changes: material.source(changes, images=shown), examples, shown.classes)
+    for _ in pretrain(setting.recipe, setting.model, seen):
         pass
 
 
@@ -141,8 +141,8 @@ def run(setting: Setting, *, may_diverge: bool = False) -> Run:
     Raises TrainingDiverged where the loss became infinite, unless it may: what comes after was not asked for.
     """
     parts = setting.parts
-    recipe = rated(setting.recipe, setting.classes, setting.grafted, setting.source, parts.train)
-    training = Training(recipe, setting.classes, setting.grafted, setting.source, parts.train, parts.validation)
+    recipe = rated(setting.recipe, setting.classes, setting.model, setting.source, parts.train)
+    training = Training(recipe, setting.classes, setting.model, setting.source, parts.train, parts.validation)
     epochs: list[EpochEnded] = []
     diagnosis: dict[str, Any] = {}
     has_diverged = False
@@ -159,13 +159,13 @@ def run(setting: Setting, *, may_diverge: bool = False) -> Run:
         has_diverged = True
     if has_diverged and not may_diverge:
         raise TrainingDiverged(f"{recipe.optimizer} diverged, and this experiment has no place to say so.")
-    steps = recipe.steps(len(parts.train.pictures))
+    steps = recipe.steps(len(parts.train.images))
     return Run(setting, recipe.optimizer.rate, epochs, diagnosis, steps, has_diverged)
 
 
-def judged(setting: Setting, examples: Examples) -> tuple[float, float]:
-    """Loss and accuracy of a setting's network on the plain views of pictures."""
-    logits = torch.cat(list(said_of_plain_views(setting.grafted.eval(), setting.source, examples.pictures)))
+def judged(setting: Setting, examples: Subset) -> tuple[float, float]:
+    """Loss and accuracy of a setting's network on the plain views of images."""
+    logits = torch.cat(list(forward_plain_views(setting.model.eval(), setting.source, examples.images)))
     labels = torch.from_numpy(examples.labels)
     loss = torch.nn.functional.cross_entropy(logits, labels).item()
     return loss, float((logits.argmax(1) == labels).float().mean())

@@ -1,10 +1,10 @@
 """Transfer: a frozen backbone against training from scratch.
 
-What is a pretrained trunk worth at 5, 20 and 80 pictures a class? A linear head on the frozen backbone learns from
+What is a pretrained trunk worth at 5, 20 and 80 images a class? A linear head on the frozen backbone learns from
 them, and so does a whole network of the same architecture that starts from random weights (cut: none), on the same
-pictures, augmented alike. A whole network takes long to train, so that it sees its pictures small; the frozen backbone
+images, augmented alike. A whole network takes long to train, so that it sees its images small; the frozen backbone
 sees them once as small, once at its own size. The network from scratch is trained by Adam with a peak rate of 0.003, a
-one-cycle schedule and batches of 16; its BatchNorm learns, and its statistics see the pictures once before that.
+one-cycle schedule and batches of 16; its BatchNorm learns, and its statistics see the images once before that.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ if TYPE_CHECKING:
 
     from experiments.material import Material, Network, Parts
     from experiments.running import Choices, Effort
-    from models.examples import Examples
+    from models.training.subset import Subset
 
 EACH = {5: 200, 20: 400, 80: 800}
-"""Steps of the training from scratch, by pictures a class."""
+"""Steps of the training from scratch, by images a class."""
 BATCH = 16
 SCRATCH: Choices = {
     "cut": {"kind": "none", "lr_scale": 1.0, "lr_decay": 1.0, "batch_norm": "trained"},
@@ -43,7 +43,7 @@ SCRATCH: Choices = {
 
 @dataclass(frozen=True)
 class Result:
-    """Test accuracy by way and pictures a class, a list over seeds."""
+    """Test accuracy by way and images a class, a list over seeds."""
 
     accuracies: dict[str, dict[int, list[float]]]
     small: int
@@ -51,14 +51,14 @@ class Result:
 
     def report(self) -> Report:
         """Tables, figure and findings."""
-        heads = ["test accuracy", *(f"{each} pictures a class" for each in EACH)]
+        heads = ["test accuracy", *(f"{each} images a class" for each in EACH)]
         rows = [[name, *(percent(by_each[each]) for each in EACH)] for name, by_each in self.accuracies.items()]
         note = (
             f"Small is {self.small} x {self.small} pixels, its own size {self.own} x {self.own}. The whole network "
             f"takes about {', '.join(map(str, EACH.values()))} steps."
         )
         findings = [self._compared(name, each) for name in list(self.accuracies)[1:] for each in EACH]
-        return Report([Table(heads, rows)], self._figure(), "Test accuracy by pictures a class", findings, [note])
+        return Report([Table(heads, rows)], self._figure(), "Test accuracy by images a class", findings, [note])
 
     def _compared(self, name: str, each: int) -> str:
         ours, theirs = self.accuracies[name][each], self.accuracies["from scratch"][each]
@@ -67,7 +67,7 @@ class Result:
         if gain.is_clear:
             words = f"the frozen trunk is clearly {'better' if gain.mean > 0 else 'worse'}"
         means = f"{statistics.fmean(ours):.1%} against {statistics.fmean(theirs):.1%}"
-        return f"{each} pictures a class, {name} against from scratch: {words}, {means} ({gain.points()} points)."
+        return f"{each} images a class, {name} against from scratch: {words}, {means} ({gain.points()} points)."
 
     def _figure(self) -> Figure:
         figure, (axes,) = plots.panels(1)
@@ -76,13 +76,13 @@ class Result:
         plots.lines(axes, places, {name: plots.by_seed(of, 100) for name, of in self.accuracies.items()})
         axes.set_xticks(places, list(map(str, places)))
         axes.minorticks_off()
-        plots.titled(axes, "Test accuracy, %", "pictures a class")
+        plots.titled(axes, "Test accuracy, %", "images a class")
         plots.legend(figure, axes, 3)
         return figure
 
 
 def measure(material: Material, effort: Effort) -> Result:
-    """Train in each way with each number of pictures."""
+    """Train in each way with each number of images."""
     small, own = material.network(material.small), material.frozen
     names = ("from scratch", "frozen, small", "frozen, own size")
     accuracies: dict[str, dict[int, list[float]]] = {name: {each: [] for each in EACH} for name in names}
@@ -93,32 +93,32 @@ def measure(material: Material, effort: Effort) -> Result:
             frozen = {**shared, "epochs": effort.epochs(60)}
             for name, network in (("frozen, small", small), ("frozen, own size", own)):
                 accuracies[name][each].append(run(prepared(material, parts, seed, frozen, network)).test_accuracy)
-            epochs = math.ceil(steps / math.ceil(len(parts.train.pictures) / BATCH))
+            epochs = math.ceil(steps / math.ceil(len(parts.train.images) / BATCH))
             choices = {**shared, **SCRATCH, "epochs": effort.epochs(epochs)}
             accuracies["from scratch"][each].append(from_scratch(material, parts, seed, choices))
     return Result(accuracies, material.small, own.preprocessing.side)
 
 
 def from_scratch(material: Material, parts: Parts, seed: int, choices: Choices) -> float:
-    """Test accuracy of a whole network that was trained on these pictures alone."""
+    """Test accuracy of a whole network that was trained on these images alone."""
     network = material.network(material.small, untrained=seed)
     settle(material, network, parts.train)
-    # Nothing is chosen by the pictures to validate on, and looking at all of them each epoch would take longest.
+    # Nothing is chosen by the images to validate on, and looking at all of them each epoch would take longest.
     briefly = replace(parts, validation=parts.train)
     return run(prepared(material, briefly, seed, choices, network)).test_accuracy
 
 
 @torch.no_grad()
-def settle(material: Material, network: Network, examples: Examples) -> None:
-    """Have BatchNorm's statistics be those of these pictures: the features are standardized before the first step."""
-    source, top = material.source((), network), network.division.top
+def settle(material: Material, network: Network, examples: Subset) -> None:
+    """Have BatchNorm's statistics be those of these images: the features are standardized before the first step."""
+    source, top = material.source((), network), network.cut_network.top
     norms = [module for module in top.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches
     top.train()
-    for _, rows in source.batches(examples.pictures, 0, BATCH):
+    for _, rows in source.batches(examples.images, 0, BATCH):
         if len(rows) > 1:
             top(source.given(rows))
     top.eval()

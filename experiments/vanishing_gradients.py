@@ -2,7 +2,7 @@
 
 Do logistic sigmoids with weights from N(0, 1) saturate, and do their gradients vanish with depth? Do Glorot's weights
 with tanh, and He's with ReLU and ELU, hold variances level? A head of 20 hidden layers, each of 32 units, is looked at
-before its first step, on all training pictures at once: how far apart the units of a layer lie (the standard deviation
+before its first step, on all training images at once: how far apart the units of a layer lie (the standard deviation
 of what they say), and how large the gradient of its weights is (root mean square), as the training doctor reports them.
 Then each is trained. The second table repeats the first look with other widths.
 """
@@ -167,8 +167,8 @@ def deep(choices: Choices, width: int) -> Choices:
 
 
 def look_at(material: Material, parts: Parts, seed: int, choices: Choices, width: int) -> Look:
-    """What the doctor says of one step on all pictures, too small to change anything."""
-    still = {"epochs": 1, "batch_size": len(parts.train.pictures), "optimizer": {"kind": "sgd", "lr": 1e-12}}
+    """What the doctor says of one step on all images, too small to change anything."""
+    still = {"epochs": 1, "batch_size": len(parts.train.images), "optimizer": {"kind": "sgd", "lr": 1e-12}}
     done = run(prepared(material, parts, seed, {**deep(choices, width), **still}))
     layers: list[dict[str, Any]] = [layer for layer in done.diagnosis["layers"] if layer["layer"] != "output"]
     saturated = [layer["saturated"] for layer in layers if layer["saturated"] is not None]

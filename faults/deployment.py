@@ -19,8 +19,8 @@ from ulid import ULID
 
 from faults import hosts
 from service.database import Database
-from tests.servers import PostgreSQL, Redis, free_port, running
-from workers.processes import die_with_parent
+from tests.support.servers import PostgreSQL, Redis, free_port, running
+from workers.child_process import die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ STOP_SECONDS = 15.0
 DISK_BYTES = 256 << 20
 CLOCK_SECONDS = 3600.0
 """By how much the second worker's clock is wrong."""
-CELERY = ("celery", "-A", "workers.app", "worker", "-P", "threads", "-c", "3", "--loglevel", "warning")
+CELERY = ("celery", "-A", "workers.celery_app", "worker", "-P", "threads", "-c", "3", "--loglevel", "warning")
 
 
 class Part:

@@ -150,7 +150,7 @@ def silence_broker(world: World) -> None:
 def double_messages(world: World) -> None:
     """Many wake-ups for nothing, and messages that are none."""
     # A process of its own: Celery keeps its connections open.
-    wake = f"from service.queue import Queue; queue = Queue({world.deployment.redis.url()!r})"
+    wake = f"from service.wakeup import Queue; queue = Queue({world.deployment.redis.url()!r})"
     subprocess.run([sys.executable, "-c", f"{wake}\nfor _ in range(20): queue.wake()"], cwd=ROOT, check=True)
     with redis.Redis.from_url(world.deployment.redis.url()) as broker:
         broker.rpush("celery", "no message at all")
@@ -250,10 +250,10 @@ def _submit_in_time(world: World, what: str) -> None:
         world.hangs.append(what)
 
 
-def _ask(wish: Callable[[], object]) -> None:
+def _ask(requested_state: Callable[[], object]) -> None:
     """Ask for it; a job that has gone another way refuses."""
     try:
-        steadily(wish)
+        steadily(requested_state)
     except GraftError as error:
         if error.status != 409:
             raise

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, func, select
 
 from faults.workload import delivered
-from service.checkpoints import contents
+from service.checkpoints import blobs
 from service.jobs.lifecycle import TERMINAL
 from service.storage import Storage
 from service.tables import Checkpoint, CheckpointTensor, Chunk, Dataset, Epoch, Event, Job, Snapshot, Tensor
-from workers import scratch, sweep
+from workers import maintenance, scratch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -140,7 +140,7 @@ def digests_are_those_of_undisturbed_runs(deployment: Deployment, workload: Work
 
 def only_what_is_needed_is_kept(database: Database) -> Iterator[str]:
     """Tensors that the collector leaves are those of checkpoints."""
-    contents.collect(database, grace_seconds=0)
+    blobs.collect(database, grace_seconds=0)
     with database.reading() as session:
         kept = set(session.scalars(select(Tensor.digest)))
         needed = set(session.scalars(select(CheckpointTensor.digest)))
@@ -153,7 +153,7 @@ def no_file_is_left(deployment: Deployment) -> Iterator[str]:
     scratch.remove_orphans(deployment.database, deployment.data / "scratch")
     yield from (f"scratch has {path.name}" for path in (deployment.data / "scratch").glob("*"))
     storage = deployment.folder / "storage"
-    sweep.remove_orphans(deployment.database, Storage(storage.as_uri()), grace_seconds=0)
+    maintenance.remove_orphans(deployment.database, Storage(storage.as_uri()), grace_seconds=0)
     with deployment.database.reading() as session:
         named = {key for dataset in session.scalars(select(Dataset)) for key in (dataset.pack, dataset.index) if key}
     yield from (f"storage has {key}" for key in _files(storage) - named)

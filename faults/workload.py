@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from graft.errors import GraftError
 from service.tables import Job
-from tests.pictures import coloured_classes, write_zip
+from tests.support.images import coloured_classes, write_zip
 
 if TYPE_CHECKING:
     import random

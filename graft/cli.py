@@ -19,7 +19,7 @@ from graft.client import Client
 from graft.errors import DownloadDamaged, GraftError
 from graft.progress import follow
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune pretrained networks on your pictures.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune pretrained networks on your images.")
 console = Console(highlight=False)
 
 Url = Annotated[str | None, typer.Option(envvar="GRAFT_URL", help="Address of the service.")]
@@ -28,15 +28,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the service's JSON."
 
 @app.command()
 def train(
-    pictures: Annotated[Path, typer.Argument(exists=True, help="A folder or an archive, a folder for each class.")],
+    images: Annotated[Path, typer.Argument(exists=True, help="A folder or an archive, a folder for each class.")],
     backbone: Annotated[str, typer.Option(help="Name of a pretrained backbone, see graft backbones.")],
     recipe: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A JSON file.")] = None,
     output: Annotated[Path, typer.Option(help="Where to put the checkpoint.")] = Path("best.safetensors"),
     url: Url = None,
 ) -> None:
-    """Send pictures, train, and download the checkpoint."""
+    """Send images, train, and download the checkpoint."""
     with _client(url) as client:
-        dataset = client.wait_for_dataset(client.create_dataset(pictures)["id"])
+        dataset = client.wait_for_dataset(client.create_dataset(images)["id"])
         if dataset["status"] == "failed":
             _fail(dataset["error"]["message"])
         chosen = json.loads(recipe.read_text()) if recipe else {}
@@ -142,7 +142,7 @@ def cache(
 @app.command()
 def up() -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    _become("workers.standalone")
+    _become("workers.local")
 
 
 @app.command()
@@ -154,13 +154,13 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker alone, which polls the database."""
-    _become("workers.runner")
+    _become("workers.worker")
 
 
 @app.command()
 def sweep() -> None:
     """Run the sweep alone, which tidies up after what died."""
-    _become("workers.sweep")
+    _become("workers.maintenance")
 
 
 @app.command()

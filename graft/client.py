@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import httpx
 
-from graft import archives
+from graft import tar_stream
 from graft.errors import DownloadDamaged, GraftError
 
 if TYPE_CHECKING:
@@ -49,8 +49,8 @@ class Client:
         self._http.close()
 
     def create_dataset(self, path: Path, name: str | None = None) -> Json:
-        """Send a folder or an archive of pictures; gives the dataset, which is then validated."""
-        content = archives.pack(path) if path.is_dir() else archives.blocks(path)
+        """Send a folder or an archive of images; gives the dataset, which is then validated."""
+        content = tar_stream.pack(path) if path.is_dir() else tar_stream.blocks(path)
         headers = {"Content-Type": "application/octet-stream"}
         if path.is_file():
             headers["Content-Length"] = str(path.stat().st_size)

@@ -61,7 +61,7 @@ def _said(progress: dict[str, Any]) -> str:
     if progress["epoch"]:
         parts.append(f"epoch {progress['epoch']} of at most {progress['epochs']}")
     if progress["images_per_second"]:
-        parts.append(f"{progress['images_per_second']:,.0f} pictures/s")
+        parts.append(f"{progress['images_per_second']:,.0f} images/s")
     if progress["eta_seconds"]:
         parts.append(f"at most {progress['eta_seconds']:.0f} s left")
     return ", ".join(parts)

@@ -1,1 +1,1 @@
-"""The HTTP service and its database. Loads no network and decodes no picture."""
+"""The HTTP service and its database. Loads no network and decodes no image."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import uvicorn
 from fastapi import FastAPI
 
-from service.api import router
 from service.database import Database
 from service.errors import answer_with_problems
-from service.guard import Guard
-from service.queue import Queue
+from service.middleware import Guard
+from service.router import router
 from service.settings import Settings, from_environment
 from service.storage import Storage
+from service.wakeup import Queue
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -5,9 +5,9 @@ from typing import Annotated
 from fastapi import Depends, Header, Request
 
 from service.database import Database
-from service.queue import Queue
 from service.settings import Settings
 from service.storage import Storage
+from service.wakeup import Queue
 
 
 def _database(request: Request) -> Database:

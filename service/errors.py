@@ -24,7 +24,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
-from service import room
+from service import disk_full
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -136,7 +136,7 @@ def _said(message: str) -> str:
 
 
 def _database_unavailable(request: Request, error: Exception) -> JSONResponse:
-    if room.is_lacking(error):
+    if disk_full.is_lacking(error):
         return _no_room(request, error)
     log.warning("the database does not answer: %s", error)
     detail = "The database does not answer now. Send the request again in some seconds."
@@ -150,7 +150,7 @@ def _no_room(request: Request, error: Exception) -> JSONResponse:
 
 
 def _broken_file(request: Request, error: Exception) -> JSONResponse:
-    if room.is_lacking(error):
+    if disk_full.is_lacking(error):
         return _no_room(request, error)
     raise error
 

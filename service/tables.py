@@ -74,12 +74,12 @@ class Leased:
     finished_at: Mapped[float | None]
 
     @classmethod
-    def turn(cls) -> tuple[ColumnElement[Any], ...]:
+    def claim_order(cls) -> tuple[ColumnElement[Any], ...]:
         """In which order what waits is taken."""
         return (cls.id.asc(),)
 
     @classmethod
-    def wish(cls) -> ColumnElement[str]:
+    def requested_state(cls) -> ColumnElement[str]:
         """What whoever works on it looks at: its status, or more."""
         return cls.status.expression
 
@@ -99,7 +99,7 @@ class Leased:
 
 
 class Dataset(Leased, Table):
-    """Labelled pictures. validating → ready | failed."""
+    """Labelled images. validating → ready | failed."""
 
     __tablename__ = "datasets"
 
@@ -107,7 +107,7 @@ class Dataset(Leased, Table):
     archive: Mapped[str | None]
     """Storage key of the upload; none once it is validated and dropped."""
     pack: Mapped[str | None]
-    """Storage key of the accepted pictures, one after another."""
+    """Storage key of the accepted images, one after another."""
     index: Mapped[str | None]
     """Storage key of the pack's index."""
     task: Mapped[Literal["single_label", "multi_label"] | None] = mapped_column(String(16))
@@ -170,12 +170,12 @@ class Job(Leased, Table):
     """Number of the newest event; raised under the row's lock, so events have no gaps."""
 
     @classmethod
-    def turn(cls) -> tuple[ColumnElement[Any], ...]:
+    def claim_order(cls) -> tuple[ColumnElement[Any], ...]:
         """In which order what waits is taken."""
         return (cls.priority.desc(), cls.id.asc())
 
     @classmethod
-    def wish(cls) -> ColumnElement[str]:
+    def requested_state(cls) -> ColumnElement[str]:
         """Its status, or stopping."""
         return case((cls.is_stopping & (cls.status == "running"), "stopping"), else_=cls.status)
 

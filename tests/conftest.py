@@ -14,7 +14,7 @@ from ulid import ULID
 import migrations
 from service.database import Database
 from service.settings import Settings
-from tests import servers
+from tests.support import servers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,10 +69,10 @@ def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
 
 @pytest.fixture(scope="session")
 def material() -> Path:
-    """The folder of real weights and pictures."""
+    """The folder of real weights and images."""
     folder = os.environ.get("GRAFT_MATERIAL")
     if not folder:
-        pytest.skip("GRAFT_MATERIAL names no folder of real weights and pictures")
+        pytest.skip("GRAFT_MATERIAL names no folder of real weights and images")
     return Path(folder)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from service.database import Database
-    from workers.leases import Claim
+    from workers.lease import Claim
 
 
 def folder(scratch: Path, claim: Claim[Job]) -> Path:

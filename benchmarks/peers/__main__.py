@@ -1,6 +1,6 @@
 """A whole job of Graft and of its peers, in turns: `make peers DATASET=path BACKBONE=local/NAME RUNS=3 PEERS='a b'`.
 
-All have the same pictures, the same split and the same weights. A run is a cold job of Graft (with an emptied feature
+All have the same images, the same split and the same weights. A run is a cold job of Graft (with an emptied feature
 cache), a warm one, the same again, and then each peer's, all with the run's number as their seed. A peer that fails
 takes no further part.
 """

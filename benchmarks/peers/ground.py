@@ -1,4 +1,4 @@
-"""The common ground: the same pictures, split and weights for all, in forms that every peer reads."""
+"""The common ground: the same images, split and weights for all, in forms that every peer reads."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.floor import packed
-from graft import archives
+from graft import tar_stream
 from models.backbones.local import CONFIG, WEIGHTS
 from models.catalog.recipe import Recipe
 from models.datasets.splits import split
@@ -25,14 +25,14 @@ class Ground:
 
     dataset: Path
     """The folder or archive itself."""
-    pictures: Path
-    """Those that Graft accepts, split as it splits: part/class/picture."""
+    images: Path
+    """Those that Graft accepts, split as it splits: part/class/image."""
     backbone: Path
     """A folder with timm's config.json and model.safetensors."""
     hub_cache: Path
     """The same as the Hub's client would have kept it: hf-hub:local/NAME."""
     counts: str
-    """Pictures of each part, in words."""
+    """Images of each part, in words."""
 
     @classmethod
     def prepare(cls, dataset: Path, backbone: Path, folder: Path) -> Self:
@@ -41,34 +41,34 @@ class Ground:
         counts = export(dataset, folder)
         keep_as_hub(backbone, folder / "hub")
         said = ", ".join(f"{count:,} {part}" for part, count in counts.items())
-        return cls(dataset, folder / "pictures", backbone.resolve(), folder / "hub", said)
+        return cls(dataset, folder / "images", backbone.resolve(), folder / "hub", said)
 
 
 def export(dataset: Path, folder: Path) -> dict[str, int]:
-    """Write the accepted pictures, their bytes unchanged, to `folder`/pictures; gives how many each part has."""
+    """Write the accepted images, their bytes unchanged, to `folder`/images; gives how many each part has."""
     archive = dataset
     if dataset.is_dir():
         archive = folder / "dataset.tar"
         with archive.open("wb") as file:
-            file.writelines(archives.pack(dataset))
+            file.writelines(tar_stream.pack(dataset))
     pack, classes = packed(folder, archive)
     if pack.is_multi_label:
-        raise SystemExit("Peers are measured on pictures of one class each; this dataset has some of several.")
+        raise SystemExit("Peers are measured on images of one class each; this dataset has some of several.")
     recipe = Recipe()
     parts = split(pack.digests, pack.labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
     counts = {}
     for part, called in PARTS.items():
         chosen = getattr(parts, part).tolist()
         counts[part] = len(chosen)
-        for picture in chosen:
-            _write(pack, picture, folder / "pictures" / called / classes[pack.labels[picture]])
+        for image in chosen:
+            _write(pack, image, folder / "images" / called / classes[pack.labels[image]])
     return counts
 
 
-def _write(pack: Pack, picture: int, folder: Path) -> None:
+def _write(pack: Pack, image: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{picture:06}{Path(pack.names[picture]).suffix.lower()}"
-    (folder / name).write_bytes(pack.encoded(picture))
+    name = f"{image:06}{Path(pack.names[image]).suffix.lower()}"
+    (folder / name).write_bytes(pack.encoded(image))
 
 
 def keep_as_hub(backbone: Path, cache: Path) -> None:

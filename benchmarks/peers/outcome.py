@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """One job of one library, from encoded pictures to an accuracy on the test split."""
+    """One job of one library, from encoded images to an accuracy on the test split."""
 
     process_seconds: float
     """Of the whole process, imports included; of Graft, whose workers have them behind them, the same as `seconds`."""

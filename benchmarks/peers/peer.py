@@ -52,7 +52,7 @@ def run(peer: str, ground: Ground, seed: int) -> Outcome:
     command = [str(ENVIRONMENTS / peer / "bin" / "python"), str(SCRIPTS / f"{peer}.py")]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(ground.hub_cache)}
     began = time.perf_counter()
-    said = _ran([*command, str(ground.pictures), str(ground.backbone), str(seed)], offline)
+    said = _ran([*command, str(ground.images), str(ground.backbone), str(seed)], offline)
     process_seconds = time.perf_counter() - began
     return Outcome(process_seconds=process_seconds, **json.loads(said.splitlines()[-1]))
 

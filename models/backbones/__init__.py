@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from models.backbones.architecture import Blueprint
     from models.backbones.backbone import Backbone, Listing
-    from models.backbones.blueprint import Blueprint
 
 
 def listings(directory: Path | None) -> Iterator[Listing]:

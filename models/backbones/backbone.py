@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from timm.data import resolve_data_config
-
-from models.surgery import TimmNetwork, state_digest
+from models.images.preprocessing import Preprocessing
+from models.networks.surgery import state_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """How a picture becomes the network's input: resize, crop, and (pixel/255 - mean)/std channel by channel."""
-
-    input_size: tuple[int, int, int]
-    """(3, H, W)"""
-    interpolation: str
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    crop_pct: float
-    crop_mode: str
-
-    @classmethod
-    def of(cls, pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
-        """What timm resolves from a network's configuration."""
-        config = resolve_data_config({}, pretrained_cfg=dict(pretrained_cfg))
-        return cls(
-            input_size=tuple(config["input_size"]),
-            interpolation=config["interpolation"],
-            mean=tuple(config["mean"]),
-            std=tuple(config["std"]),
-            crop_pct=config["crop_pct"],
-            crop_mode=config["crop_mode"],
-        )
-
-    @property
-    def side(self) -> int:
-        """The longer side of the input, in pixels."""
-        return max(self.input_size[1:])
-
-    def at(self, side: int) -> Preprocessing:
-        """The same for an input of the same proportions with another longer side."""
-        channels, *sides = self.input_size
-        height, width = (round(own * side / self.side) for own in sides)
-        return replace(self, input_size=(channels, height, width))
-
-    def plain(self) -> dict[str, Any]:
-        """As plain values."""
-        return asdict(self)
+    from models.networks.types import TimmNetwork
 
 
 @dataclass(frozen=True)

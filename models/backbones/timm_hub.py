@@ -23,8 +23,8 @@ from huggingface_hub.errors import (
 )
 from timm.models import get_pretrained_cfg, load_model_config_from_hf
 
+from models.backbones.architecture import Blueprint
 from models.backbones.backbone import Listing
-from models.backbones.blueprint import Blueprint
 from models.backbones.errors import BackboneUnknown, WeightsUnavailable, WeightsUnsafe
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def _repository(name: str) -> str:
 
 
 def _is_offered(cfg: PretrainedCfg) -> bool:
-    """Whether it is a classifier, or can become one, of pictures, and has safetensors on the Hub."""
+    """Whether it is a classifier, or can become one, of images, and has safetensors on the Hub."""
     return (
         bool(cfg.hf_hub_id)
         and cfg.hf_hub_filename in SAFE_NAMES
@@ -128,5 +128,5 @@ def _reaching(name: str) -> Iterator[None]:
 
 @cache
 def _parameters() -> dict[str, int]:
-    with (files(__package__) / "timm_parameters.csv").open() as table:
+    with (files(__package__) / "parameter_counts.csv").open() as table:
         return {row["architecture"]: int(row["parameters"]) for row in csv.DictReader(table)}

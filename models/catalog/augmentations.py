@@ -1,4 +1,4 @@
-"""Augmentations: random changes of a picture that leave its label true.
+"""Augmentations: random changes of an image that leave its label true.
 
 Each draws all its randomness from the generator it is given, so that a view is the same on every machine.
 """
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from models.catalog.mixing import CutMix, FeatureNoise, Mixup
-from models.catalog.pictures import PictureAugmentation, mean_colour, part_size, scaled, shifted, turned
-from models.catalog.policies import RandAugment, TrivialAugment
+from models.catalog.auto_augment import RandAugment, TrivialAugment
+from models.catalog.image_ops import ImageAugmentation, mean_colour, part_size, scaled, shifted, turned
+from models.catalog.mixup import CutMix, FeatureNoise, Mixup
 from models.catalog.technique import by_name
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ Factor = Annotated[float, Field(ge=0.1, le=10.0)]
 Sigma = Annotated[float, Field(gt=0.0, le=100.0)]
 
 
-class Crop(PictureAugmentation):
-    """A random part of the picture, of random area and aspect ratio, stretched to the input (Szegedy et al., 2015)."""
+class Crop(ImageAugmentation):
+    """A random part of the image, of random area and aspect ratio, stretched to the input (Szegedy et al., 2015)."""
 
     before_resize: ClassVar[bool] = True
     kind: Literal["crop"] = "crop"
     min_area: Area = 0.35
-    """Smallest share of the picture's area that is kept."""
+    """Smallest share of the image's area that is kept."""
     max_aspect: Annotated[float, Field(ge=1.0, le=4.0)] = 4 / 3
     """Width to height lies between 1/max_aspect and max_aspect, uniformly in its logarithm, or as near as fits."""
 
@@ -45,7 +45,7 @@ class Crop(PictureAugmentation):
         return image.crop((left, top, left + width, top + height))
 
 
-class HorizontalFlip(PictureAugmentation):
+class HorizontalFlip(ImageAugmentation):
     """The mirror image, with some probability (Krizhevsky et al., 2012)."""
 
     kind: Literal["horizontal_flip"] = "horizontal_flip"
@@ -61,7 +61,7 @@ class HorizontalFlip(PictureAugmentation):
         return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
 
 
-class Colour(PictureAugmentation):
+class Colour(ImageAugmentation):
     """Brightness, contrast and saturation, each times a factor from [1 - strength, 1 + strength] (Howard, 2013)."""
 
     kind: Literal["colour"] = "colour"
@@ -86,7 +86,7 @@ class Colour(PictureAugmentation):
         return image
 
 
-class Rotate(PictureAugmentation):
+class Rotate(ImageAugmentation):
     """A turn by θ about the centre, θ ~ U(-degrees, degrees); corners that open show the mean colour."""
 
     kind: Literal["rotate"] = "rotate"
@@ -98,7 +98,7 @@ class Rotate(PictureAugmentation):
         return turned(image, random.uniform(-self.degrees, self.degrees))
 
 
-class Shift(PictureAugmentation):
+class Shift(ImageAugmentation):
     """x ← x + (dx, dy), each uniform in [-share, share] of its side, whole pixels (Simard et al., 2003)."""
 
     kind: Literal["shift"] = "shift"
@@ -114,21 +114,21 @@ class Shift(PictureAugmentation):
         return shifted(image, right, down)
 
 
-class Resize(PictureAugmentation):
+class Resize(ImageAugmentation):
     """x ← c + s·(x - c) about the centre c, log s uniform in [log min_factor, log max_factor]: a zoom in or out."""
 
     kind: Literal["resize"] = "resize"
     min_factor: Factor = 0.8
-    """Smallest s; below 1 the picture shrinks, within its frame."""
+    """Smallest s; below 1 the image shrinks, within its frame."""
     max_factor: Factor = 1.25
-    """Largest s; above 1 the picture grows, and its margins are lost."""
+    """Largest s; above 1 the image grows, and its margins are lost."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
         """`image`, scaled; what opens shows the mean colour."""
         return scaled(image, math.exp(random.uniform(math.log(self.min_factor), math.log(self.max_factor))))
 
 
-class VerticalFlip(PictureAugmentation):
+class VerticalFlip(ImageAugmentation):
     """x[i, j] ← x[height - 1 - i, j], with some probability: true where up and down mean nothing, as from above."""
 
     kind: Literal["vertical_flip"] = "vertical_flip"
@@ -144,7 +144,7 @@ class VerticalFlip(PictureAugmentation):
         return image.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
 
 
-class Grayscale(PictureAugmentation):
+class Grayscale(ImageAugmentation):
     """Red, green, blue ← 0.299·red + 0.587·green + 0.114·blue, with some probability (Chen et al., 2020)."""
 
     kind: Literal["grayscale"] = "grayscale"
@@ -158,7 +158,7 @@ class Grayscale(PictureAugmentation):
         return image.convert("L").convert("RGB")
 
 
-class Blur(PictureAugmentation):
+class Blur(ImageAugmentation):
     """A Gaussian blur, sigma uniform in [min_sigma, max_sigma], with some probability (Chen et al., 2020)."""
 
     kind: Literal["blur"] = "blur"
@@ -179,20 +179,20 @@ class Blur(PictureAugmentation):
         return image.filter(ImageFilter.GaussianBlur(random.uniform(self.min_sigma, self.max_sigma)))
 
 
-class Erase(PictureAugmentation):
-    """A random rectangle shows nothing of the picture: random erasing, with some probability (Zhong et al., 2020)."""
+class Erase(ImageAugmentation):
+    """A random rectangle shows nothing of the image: random erasing, with some probability (Zhong et al., 2020)."""
 
     kind: Literal["erase"] = "erase"
     probability: Probability = 0.5
     """How often a part is erased."""
     min_area: Area = 0.02
-    """Smallest share of the picture's area that is erased."""
+    """Smallest share of the image's area that is erased."""
     max_area: Area = 0.4
-    """Largest share of the picture's area that is erased."""
+    """Largest share of the image's area that is erased."""
     max_aspect: Annotated[float, Field(ge=1.0, le=10.0)] = 10 / 3
     """Width to height lies between 1/max_aspect and max_aspect, uniformly in its logarithm, or as near as fits."""
     fill: Literal["noise", "mean"] = "noise"
-    """What the rectangle shows: random pixels or the picture's mean colour."""
+    """What the rectangle shows: random pixels or the image's mean colour."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
         """`image`, whole or in part."""
@@ -214,8 +214,8 @@ class Erase(PictureAugmentation):
         return Image.frombytes("RGB", (width, height), random.bytes(width * height * 3))
 
 
-class Perspective(PictureAugmentation):
-    """The picture seen aslant: corners move inwards by distortion/2·(u·width, v·height), u and v uniform in [0, 1]."""
+class Perspective(ImageAugmentation):
+    """The image seen aslant: corners move inwards by distortion/2·(u·width, v·height), u and v uniform in [0, 1]."""
 
     kind: Literal["perspective"] = "perspective"
     distortion: Share = 0.5

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models.catalog.activations import Sigmoid
-from models.catalog.mixing import BatchAugmentation
+from models.catalog.mixup import BatchAugmentation
 from models.catalog.normalizations import BatchNorm
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from models.catalog.recipe import Recipe
 
-MOST_PICTURES = 1024
+MOST_IMAGES = 1024
 """Of a batch that goes through layers of the backbone."""
 
 
@@ -43,12 +43,12 @@ def _data(recipe: Recipe) -> Iterator[str]:
 
 
 def _memory(recipe: Recipe) -> Iterator[str]:
-    if recipe.batch_size == "auto" or recipe.batch_size <= MOST_PICTURES:
+    if recipe.batch_size == "auto" or recipe.batch_size <= MOST_IMAGES:
         return
     if recipe.cut.kind != "all" or not recipe.has_features:
         yield (
-            f"each step takes {recipe.batch_size} pictures through layers of the backbone, more than fit into memory: "
-            f"lower batch_size to {MOST_PICTURES} or less"
+            f"each step takes {recipe.batch_size} images through layers of the backbone, more than fit into memory: "
+            f"lower batch_size to {MOST_IMAGES} or less"
         )
 
 
@@ -72,8 +72,8 @@ def _cache(recipe: Recipe) -> Iterator[str]:
         return
     if recipe.cut.kind == "none":
         yield "cut: none leaves nothing that could be computed once: leave cache.mode out, or freeze some stages"
-    if recipe.mixes_pictures:
-        yield "cutmix mixes pictures, which a cache does not hold: set cache.mode to off, or take mixup"
+    if recipe.mixes_images:
+        yield "cutmix mixes images, which a cache does not hold: set cache.mode to off, or take mixup"
 
 
 def _head(recipe: Recipe) -> Iterator[str]:
@@ -82,17 +82,17 @@ def _head(recipe: Recipe) -> Iterator[str]:
         yield "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear"
     if head.kind == "cosine" and any(regularizer.kind == "max_norm" for regularizer in recipe.regularizers):
         yield "a cosine head's weights have a fixed length: leave max_norm out, and set head.scale"
-    if recipe.starts_as_discriminant:
+    if recipe.starts_from_lda:
         yield from _discriminant(recipe)
     if head.kind != "mlp" or recipe.batch_size != 1:
         return
     if any(isinstance(layer.normalization, BatchNorm) for layer in head.layers):
-        yield "batch_norm needs batches of at least 2 pictures: raise batch_size, or take layer_norm"
+        yield "batch_norm needs batches of at least 2 images: raise batch_size, or take layer_norm"
 
 
 def _discriminant(recipe: Recipe) -> Iterator[str]:
     if recipe.loss != "auto" and recipe.loss.kind == "binary_cross_entropy":
-        yield "a discriminant has logits of one label a picture: take cross_entropy, or set head.start to zero"
+        yield "a discriminant has logits of one label an image: take cross_entropy, or set head.start to zero"
     if not recipe.has_features:
         yield "a discriminant needs features that are known before training: cache them, or set head.start to zero"
 
@@ -105,7 +105,7 @@ def _cut(recipe: Recipe) -> Iterator[str]:
             "cut.every"
         )
     if cut.kind != "all" and cut.batch_norm == "trained" and recipe.batch_size == 1:
-        yield "cut.batch_norm: trained needs batches of at least 2 pictures: raise batch_size, or leave it frozen"
+        yield "cut.batch_norm: trained needs batches of at least 2 images: raise batch_size, or leave it frozen"
 
 
 def _pretraining(recipe: Recipe) -> Iterator[str]:
@@ -156,9 +156,9 @@ def _task(recipe: Recipe) -> Iterator[str]:
     if recipe.task == "auto":
         return
     if loss != "auto" and recipe.task not in loss.tasks:
-        yield f"{loss.kind} learns one label a picture, and the task is {recipe.task}: take binary_cross_entropy"
+        yield f"{loss.kind} learns one label an image, and the task is {recipe.task}: take binary_cross_entropy"
     mixed = [a.model_dump()["kind"] for a in recipe.augmentations if isinstance(a, BatchAugmentation)]
     if recipe.task == "multi_label" and mixed:
         yield f"{' and '.join(mixed)} would blend yes and no of several labels: leave it out, the task is multi_label"
     if recipe.task == "multi_label" and recipe.head.kind == "keep":
-        yield "head: keep goes on with a classifier of one label a picture, and the task is multi_label: take linear"
+        yield "head: keep goes on with a classifier of one label an image, and the task is multi_label: take linear"

@@ -26,7 +26,7 @@ class Place:
     stage: str
     multiply_adds_below: int
     bytes: int = 0
-    """What the cache keeps of a picture that is cut there."""
+    """What the cache keeps of an image that is cut there."""
 
     @classmethod
     def of(cls, cut: Mapping[str, Any]) -> Place:
@@ -57,7 +57,7 @@ def stages(places: Sequence[Place]) -> dict[str, Place]:
 
 
 class All(Technique):
-    """The whole backbone is frozen: features = trunk(picture), logits = head(features) (Donahue et al., 2014)."""
+    """The whole backbone is frozen: features = trunk(image), logits = head(features) (Donahue et al., 2014)."""
 
     trains: ClassVar[bool] = False
     kind: Literal["all"] = "all"
@@ -132,7 +132,7 @@ class Fraction(_Trained):
 
 
 class Nothing(_Trained):
-    """Nothing is frozen: the whole backbone is trained on pictures rendered anew each epoch.
+    """Nothing is frozen: the whole backbone is trained on images rendered anew each epoch.
 
     The i-th stage from the top learns by w ← w - lr·lr_scale·lr_decayⁱ·g.
     """
@@ -140,7 +140,7 @@ class Nothing(_Trained):
     kind: Literal["none"] = "none"
 
     def place(self, places: Sequence[Place]) -> str | None:
-        """At the picture itself."""
+        """At the image itself."""
         return None
 
 

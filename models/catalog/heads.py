@@ -22,7 +22,7 @@ MOST_WEIGHTS = 2**27
 """Between hidden layers: with their gradients, Adam's two averages and the best ones so far, 2.5 GiB."""
 
 
-LEAST_PICTURES = 40
+LEAST_IMAGES = 40
 """Of a class, for a discriminant to be a better start than zero."""
 
 
@@ -38,7 +38,7 @@ class _Affine(Technique):
         """Dropout, then the linear layer, all zero: (B, num_features) → (B, num_classes)."""
         import torch
 
-        from models.layers import Dropout
+        from models.nn.layers import Dropout
 
         linear = torch.nn.Linear(num_features, num_classes)
         torch.nn.init.zeros_(linear.weight)
@@ -55,19 +55,19 @@ class Linear(_Affine):
     kind: Literal["linear"] = "linear"
     start: Literal["auto", "discriminant", "zero"] = "auto"
     """W and b before the first step; discriminant: those of the shrunk linear discriminant of the plain views
-    (Friedman, 1989), in closed form; zero: every class is equally likely; auto: discriminant, but zero where pictures
-    have several labels, nothing is cached, or a class has fewer than 40 pictures."""
+    (Friedman, 1989), in closed form; zero: every class is equally likely; auto: discriminant, but zero where images
+    have several labels, nothing is cached, or a class has fewer than 40 images."""
 
-    def begin(self, *, can_be_discriminant: bool, least_pictures: int) -> Self:
+    def begin(self, *, can_start_from_lda: bool, least_images: int) -> Self:
         """The same with its start known.
 
         Args:
-            can_be_discriminant: whether the loss is of one label a picture, and features are known before training.
-            least_pictures: to train on, of the rarest class.
+            can_be_discriminant: whether the loss is of one label an image, and features are known before training.
+            least_images: to train on, of the rarest class.
         """
         if self.start != "auto":
             return self
-        is_worth = can_be_discriminant and least_pictures >= LEAST_PICTURES
+        is_worth = can_start_from_lda and least_images >= LEAST_IMAGES
         return self.model_copy(update={"start": "discriminant" if is_worth else "zero"})
 
 
@@ -100,7 +100,7 @@ class Cosine(Technique):
         """Dropout, features of length √num_features, weights of length scale/√num_features: (B, F) → (B, C)."""
         import torch
 
-        from models.layers import Dropout, RowsOfLength
+        from models.nn.layers import Dropout, RowsOfLength
 
         linear = torch.nn.Linear(num_features, num_classes, bias=False)
         length = self.scale / math.sqrt(num_features)
@@ -135,7 +135,7 @@ class Layer(Technique):
         """The modules of a resolved layer, in order: (B, inputs) → (B, width)."""
         import torch
 
-        from models.layers import Dropout
+        from models.nn.layers import Dropout
 
         assert self.width != "auto"
         assert not isinstance(self.activation, str)
@@ -210,7 +210,7 @@ class MLP(Technique):
         """All layers of a resolved head, dropout first: (B, num_features) → (B, num_classes)."""
         import torch
 
-        from models.layers import Dropout
+        from models.nn.layers import Dropout
 
         modules: list[torch.nn.Module] = [Dropout(self.dropout)]
         width = num_features

@@ -23,17 +23,17 @@ class _Loss(Technique):
     """What it can learn."""
 
     class_weights: dict[str, Weight] | Literal["auto"] | None = None
-    """Weight by class name (others: 1); auto: pictures / (classes · pictures of the class); null: all 1."""
+    """Weight by class name (others: 1); auto: images / (classes · images of the class); null: all 1."""
 
-    def resolve(self, class_counts: Mapping[str, int], pictures: int) -> Self:
-        """The same with automatic class weights known, from the pictures to train on, in each class and in all."""
+    def resolve(self, class_counts: Mapping[str, int], images: int) -> Self:
+        """The same with automatic class weights known, from the images to train on, in each class and in all."""
         if self.class_weights != "auto":
             return self
-        return self.model_copy(update={"class_weights": self.balancing(class_counts, pictures)})
+        return self.model_copy(update={"class_weights": self.balancing(class_counts, images)})
 
-    def balancing(self, class_counts: Mapping[str, int], pictures: int) -> dict[str, float]:
+    def balancing(self, class_counts: Mapping[str, int], images: int) -> dict[str, float]:
         """Weights with which all classes count the same."""
-        return {name: pictures / (len(class_counts) * count) for name, count in class_counts.items()}
+        return {name: images / (len(class_counts) * count) for name, count in class_counts.items()}
 
     def weights(self, classes: list[str]) -> torch.Tensor | None:
         """The class weights of a resolved technique, (C,)."""
@@ -46,7 +46,7 @@ class _Loss(Technique):
 
 
 class CrossEntropy(_Loss):
-    """Mean of -log softmax(logits)[label], each picture times its class's weight, over the sum of weights.
+    """Mean of -log softmax(logits)[label], each image times its class's weight, over the sum of weights.
 
     With label smoothing s the target is 1 - s + s/C for the label and s/C for the others (Szegedy et al., 2016); each
     class's share of the loss then has its own class's weight.
@@ -72,32 +72,32 @@ class Focal(_Loss):
 
     def build(self, classes: list[str]) -> torch.nn.Module:
         """The loss (logits (B, C), labels (B,)) → scalar, for a resolved technique."""
-        from models.losses import Focal
+        from models.nn.losses import Focal
 
         return Focal(self.gamma, self.weights(classes))
 
 
 class BinaryCrossEntropy(_Loss):
-    """Mean over pictures and classes of -w·y·log σ(z) - (1 - y)·log(1 - σ(z)), y = 1 where the picture has the class.
+    """Mean over images and classes of -w·y·log σ(z) - (1 - y)·log(1 - σ(z)), y = 1 where the image has the class.
 
-    Each class is a question of its own, so a picture may have several. Of a picture with one label it asks whether it
+    Each class is a question of its own, so an image may have several. Of an image with one label it asks whether it
     is each of the classes (Wightman et al., 2021).
     """
 
     tasks: ClassVar[tuple[Task, ...]] = ("single_label", "multi_label")
     kind: Literal["binary_cross_entropy"] = "binary_cross_entropy"
     class_weights: dict[str, Weight] | Literal["auto"] | None = None
-    """Weight w by class name (others: 1); auto: pictures without the class / pictures with it; null: all 1."""
+    """Weight w by class name (others: 1); auto: images without the class / images with it; null: all 1."""
     label_smoothing: Smoothing = 0.0
     """y becomes y·(1 - s) + s/2."""
 
-    def balancing(self, class_counts: Mapping[str, int], pictures: int) -> dict[str, float]:
+    def balancing(self, class_counts: Mapping[str, int], images: int) -> dict[str, float]:
         """Weights with which having a class counts as much as not having it."""
-        return {name: max(pictures - count, 1) / count for name, count in class_counts.items()}
+        return {name: max(images - count, 1) / count for name, count in class_counts.items()}
 
     def build(self, classes: list[str]) -> torch.nn.Module:
         """The loss (logits (B, C), targets (B, C) or labels (B,)) → scalar, for a resolved technique."""
-        from models.losses import BinaryCrossEntropy
+        from models.nn.losses import BinaryCrossEntropy
 
         return BinaryCrossEntropy(self.label_smoothing, self.weights(classes))
 

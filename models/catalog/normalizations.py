@@ -37,7 +37,7 @@ class BatchNorm(_Normalization):
 
 
 class LayerNorm(_Normalization):
-    """γ·(z - μ)/√(σ² + ε) + β, μ and σ² over the units of one picture (Ba et al., 2016). γ and β are learned."""
+    """γ·(z - μ)/√(σ² + ε) + β, μ and σ² over the units of one image (Ba et al., 2016). γ and β are learned."""
 
     kind: Literal["layer_norm"] = "layer_norm"
 

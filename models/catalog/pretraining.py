@@ -14,7 +14,7 @@ Dataset = Annotated[str, Field(pattern=r"^ds_\w{1,40}$")]
 
 class _OnFeatures(Technique):
     dataset: Dataset | None = None
-    """A dataset whose pictures are used, its labels are not; null: the pictures that the job trains on."""
+    """A dataset whose images are used, its labels are not; null: the images that the job trains on."""
     epochs: Epochs = 20
     """Passes over the features for each layer."""
 
@@ -57,16 +57,16 @@ class _OnAnotherTask(Technique):
 
 
 class Rotation(_OnAnotherTask):
-    """The layers first learn to tell by how many quarters each picture was turned: 4 classes (Gidaris et al., 2018).
+    """The layers first learn to tell by how many quarters each image was turned: 4 classes (Gidaris et al., 2018).
 
     Cross entropy, by the recipe's optimizer. Stages above the cut learn it too, as the cut has it.
     """
 
     kind: Literal["rotation"] = "rotation"
     dataset: Dataset | None = None
-    """A dataset whose pictures are used, its labels are not; null: the pictures that the job trains on."""
+    """A dataset whose images are used, its labels are not; null: the images that the job trains on."""
     epochs: Epochs = 20
-    """Passes over the pictures, each in its four turns."""
+    """Passes over the images, each in its four turns."""
 
 
 class OtherLabels(_OnAnotherTask):
@@ -77,9 +77,9 @@ class OtherLabels(_OnAnotherTask):
 
     kind: Literal["other_labels"] = "other_labels"
     dataset: Annotated[Dataset, Field(examples=["ds_01M87TBR8YBVRRY89CF68ZRX49"])]
-    """The other dataset, ready, with one label a picture."""
+    """The other dataset, ready, with one label an image."""
     epochs: Epochs = 20
-    """Passes over its pictures."""
+    """Passes over its images."""
 
 
 Pretraining = Annotated[

@@ -8,25 +8,25 @@ from pydantic import Field, model_validator
 
 from models.catalog.activations import Activation
 from models.catalog.augmentations import Augmentation, Colour, Crop
-from models.catalog.averaging import ExponentialMovingAverage
 from models.catalog.cache import Cache
-from models.catalog.clipping import Clipping
 from models.catalog.compatibility import conflicts
 from models.catalog.cuts import All, Cut
+from models.catalog.early_stopping import EarlyStopping, Target
+from models.catalog.gradient_clipping import Clipping
+from models.catalog.head_search import Search, Trial
 from models.catalog.heads import Head, Linear
+from models.catalog.image_ops import ImageAugmentation
 from models.catalog.initializers import Initializer
 from models.catalog.losses import BinaryCrossEntropy, CrossEntropy, Loss, Task
-from models.catalog.mixing import BatchAugmentation
+from models.catalog.mixup import BatchAugmentation
 from models.catalog.normalizations import Normalization
 from models.catalog.optimizers import Adam, Optimizer
-from models.catalog.pictures import PictureAugmentation
 from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import L2, Regularizer
 from models.catalog.sampling import Sampling, Shuffled
 from models.catalog.schedules import Constant, Schedule
-from models.catalog.search import Search, Trial
-from models.catalog.stopping import EarlyStopping, Target
 from models.catalog.technique import Epochs, Technique
+from models.catalog.weight_averaging import ExponentialMovingAverage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,20 +44,20 @@ class Recipe(Technique):
     """
 
     task: Task | Auto = "auto"
-    """Whether a picture has one label or several; auto: as the dataset has them."""
+    """Whether an image has one label or several; auto: as the dataset has them."""
     image_size: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
     """Longer side of the network's input in pixels, which keeps its proportions; auto: the backbone's own."""
     precision: Literal["auto", "exact", "float32", "bfloat16"] = "auto"
-    """In which numbers what is frozen is computed; exact: float32, of pictures to the bit as timm renders them; auto:
-    bfloat16 where that saves time, and its features agree with float32's on pictures of the dataset. With bfloat16,
+    """In which numbers what is frozen is computed; exact: float32, of images to the bit as timm renders them; auto:
+    bfloat16 where that saves time, and its features agree with float32's on images of the dataset. With bfloat16,
     what is trained of the backbone computes in it too; its weights stay float32 (Micikevicius et al., 2018)."""
     engine: Literal["auto", "eager", "openvino"] = "auto"
     """What computes it: PyTorch's eager mode, or OpenVINO, compiled for the processor; auto: whichever is faster,
     its set-up counted."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] | Auto = "auto"
-    """Pictures per step; auto: 64, fewer where that leaves less than eight steps an epoch."""
+    """Images per step; auto: 64, fewer where that leaves less than eight steps an epoch."""
     epochs: Epochs | Auto = "auto"
-    """Most passes over the training pictures; auto: 200, early stopping usually ends sooner; 20 where the whole
+    """Most passes over the training images; auto: 200, early stopping usually ends sooner; 20 where the whole
     backbone is trained."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Of the new layers' initialization, dropout and the order of batches."""
@@ -65,9 +65,9 @@ class Recipe(Technique):
     """Training, and pretraining before it, end when the job has run for so long, and what is best so far is delivered;
     null: never."""
     validation_fraction: Fraction = 0.15
-    """Share of the pictures to validate on, where the dataset brings no split of its own."""
+    """Share of the images to validate on, where the dataset brings no split of its own."""
     test_fraction: Fraction = 0.15
-    """Share of the pictures to test on, where the dataset brings no split of its own."""
+    """Share of the images to test on, where the dataset brings no split of its own."""
     drop_stages: Annotated[int, Field(ge=0, le=64)] = 0
     """So many of the backbone's top stages are left out, and the head stands in their place."""
     cut: Cut = All()
@@ -91,11 +91,11 @@ class Recipe(Technique):
         Colour(),
     )
     """What the augmented views go through: crops first, the others in their order; and how batches are mixed. The
-    default is mild, and true of digits as of photographs. With none of pictures, there are no augmented views."""
+    default is mild, and true of digits as of photographs. With none of images, there are no augmented views."""
     loss: Auto | Loss = "auto"
-    """What training makes small; auto: cross_entropy, or binary_cross_entropy where pictures have several labels."""
+    """What training makes small; auto: cross_entropy, or binary_cross_entropy where images have several labels."""
     sampling: Sampling = Shuffled()
-    """In which order an epoch goes through the pictures."""
+    """In which order an epoch goes through the images."""
     averaging: ExponentialMovingAverage | None = None
     """Averages the weights of many steps; null: the last ones count."""
     early_stopping: EarlyStopping | None = EarlyStopping()
@@ -124,16 +124,16 @@ class Recipe(Technique):
         return self.model_copy(update={"task": task, "loss": loss if self.loss == "auto" else self.loss})._checked()
 
     def resolve(
-        self, *, task: Task, image_size: int, num_features: int, class_counts: Mapping[str, int], pictures: int
+        self, *, task: Task, image_size: int, num_features: int, class_counts: Mapping[str, int], images: int
     ) -> Self:
         """The recipe with no "auto" left but rates, which a range test finds, engine and precision, which are tried.
 
         Args:
-            task: whether the dataset has one label a picture, or several.
-            image_size: longer side of the pictures that the backbone is given, in pixels.
-            num_features: what the backbone gives for a picture.
-            class_counts: pictures to train on, by class name.
-            pictures: pictures to train on.
+            task: whether the dataset has one label an image, or several.
+            image_size: longer side of the images that the backbone is given, in pixels.
+            num_features: what the backbone gives for an image.
+            class_counts: images to train on, by class name.
+            images: images to train on.
 
         Raises ValueError where the recipe does not fit the task.
         """
@@ -142,23 +142,21 @@ class Recipe(Technique):
         head = self.head.resolve(num_features, len(class_counts))
         if head.kind == "linear":
             is_open = self.has_features and chosen.loss.kind != "binary_cross_entropy"
-            head = head.begin(can_be_discriminant=is_open, least_pictures=min(class_counts.values()))
+            head = head.begin(can_start_from_lda=is_open, least_images=min(class_counts.values()))
         return chosen.model_copy(
             update={
                 "image_size": image_size,
-                "batch_size": _batch_size(pictures) if self.batch_size == "auto" else self.batch_size,
+                "batch_size": _batch_size(images) if self.batch_size == "auto" else self.batch_size,
                 "cache": self.cache.resolve(
                     is_used=self.has_features,
-                    has_augmentations=bool(self.picture_augmentations),
-                    pictures_per_class=0.0 if self.cut.trains else pictures / len(class_counts),
+                    has_augmentations=bool(self.image_augmentations),
+                    images_per_class=0.0 if self.cut.trains else images / len(class_counts),
                 ),
                 "epochs": self.most_epochs,
                 "head": head,
-                "regularizers": tuple(r.resolve(pictures) for r in self.regularizers),
-                "loss": chosen.loss.resolve(class_counts, pictures),
-                "search": None
-                if self.search is None
-                else self.search.resolve(pictures, num_features, len(class_counts)),
+                "regularizers": tuple(r.resolve(images) for r in self.regularizers),
+                "loss": chosen.loss.resolve(class_counts, images),
+                "search": None if self.search is None else self.search.resolve(images, num_features, len(class_counts)),
             }
         )
 
@@ -194,38 +192,38 @@ class Recipe(Technique):
         return 20 if self.cut.kind == "none" else 200
 
     @property
-    def pictures_per_step(self) -> int:
+    def images_per_step(self) -> int:
         """The batch size of a resolved recipe."""
         assert self.batch_size != "auto"
         return self.batch_size
 
-    def steps(self, pictures: int) -> int:
-        """The steps of an epoch of a resolved recipe over so many pictures."""
-        return -(-pictures // self.pictures_per_step)
+    def steps(self, images: int) -> int:
+        """The steps of an epoch of a resolved recipe over so many images."""
+        return -(-images // self.images_per_step)
 
     @property
-    def picture_augmentations(self) -> tuple[PictureAugmentation, ...]:
+    def image_augmentations(self) -> tuple[ImageAugmentation, ...]:
         """What augmented views go through."""
-        return tuple(a for a in self.augmentations if isinstance(a, PictureAugmentation))
+        return tuple(a for a in self.augmentations if isinstance(a, ImageAugmentation))
 
     @property
     def has_features(self) -> bool:
-        """Whether something is computed once for each picture, and kept."""
-        return self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_pictures
+        """Whether something is computed once for each image, and kept."""
+        return self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_images
 
     @property
-    def starts_as_discriminant(self) -> bool:
+    def starts_from_lda(self) -> bool:
         """Whether the head of a resolved recipe starts in closed form."""
         return self.head.kind == "linear" and self.head.start == "discriminant"
 
     @property
-    def mixes_pictures(self) -> bool:
-        """Whether batches are mixed in a way that needs the pictures themselves."""
-        return any(isinstance(a, BatchAugmentation) and a.needs_pictures for a in self.augmentations)
+    def mixes_images(self) -> bool:
+        """Whether batches are mixed in a way that needs the images themselves."""
+        return any(isinstance(a, BatchAugmentation) and a.needs_images for a in self.augmentations)
 
 
-def _batch_size(pictures: int) -> int:
-    return max(2, min(64, pictures // 8))
+def _batch_size(images: int) -> int:
+    return max(2, min(64, images // 8))
 
 
 FAMILIES = {

@@ -34,13 +34,13 @@ class Constraint(Technique):
 
 class _Decay(Technique):
     strength: Strength = "auto"
-    """Factor; auto: 10 / (pictures to train on), logistic regression's C = 0.1."""
+    """Factor; auto: 10 / (images to train on), logistic regression's C = 0.1."""
 
-    def resolve(self, pictures: int) -> Self:
+    def resolve(self, images: int) -> Self:
         """The same with its strength known."""
         if self.strength != "auto":
             return self
-        return self.model_copy(update={"strength": 10.0 / pictures})
+        return self.model_copy(update={"strength": 10.0 / images})
 
     @property
     def known(self) -> float:
@@ -54,11 +54,11 @@ class L1(_Decay, Penalty):
 
     kind: Literal["l1"] = "l1"
     strength: Strength = "auto"
-    """Factor of the penalty; auto: 0.1 / (pictures to train on)."""
+    """Factor of the penalty; auto: 0.1 / (images to train on)."""
 
-    def resolve(self, pictures: int) -> Self:
+    def resolve(self, images: int) -> Self:
         """The same with its strength known."""
-        return self if self.strength != "auto" else self.model_copy(update={"strength": 0.1 / pictures})
+        return self if self.strength != "auto" else self.model_copy(update={"strength": 0.1 / images})
 
     def penalty(self, weights: Sequence[torch.Tensor]) -> torch.Tensor:
         """The term to add to the loss, a scalar."""
@@ -97,7 +97,7 @@ class MaxNorm(Constraint):
     r: Positive = 1.0
     """Largest length of a unit's weights."""
 
-    def resolve(self, pictures: int) -> MaxNorm:
+    def resolve(self, images: int) -> MaxNorm:
         """Itself: nothing depends on the data."""
         return self
 

@@ -1,1 +1,1 @@
-"""From an uploaded archive to a pack of accepted pictures."""
+"""From an uploaded archive to a pack of accepted images."""

@@ -29,7 +29,7 @@ DELIMITERS = ",;"
 
 @dataclass(frozen=True)
 class Place:
-    """Where a picture belongs. Several labels only in a multi-label dataset; split "" where none is given."""
+    """Where an image belongs. Several labels only in a multi-label dataset; split "" where none is given."""
 
     labels: tuple[str, ...]
     split: str
@@ -51,11 +51,11 @@ class Layout:
     """Files of labels.csv that the archive lacks."""
 
 
-def by_folders(paths: Sequence[PurePosixPath], pictures: Sequence[PurePosixPath]) -> Layout:
-    """class/…/file, or split/class/…/file, below folders that all `pictures`, those of `paths` that are any, share."""
-    top = _common_folder([path for path in pictures if len(path.parts) > 1])
+def by_folders(paths: Sequence[PurePosixPath], images: Sequence[PurePosixPath]) -> Layout:
+    """class/…/file, or split/class/…/file, below folders that all `images`, those of `paths` that are any, share."""
+    top = _common_folder([path for path in images if len(path.parts) > 1])
     inside = {path: path.parts[len(top) :] for path in paths if path.parts[: len(top)] == top}
-    split_given = _gives_splits([path.parts[len(top) :] for path in pictures])
+    split_given = _gives_splits([path.parts[len(top) :] for path in images])
     places = {path: place for path, parts in inside.items() if (place := _folder_place(parts, split_given))}
     return Layout(places, [path for path in paths if path not in places], [])
 
@@ -128,11 +128,11 @@ def _bad_table(number: int, what: str) -> NoReturn:
     raise DatasetRejected("labels_unreadable", f"Line {number} of {TABLE} {what}. Correct it and send it again.")
 
 
-def _gives_splits(pictures: Sequence[tuple[str, ...]]) -> bool:
+def _gives_splits(images: Sequence[tuple[str, ...]]) -> bool:
     """Whether the first folders are splits; with no folder below, they are classes that are called so."""
-    folders = {parts[0].lower() for parts in pictures if len(parts) > 1}
+    folders = {parts[0].lower() for parts in images if len(parts) > 1}
     named = folders <= SPLITS.keys() and TRAIN in {SPLITS[name] for name in folders}
-    return named and any(len(parts) > 2 for parts in pictures)
+    return named and any(len(parts) > 2 for parts in images)
 
 
 def _common_folder(paths: Sequence[PurePosixPath]) -> tuple[str, ...]:

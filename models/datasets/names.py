@@ -12,12 +12,12 @@ MOST_BYTES = 255
 """Of one part of a path."""
 JUNK = {"__macosx", "icon\r", "thumbs.db", "desktop.ini"}
 
-PICTURE = re.compile(
+IMAGE = re.compile(
     r"\.(jpe|jpe?g|jfif|a?png|webp|bmp|dib|gif|tiff?|heic|heif|avif|jxl|jp2|j2k|ico|tga|p[bgnp]m|svg|psd"
     r"|raw|dng|cr[23]|nef|arw|orf|rw2|raf)$",
     re.IGNORECASE,
 )
-"""Suffixes of pictures, of those too that cannot be opened here."""
+"""Suffixes of images, of those too that cannot be opened here."""
 
 
 def normalized(text: str) -> str:
@@ -35,9 +35,9 @@ def is_junk(path: PurePosixPath) -> bool:
     return any((part.startswith(".") and part != "..") or part.lower() in JUNK for part in path.parts)
 
 
-def is_picture(path: PurePosixPath) -> bool:
-    """Whether its suffix promises a picture."""
-    return PICTURE.search(path.name) is not None
+def is_image(path: PurePosixPath) -> bool:
+    """Whether its suffix promises an image."""
+    return IMAGE.search(path.name) is not None
 
 
 def has_controls(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Packs: the bytes of good pictures one after another, unchanged, with an index of those that were accepted.
+"""Packs: the bytes of good images one after another, unchanged, with an index of those that were accepted.
 
 An index is the length of its head (8 bytes, little-endian), the head (JSON: names of files, and the labels of a
-multi-label dataset), and then a fixed record for each picture.
+multi-label dataset), and then a fixed record for each image.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ RECORD = np.dtype(
 
 @dataclass(frozen=True)
 class Entry:
-    """One picture of a pack."""
+    """One image of a pack."""
 
     digest: bytes
     """Of its size and pixels, 32 bytes."""
@@ -83,45 +83,45 @@ class Pack:
     def __len__(self) -> int:
         return len(self._records)
 
-    def encoded(self, picture: int) -> bytes:
-        """The bytes of one picture's file."""
-        record = self._records[picture]
+    def encoded(self, image: int) -> bytes:
+        """The bytes of one image's file."""
+        record = self._records[image]
         start = int(record["offset"])
         return self._bytes[start : start + int(record["length"])]
 
     @cached_property
     def digests(self) -> list[bytes]:
-        """Of each picture, 32 bytes."""
+        """Of each image, 32 bytes."""
         return [bytes(digest) for digest in self._records["digest"].tolist()]
 
     @property
     def labels(self) -> np.ndarray:
-        """The class of each picture, int64 of shape (n,); of a multi-label dataset, the first."""
+        """The class of each image, int64 of shape (n,); of a multi-label dataset, the first."""
         return self._records["label"].astype(np.int64)
 
     @property
     def is_multi_label(self) -> bool:
-        """Whether any picture has several classes."""
+        """Whether any image has several classes."""
         return "labels" in self._head
 
     def targets(self, num_classes: int) -> np.ndarray:
-        """1 where a picture has the class, else 0: float32 of shape (n, num_classes)."""
+        """1 where an image has the class, else 0: float32 of shape (n, num_classes)."""
         targets = np.zeros((len(self), num_classes), np.float32)
-        pictures, labels = np.arange(len(self)), self.labels
+        images, labels = np.arange(len(self)), self.labels
         if self.is_multi_label:
             several: list[list[int]] = self._head["labels"]
-            pictures = np.repeat(pictures, [len(of_one) for of_one in several])
+            images = np.repeat(images, [len(of_one) for of_one in several])
             labels = np.fromiter(chain.from_iterable(several), np.int64)
-        targets[pictures, labels] = 1
+        targets[images, labels] = 1
         return targets
 
     @property
     def splits(self) -> np.ndarray:
-        """The given split of each picture, a number in SPLIT_CODES."""
+        """The given split of each image, a number in SPLIT_CODES."""
         return self._records["split"]
 
     @property
     def names(self) -> list[str]:
-        """The path of each picture in its archive."""
+        """The path of each image in its archive."""
         names: list[str] = self._head["names"]
         return names

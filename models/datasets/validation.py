@@ -1,4 +1,4 @@
-"""Validation: one pass over an archive, each file looked at, the good pictures packed, the others reported."""
+"""Validation: one pass over an archive, each file looked at, the good images packed, the others reported."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
-from models import images, pulse
 from models.datasets import layout, names, splits
-from models.datasets.archive import Limits, members
+from models.datasets.archives.reader import Limits, members
 from models.datasets.errors import DatasetRejected, some_of
 from models.datasets.pack import Entry
+from models.images import decode
+from models.runtime import context
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,13 +25,13 @@ if TYPE_CHECKING:
     from models.catalog.losses import Task
 
 LOOKAHEAD = 16
-"""Pictures that are decoded side by side: bounds memory."""
+"""Images that are decoded side by side: bounds memory."""
 MOST_BAD = 0.2
 LEAST_IMAGES = 2
 """Of a class: one to train on, one to validate on."""
 MOST_REPORTED = 1000
 KEPT_FIRST = {"test": 0, "validation": 1, "train": 2, "": 3}
-"""Of copies of a picture in several splits the foremost is kept: what is tested on must not be trained on."""
+"""Of copies of an image in several splits the foremost is kept: what is tested on must not be trained on."""
 NO_CLASS = "The file stands in no class folder."
 MISSING_FILE = f"{layout.TABLE} names it, but the archive lacks it."
 
@@ -47,7 +48,7 @@ class Validated:
     task: Task
     """single_label or multi_label."""
     digest: str
-    """SHA-256, in hex, of all pictures with their labels and splits, in whatever order."""
+    """SHA-256, in hex, of all images with their labels and splits, in whatever order."""
     report: dict[str, Any]
 
 
@@ -79,9 +80,9 @@ class _Survey:
 
 
 def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> Validated:
-    """Look at every file of the archive (seekable), and write the good pictures to `pack`.
+    """Look at every file of the archive (seekable), and write the good images to `pack`.
 
-    As the archive is read once, pictures are written before it is known whether they are accepted: the pack holds
+    As the archive is read once, images are written before it is known whether they are accepted: the pack holds
     those without a class or under several too, at most a fifth of all, which no entry names.
 
     Raises DatasetRejected.
@@ -103,7 +104,7 @@ def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> Validated:
 
 
 def _survey(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> _Survey:
-    """Read all files, write each picture to the pack once."""
+    """Read all files, write each image to the pack once."""
     survey = _Survey()
     written: dict[bytes, tuple[int, int]] = {}
     end = 0
@@ -124,7 +125,7 @@ def _looked_at(archive: IO[bytes], limits: Limits, survey: _Survey) -> Iterator[
     ahead: deque[tuple[Future[_File], bytes]] = deque()
     with ThreadPoolExecutor(thread_name_prefix="decode") as threads:
         for member in members(archive, limits):
-            pulse.beat()
+            context.beat()
             data = member.read()
             if layout.is_table(member.path):
                 _keep_table(survey, member.path, data)
@@ -148,10 +149,10 @@ def _keep_table(survey: _Survey, path: PurePosixPath, data: bytes) -> None:
 
 def _look(path: PurePosixPath, data: bytes) -> _File:
     try:
-        image = images.decode(data)
-    except images.BadPicture as problem:
+        image = decode.decode(data)
+    except decode.BadImage as problem:
         return _File(path, problem=(problem.code, str(problem)))
-    return _File(path, images.digest(image), image.width, image.height)
+    return _File(path, decode.digest(image), image.width, image.height)
 
 
 def _arrange(survey: _Survey) -> layout.Layout:
@@ -162,13 +163,13 @@ def _arrange(survey: _Survey) -> layout.Layout:
 
 
 def _foreign(survey: _Survey) -> set[PurePosixPath]:
-    """Files that nobody calls a picture: neither labels.csv, nor their suffix, nor their bytes."""
+    """Files that nobody calls an image: neither labels.csv, nor their suffix, nor their bytes."""
     if survey.table is not None:
         return set()
     return {
         file.path
         for file in survey.files
-        if file.problem and file.problem[0] in {"not_an_image", "empty_file"} and not names.is_picture(file.path)
+        if file.problem and file.problem[0] in {"not_an_image", "empty_file"} and not names.is_image(file.path)
     }
 
 
@@ -182,13 +183,13 @@ def _problems(files: Sequence[_File], foreign: AbstractSet[PurePosixPath]) -> li
 
 
 def _placeless(survey: _Survey, arranged: layout.Layout) -> list[PurePosixPath]:
-    """Pictures without a class; other files without one (a README, a licence) are nobody's business."""
+    """Images without a class; other files without one (a README, a licence) are nobody's business."""
     unlisted = set(arranged.unlisted)
     return [file.path for file in survey.files if file.path in unlisted and not file.problem]
 
 
 def _without_copies(files: list[_File], places: Places) -> list[_File]:
-    """The good pictures, each once; marks copies, and pictures that stand under different labels."""
+    """The good images, each once; marks copies, and images that stand under different labels."""
     copies: dict[bytes, list[_File]] = {}
     for file in files:
         if not file.problem:
@@ -198,21 +199,21 @@ def _without_copies(files: list[_File], places: Places) -> list[_File]:
         if len({places[file.path].labels for file in group}) > 1:
             labels = ", ".join(sorted({"|".join(places[file.path].labels) for file in group}))
             for file in group:
-                file.problem = ("label_conflict", f"The same picture stands under {labels}.")
+                file.problem = ("label_conflict", f"The same image stands under {labels}.")
             continue
         first, *others = sorted(group, key=lambda file: KEPT_FIRST[places[file.path].split])
         kept.append(first)
         for file in others:
-            file.problem = ("duplicate", f"The same picture as {first.path}.")
+            file.problem = ("duplicate", f"The same image as {first.path}.")
     return kept
 
 
 def _check_any(files: Sequence[_File]) -> None:
     if not files:
-        raise DatasetRejected("no_images", "No file of the archive is a picture. Put JPEG or PNG files in it.")
+        raise DatasetRejected("no_images", "No file of the archive is an image. Put JPEG or PNG files in it.")
     bad = _problems(files, frozenset())
     if len(bad) == len(files):
-        raise DatasetRejected("no_images", f"None of the archive's {len(bad)} pictures can be used {_said(bad)}")
+        raise DatasetRejected("no_images", f"None of the archive's {len(bad)} images can be used {_said(bad)}")
 
 
 def _check_bad(accepted: int, skipped: Sequence[_Skipped]) -> None:
@@ -233,7 +234,7 @@ def _said(bad: Sequence[_Skipped]) -> str:
 
 def _validated(files: list[_File], places: Places, skipped: Sequence[_Skipped]) -> Validated:
     counts = Counter(label for file in files for label in places[file.path].labels)
-    # A class all of whose pictures are bad must be named too, not silently lost.
+    # A class all of whose images are bad must be named too, not silently lost.
     classes = sorted(counts.keys() | {label for place in places.values() for label in place.labels})
     _check_classes({name: counts[name] for name in classes})
     entries = _entries(files, places, classes)
@@ -275,14 +276,13 @@ def _check_classes(counts: dict[str, int]) -> None:
     if len(counts) < 2:
         raise DatasetRejected(
             "too_few_classes",
-            f"The only class is {', '.join(counts)}. Put the pictures of at least two classes in a folder each.",
+            f"The only class is {', '.join(counts)}. Put the images of at least two classes in a folder each.",
         )
     small = [f"{name} has {count}" for name, count in counts.items() if count < LEAST_IMAGES]
     if small:
         raise DatasetRejected(
             "class_too_small",
-            f"Every class needs at least {LEAST_IMAGES} good pictures, but {some_of(small)}. "
-            "Add pictures or leave it out.",
+            f"Every class needs at least {LEAST_IMAGES} good images, but {some_of(small)}. Add images or leave it out.",
         )
 
 

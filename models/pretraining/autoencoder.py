@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from models.pretraining.layerwise import Fit
+from models.pretraining.greedy_layerwise import Fit
 
 if TYPE_CHECKING:
     from models.catalog.pretraining import Autoencoder
-    from models.pretraining.layerwise import Layer
+    from models.pretraining.greedy_layerwise import Layer
 
 
 class Reconstruction(nn.Module):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Query
 from service.backbones import repository
 from service.backbones.schemas import Backbone, InspectedBackbone
 from service.dependencies import DatabaseDep, QueueDep
-from service.pages import After, Limit, Page
+from service.pagination import After, Limit, Page
 
 router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from service import tables
-from service.pages import Identified
+from service.pagination import Identified
 
 
 class Backbone(Identified):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
 
-from service.times import Timestamp
+from service.types import Timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,14 +8,14 @@ import re
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import StreamingResponse
 
-from service import ranges, tables
-from service.checkpoints import contents, repository
+from service import range_requests, tables
+from service.checkpoints import blobs, repository
 from service.checkpoints.errors import FormatNotOffered
 from service.checkpoints.schemas import Checkpoint
 from service.dependencies import DatabaseDep
 from service.errors import problem
 from service.jobs import repository as jobs
-from service.pages import Page
+from service.pagination import Page
 
 router = APIRouter(prefix="/v1", tags=["checkpoints"])
 
@@ -64,10 +64,10 @@ def download_checkpoint(
         checkpoint = repository.get(session, checkpoint_id)
     etag = f'"{checkpoint.digest}"'
     headers = _headers(checkpoint, etag)
-    if ranges.unchanged(request.headers, etag):
+    if range_requests.unchanged(request.headers, etag):
         return Response(status_code=304, headers=headers)
     # Only GET has ranges (RFC 9110, 14.2).
-    span = ranges.wanted(request.headers, etag, checkpoint.bytes) if request.method == "GET" else None
+    span = range_requests.wanted(request.headers, etag, checkpoint.bytes) if request.method == "GET" else None
     if span is not None and span.start >= checkpoint.bytes:
         detail = f"The file has {checkpoint.bytes} bytes; ask for a range that begins before its end."
         size = {"Content-Range": f"bytes */{checkpoint.bytes}"}
@@ -80,7 +80,7 @@ def download_checkpoint(
     media_type = "application/octet-stream"
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type=media_type)
-    content = contents.read(database, checkpoint, start, stop)
+    content = blobs.read(database, checkpoint, start, stop)
     return StreamingResponse(content, status, headers, media_type)
 
 

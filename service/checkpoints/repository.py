@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
-from service.checkpoints import contents
+from service.checkpoints import blobs
 from service.checkpoints.errors import CheckpointNotFound
 from service.tables import Checkpoint, new_id
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from service.checkpoints.contents import Manifest
+    from service.checkpoints.blobs import Manifest
 
 
 def get(session: Session, checkpoint_id: str) -> Checkpoint:
@@ -60,7 +60,7 @@ def publish(
     )
     session.add(checkpoint)
     session.flush()
-    contents.name(session, checkpoint, manifest)
+    blobs.link(session, checkpoint, manifest)
     return checkpoint
 
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from service import tables
-from service.pages import Identified
-from service.times import Timestamp
+from service.pagination import Identified
+from service.types import Timestamp
 
 
 class Artifact(BaseModel):

@@ -1,1 +1,1 @@
-"""Datasets: labelled pictures, uploaded and validated."""
+"""Datasets: labelled images, uploaded and validated."""

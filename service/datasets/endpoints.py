@@ -15,9 +15,9 @@ from service.datasets import repository, upload
 from service.datasets.errors import ImportNotOffered
 from service.datasets.schemas import Dataset, Status
 from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep, SettingsDep, StorageDep
-from service.pages import After, Limit, Page
+from service.pagination import After, Limit, Page
 from service.storage import Storage
-from service.text import Text
+from service.types import Text
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -49,7 +49,7 @@ async def create_dataset(
     key: IdempotencyKeyDep = None,
     name: Annotated[Text, Query(description="A name for people.")] = "",
 ) -> Dataset:
-    """Send a .zip, .tar or .tar.gz of pictures as the body. Poll the dataset until it is validated."""
+    """Send a .zip, .tar or .tar.gz of images as the body. Poll the dataset until it is validated."""
     if request.headers.get("content-type", "").startswith("application/json"):
         raise ImportNotOffered("Graft fetches nothing from other addresses. Send the archive's bytes as the body.")
     dataset_id = tables.new_id("ds")
@@ -83,7 +83,7 @@ def get_dataset(dataset_id: str, database: DatabaseDep) -> Dataset:
 
 @router.delete("/{dataset_id}", status_code=204)
 def delete_dataset(dataset_id: str, database: DatabaseDep, storage: StorageDep) -> None:
-    """Forget a dataset that no job uses, and remove its pictures."""
+    """Forget a dataset that no job uses, and remove its images."""
     with database.writing() as session:
         repository.delete(session, dataset_id)
     storage.delete(repository.folder(dataset_id))

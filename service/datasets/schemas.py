@@ -7,21 +7,21 @@ from typing import Any, Literal
 from pydantic import BaseModel
 
 from service import tables
-from service.pages import Identified
-from service.times import Timestamp
+from service.pagination import Identified
+from service.types import Timestamp
 
 Status = Literal["validating", "ready", "failed"]
 
 
 class ClassCount(BaseModel):
-    """A class and how many good pictures it has."""
+    """A class and how many good images it has."""
 
     name: str
     count: int
 
 
 class Dataset(Identified):
-    """Labelled pictures."""
+    """Labelled images."""
 
     name: str
     status: Status

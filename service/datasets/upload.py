@@ -67,7 +67,7 @@ def _check_magic(start: bytes) -> None:
     zipped = start.startswith((b"PK\x03\x04", b"PK\x05\x06"))
     gzipped = start.startswith(b"\x1f\x8b")
     if not (zipped or gzipped or start[TAR_MAGIC] == b"ustar"):
-        raise NotAnArchive("The body is no .zip, .tar or .tar.gz. Pack the pictures, a folder for each class.")
+        raise NotAnArchive("The body is no .zip, .tar or .tar.gz. Pack the images, a folder for each class.")
 
 
 def _too_large(limit: int) -> ArchiveTooLarge:

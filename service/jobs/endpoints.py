@@ -11,10 +11,10 @@ from sqlalchemy.orm import Session
 
 from service import idempotency, tables
 from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep
-from service.jobs import lifecycle, orders, repository, stream
+from service.jobs import creation, event_stream, lifecycle, repository
 from service.jobs.errors import JobNotFinished
 from service.jobs.schemas import Epoch, Event, Job, JobCreate, Status, Trial
-from service.pages import After, Limit, Page, position
+from service.pagination import After, Limit, Page, position
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -34,7 +34,7 @@ def create_job(
     digest = hashlib.sha256(b"POST /v1/jobs\n" + order.model_dump_json().encode()).hexdigest()
     with database.writing() as session:
         earlier = idempotency.earlier(session, key, digest, tables.Job) if key else None
-        row = earlier or orders.place(session, order)
+        row = earlier or creation.create_job(session, order)
         if key and not earlier:
             idempotency.remember(session, key, digest, row.id)
         session.flush()
@@ -146,7 +146,7 @@ def list_events(
     with database.reading() as session:
         repository.get(session, job_id)
         if "text/event-stream" in accept:
-            return stream.response(database, job_id, start)
+            return event_stream.response(database, job_id, start)
         rows = repository.events(session, job_id, after=start, limit=limit + 1)
     return Page.of([Event.of(row) for row in rows], limit)
 

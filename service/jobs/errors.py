@@ -20,7 +20,7 @@ class DatasetNotReady(Unprocessable):
 
 
 class RecipeDoesNotFit(Unprocessable):
-    """The recipe asks for what the dataset does not have, such as one label a picture."""
+    """The recipe asks for what the dataset does not have, such as one label an image."""
 
 
 class BackboneUnknown(Unprocessable):

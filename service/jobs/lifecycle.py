@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from service.tables import Job
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
-UNWANTED = frozenset({"cancelling", "pausing"})
+INTERRUPTING = frozenset({"cancelling", "pausing"})
 """Whoever works on it shall leave off."""
 
 
@@ -77,9 +77,9 @@ def resume(session: Session, job: Job) -> None:
     repository.add_event(session, job, "info", "resumed", "Waits for a worker", {})
 
 
-def left_off(session: Session, job: Job) -> None:
+def interrupted(session: Session, job: Job) -> None:
     """cancelling → cancelled, pausing → paused: nobody works on it any more."""
-    _require(job, "be left off", *UNWANTED)
+    _require(job, "be left off", *INTERRUPTING)
     if job.status == "cancelling":
         _finish(session, job, "cancelled", "info", "Cancelled")
     else:
@@ -104,7 +104,7 @@ def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, 
     job.stop_reason = stop_reason
     job.metrics = metrics
     job.progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
-    part = "validation" if metrics["test"] is None else "test"  # a tiny dataset has no picture left to test on
+    part = "validation" if metrics["test"] is None else "test"  # a tiny dataset has no image left to test on
     figure, name = ("map", "mean average precision") if "map" in metrics[part] else ("accuracy", "accuracy")
     _finish(session, job, "succeeded", "info", f"Succeeded with a {part} {name} of {metrics[part][figure]:.1%}")
 
@@ -124,7 +124,7 @@ def crash(session: Session, job: Job, cause: str, message: str) -> None:
 
 def hand_back(session: Session, job: Job) -> None:
     """running → queued: its worker gives it back, for any to take."""
-    repository.add_event(session, job, "info", "handed_back", "Handed back; waits for a worker", {})
+    repository.add_event(session, job, "info", "drained", "Handed back; waits for a worker", {})
     _requeue(job)
 
 

@@ -53,7 +53,7 @@ def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
     queued = [job.id for job in jobs if job.status == "queued"]
     if not queued:
         return {}
-    number = func.row_number().over(order_by=Job.turn()).label("place")
+    number = func.row_number().over(order_by=Job.claim_order()).label("place")
     place = select(Job.id, number).where(Job.status == "queued").subquery()
     rows = session.execute(select(place.c.id, place.c.place).where(place.c.id.in_(queued)))
     return dict(iter(rows))

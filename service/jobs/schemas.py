@@ -8,9 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.catalog.recipe import Recipe
 from service import tables
-from service.pages import Identified
-from service.text import Key, Text
-from service.times import Timestamp
+from service.pagination import Identified
+from service.types import Key, Text, Timestamp
 
 Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled", "pausing", "paused"]
 

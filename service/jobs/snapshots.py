@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
-from service.checkpoints import contents
+from service.checkpoints import blobs
 from service.tables import Snapshot, SnapshotTensor
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-    from service.checkpoints.contents import Manifest
+    from service.checkpoints.blobs import Manifest
 
 
 def of_job(session: Session, job_id: str) -> Snapshot | None:
@@ -34,7 +34,7 @@ def replace(session: Session, job_id: str, manifest: Manifest, epoch: int) -> Se
     )
     session.add(snapshot)
     session.flush()
-    contents.name(session, snapshot, manifest)
+    blobs.link(session, snapshot, manifest)
     return before
 
 

@@ -1,4 +1,4 @@
-"""The pictures that the demo shows are those that Graft takes."""
+"""The images that the demo shows are those that Graft takes."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.classifying import some_pictures
-from tests.pictures import encoded, noise, png, write_tar, write_zip
+from demo.classifying import some_images
+from tests.support.images import encoded, noise, png, write_tar, write_zip
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PICTURES = {f"photos/cat/{number}": png(number) for number in range(3)}
+IMAGES = {f"photos/cat/{number}": png(number) for number in range(3)}
 OTHERS = {
     "photos/cat/cut.png": png(4)[:200],
     "photos/cat/none.jpg": b"",
@@ -42,18 +42,18 @@ def packed(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
-def test_what_is_no_picture_is_passed_over(tmp_path: Path, kind: str) -> None:
-    dataset = packed(tmp_path, kind, PICTURES | OTHERS)
-    found = dict(some_pictures(dataset, 10))
-    assert found.keys() == PICTURES.keys()
-    for name, picture in found.items():
-        np.testing.assert_array_equal(np.asarray(picture), np.asarray(Image.open(io.BytesIO(PICTURES[name]))))
-    assert list(dict(some_pictures(dataset, 2))) == list(found)[:2], "always the same"
+def test_what_is_no_image_is_passed_over(tmp_path: Path, kind: str) -> None:
+    dataset = packed(tmp_path, kind, IMAGES | OTHERS)
+    found = dict(some_images(dataset, 10))
+    assert found.keys() == IMAGES.keys()
+    for name, image in found.items():
+        np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(IMAGES[name]))))
+    assert list(dict(some_images(dataset, 2))) == list(found)[:2], "always the same"
 
 
-def test_pictures_stand_upright(tmp_path: Path) -> None:
+def test_images_stand_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     dataset = write_zip(tmp_path / "a.zip", {"cat/1.png": encoded(noise(1, 30, 20), exif=exif)})
-    ((_, picture),) = some_pictures(dataset, 1)
-    assert (picture.size, picture.mode) == ((20, 30), "RGB")
+    ((_, image),) = some_images(dataset, 1)
+    assert (image.size, image.mode) == ((20, 30), "RGB")

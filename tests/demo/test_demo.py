@@ -20,7 +20,7 @@ from demo import pretrain
 from demo.__main__ import run
 from demo.digits import write_archive
 from demo.rendering import DRAWINGS, SIDE, render
-from tests.pictures import coloured_classes, write_zip
+from tests.support.images import coloured_classes, write_zip
 
 if TYPE_CHECKING:
     import pytest
@@ -40,7 +40,7 @@ def test_drawings_are_the_same_each_time_and_differ_by_class() -> None:
     once, again = (np.stack([render(k, np.random.default_rng(k)) for k in range(len(DRAWINGS))]) for _ in range(2))
     np.testing.assert_array_equal(once, again)
     assert once.shape == (len(DRAWINGS), SIDE, SIDE, 3)
-    assert len({picture.tobytes() for picture in once}) == len(DRAWINGS)
+    assert len({image.tobytes() for image in once}) == len(DRAWINGS)
 
 
 def test_pretraining_gives_the_same_bytes_each_time(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from graft.client import Client
-from tests.e2e import deployments
-from tests.models.backbones.small_backbone import write_backbone
-from tests.pictures import coloured_classes, write_zip
+from tests.support import deployments
+from tests.support.images import coloured_classes, write_zip
+from tests.support.small_backbone import write_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,8 +28,8 @@ def backbones(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An archive of 120 coloured pictures in three classes."""
-    return write_zip(tmp_path_factory.mktemp("pictures") / "colours.zip", coloured_classes(3, 40))
+    """An archive of 120 coloured images in three classes."""
+    return write_zip(tmp_path_factory.mktemp("images") / "colours.zip", coloured_classes(3, 40))
 
 
 @pytest.fixture(scope="session", params=["embedded", "production"])

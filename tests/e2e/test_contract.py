@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from timm.data import create_transform, resolve_data_config
 
 from graft.errors import GraftError
-from tests.pictures import coloured_classes, png, write_tar, write_zip
+from tests.support.images import coloured_classes, png, write_tar, write_zip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -53,7 +53,7 @@ def test_a_dataset_is_validated(client: Client, dataset: str) -> None:
     assert said["report"] == {"files": 120, "accepted": 120, "counts": {}, "skipped": []}
 
 
-def test_a_broken_picture_does_not_kill_a_dataset(client: Client, tmp_path: Path) -> None:
+def test_a_broken_image_does_not_kill_a_dataset(client: Client, tmp_path: Path) -> None:
     files = {**coloured_classes(2, 20), "red/zero.png": b"", "red/cut.png": png(1)[:99], "green/x.txt": b"no"}
     made = client.wait_for_dataset(client.create_dataset(write_tar(tmp_path / "a.tar.gz", files, "w:gz"))["id"])
     assert made["status"] == "ready"
@@ -95,7 +95,7 @@ def test_a_job_succeeds_with_figures_that_fit_together(client: Client, job: dict
     best = min(rows, key=lambda row: row["validation_loss"])
     assert job["metrics"]["best_epoch"] == best["epoch"]
     assert job["metrics"]["validation"]["loss"] == pytest.approx(best["validation_loss"], rel=1e-4, abs=1e-6)
-    # Every plain view, what epochs computed, and of the test pictures those that were computed exactly.
+    # Every plain view, what epochs computed, and of the test images those that were computed exactly.
     assert 120 < job["cache"]["misses"] - sum(row["cache_misses"] for row in rows) <= 120 + 18
     assert job["created_at"] < job["started_at"] < job["finished_at"]
 
@@ -125,12 +125,12 @@ def test_the_checkpoint_in_plain_timm_has_the_accuracy_that_was_reported(
     transform = create_transform(**resolve_data_config(json.loads(said["pretrained_cfg"])))
     classes = json.loads(said["class_names"])
     assert said["job"] == job["id"]
-    with zipfile.ZipFile(archive) as pictures, torch.inference_mode():
+    with zipfile.ZipFile(archive) as images, torch.inference_mode():
         right = [
-            classes[int(network(transform(Image.open(pictures.open(name)))[None]).argmax())] == name.split("/")[0]
-            for name in pictures.namelist()
+            classes[int(network(transform(Image.open(images.open(name)))[None]).argmax())] == name.split("/")[0]
+            for name in images.namelist()
         ]
-    # Of all 120 pictures; those of the test are 18 of them.
+    # Of all 120 images; those of the test are 18 of them.
     assert sum(right) / len(right) == pytest.approx(job["metrics"]["test"]["accuracy"], abs=0.2)
 
 
@@ -140,7 +140,7 @@ def test_lists_find_the_job_by_state_and_label(client: Client, job: dict[str, An
     assert job["id"] in [found["id"] for found in client.jobs(dataset=job["dataset"], backbone=BACKBONE)]
 
 
-def test_a_second_job_on_the_same_pictures_computes_nothing(client: Client, dataset: str, job: dict[str, Any]) -> None:
+def test_a_second_job_on_the_same_images_computes_nothing(client: Client, dataset: str, job: dict[str, Any]) -> None:
     again = client.wait(client.create_job(dataset, BACKBONE, {"epochs": 12})["id"])
     assert again["cache"]["misses"] == 0
     assert again["metrics"] == job["metrics"]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from graft.client import Client
-from tests.e2e import deployments
-from tests.models.backbones.small_backbone import write_backbone
-from tests.models.catalog.placing import NAMES, TECHNIQUES, recipe_with
-from tests.pictures import coloured_classes, write_zip
+from tests.support import deployments
+from tests.support.images import coloured_classes, write_zip
+from tests.support.recipe_variants import NAMES, TECHNIQUES, recipe_with
+from tests.support.small_backbone import write_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """A client of a service with two workers, whose backbone knows the classes of the pictures."""
+    """A client of a service with two workers, whose backbone knows the classes of the images."""
     folder = tmp_path_factory.mktemp("techniques")
     backbone = write_backbone(folder / "backbones" / "small")
     config = json.loads((backbone / "config.json").read_text())
@@ -32,7 +32,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 @pytest.fixture(scope="module")
 def jobs(client: Client, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The id of a job for each technique; all are asked for at once."""
-    archive = write_zip(tmp_path_factory.mktemp("pictures") / "few.zip", coloured_classes(3, 12))
+    archive = write_zip(tmp_path_factory.mktemp("images") / "few.zip", coloured_classes(3, 12))
     dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
     asked = {}
     for name, (family, technique) in zip(NAMES, TECHNIQUES, strict=True):

@@ -17,8 +17,8 @@ from sqlalchemy.engine import make_url
 from faults.processes import children_of_fork_servers, descendants, send
 from faults.workload import delivered
 from graft.client import Client
-from service.queue import WAKE, Queue
-from tests.e2e import deployments
+from service.wakeup import WAKE, Queue
+from tests.support import deployments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,10 +69,10 @@ def own_dataset(up: tuple[int, Client], archive: Path) -> str:
 @pytest.mark.parametrize(
     "victim",
     [
-        "workers.runner",
+        "workers.worker",
         *(
             pytest.param(other, marks=pytest.mark.slow)  # on PostgreSQL, tests/faults kills them all
-            for other in ("multiprocessing.forkserver", "service.app", "workers.sweep")
+            for other in ("multiprocessing.forkserver", "service.app", "workers.maintenance")
         ),
     ],
 )
@@ -91,7 +91,7 @@ def test_whatever_is_killed_the_job_goes_on_to_the_same_end(
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     kinds = [event["kind"] for event in events]
     assert kinds.count("succeeded") == 1
-    assert ("taken_up" in kinds) == (ended["attempt"] > 1)
+    assert ("resumed_from_snapshot" in kinds) == (ended["attempt"] > 1)
     assert [row["epoch"] for row in client.metrics(job)] == list(range(1, 301))
     assert delivered(client, job, tmp_path) == delivered(client, expected["id"], tmp_path)
 
@@ -118,7 +118,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         ended = client.wait(job)
         assert ended["status"] == "succeeded", ended["error"]
         assert delivered(client, job, tmp_path) == digest, (kind, kills)
-        taken_up += any(event["kind"] == "taken_up" for event in client.events(job))
+        taken_up += any(event["kind"] == "resumed_from_snapshot" for event in client.events(job))
     assert taken_up > KILLS / 5, "many were killed while they trained"
 
 
@@ -138,7 +138,7 @@ def test_a_paused_job_goes_on_from_where_it_was(up: tuple[int, Client], own_data
     assert done
     client.resume(job)
     assert client.wait(job)["status"] == "succeeded"
-    (taken_up,) = (event for event in client.events(job) if event["kind"] == "taken_up")
+    (taken_up,) = (event for event in client.events(job) if event["kind"] == "resumed_from_snapshot")
     assert taken_up["data"]["epoch"] == done, "nothing is done again"
     assert delivered(client, job, tmp_path) == delivered(client, expected, tmp_path)
 
@@ -165,7 +165,7 @@ def test_stopping_leaves_no_process_and_loses_no_job(
         dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
         job = running(client, dataset, LONG)
         below = descendants(process.pid)
-        assert any("workers.runner" in command for command in below.values())
+        assert any("workers.worker" in command for command in below.values())
         began = time.monotonic()
         process.send_signal(signum)
         status = process.wait(15)

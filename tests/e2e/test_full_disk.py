@@ -14,8 +14,8 @@ import pytest
 
 from faults.workload import delivered
 from graft.client import Client
-from tests.e2e import deployments
 from tests.e2e.test_faults import LONG, running
+from tests.support import deployments
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

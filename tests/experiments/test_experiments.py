@@ -123,7 +123,7 @@ def test_regularizers_are_judged_alike(digits: Material) -> None:
     assert bare.accuracy_gap == pytest.approx(bare.train_accuracy - bare.test_accuracy)
 
 
-def test_a_few_pictures_are_worth_more_to_a_frozen_trunk(digits: Material, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_few_images_are_worth_more_to_a_frozen_trunk(digits: Material, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "EACH", {20: 400})
     result = transfer.measure(digits, ONCE)
     check(result.report())
@@ -146,6 +146,6 @@ def test_pretraining_compares_like_with_like(digits: Material) -> None:
     alike = {name: prepared(digits, digits.parts(0), 0, chosen) for name, chosen in pretraining.VARIANTS.items()}
     first, *others = alike.values()
     for other in others:
-        assert torch.equal(first.grafted.standardize.mean, other.grafted.standardize.mean)
+        assert torch.equal(first.model.standardize.mean, other.model.standardize.mean)
         for choice in ("optimizer", "regularizers", "augmentations", "batch_size", "schedule"):
             assert getattr(other.recipe, choice) == getattr(first.recipe, choice)

@@ -12,8 +12,8 @@ from faults import invariants
 from faults.__main__ import run
 from faults.injections import FAULTS
 from service.jobs import lifecycle, repository
-from tests.workers.test_leases import add_jobs, taken
-from workers.leases import fence
+from tests.workers.test_lease import add_jobs, taken
+from workers.lease import fence
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,7 +44,7 @@ def ended(database: Database) -> Database:
             )
             repository.add_event(session, job, "info", "epoch", "", {"epoch": epoch})
         lifecycle.cancel(session, job)
-        lifecycle.left_off(session, job)
+        lifecycle.interrupted(session, job)
     return database
 
 

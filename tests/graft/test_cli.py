@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from typer.testing import CliRunner
 
 from graft.cli import app
-from tests.e2e import deployments
-from tests.models.backbones.small_backbone import write_backbone
-from tests.pictures import coloured_classes
+from tests.support import deployments
+from tests.support.images import coloured_classes
+from tests.support.small_backbone import write_backbone
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from graft import archives
+from graft import tar_stream
 from graft.client import Client
 from graft.errors import DownloadDamaged, GraftError
 
@@ -193,6 +193,6 @@ def test_a_folder_is_sent_as_a_tar(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    with tarfile.open(fileobj=BytesIO(b"".join(archives.pack(tmp_path)))) as archive:
+    with tarfile.open(fileobj=BytesIO(b"".join(tar_stream.pack(tmp_path)))) as archive:
         found = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
     assert found == files

@@ -13,7 +13,7 @@ from models.catalog.recipe import FAMILIES
 from models.catalog.technique import members
 from service.backbones import repository as backbones
 from service.database import Database
-from service.guard import MOST_BYTES
+from service.middleware import MOST_BYTES
 from tests.service.conftest import add_dataset, problem
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
 
-def test_the_api_loads_no_torch_and_decodes_no_picture() -> None:
+def test_the_api_loads_no_torch_and_decodes_no_image() -> None:
     heavy = "{'torch', 'torchvision', 'timm', 'PIL', 'numpy', 'celery', 'redis'}"
     run = f"import sys, service.app; sys.exit(bool({heavy} & sys.modules.keys()) and 1)"
     subprocess.run([sys.executable, "-c", run], check=True, cwd=Path(__file__).parents[2])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.workers.test_leases import add_jobs, taken
+from tests.workers.test_lease import add_jobs, taken
 from workers import scratch
 
 if TYPE_CHECKING:

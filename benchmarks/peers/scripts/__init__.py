@@ -1,5 +1,5 @@
-"""The peers, each as its own users would write it: started with `python SCRIPT PICTURES BACKBONE SEED`.
+"""The peers, each as its own users would write it: started with `python SCRIPT IMAGES BACKBONE SEED`.
 
-PICTURES is a folder `train/ val/ test/` with a folder for each class, BACKBONE a folder of timm's (config.json,
+IMAGES is a folder `train/ val/ test/` with a folder for each class, BACKBONE a folder of timm's (config.json,
 model.safetensors). They import nothing of ours, and print their result as a last line of JSON.
 """

@@ -15,10 +15,10 @@ import pandas
 from autogluon.multimodal import MultiModalPredictor
 
 
-def main(pictures: Path, backbone: Path, seed: int) -> None:
+def main(images: Path, backbone: Path, seed: int) -> None:
     """Train, and print what came out."""
     began = time.perf_counter()
-    train, validation, test = (table(pictures / part) for part in ("train", "val", "test"))
+    train, validation, test = (table(images / part) for part in ("train", "val", "test"))
     with tempfile.TemporaryDirectory() as folder:
         predictor = MultiModalPredictor(label="label", problem_type="multiclass", path=folder)
         predictor.fit(
@@ -41,7 +41,7 @@ def main(pictures: Path, backbone: Path, seed: int) -> None:
 
 
 def table(folder: Path) -> pandas.DataFrame:
-    """A row for each picture: its path and its class."""
+    """A row for each image: its path and its class."""
     rows = [(str(path), path.parent.name) for path in sorted(folder.glob("*/*"))]
     return pandas.DataFrame(rows, columns=["image", "label"])
 

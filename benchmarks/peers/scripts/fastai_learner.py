@@ -35,19 +35,19 @@ class Stopwatch(Callback):
         self.seconds.append(time.perf_counter() - self.began)
 
 
-def main(pictures: Path, backbone: Path, seed: int) -> None:
+def main(images: Path, backbone: Path, seed: int) -> None:
     """Train, and print what came out."""
     began = time.perf_counter()
     set_seed(seed)
     side = json.loads((backbone / "config.json").read_text())["pretrained_cfg"]["input_size"][1]
     loaders = ImageDataLoaders.from_folder(
-        pictures, train="train", valid="val", item_tfms=Resize(side), batch_tfms=aug_transforms()
+        images, train="train", valid="val", item_tfms=Resize(side), batch_tfms=aug_transforms()
     )
     stopwatch = Stopwatch()
     learner = vision_learner(loaders, f"local-dir:{backbone}", metrics=accuracy, cbs=stopwatch)
     with learner.no_bar():
         learner.fit_one_cycle(EPOCHS)
-        tested = learner.dls.test_dl(get_image_files(pictures / "test"), with_labels=True)
+        tested = learner.dls.test_dl(get_image_files(images / "test"), with_labels=True)
         outcome = {
             "validation": learner.validate()[1],
             "test": learner.validate(dl=tested)[1],

@@ -21,7 +21,7 @@ from torchvision.datasets import ImageFolder
 BATCH, MOST_EPOCHS, PATIENCE = 32, 100, 5
 
 
-def main(pictures: Path, backbone: Path, seed: int) -> None:
+def main(folder: Path, backbone: Path, seed: int) -> None:
     """Train with early stopping, and print what came out."""
     began = time.perf_counter()
     torch.manual_seed(seed)
@@ -43,7 +43,7 @@ def main(pictures: Path, backbone: Path, seed: int) -> None:
     )
     train, validation, test = (
         DataLoader(
-            ImageFolder(pictures / part, augmented if part == "train" else plain),
+            ImageFolder(folder / part, augmented if part == "train" else plain),
             batch_size=BATCH,
             shuffle=part == "train",
             num_workers=os.cpu_count() or 1,
@@ -86,7 +86,7 @@ def features(trunk: nn.Module, images: Tensor) -> Tensor:
 
 
 def evaluated(trunk: nn.Module, head: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Loss and accuracy on plain pictures."""
+    """Loss and accuracy on plain images."""
     head.eval()
     loss, correct, seen = 0.0, 0, 0
     with torch.inference_mode():

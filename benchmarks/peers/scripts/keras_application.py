@@ -40,7 +40,7 @@ class Stopwatch(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.began)
 
 
-def main(pictures: Path, backbone: Path, seed: int) -> None:
+def main(images: Path, backbone: Path, seed: int) -> None:
     """Train with early stopping, and print what came out."""
     began = time.perf_counter()
     keras.utils.set_random_seed(seed)
@@ -51,7 +51,7 @@ def main(pictures: Path, backbone: Path, seed: int) -> None:
     side = config["input_size"][1]
     train, validation, test = (
         keras.utils.image_dataset_from_directory(
-            pictures / part, image_size=(side, side), batch_size=BATCH, crop_to_aspect_ratio=True, seed=seed
+            images / part, image_size=(side, side), batch_size=BATCH, crop_to_aspect_ratio=True, seed=seed
         )
         for part in ("train", "val", "test")
     )
@@ -89,7 +89,7 @@ def main(pictures: Path, backbone: Path, seed: int) -> None:
 
 
 def network(side: int, weights: dict[str, np.ndarray]) -> keras.Model:
-    """From normalized pictures (B, side, side, 3) to pooled features (B, 1280), as timm computes them."""
+    """From normalized images (B, side, side, 3) to pooled features (B, 1280), as timm computes them."""
     padded = (side + 2, side + 2, 3)
     config = keras.applications.MobileNetV2(padded, include_top=False, weights=None, pooling="avg").get_config()
     for layer in config["layers"]:
@@ -107,7 +107,7 @@ def network(side: int, weights: dict[str, np.ndarray]) -> keras.Model:
 
 
 def names(weights: dict[str, np.ndarray]) -> list[str]:
-    """timm's layers below the classifier in the order in which a picture goes through them."""
+    """timm's layers below the classifier in the order in which an image goes through them."""
     blocks = {re.match(r"blocks\.(\d+)\.(\d+)\.", name) for name in weights} - {None}
     ordered = ["conv_stem", "bn1"]
     for stage, block in sorted({(int(block[1]), int(block[2])) for block in blocks}):

@@ -1,4 +1,4 @@
-"""scikit-learn on pooled features: timm's network in eager fp32 once over all pictures, then logistic regression."""
+"""scikit-learn on pooled features: timm's network in eager fp32 once over all images, then logistic regression."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from torchvision.datasets import ImageFolder
 BATCH, STRENGTHS = 32, (0.01, 0.1, 1.0)
 
 
-def main(pictures: Path, backbone: Path, seed: int) -> None:
+def main(images: Path, backbone: Path, seed: int) -> None:
     """Fit, choose C by the validation split, and print what came out."""
     began = time.perf_counter()
     network = timm.create_model(f"local-dir:{backbone}", pretrained=True, num_classes=0).eval()
-    train, validation, test = (features(network, pictures / part) for part in ("train", "val", "test"))
+    train, validation, test = (features(network, images / part) for part in ("train", "val", "test"))
     probes = [
         make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000, random_state=seed)).fit(*train)
         for strength in STRENGTHS

@@ -1,4 +1,4 @@
-"""All peers see the pictures that Graft accepts, on the sides of its split, and the same weights."""
+"""All peers see the images that Graft accepts, on the sides of its split, and the same weights."""
 
 from __future__ import annotations
 
@@ -11,26 +11,24 @@ from huggingface_hub import try_to_load_from_cache
 from benchmarks.peers.ground import PARTS, Ground
 from models.catalog.recipe import Recipe
 from models.datasets.splits import split
-from tests.models.small_pack import packed
-from tests.pictures import coloured_classes, write_zip
+from tests.support.images import coloured_classes, write_zip
+from tests.support.small_pack import packed
 
 BACKBONE = Path(__file__).parents[3] / "demo" / "backbones" / "rendered_shapes"
 
 
-def test_the_pictures_lie_as_graft_splits_them(tmp_path: Path) -> None:
+def test_the_images_lie_as_graft_splits_them(tmp_path: Path) -> None:
     files = coloured_classes(3, 20)
     archive = write_zip(
-        tmp_path / "small.zip", {**files, "red/broken.png": b"no picture", "red/copy.png": files["red/001.png"]}
+        tmp_path / "small.zip", {**files, "red/broken.png": b"no image", "red/copy.png": files["red/001.png"]}
     )
     ground = Ground.prepare(archive, BACKBONE, tmp_path / "ground")
 
     pack, recipe = packed(archive), Recipe()
     parts = split(pack.digests, pack.labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
     for part, called in PARTS.items():
-        expected = sorted(
-            (pack.names[picture].split("/")[0], pack.encoded(picture)) for picture in getattr(parts, part)
-        )
-        found = sorted((path.parent.name, path.read_bytes()) for path in (ground.pictures / called).glob("*/*"))
+        expected = sorted((pack.names[image].split("/")[0], pack.encoded(image)) for image in getattr(parts, part))
+        found = sorted((path.parent.name, path.read_bytes()) for path in (ground.images / called).glob("*/*"))
         assert found == expected
     assert ground.counts == "42 train, 9 validation, 9 test"
 
@@ -40,11 +38,11 @@ def test_a_folder_is_as_good_as_an_archive(tmp_path: Path) -> None:
     with zipfile.ZipFile(archive) as file:
         file.extractall(tmp_path / "small")
     grounds = [Ground.prepare(tmp_path / name, BACKBONE, tmp_path / f"of_{name}") for name in ("small", "small.zip")]
-    from_folder, from_archive = (sorted(path.read_bytes() for path in g.pictures.rglob("*.png")) for g in grounds)
+    from_folder, from_archive = (sorted(path.read_bytes() for path in g.images.rglob("*.png")) for g in grounds)
     assert from_folder == from_archive
 
 
-def test_pictures_of_several_classes_are_refused(tmp_path: Path) -> None:
+def test_images_of_several_classes_are_refused(tmp_path: Path) -> None:
     files = coloured_classes(2, 6)
     rows = ["file,label", *(f"{path},red|green" for path in files)]
     archive = write_zip(tmp_path / "small.zip", {**files, "labels.csv": "\n".join(rows).encode()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 
-from models.backbones.backbone import Preprocessing
+from models.images.preprocessing import Preprocessing
 
 
 def preprocessing(*input_size: int) -> Preprocessing:

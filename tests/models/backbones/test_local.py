@@ -19,7 +19,7 @@ from models.backbones.errors import (
     WeightsUnfit,
     WeightsUnsafe,
 )
-from tests.models.backbones.small_backbone import CONFIG, write_backbone
+from tests.support.small_backbone import CONFIG, write_backbone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -121,7 +121,7 @@ def test_the_flat_layout_of_old_is_read(tmp_path: Path) -> None:
 
 
 def write_vit(folder: Path, architecture: str, size: int, **facts: object) -> None:
-    """A vision transformer with random weights for pictures of this size."""
+    """A vision transformer with random weights for images of this size."""
     folder.mkdir()
     network = timm.create_model(architecture, img_size=size, num_classes=3, embed_dim=48, depth=1)
     save_file(network.state_dict(), folder / "model.safetensors")

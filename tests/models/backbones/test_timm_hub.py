@@ -17,11 +17,12 @@ import timm
 import torch
 
 from models import backbones
-from models.backbones import timm_hub, timm_parameters
+from models.backbones import timm_hub
 from models.backbones.errors import BackboneUnknown
-from tests import servers
-from tests.models.backbones.hub import hub
-from tests.models.backbones.small_backbone import CONFIG, write_backbone
+from tests.support import servers
+from tests.support.hub import hub
+from tests.support.small_backbone import CONFIG, write_backbone
+from tools import parameter_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,9 +178,9 @@ def test_lists_timms_registry_without_downloading() -> None:
 
 @pytest.mark.parametrize("row", [0, 300, 700, 1000])
 def test_the_table_of_parameters_is_timms(row: int) -> None:
-    with Path(timm_parameters.__file__).with_suffix(".csv").open() as table:
+    with parameter_counts.TABLE.open() as table:
         rows = list(csv.DictReader(table))
-    assert timm_parameters.count(rows[row]["architecture"]) == int(rows[row]["parameters"])
+    assert parameter_counts.count(rows[row]["architecture"]) == int(rows[row]["parameters"])
 
 
 def test_a_network_of_fixed_size_keeps_it() -> None:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from models.catalog.activations import ELU, GELU, SELU, Activation, LeakyReLU, PReLU, ReLU, RReLU, Sigmoid, SiLU, Tanh
 from models.catalog.heads import MLP
 from models.catalog.technique import members
-from tests.models.catalog.distributions import assert_drawn_from, uniform
+from tests.support.distributions import assert_drawn_from, uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Augmentations of pictures: what all of them promise, and the distribution of all that each one draws."""
+"""Augmentations of images: what all of them promise, and the distribution of all that each one draws."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ from models.catalog.augmentations import (
     Shift,
     VerticalFlip,
 )
-from models.catalog.pictures import PictureAugmentation, mean_colour
+from models.catalog.image_ops import ImageAugmentation, mean_colour
 from models.catalog.technique import members
-from tests.pictures import noise
+from tests.support.images import noise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MEMBERS: list[type[Any]] = [member for member in members(Augmentation) if issubclass(member, PictureAugmentation)]
+MEMBERS: list[type[Any]] = [member for member in members(Augmentation) if issubclass(member, ImageAugmentation)]
 GREY = (127, 127, 127)
 
 
-def views(augmentation: PictureAugmentation, image: Image.Image, count: int) -> list[np.ndarray]:
+def views(augmentation: ImageAugmentation, image: Image.Image, count: int) -> list[np.ndarray]:
     """What one generator makes of `image`, again and again."""
     random = np.random.default_rng(0)
     return [np.asarray(augmentation.apply(image, random)) for _ in range(count)]
@@ -208,7 +208,7 @@ def test_erased_parts_have_the_areas_shapes_and_places_that_they_say() -> None:
 
 
 @pytest.mark.parametrize("size", [(400, 20), (20, 400)])
-def test_erased_areas_hold_in_elongated_pictures(size: tuple[int, int]) -> None:
+def test_erased_areas_hold_in_elongated_images(size: tuple[int, int]) -> None:
     boxes = erased(Erase(probability=1.0, min_area=0.3, max_area=0.5), size)
     assert_uniform((boxes[:, 2] * boxes[:, 3] / 8000).tolist(), 0.3, 0.5, rounding=0.02)
 

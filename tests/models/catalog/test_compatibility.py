@@ -48,9 +48,9 @@ REFUSALS = {
         "cut: none leaves nothing that could be computed once: leave cache.mode out, or freeze some stages",
         [{"cut": "none"}, {"cut": "none", "cache": {"mode": "off"}}, {"cut": "top", "cache": {"mode": "on"}}],
     ),
-    "pictures mixed from a cache": Refusal(
+    "images mixed from a cache": Refusal(
         {"augmentations": ["crop", "cutmix"], "cache": {"mode": "on"}},
-        "cutmix mixes pictures, which a cache does not hold: set cache.mode to off, or take mixup",
+        "cutmix mixes images, which a cache does not hold: set cache.mode to off, or take mixup",
         [
             {"augmentations": ["crop", "cutmix"]},
             {"augmentations": ["crop", "cutmix"], "cache": {"mode": "off"}},
@@ -78,9 +78,9 @@ REFUSALS = {
             {"precision": "exact", "cache": {"mode": "off"}},
         ],
     ),
-    "norms trained on one picture": Refusal(
+    "norms trained on one image": Refusal(
         {"cut": {"kind": "top", "batch_norm": "trained"}, "batch_size": 1},
-        "cut.batch_norm: trained needs batches of at least 2 pictures: raise batch_size, or leave it frozen",
+        "cut.batch_norm: trained needs batches of at least 2 images: raise batch_size, or leave it frozen",
         [
             {"cut": {"kind": "top", "batch_norm": "trained"}, "batch_size": 2},
             {"cut": "top", "batch_size": 1},
@@ -93,7 +93,7 @@ REFUSALS = {
     ),
     "a discriminant of several labels": Refusal(
         {"head": {"start": "discriminant"}, "loss": "binary_cross_entropy"},
-        "a discriminant has logits of one label a picture: take cross_entropy, or set head.start to zero",
+        "a discriminant has logits of one label an image: take cross_entropy, or set head.start to zero",
         [{"head": {"start": "discriminant"}, "loss": "focal"}, {"loss": "binary_cross_entropy"}],
     ),
     "a discriminant of nothing": Refusal(
@@ -108,7 +108,7 @@ REFUSALS = {
     ),
     "a batch of one": Refusal(
         {"head": NORMALIZED, "batch_size": 1},
-        "batch_norm needs batches of at least 2 pictures: raise batch_size, or take layer_norm",
+        "batch_norm needs batches of at least 2 images: raise batch_size, or take layer_norm",
         [
             {"head": NORMALIZED, "batch_size": 2},
             {"head": NORMALIZED},
@@ -120,7 +120,7 @@ REFUSALS = {
     ),
     "a batch of one for one layer": Refusal(
         {"head": {**MLP, "hidden": [8, {"normalization": "batch_norm"}]}, "batch_size": 1},
-        "batch_norm needs batches of at least 2 pictures: raise batch_size, or take layer_norm",
+        "batch_norm needs batches of at least 2 images: raise batch_size, or take layer_norm",
         [{"head": {**MLP, "hidden": [8, {"normalization": "batch_norm"}]}, "batch_size": 2}],
     ),
     "no layers for an autoencoder": Refusal(
@@ -195,21 +195,21 @@ REFUSALS = {
         "cut.every is 8 of 8 epochs, so no stage would ever be trained: raise epochs, or lower cut.every",
         [{"cut": {"kind": "gradual", "every": 7}, "epochs": 8}, {"cut": {"kind": "gradual", "every": 8}}],
     ),
-    "more pictures at once than memory holds": Refusal(
+    "more images at once than memory holds": Refusal(
         {"batch_size": 1025, "cache": {"mode": "off"}},
-        "each step takes 1025 pictures through layers of the backbone, more than fit into memory: "
+        "each step takes 1025 images through layers of the backbone, more than fit into memory: "
         "lower batch_size to 1024 or less",
         [{"batch_size": 1025}, {"batch_size": 1024, "cache": {"mode": "off"}}, {"batch_size": 1024, "cut": "none"}],
     ),
-    "more pictures at once than memory holds, unfrozen": Refusal(
+    "more images at once than memory holds, unfrozen": Refusal(
         {"batch_size": 2048, "cut": "top"},
-        "each step takes 2048 pictures through layers of the backbone, more than fit into memory: "
+        "each step takes 2048 images through layers of the backbone, more than fit into memory: "
         "lower batch_size to 1024 or less",
         [],
     ),
-    "more pictures at once than memory holds, mixed": Refusal(
+    "more images at once than memory holds, mixed": Refusal(
         {"batch_size": 2048, "augmentations": ["cutmix"]},
-        "each step takes 2048 pictures through layers of the backbone, more than fit into memory: "
+        "each step takes 2048 images through layers of the backbone, more than fit into memory: "
         "lower batch_size to 1024 or less",
         [{"batch_size": 2048, "augmentations": ["mixup"]}],
     ),
@@ -225,7 +225,7 @@ REFUSALS = {
     ),
     "one label where there are several": Refusal(
         {**SEVERAL, "loss": "focal"},
-        "focal learns one label a picture, and the task is multi_label: take binary_cross_entropy",
+        "focal learns one label an image, and the task is multi_label: take binary_cross_entropy",
         [
             {**SEVERAL, "loss": "binary_cross_entropy"},
             {**SEVERAL, "loss": "auto"},
@@ -244,7 +244,7 @@ REFUSALS = {
     ),
     "a kept classifier for several labels": Refusal(
         {**SEVERAL, "head": "keep"},
-        "head: keep goes on with a classifier of one label a picture, and the task is multi_label: take linear",
+        "head: keep goes on with a classifier of one label an image, and the task is multi_label: take linear",
         [{**SEVERAL, "head": "linear"}, {"task": "single_label", "head": "keep"}],
     ),
     "a search over other heads": Refusal(

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from models import surgery
 from models.catalog.cuts import All, Cut, CutUnknown, Fraction, Gradual, Nothing, Place, Stage, Top, stages
 from models.catalog.technique import members
-from models.division import divided, places
-from tests.models.networks import network
+from models.networks import surgery
+from models.networks.cut_network import cut_at, places
+from tests.support.networks import network
 
 MEMBERS: tuple[Any, ...] = members(Cut)
 TRAINED = [member for member in MEMBERS if member.trains]
@@ -42,7 +42,7 @@ def real(name: str) -> list[Place]:
     """The places of a network of timm."""
     made = network(name)
     size = tuple(made.pretrained_cfg["input_size"])
-    return places(made, surgery.pooled(made, size, {}), size)
+    return places(made, surgery.cut_before_classifier(made, size, {}), size)
 
 
 def test_stages_are_what_computes_and_end_after_the_norms_and_pools_that_follow() -> None:
@@ -109,10 +109,10 @@ def test_lies_where_it_should_in_a_real_network(name: str) -> None:
 def test_what_lies_above_a_cut_are_the_stages_it_says(name: str) -> None:
     made = network(name)
     size = tuple(made.pretrained_cfg["input_size"])
-    pooled = surgery.pooled(made, size, {})
-    division = divided(made, pooled, Top(stages=2), size, {})
-    assert [stage.name for stage in division.stages] == STAGES[name][:-3:-1]
-    assert division.cut == Top(stages=2).place(real(name))
+    feature_network = surgery.cut_before_classifier(made, size, {})
+    cut_network = cut_at(made, feature_network, Top(stages=2), size, {})
+    assert [stage.name for stage in cut_network.stages] == STAGES[name][:-3:-1]
+    assert cut_network.cut == Top(stages=2).place(real(name))
 
 
 @pytest.mark.parametrize("technique", [Top, Gradual])

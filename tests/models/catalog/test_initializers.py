@@ -21,7 +21,7 @@ from models.catalog.initializers import (
     Orthogonal,
 )
 from models.catalog.technique import members
-from tests.models.catalog.distributions import assert_drawn_from, normal, uniform
+from tests.support.distributions import assert_drawn_from, normal, uniform
 
 if TYPE_CHECKING:
     from collections.abc import Callable

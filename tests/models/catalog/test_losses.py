@@ -22,7 +22,7 @@ every_loss = pytest.mark.parametrize("technique", members(Loss))
 
 
 def logits() -> torch.Tensor:
-    """For six pictures of three classes, (6, 3)."""
+    """For six images of three classes, (6, 3)."""
     torch.manual_seed(0)
     return 2 * torch.randn(6, 3, dtype=torch.float64)
 
@@ -107,10 +107,10 @@ def test_automatic_weights_make_classes_count_the_same(technique: type[Any]) -> 
 
 
 def test_automatic_weights_of_binary_cross_entropy_make_yes_count_as_much_as_no() -> None:
-    """Pictures with several labels count once: 40 of them have 70 labels here."""
+    """Images with several labels count once: 40 of them have 70 labels here."""
     loss = BinaryCrossEntropy(class_weights="auto").resolve({"a": 10, "b": 20, "c": 40}, 40)
     assert loss.class_weights == {"a": 3.0, "b": 1.0, "c": 1 / 40}
     recipe = Recipe.model_validate({"loss": {"kind": "binary_cross_entropy", "class_weights": "auto"}})
     counts = {"a": 10, "b": 20, "c": 40}
-    resolved = recipe.resolve(task="multi_label", image_size=32, num_features=9, class_counts=counts, pictures=40)
+    resolved = recipe.resolve(task="multi_label", image_size=32, num_features=9, class_counts=counts, images=40)
     assert resolved.loss == loss

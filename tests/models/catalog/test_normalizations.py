@@ -56,7 +56,7 @@ def test_batch_norm_after_training_takes_the_running_ones(momentum: float) -> No
 
 
 @pytest.mark.parametrize("epsilon", [1e-5, 0.1])
-def test_layer_norm_takes_mean_and_variance_of_a_picture(epsilon: float) -> None:
+def test_layer_norm_takes_mean_and_variance_of_a_image(epsilon: float) -> None:
     z = rows()
     expected = by_hand(z, z.mean(1, keepdim=True), z.var(1, correction=0, keepdim=True), epsilon)
     layer = built(LayerNorm(epsilon=epsilon))

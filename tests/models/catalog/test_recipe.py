@@ -13,7 +13,7 @@ from models.catalog.heads import MLP, Linear
 from models.catalog.losses import BinaryCrossEntropy, CrossEntropy
 from models.catalog.optimizers import Adam, Momentum
 from models.catalog.recipe import Recipe
-from tests.models.catalog.placing import DATA
+from tests.support.recipe_variants import DATA
 
 
 def resolved(choices: Any = None, **data: Any) -> Recipe:
@@ -45,9 +45,9 @@ def test_what_was_chosen_is_not_resolved_away() -> None:
     assert {name: dumped[name] for name in chosen} == chosen
 
 
-@pytest.mark.parametrize(("pictures", "batch_size"), [(10**6, 64), (512, 64), (511, 63), (80, 10), (16, 2), (5, 2)])
-def test_a_batch_leaves_eight_steps_an_epoch_and_has_two_pictures_at_least(pictures: int, batch_size: int) -> None:
-    assert resolved(pictures=pictures).batch_size == batch_size
+@pytest.mark.parametrize(("images", "batch_size"), [(10**6, 64), (512, 64), (511, 63), (80, 10), (16, 2), (5, 2)])
+def test_a_batch_leaves_eight_steps_an_epoch_and_has_two_images_at_least(images: int, batch_size: int) -> None:
+    assert resolved(images=images).batch_size == batch_size
 
 
 @pytest.mark.parametrize(
@@ -68,13 +68,13 @@ def test_a_batch_leaves_eight_steps_an_epoch_and_has_two_pictures_at_least(pictu
     ],
 )
 def test_caches_what_stays_the_same(choices: dict[str, object], cache: Cache) -> None:
-    assert resolved(choices, pictures=200).cache == cache
+    assert resolved(choices, images=200).cache == cache
 
 
-def test_views_are_for_few_pictures_or_for_what_can_learn_them_by_heart() -> None:
-    assert resolved(pictures=201).cache == Cache(mode="on", views=0, grow=False)
-    assert resolved({"cut": "top"}, pictures=201).cache == Cache(mode="on", views=4, grow=True)
-    assert resolved({"cache": {"views": 3}}, pictures=201).cache == Cache(mode="on", views=3, grow=False)
+def test_views_are_for_few_images_or_for_what_can_learn_them_by_heart() -> None:
+    assert resolved(images=201).cache == Cache(mode="on", views=0, grow=False)
+    assert resolved({"cut": "top"}, images=201).cache == Cache(mode="on", views=4, grow=True)
+    assert resolved({"cache": {"views": 3}}, images=201).cache == Cache(mode="on", views=3, grow=False)
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_the_loss_fits_the_task() -> None:
     assert resolved({"loss": "binary_cross_entropy"}, task="single_label").loss == BinaryCrossEntropy()
 
 
-def test_class_weights_follow_the_pictures() -> None:
+def test_class_weights_follow_the_images() -> None:
     found = resolved({"loss": {"class_weights": "auto"}}).loss
     assert found == CrossEntropy(class_weights={"a": 400 / 600, "b": 2.0})
 
@@ -135,11 +135,11 @@ def test_the_engine_that_was_chosen_is_the_recipes() -> None:
     assert '"auto"' not in recipe.model_dump_json()
 
 
-def test_augmentations_of_pictures_keep_their_order() -> None:
+def test_augmentations_of_images_keep_their_order() -> None:
     recipe = Recipe.model_validate({"augmentations": ["feature_noise", "colour", "mixup", "crop"]})
-    assert recipe.picture_augmentations == (Colour(), Crop())
-    assert not recipe.mixes_pictures
-    assert Recipe.model_validate({"augmentations": ["cutmix"]}).mixes_pictures
+    assert recipe.image_augmentations == (Colour(), Crop())
+    assert not recipe.mixes_images
+    assert Recipe.model_validate({"augmentations": ["cutmix"]}).mixes_images
 
 
 def test_a_kind_alone_or_fields_alone_are_enough() -> None:

@@ -12,9 +12,9 @@ from torch import nn
 from models.catalog.heads import MLP, Cosine, Linear
 from models.catalog.recipe import Recipe
 from models.catalog.regularizers import L1, L2, MaxNorm, WeightDecay
-from models.division import Division
-from models.grafted import Grafted
-from models.standardization import Standardization
+from models.features.standardization import Standardization
+from models.networks.cut_network import CutNetwork
+from models.training.model import TrainableModel
 
 
 def weights() -> list[nn.Parameter]:
@@ -90,7 +90,7 @@ def test_max_norm_is_of_the_weights_that_lead_into_one_unit() -> None:
 
 
 @pytest.mark.parametrize(("technique", "strength"), [(L1, 0.1 / 400), (L2, 10 / 400), (WeightDecay, 10 / 400)])
-def test_auto_depends_on_the_number_of_pictures(technique: type[Any], strength: float) -> None:
+def test_auto_depends_on_the_number_of_images(technique: type[Any], strength: float) -> None:
     assert technique().resolve(400).known == pytest.approx(strength)
     assert technique(strength=0.5).resolve(400).known == 0.5
     assert MaxNorm().resolve(400) == MaxNorm()
@@ -128,10 +128,10 @@ def test_auto_of_l2_is_logistic_regression_with_c_a_tenth() -> None:
 )
 def test_biases_norms_and_slopes_are_left_out(head: Any, expected: list[str]) -> None:
     network = head.resolve(8, 3).build(8, 3)
-    division = Division(None, nn.Identity(), "picture", (8,), "")
-    grafted = Grafted(division, network, Standardization(torch.zeros(8), torch.ones(8)))
+    cut_network = CutNetwork(None, nn.Identity(), "image", (8,), "")
+    model = TrainableModel(cut_network, network, Standardization(torch.zeros(8), torch.ones(8)))
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    assert [names[id(weight)] for weight in grafted.weights()] == expected
+    assert [names[id(weight)] for weight in model.weights()] == expected
 
 
 def test_the_recommended_one_is_l2() -> None:

@@ -1,4 +1,4 @@
-"""Sampling: how often an epoch goes through each picture, and in which order."""
+"""Sampling: how often an epoch goes through each image, and in which order."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import torch
 
 from models.catalog.sampling import Balanced, Sampling, Shuffled
 from models.catalog.technique import members
-from tests.models.catalog.distributions import assert_counts
+from tests.support.distributions import assert_counts
 
 every_sampling = pytest.mark.parametrize("technique", members(Sampling))
 
 LABELS = torch.tensor([0] * 60 + [1] * 30 + [2] * 10)
 SEVERAL = torch.tensor([[1, 0, 0]] * 6 + [[1, 1, 0]] * 2 + [[0, 0, 1]] + [[1, 0, 1]])
-"""8 + 1 pictures of the first class, 2 of the second, 2 of the third."""
+"""8 + 1 images of the first class, 2 of the second, 2 of the third."""
 
 
 @every_sampling
 @pytest.mark.parametrize("targets", [LABELS, SEVERAL, SEVERAL.float()])
-def test_an_epoch_is_as_long_as_there_are_pictures(technique: type[Any], targets: torch.Tensor) -> None:
+def test_an_epoch_is_as_long_as_there_are_images(technique: type[Any], targets: torch.Tensor) -> None:
     order = technique().order(targets)
     assert (order.shape, order.dtype) == ((len(targets),), torch.int64)
     assert order.min() >= 0
@@ -38,14 +38,14 @@ def test_the_seed_decides(technique: type[Any]) -> None:
     assert not torch.equal(first, second), "a new order each epoch"
 
 
-def test_shuffled_takes_every_picture_once_in_all_orders_equally_often() -> None:
+def test_shuffled_takes_every_image_once_in_all_orders_equally_often() -> None:
     torch.manual_seed(0)
     counts = Counter(tuple(Shuffled().order(torch.zeros(4, dtype=torch.int64)).tolist()) for _ in range(4800))
     assert set(counts) == set(permutations(range(4)))
     assert_counts(list(counts.values()), [1 / 24] * 24)
 
 
-def test_balanced_draws_all_classes_equally_often_and_the_pictures_of_each() -> None:
+def test_balanced_draws_all_classes_equally_often_and_the_images_of_each() -> None:
     torch.manual_seed(0)
     drawn = torch.cat([Balanced().order(LABELS) for _ in range(200)])
     assert_counts(LABELS[drawn].bincount().tolist(), [1 / 3] * 3)
@@ -53,12 +53,12 @@ def test_balanced_draws_all_classes_equally_often_and_the_pictures_of_each() -> 
     assert_counts(drawn.bincount(minlength=100).tolist(), shares)
 
 
-def test_balanced_counts_a_picture_with_several_labels_for_its_rarest() -> None:
+def test_balanced_counts_a_image_with_several_labels_for_its_rarest() -> None:
     torch.manual_seed(0)
     drawn = torch.cat([Balanced().order(SEVERAL) for _ in range(2000)])
     weights = torch.tensor([1 / 9] * 6 + [1 / 2] * 4)
     assert_counts(drawn.bincount(minlength=10).tolist(), (weights / weights.sum()).tolist())
 
 
-def test_a_class_without_pictures_takes_no_draws() -> None:
+def test_a_class_without_images_takes_no_draws() -> None:
     assert set(LABELS[Balanced().order(LABELS + 1)].tolist()) <= {0, 1, 2}

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from models import catalog
 from models.catalog.recipe import FAMILIES, Recipe
 from models.catalog.technique import Technique, members
-from tests.models.catalog.placing import DATA, NAMES, TECHNIQUES, example, placed, recipe_with
+from tests.support.recipe_variants import DATA, NAMES, TECHNIQUES, example, placed, recipe_with
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -53,7 +53,7 @@ def test_classes_called_train_and_test_are_classes(top: str) -> None:
     assert found == {f"{top}train/1.png": ("train", ""), f"{top}test/2.png": ("test", "")}
 
 
-def test_a_picture_beside_the_classes_of_a_split_leaves_it_a_split() -> None:
+def test_a_image_beside_the_classes_of_a_split_leaves_it_a_split() -> None:
     found = folders("train/cat/1.png", "train/dog/2.png", "test/cat/3.png", "train/stray.png")
     assert found["test/cat/3.png"] == ("cat", "test")
     assert "train/stray.png" not in found

@@ -40,6 +40,6 @@ def test_a_name_that_is_not_utf8_is_refused_in_writable_words() -> None:
     str(caught.value).encode()
 
 
-def test_suffixes_of_pictures_are_known() -> None:
-    assert all(names.is_picture(Path(name)) for name in ("a.JPG", "a.jpeg", "a.png", "a.heic", "a.tif", "b.CR2"))
-    assert not any(names.is_picture(Path(name)) for name in ("a.py", "README", "png", "a.jpg.txt"))
+def test_suffixes_of_images_are_known() -> None:
+    assert all(names.is_image(Path(name)) for name in ("a.JPG", "a.jpeg", "a.png", "a.heic", "a.tif", "b.CR2"))
+    assert not any(names.is_image(Path(name)) for name in ("a.py", "README", "png", "a.jpg.txt"))

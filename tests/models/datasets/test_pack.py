@@ -20,7 +20,7 @@ def packed(folder: Path, entries: list[Entry], content: bytes = b"-") -> Pack:
     return Pack(folder / "pack", folder / "index")
 
 
-def test_an_index_holds_pictures_of_any_size(tmp_path: Path) -> None:
+def test_an_index_holds_images_of_any_size(tmp_path: Path) -> None:
     entries = [
         Entry(b"\1" * 32, 0, 3, 70_000, 8, (1,), "train", "dog/é.png"),
         Entry(b"\2" * 31 + b"\0", 3, 4, 8, 70_000, (0,), "", "cat/1.png"),
@@ -33,7 +33,7 @@ def test_an_index_holds_pictures_of_any_size(tmp_path: Path) -> None:
     assert pack.splits.tolist() == [1, 0]
 
 
-def test_pictures_of_one_class_have_one_hot_targets(tmp_path: Path) -> None:
+def test_images_of_one_class_have_one_hot_targets(tmp_path: Path) -> None:
     labels = [2, 0, 2, 1]
     pack = packed(tmp_path, [Entry(bytes([n]) * 32, 0, 1, 8, 8, (label,), "", "a") for n, label in enumerate(labels)])
     targets = pack.targets(4)
@@ -42,7 +42,7 @@ def test_pictures_of_one_class_have_one_hot_targets(tmp_path: Path) -> None:
     np.testing.assert_array_equal(targets, np.eye(4)[labels])
 
 
-def test_pictures_of_several_classes_have_multi_hot_targets(tmp_path: Path) -> None:
+def test_images_of_several_classes_have_multi_hot_targets(tmp_path: Path) -> None:
     labels = [(2,), (0, 1, 3), (1, 2)]
     pack = packed(tmp_path, [Entry(bytes([n]) * 32, 0, 1, 8, 8, each, "", "a") for n, each in enumerate(labels)])
     assert pack.is_multi_label

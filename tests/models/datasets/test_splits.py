@@ -26,9 +26,7 @@ def digests(count: int) -> list[bytes]:
     validation=st.floats(0.05, 0.4),
     test=st.floats(0.05, 0.4),
 )
-def test_every_picture_is_in_one_part_and_every_class_in_each(
-    counts: list[int], validation: float, test: float
-) -> None:
+def test_every_image_is_in_one_part_and_every_class_in_each(counts: list[int], validation: float, test: float) -> None:
     labels = np.repeat(np.arange(len(counts)), counts)
     found = split(digests(len(labels)), labels, np.zeros(len(labels), np.uint8), validation, test)
     together = np.concatenate([found.train, found.validation, found.test])
@@ -46,7 +44,7 @@ def test_every_picture_is_in_one_part_and_every_class_in_each(
 
 def names(found: Split, of: list[bytes]) -> list[set[bytes]]:
     """The digests in each part."""
-    return [{of[picture] for picture in part} for part in (found.train, found.validation, found.test)]
+    return [{of[image] for image in part} for part in (found.train, found.validation, found.test)]
 
 
 def test_the_order_of_the_archive_changes_nothing() -> None:
@@ -60,7 +58,7 @@ def test_the_order_of_the_archive_changes_nothing() -> None:
     )
 
 
-def test_a_picture_that_is_added_moves_hardly_any_other() -> None:
+def test_a_image_that_is_added_moves_hardly_any_other() -> None:
     all_of = digests(101)
     labels = np.zeros(101, np.int64)
     before = names(split(all_of[:100], labels[:100], np.zeros(100, np.uint8), 0.2, 0.2), all_of)
@@ -78,7 +76,7 @@ def test_given_splits_are_kept_and_what_lacks_is_carved_from_the_training() -> N
 
 
 def by_class(of: list[bytes], labels: np.ndarray, given: np.ndarray, validation: float, test: float) -> np.ndarray:
-    """The part of each picture of one class: of each class by itself, the first in the order of digests."""
+    """The part of each image of one class: of each class by itself, the first in the order of digests."""
     parts = np.where(given == 0, TRAIN, given)
     for part, fraction, keep in ((TEST, test, 2), (VALIDATION, validation, 1)):
         for label in () if part in given else np.unique(labels):
@@ -89,7 +87,7 @@ def by_class(of: list[bytes], labels: np.ndarray, given: np.ndarray, validation:
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_pictures_of_one_class_are_split_class_by_class(seed: int) -> None:
+def test_images_of_one_class_are_split_class_by_class(seed: int) -> None:
     random = np.random.default_rng(seed)
     labels = random.integers(0, random.integers(1, 7), random.integers(1, 80))
     given = random.choice(4, len(labels), p=random.dirichlet(np.full(4, 0.3)))
@@ -98,21 +96,21 @@ def test_pictures_of_one_class_are_split_class_by_class(seed: int) -> None:
     parts = by_class(of, labels, given, *fractions)
     for said in (labels, np.eye(7)[labels]):
         found = split(of, said, given, *fractions)
-        for part, pictures in ((TRAIN, found.train), (VALIDATION, found.validation), (TEST, found.test)):
-            np.testing.assert_array_equal(pictures, np.flatnonzero(parts == part))
+        for part, images in ((TRAIN, found.train), (VALIDATION, found.validation), (TEST, found.test)):
+            np.testing.assert_array_equal(images, np.flatnonzero(parts == part))
 
 
-def several_classes(random: np.random.Generator, pictures: int, classes: int, density: float) -> np.ndarray:
-    """Multi-hot labels, of common classes and rare ones: a picture has one class or more, a class three pictures."""
-    hot = random.random((pictures, classes)) < density * random.uniform(0, 2, classes)
+def several_classes(random: np.random.Generator, images: int, classes: int, density: float) -> np.ndarray:
+    """Multi-hot labels, of common classes and rare ones: an image has one class or more, a class three images."""
+    hot = random.random((images, classes)) < density * random.uniform(0, 2, classes)
     for shift in range(3):
-        hot[(np.arange(classes) + shift * 7) % pictures, np.arange(classes)] = True
-    hot[np.arange(pictures), random.integers(0, classes, pictures)] = True
+        hot[(np.arange(classes) + shift * 7) % images, np.arange(classes)] = True
+    hot[np.arange(images), random.integers(0, classes, images)] = True
     return hot.astype(np.float32)
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_of_several_classes_each_has_its_pictures_unless_another_needs_them(seed: int) -> None:
+def test_of_several_classes_each_has_its_images_unless_another_needs_them(seed: int) -> None:
     random = np.random.default_rng(seed)
     hot = several_classes(random, int(random.integers(21, 90)), int(random.integers(2, 12)), random.uniform(0, 0.5))
     fractions = random.uniform(0.05, 0.4, 2)
@@ -158,7 +156,7 @@ def test_the_order_of_the_archive_changes_nothing_for_several_classes() -> None:
 
 
 def entries(*classes: list[str]) -> list[Entry]:
-    """Pictures by class and given split."""
+    """Images by class and given split."""
     given = [(label, split_given) for label, splits in enumerate(classes) for split_given in splits]
     return [
         Entry(digest, 0, 1, 8, 8, (label,), split_given, "a.png")
@@ -174,13 +172,13 @@ def entries(*classes: list[str]) -> list[Entry]:
 def test_what_passes_the_check_can_be_trained_on_whatever_the_fractions(
     classes: list[list[str]], validation: float, test: float
 ) -> None:
-    pictures = entries(*classes)
-    labels = np.array([entry.labels[0] for entry in pictures])
-    codes = np.array([SPLIT_CODES.index(entry.split) for entry in pictures])
-    found = split([entry.digest for entry in pictures], labels, codes, validation, test)
+    images = entries(*classes)
+    labels = np.array([entry.labels[0] for entry in images])
+    codes = np.array([SPLIT_CODES.index(entry.split) for entry in images])
+    found = split([entry.digest for entry in images], labels, codes, validation, test)
     can_train = set(labels[found.train]) == set(labels) and len(found.validation) > 0
     try:
-        check(pictures, [f"class {number}" for number in range(len(classes))])
+        check(images, [f"class {number}" for number in range(len(classes))])
     except DatasetRejected:
         assert not can_train
     else:
@@ -207,7 +205,7 @@ def test_several_classes_that_pass_the_check_can_be_trained_on_whatever_the_frac
     random = np.random.default_rng(seed)
     hot = several_classes(random, int(random.integers(5, 12)), int(random.integers(2, 6)), random.uniform(0, 0.3))
     given = random.choice(4, len(hot), p=random.dirichlet(np.full(4, 0.7)))
-    pictures = [
+    images = [
         Entry(digest, 0, 1, 8, 8, tuple(np.flatnonzero(row).tolist()), SPLIT_CODES[code], "a.png")
         for digest, row, code in zip(digests(len(hot)), hot, given, strict=True)
     ]
@@ -216,7 +214,7 @@ def test_several_classes_that_pass_the_check_can_be_trained_on_whatever_the_frac
     assert set(np.flatnonzero(given == TEST)) <= set(found.test)
     can_train = hot[found.train].any(0).all() and len(found.validation) > 0
     try:
-        check(pictures, [f"class {number}" for number in range(hot.shape[1])])
+        check(images, [f"class {number}" for number in range(hot.shape[1])])
     except DatasetRejected:
         assert not can_train
     else:
@@ -225,11 +223,11 @@ def test_several_classes_that_pass_the_check_can_be_trained_on_whatever_the_frac
 
 def test_what_several_classes_lack_is_said() -> None:
     rows = [((0, 1), "train"), ((0, 2), "train"), ((1,), "test"), ((2,), "test")]
-    pictures = [
+    images = [
         Entry(digest, 0, 1, 8, 8, labels, given, "a.png")
         for digest, (labels, given) in zip(digests(4), rows, strict=True)
     ]
     with pytest.raises(DatasetRejected) as caught:
-        check(pictures, ["cat", "dog", "owl"])
+        check(images, ["cat", "dog", "owl"])
     assert caught.value.code == "nothing_to_validate_on"
     assert "of a class (dog, owl)" in str(caught.value)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from models import images
-from models.datasets.archive import Limits
+from models.datasets.archives.reader import Limits
 from models.datasets.errors import DatasetRejected
 from models.datasets.pack import Pack, write_index
 from models.datasets.validation import Validated, validate
-from tests.pictures import encoded, noise, png, write_tar, write_zip
+from models.images import decode
+from tests.support.images import encoded, noise, png, write_tar, write_zip
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,7 +52,7 @@ def test_a_good_archive_is_packed_byte_for_byte(tmp_path: Path) -> None:
     assert validated.report["counts"] == {}
     assert {pack.names[place]: pack.encoded(place) for place in range(len(pack))} == GOOD
     for place, name in enumerate(pack.names):
-        assert pack.digests[place] == images.digest(images.decode(GOOD[name]))
+        assert pack.digests[place] == decode.digest(decode.decode(GOOD[name]))
         assert pack.labels[place] == (0 if name.startswith("cat") else 1)
     np.testing.assert_array_equal(pack.splits, 0)
 
@@ -79,7 +79,7 @@ def test_every_fault_of_a_file_is_reported_and_the_rest_goes_on(tmp_path: Path) 
     assert validated.report["accepted"] == 40
 
 
-def test_one_picture_in_another_file_is_a_copy(tmp_path: Path) -> None:
+def test_one_image_in_another_file_is_a_copy(tmp_path: Path) -> None:
     image = noise(77)
     files = {**GOOD, "cat/as.png": encoded(image), "cat/as.bmp": encoded(image, "BMP")}
     validated, _ = checked(tmp_path, files)
@@ -119,7 +119,7 @@ def test_copies_that_leave_nothing_to_train_on_are_rejected(tmp_path: Path) -> N
     assert rejected(tmp_path, files).code == "nothing_to_train_on"
 
 
-def test_folders_without_pictures_are_no_classes(tmp_path: Path) -> None:
+def test_folders_without_images_are_no_classes(tmp_path: Path) -> None:
     others = {f"scripts/{number}.py": b"print()" for number in range(10)}
     others |= {"scripts/__init__.py": b"", "docs/readme.md": b"hello"}
     validated, _ = checked(tmp_path, {**GOOD, **others})
@@ -127,7 +127,7 @@ def test_folders_without_pictures_are_no_classes(tmp_path: Path) -> None:
     assert codes(validated) == dict.fromkeys(others, "not_an_image") | {"scripts/__init__.py": "empty_file"}
 
 
-def test_what_a_table_lists_is_meant_to_be_a_picture(tmp_path: Path) -> None:
+def test_what_a_table_lists_is_meant_to_be_a_image(tmp_path: Path) -> None:
     rows = "".join(f"{number}.png,{'cat' if number % 2 else 'dog'}\n" for number in range(8))
     files = {f"{number}.png": png(number) for number in range(8)} | {"owl.dat": b"no"}
     error = rejected(tmp_path, {**files, "labels.csv": f"file,label\n{rows}owl.dat,owl\n".encode()})
@@ -145,7 +145,7 @@ def test_what_a_table_lists_is_meant_to_be_a_picture(tmp_path: Path) -> None:
         (
             {f"{name}/{n}.png": encoded(noise(n, 7, 7)) for name in "ab" for n in range(3)} | {"README.md": b"hello"},
             "no_images",
-            "None of the archive's 6 pictures can be used (6 too_small). First: a/0.png: 7x7 pixels; at least 8",
+            "None of the archive's 6 images can be used (6 too_small). First: a/0.png: 7x7 pixels; at least 8",
         ),
         ({**GOOD, "labels.csv": b"", "cat/labels.csv": b""}, "labels_ambiguous", "Both labels.csv and cat/labels.csv"),
     ],
@@ -186,7 +186,7 @@ def test_several_labels_make_another_task(tmp_path: Path) -> None:
     assert validated.classes == [{"name": "cat", "count": 8}, {"name": "dog", "count": 4}]
 
 
-def test_the_digest_is_that_of_pictures_and_labels_alone(tmp_path: Path) -> None:
+def test_the_digest_is_that_of_images_and_labels_alone(tmp_path: Path) -> None:
     plain, _ = checked(tmp_path, GOOD)
     reordered, _ = checked(tmp_path, dict(reversed(GOOD.items())))
     renamed, _ = checked(tmp_path, {f"top/{name}": data for name, data in GOOD.items()})
@@ -201,7 +201,7 @@ def test_a_tar_gives_the_same_as_a_zip(tmp_path: Path) -> None:
 
 
 def test_real_photographs(material: Path, tmp_path: Path) -> None:
-    """The household waste of the material holds three pairs of identical pictures under two labels."""
+    """The household waste of the material holds three pairs of identical images under two labels."""
     with (material / "datasets/trashnet6/trashnet6.zip").open("rb") as file, (tmp_path / "pack").open("wb") as pack:
         validated = validate(file, pack, Limits(1 << 30, 10_000))
     assert validated.report["counts"] == {"label_conflict": 6}

@@ -8,7 +8,7 @@ from torch import nn
 
 from models.catalog.pretraining import Autoencoder
 from models.pretraining.autoencoder import Reconstruction, fit, fitted
-from models.pretraining.layerwise import Layer
+from models.pretraining.greedy_layerwise import Layer
 
 
 def correlated(rank: int, noise: float) -> torch.Tensor:

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from models.checkpoint import write
-from service import ranges
-from service.ranges import Span
-from tests.service.checkpoints.test_contents import add_job, published
+from models.runtime.checkpoint_file import write
+from service import range_requests
+from service.range_requests import Span
+from tests.service.checkpoints.test_blobs import add_job, published
 from tests.service.conftest import problem
 
 if TYPE_CHECKING:
@@ -87,13 +87,13 @@ def test_open_and_suffix_ranges(client: TestClient, checkpoint: str, file: bytes
     "range_", ["bytes=0-1,5-6", "bytes=5-2", "bytes=-", "items=0-1", "bytes=a-b", "bytes=٣-٤", "bytes=0-" + "9" * 5000]
 )
 def test_several_or_malformed_ranges_give_the_whole(range_: str) -> None:
-    assert ranges.wanted({"range": range_}, '"e"', 100) is None
+    assert range_requests.wanted({"range": range_}, '"e"', 100) is None
 
 
 def test_the_conditions_of_a_range() -> None:
-    assert ranges.wanted({"range": "bytes=0-9", "if-range": '"e"'}, '"e"', 100) == Span(0, 10)
-    assert ranges.wanted({"range": "bytes=0-9", "if-range": '"other"'}, '"e"', 100) is None
-    assert ranges.wanted({"range": "bytes=0-9", "if-range": 'W/"e"'}, '"e"', 100) is None
+    assert range_requests.wanted({"range": "bytes=0-9", "if-range": '"e"'}, '"e"', 100) == Span(0, 10)
+    assert range_requests.wanted({"range": "bytes=0-9", "if-range": '"other"'}, '"e"', 100) is None
+    assert range_requests.wanted({"range": "bytes=0-9", "if-range": 'W/"e"'}, '"e"', 100) is None
 
 
 def test_what_the_caller_has_is_not_sent_again(client: TestClient, checkpoint: str) -> None:

@@ -119,9 +119,7 @@ def test_lists_and_not_found(client: TestClient) -> None:
     problem(client.get("/v1/datasets/ds_none"), 404, "dataset_not_found")
 
 
-def test_deleting_removes_the_pictures_but_not_under_a_job(
-    client: TestClient, db: Database, settings: Settings
-) -> None:
+def test_deleting_removes_the_images_but_not_under_a_job(client: TestClient, db: Database, settings: Settings) -> None:
     made = client.post("/v1/datasets", content=zipped()).json()["id"]
     assert client.delete(f"/v1/datasets/{made}").status_code == 204
     assert stored(settings) == []

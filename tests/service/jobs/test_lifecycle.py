@@ -51,7 +51,7 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
                     assert row.status == status
 
 
-def test_a_job_without_pictures_to_test_on_succeeds_too(client: TestClient, dataset: str, db: Database) -> None:
+def test_a_job_without_images_to_test_on_succeeds_too(client: TestClient, dataset: str, db: Database) -> None:
     job = create(client, dataset)["id"]
     set_status(db, job, "running")
     with db.writing() as session:

@@ -15,17 +15,17 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy import delete, select, update
 from sqlalchemy.event import listen
 
-from models.events import EpochEnded, Failed, Secured
+from models.messages import EpochEnded, Failed, ProgressSaved
 from service.jobs import lifecycle, repository
-from service.queue import Queue
 from service.settings import Settings
 from service.tables import Dataset, Epoch, Event, Job, now
-from tests.service.jobs.modelled import LEFT_OFF, MAX_CRASHES, TOLD, TRANSITIONS, WISHES, Modelled
-from workers.attempt import Unwanted
-from workers.jobs import JobAttempt
-from workers.leases import Claim, Lease, LeaseLost, claim, fence, waits
-from workers.supervision import Supervision
-from workers.sweep import sweep
+from service.wakeup import Queue
+from tests.support.job_model import LEFT_OFF, MAX_CRASHES, TOLD, TRANSITIONS, WISHES, Modelled
+from workers.lease import Claim, Lease, LeaseLost, claim, fence, waits
+from workers.maintenance import sweep
+from workers.supervisor import Supervision
+from workers.work.base import Interrupted
+from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,12 +111,12 @@ class Life(RuleBasedStateMachine):
     def ask(self, data: st.DataObject) -> None:
         """A caller wants something of a job."""
         job = self._any_job(data)
-        wishes = [wish for wish, states in WISHES.items() if job.status in states]
+        wishes = [requested_state for requested_state, states in WISHES.items() if job.status in states]
         if wishes:
-            wish = data.draw(st.sampled_from(wishes), "wish")
+            requested_state = data.draw(st.sampled_from(wishes), "wish")
             with self.database.writing() as session:
-                getattr(lifecycle, wish)(session, repository.get(session, job.id, lock=True))
-            job.ask(wish)
+                getattr(lifecycle, requested_state)(session, repository.get(session, job.id, lock=True))
+            job.ask(requested_state)
 
     def transit(self, data: st.DataObject) -> None:
         """A worker makes a job go another way, perhaps one whose attempt is over."""
@@ -206,7 +206,7 @@ class Life(RuleBasedStateMachine):
         """No job can leave its state in a way that the model does not know."""
         with self.database.reading() as session:  # which commits nothing
             for row in session.scalars(select(Job)).all():
-                wishes = [wish for wish, states in WISHES.items() if row.status not in states]
+                wishes = [requested_state for requested_state, states in WISHES.items() if row.status not in states]
                 transitions = [name for name, states in TRANSITIONS.items() if row.status not in states]
                 for name in wishes + transitions:
                     with session.no_autoflush, pytest.raises(lifecycle.WrongState):
@@ -241,7 +241,7 @@ def refusal_of(job: Modelled, held: Claim[Job], deed: str) -> type[Exception] | 
         return LeaseLost
     unwanted = ("cancelling",) if deed in ("epoch", "secure") else tuple(LEFT_OFF)
     is_refused = job.status in unwanted and deed in ("begin", *TOLD)
-    return Unwanted if is_refused else None
+    return Interrupted if is_refused else None
 
 
 def write_of(supervision: Supervision[Job], attempt: JobAttempt, deed: str, epoch: int) -> Callable[..., Any]:
@@ -259,10 +259,10 @@ def write_of(supervision: Supervision[Job], attempt: JobAttempt, deed: str, epoc
     return partial(supervision._unless_unwanted, ends[deed])
 
 
-def event_of(deed: str, epoch: int) -> EpochEnded | Secured | Failed:
+def event_of(deed: str, epoch: int) -> EpochEnded | ProgressSaved | Failed:
     """What a child tells."""
     if deed == "secure":
-        return Secured()
+        return ProgressSaved()
     if deed == "fail":
         return Failed(code="c", message="m")
     shares = dict.fromkeys(("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr"), 0.5)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from sqlalchemy import func, select
 
-from service.checkpoints import contents
+from service.checkpoints import blobs
 from service.jobs import lifecycle, repository, snapshots
 from service.tables import Chunk, Job, SnapshotTensor, Tensor
-from tests.service.checkpoints.test_contents import add_job, file_of
+from tests.service.checkpoints.test_blobs import add_job, file_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -27,10 +27,10 @@ def job(database: Database) -> str:
 
 def take(database: Database, job: str, file: Path, epoch: int) -> None:
     """A snapshot, in place of the one before."""
-    manifest = contents.store(database, file)
+    manifest = blobs.store(database, file)
     with database.writing() as session:
         before = snapshots.replace(session, job, manifest, epoch)
-    contents.discard(database, before)
+    blobs.discard(database, before)
 
 
 def count(database: Database, table: type[Tensor | Chunk | SnapshotTensor]) -> int:
@@ -48,7 +48,7 @@ def test_the_newest_comes_back_and_shares_what_has_not_changed(database: Databas
         found = snapshots.of_job(session, job)
     assert found is not None
     assert found.epoch == 3
-    assert b"".join(contents.read(database, found, 0, found.bytes)) == file.read_bytes()
+    assert b"".join(blobs.read(database, found, 0, found.bytes)) == file.read_bytes()
     assert count(database, Tensor) == count(database, SnapshotTensor) == 2, "those of the others are gone at once"
 
 
@@ -56,7 +56,7 @@ def test_of_a_job_that_has_ended_nothing_is_left(database: Database, job: str, t
     take(database, job, file_of(tmp_path, "a", weights=torch.ones(10)), 1)
     with database.writing() as session:
         lifecycle.fail(session, repository.get(session, job, lock=True), "c", "m")
-    assert contents.collect(database, grace_seconds=0) == 1
+    assert blobs.collect(database, grace_seconds=0) == 1
     assert count(database, SnapshotTensor) == count(database, Tensor) == count(database, Chunk) == 0
 
 
@@ -65,8 +65,8 @@ def test_a_paused_job_keeps_it(database: Database, job: str, tmp_path: Path) -> 
     with database.writing() as session:
         row = repository.get(session, job, lock=True)
         lifecycle.pause(session, row)
-        lifecycle.left_off(session, row)
-    assert contents.collect(database, grace_seconds=0) == 0
+        lifecycle.interrupted(session, row)
+    assert blobs.collect(database, grace_seconds=0) == 0
     with database.reading() as session:
         assert session.get_one(Job, job).status == "paused"
         assert snapshots.of_job(session, job) is not None

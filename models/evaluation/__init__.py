@@ -1,0 +1,1 @@
+"""Metrics, and the exact test of the delivered network."""

@@ -1,0 +1,111 @@
+"""Evaluation of a classifier: accuracy, F1, precision and recall by class; confusion matrix or average precision."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+
+
+def evaluate(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """The metrics of logits (n, C) for labels (n,).
+
+    loss: mean of -log softmax(logits)[label]. accuracy: share whose greatest logit is the label's. macro_f1: mean F1 of
+    the classes that occur among labels or predictions. confusion_matrix[i][j]: images of class i taken for class j.
+    Precision, recall and F1 of nothing (0/0) count as 0. All but loss and counts are fractions from 0 to 1.
+    """
+    predictions = logits.argmax(1)
+    confusion = np.zeros((len(classes), len(classes)), np.int64)
+    np.add.at(confusion, (labels, predictions), 1)
+    hits = confusion.diagonal().astype(float)
+    support, predicted = confusion.sum(1), confusion.sum(0)
+    f1 = _ratio(2 * hits, support + predicted)
+    occurs = (support + predicted) > 0
+    return {
+        "loss": _cross_entropy(logits, labels),
+        "accuracy": float(hits.sum() / len(labels)),
+        "macro_f1": float(f1[occurs].mean()),
+        "per_class": _per_class(classes, hits, predicted, support),
+        "confusion_matrix": confusion.tolist(),
+    }
+
+
+def evaluate_multi_label(logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
+    """The metrics of logits z (n, C) for targets t (n, C), which are 1 where an image has the class and else 0.
+
+    A class is predicted where its probability sigmoid(z) is above 1/2, that is z > 0.
+
+    loss: mean over images and classes of log(1 + exp z) - t z, the binary cross entropy.
+    accuracy: share of images all of whose classes are right (subset accuracy).
+    average_precision: sum over the different z of a class, from the greatest on, of (R_k - R_k-1) P_k, with recall R_k
+    and precision P_k of predicting all images from that z on (so ties count together); None for a class that does not
+    occur. map: its mean over those that do.
+    f1 = 2 hits / (predicted + support). macro_f1: its mean over the classes that occur among targets or predictions.
+    micro_f1: the same of the sums over all classes. Precision, recall and F1 of nothing (0/0) count as 0.
+    """
+    truth, predictions = targets > 0, logits > 0
+    support, predicted = truth.sum(0), predictions.sum(0)
+    hits = (truth & predictions).sum(0)
+    f1 = _ratio(2 * hits, support + predicted)
+    precisions = [_average_precision(scores, of_class) for scores, of_class in zip(logits.T, truth.T, strict=True)]
+    rows = _per_class(classes, hits, predicted, support)
+    return {
+        "loss": _binary_cross_entropy(logits, targets),
+        "accuracy": float((truth == predictions).all(1).mean()),
+        "map": _mean([precision for precision in precisions if precision is not None]),
+        "micro_f1": float(_ratio(2 * hits.sum(keepdims=True), (support + predicted).sum(keepdims=True))[0]),
+        "macro_f1": _mean(f1[(support + predicted) > 0].tolist()),
+        "per_class": [{**row, "average_precision": precision} for row, precision in zip(rows, precisions, strict=True)],
+    }
+
+
+def right(logits: torch.Tensor, labels: torch.Tensor) -> int:
+    """Images of which logits (B, C) say the label (B,), or each of the labels (B, C)."""
+    if labels.ndim == 1:
+        return int((logits.argmax(1) == labels).sum())
+    return int(((logits > 0) == (labels > 0.5)).all(1).sum())
+
+
+def _per_class(
+    classes: Sequence[str], hits: np.ndarray, predicted: np.ndarray, support: np.ndarray
+) -> list[dict[str, Any]]:
+    columns = (_ratio(hits, predicted), _ratio(hits, support), _ratio(2 * hits, support + predicted), support)
+    return [
+        {"class": name, "precision": p, "recall": r, "f1": f, "support": n}
+        for name, p, r, f, n in zip(classes, *(column.tolist() for column in columns), strict=True)
+    ]
+
+
+def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    shifted = logits.astype(float) - logits.max(1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+
+
+def _binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    exact = logits.astype(float)
+    return float((np.logaddexp(0, exact) - targets * exact).mean())
+
+
+def _average_precision(scores: np.ndarray, truth: np.ndarray) -> float | None:
+    """Of one class, scores (n,) and truth (n,)."""
+    order = np.argsort(-scores)
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    hits = truth[order].cumsum()[ends]
+    gained = np.diff(hits, prepend=0)
+    return float(gained @ (hits / (ends + 1)) / hits[-1]) if hits[-1] else None
+
+
+def _mean(values: Sequence[float]) -> float:
+    """0 of nothing."""
+    return sum(values) / len(values) if values else 0.0
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    ratio: np.ndarray = np.divide(part, whole, out=np.zeros(len(part)), where=whole > 0)
+    return ratio

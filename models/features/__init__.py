@@ -1,0 +1,1 @@
+"""Features of the frozen trunk: computed once, cached, read in batches."""

@@ -1,0 +1,226 @@
+"""Features: what the trunk says about views of images, read through the cache."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from models.images.decode import decode
+from models.runtime import context
+from models.runtime.micro_batches import MicroBatches
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from concurrent.futures import Future
+
+    from models.datasets.pack import Pack
+    from models.features.store import FeatureStore
+    from models.features.trunk import Trunk
+    from models.images.views import Views
+
+READ_BATCH = 1024
+"""Rows that are taken out of the cache at once."""
+READ_NUMBERS = 2**24
+"""Numbers that are taken out of it at once, where rows are large."""
+LOOKAHEAD = 3
+"""Batches of images that are decoded ahead of the trunk: bounds memory, and keeps the trunk busy."""
+
+
+@dataclass
+class Counts:
+    """What the cache did: rows read, rows computed, and the seconds that the rows read had once cost."""
+
+    hits: int = 0
+    misses: int = 0
+    saved_seconds: float = 0.0
+
+
+class CachedFeatures:
+    """The features of one set of images by one trunk, through one space of the cache."""
+
+    is_cached = True
+
+    def __init__(self, pack: Pack, views: Views, trunk: Trunk, space_of: Callable[[int], FeatureStore]) -> None:
+        """`space_of(view)` gives the space that keeps the view."""
+        self.pack = pack
+        self.views = views
+        self.trunk = trunk
+        self.space_of = space_of
+        self.counts = Counts()
+
+    def missing(self, images: np.ndarray, view: int) -> int:
+        """How many of these images must be computed for `view`."""
+        return len(self.space_of(view).missing(self._digests(images), view))
+
+    def batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Walk `images` in order, `size` at a time: yields them and their features (size, D).
+
+        Rows that the cache lacks are computed on the way, just before they are needed, and kept.
+        """
+        store = self.space_of(view)
+        digests = self._digests(images)
+        computed = None
+        with ExitStack() as stack:
+            if lacking := store.missing(digests, view):
+                stack.enter_context(store.computing())
+                lacking = store.missing(digests, view)  # others may have computed them meanwhile
+                lacking = sorted({digests[place]: place for place in reversed(lacking)}.values())  # each once
+                computed = stack.enter_context(_Stream(self, images[lacking], view, store))
+            absent = np.zeros(len(images), bool)
+            absent[lacking] = True
+            for start in range(0, len(images), size):
+                wanted = slice(start, start + size)
+                misses = int(absent[wanted].sum())
+                if computed is not None:
+                    computed.advance(misses)
+                hits = [d for d, lack in zip(digests[wanted], absent[wanted], strict=True) if not lack]
+                self.counts.misses += misses
+                self.counts.hits += len(hits)
+                self.counts.saved_seconds += store.seconds(hits, view)
+                context.beat()
+                yield images[wanted], store.read(digests[wanted], view)
+
+    @property
+    def bytes_per_row(self) -> int:
+        """What the cache keeps of a view of an image."""
+        store = self.space_of(0)
+        return int(np.prod(store.shape)) * store.dtype.itemsize
+
+    @property
+    def read_batch(self) -> int:
+        """Rows to take at once where they go through a network: many, but not too much memory."""
+        row = int(np.prod(self.space_of(0).shape))
+        return max(1, min(READ_BATCH, READ_NUMBERS // row))
+
+    def view(self, epoch: int, views: int) -> int:
+        """The view of an epoch (1, 2, …): the plain one and the augmented ones in turn."""
+        return (epoch - 1) % (views + 1)
+
+    def given(self, rows: np.ndarray) -> torch.Tensor:
+        """Rows as numbers on the device, to be mixed."""
+        return torch.from_numpy(rows).to(self.trunk.device).float()
+
+    def at_cut(self, given: torch.Tensor) -> torch.Tensor:
+        """What the top is given: that is what the cache holds."""
+        return given
+
+    def all(self, images: np.ndarray, view: int) -> np.ndarray:
+        """The features of all `images`, (len(images), D)."""
+        return np.concatenate([rows for _, rows in self.batches(images, view, READ_BATCH)])
+
+    def _digests(self, images: np.ndarray) -> list[bytes]:
+        return [self.pack.digests[image] for image in images]
+
+
+class RenderedImages:
+    """A set of images that go through the trunk anew each time: nothing is cached."""
+
+    is_cached = False
+
+    def __init__(self, pack: Pack, views: Views, trunk: Trunk) -> None:
+        self.pack, self.views, self.trunk = pack, views, trunk
+        self.counts = Counts()
+        self.read_batch = trunk.batch
+        self.bytes_per_row = 0
+
+    def missing(self, images: np.ndarray, view: int) -> int:
+        """All of them must be computed."""
+        return len(images)
+
+    def batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Walk `images` in order, `size` at a time: yields them and their pixels (size, 3, H, W) uint8."""
+        for batch, pixels in rendered(self.pack, self.views, images, view, size):
+            self.counts.misses += len(batch)
+            yield batch, pixels
+
+    def view(self, epoch: int, views: int) -> int:
+        """The view of an epoch (1, 2, …): a new one each time, where there are augmented ones."""
+        return epoch - 1 if views else 0
+
+    def given(self, rows: np.ndarray) -> torch.Tensor:
+        """Images as the network takes them, to be mixed."""
+        return self.trunk.normalized(rows)
+
+    def at_cut(self, given: torch.Tensor) -> torch.Tensor:
+        """What the top is given: the trunk's output."""
+        with torch.no_grad():
+            output: torch.Tensor = self.trunk.network(given)
+        return output
+
+
+FeatureSource = CachedFeatures | RenderedImages
+"""What training reads: rows by image and view."""
+
+
+def forward_plain_views(network: torch.nn.Module, source: FeatureSource, images: np.ndarray) -> Iterator[torch.Tensor]:
+    """What a network, given what the cut gives, says about the plain views of images, batch by batch, in order."""
+    parts = MicroBatches()
+
+    def said(given: torch.Tensor, count: int) -> torch.Tensor:
+        return torch.cat([network(source.at_cut(part)) for part in given.tensor_split(count)])
+
+    for _, rows in source.batches(images, 0, source.read_batch):
+        given = source.given(rows)
+        with torch.no_grad():  # in inference mode, networks that keep what they computed could not be trained after
+            features = parts.run(partial(said, given), len(given))
+        yield features
+
+
+def rendered(
+    pack: Pack, views: Views, images: np.ndarray, view: int, size: int
+) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+    """Images in order, `size` at a time, with their pixels. Threads decode ahead: Pillow frees the interpreter."""
+
+    def render(image: int) -> np.ndarray:
+        return views.render(decode(pack.encoded(image)), pack.digests[image], view)
+
+    waiting = deque(images[start : start + size] for start in range(0, len(images), size))
+    ahead: deque[tuple[np.ndarray, list[Future[np.ndarray]]]] = deque()
+    threads = ThreadPoolExecutor(thread_name_prefix="decode")
+    try:
+        while waiting or ahead:
+            while waiting and len(ahead) < LOOKAHEAD:
+                batch = waiting.popleft()
+                ahead.append((batch, [threads.submit(render, image) for image in batch]))
+            batch, pixels = ahead.popleft()
+            context.beat()
+            yield batch, np.stack([future.result() for future in pixels])
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
+class _Stream:
+    """Computes rows in order, as they are needed."""
+
+    def __init__(self, features: CachedFeatures, images: np.ndarray, view: int, store: FeatureStore) -> None:
+        self.features, self.view, self.store = features, view, store
+        self._rendered = rendered(features.pack, features.views, images, view, features.trunk.batch)
+        self._ready = 0
+
+    def __enter__(self) -> _Stream:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rendered.close()
+
+    def advance(self, rows: int) -> None:
+        """Have at least `rows` more rows in the space than were taken so far."""
+        self._ready -= rows
+        while self._ready < 0:
+            self._compute()
+
+    def _compute(self) -> None:
+        began = time.perf_counter()
+        images, pixels = next(self._rendered)
+        rows = self.features.trunk(pixels)
+        seconds = (time.perf_counter() - began) / len(images)
+        self.store.append(self.features._digests(images), self.view, rows, seconds)
+        self._ready += len(images)

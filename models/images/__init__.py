@@ -1,0 +1,1 @@
+"""Decoding, preprocessing and augmented views of images."""

@@ -1,0 +1,117 @@
+"""What a fine-tuning tells its supervisor while it runs. Imports no torch: the supervisor reads it too."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+
+Phase = Literal["preparing", "caching", "training", "evaluating", "storing"]
+
+StopReason = Literal["epochs_done", "early_stopping", "target_reached", "stopped", "time_budget"]
+
+
+class _Event(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PhaseStarted(_Event):
+    """A phase has begun, and with it the one before has ended."""
+
+    event: Literal["phase_started"] = "phase_started"
+    phase: Phase
+    elapsed: float
+    """Seconds since the fine-tuning began."""
+
+
+class RecipeResolved(_Event):
+    """No "auto" is left in the recipe."""
+
+    event: Literal["recipe_resolved"] = "recipe_resolved"
+    recipe: dict[str, Any]
+
+
+class Progressed(_Event):
+    """How far it is; replaces what was said before."""
+
+    event: Literal["progressed"] = "progressed"
+    percent: float
+    step: int
+    steps: int
+    epoch: int | None = None
+    epochs: int | None = None
+    images_per_second: float | None = None
+    eta_seconds: float | None = None
+
+
+class EpochEnded(_Event):
+    """The figures of one epoch; accuracies are fractions."""
+
+    event: Literal["epoch_ended"] = "epoch_ended"
+    epoch: int
+    view: int
+    train_loss: float
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
+    lr: float
+    seconds: float
+    cache_hits: int
+    cache_misses: int
+
+
+class Noted(_Event):
+    """Something that people should read."""
+
+    event: Literal["noted"] = "noted"
+    level: Literal["info", "warning"] = "info"
+    kind: str
+    message: str
+    data: dict[str, Any] = {}
+
+
+class Diagnosed(_Event):
+    """What the training doctor found so far; replaces what was said before."""
+
+    event: Literal["diagnosed"] = "diagnosed"
+    diagnosis: dict[str, Any]
+
+
+class ProgressSaved(_Event):
+    """What was done so far outlives this attempt: in the cache, or in a snapshot."""
+
+    event: Literal["progress_saved"] = "progress_saved"
+    snapshot: str | None = None
+    """The name of a file in the attempt's folder."""
+    epoch: int = 0
+    """Epochs that are done."""
+
+
+class Finished(_Event):
+    """Training is over; the best checkpoint lies, complete, where the order said."""
+
+    event: Literal["finished"] = "finished"
+    stop_reason: StopReason
+    epoch: int
+    classes: list[str]
+    metrics: dict[str, Any]
+    cache: dict[str, Any]
+    elapsed: float
+    """Seconds since the fine-tuning began."""
+
+
+class Failed(_Event):
+    """It cannot be done, and trying again would end the same way."""
+
+    event: Literal["failed"] = "failed"
+    code: str
+    message: str
+
+
+Event = Annotated[
+    PhaseStarted | RecipeResolved | Progressed | EpochEnded | Noted | Diagnosed | ProgressSaved | Finished | Failed,
+    Field(discriminator="event"),
+]
+
+EVENT: TypeAdapter[Event] = TypeAdapter(Event)
+"""Parses an event from JSON."""

@@ -1,0 +1,1 @@
+"""Networks as graphs: where they can be cut, and the cutting."""

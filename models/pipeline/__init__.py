@@ -1,0 +1,1 @@
+"""One fine-tuning job from a dataset to a checkpoint file."""

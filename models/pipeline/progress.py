@@ -1,0 +1,78 @@
+"""How far a fine-tuning is, and when it will be done."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from models.messages import Progressed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPORT_SECONDS = 0.5
+
+READ_COST = 0.002
+"""What training a head on a cached row counts, next to computing a row; only the expected end of a job rests on it."""
+TRAIN_COST = 3.0
+"""What training a layer counts, next to computing what it says."""
+
+
+class Progress:
+    """Counts work in rows that the trunk must compute, and adds what training on rows costs."""
+
+    def __init__(self, to_compute: int, to_train: int, share_above: float = 0.0) -> None:
+        """`share_above`: of the network's work, how much lies above the cut and is trained."""
+        self._train_cost = READ_COST + TRAIN_COST * share_above
+        self._work = to_compute + self._train_cost * to_train
+        self._done = self._share = 0.0
+        self._began = time.monotonic()
+        self._reported = 0.0
+        self.phase(steps=0)
+
+    def more(self, to_compute: int) -> None:
+        """So many rows have to be computed beside those that were planned."""
+        self._work += to_compute
+
+    def phase(self, *, steps: int, epochs: int | None = None) -> None:
+        """A new phase of so many steps begins."""
+        self._step, self._steps = 0, steps
+        self._epoch, self._epochs = (None if epochs is None else 0), epochs
+        self._images = 0
+        self._phase_began = time.monotonic()
+
+    def resume(self, epochs: int, steps: int, trained: int) -> None:
+        """So much of the phase was done by an earlier attempt."""
+        self._epoch, self._step = epochs, steps
+        self._done += self._train_cost * trained
+
+    def step(self, images: int, computed: int, trained: int = 0) -> Iterator[Progressed]:
+        """One more step is done: of its images, so many had to be computed, and so many were trained on.
+
+        Gives a report when the last is REPORT_SECONDS old.
+        """
+        self._step += 1
+        self._images += images
+        self._done += computed + self._train_cost * trained
+        if time.monotonic() - self._reported >= REPORT_SECONDS:
+            yield self.report()
+
+    def epoch(self, epoch: int) -> Progressed:
+        """The report at the end of an epoch."""
+        self._epoch = epoch
+        return self.report()
+
+    def report(self) -> Progressed:
+        """How far it is now."""
+        self._reported = now = time.monotonic()
+        self._share = max(self._share, min(self._done / self._work, 1.0) if self._work else 1.0)
+        share = self._share
+        return Progressed(
+            percent=round(99 * share, 1),  # the rest is evaluating and storing
+            step=self._step,
+            steps=self._steps,
+            epoch=self._epoch,
+            epochs=self._epochs,
+            images_per_second=round(self._images / max(now - self._phase_began, 1e-6), 1),
+            eta_seconds=round((now - self._began) * (1 - share) / share, 1) if share else None,
+        )

@@ -1,0 +1,118 @@
+"""Tasks that layers can learn before their real one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from pydantic import Field
+
+from models.catalog.image_ops import ImageAugmentation
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from models.catalog.recipe import Recipe
+    from models.features.sources import FeatureSource
+    from models.pretraining.pretrain import Material
+
+TURNS = (
+    None,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_270,
+)
+"""What Pillow calls them, counter-clockwise."""
+
+
+class Task:
+    """Images with labels."""
+
+    classes: Sequence[str]
+    words: str
+    """What it asks for."""
+    views_at_once: int
+    """Views of one image that a batch holds, one after another."""
+
+    def __len__(self) -> int:
+        """How many images there are."""
+        raise NotImplementedError
+
+    def batches(self, places: torch.Tensor, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Walk the images at these places: gives about `size` of what the cut gives at once, and labels (size,)."""
+        raise NotImplementedError
+
+
+class Quarters(ImageAugmentation):
+    """The largest square about the centre, turned by so many quarters and stretched back: all turns look alike."""
+
+    kind: Literal["quarters"] = "quarters"
+    turns: Annotated[int, Field(ge=0, le=3)]
+
+    def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
+        """The turned image; nothing is left to chance."""
+        side = min(image.size)
+        left, upper = (image.width - side) // 2, (image.height - side) // 2
+        square = image.crop((left, upper, left + side, upper + side))
+        turn = TURNS[self.turns]
+        turned = square if turn is None else square.transpose(turn)
+        return turned.resize(image.size, Image.Resampling.BILINEAR)
+
+
+class Turns(Task):
+    """By how many quarters was the image turned? A batch holds each of its images in all four turns."""
+
+    classes = ("0°", "90°", "180°", "270°")
+    words = "the turns of the images"
+    views_at_once = 4
+
+    def __init__(self, material: Material) -> None:
+        self._images = material.examples.images
+        self._sources = [material.opened((Quarters(turns=turns),)) for turns in range(4)]
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def batches(self, places: torch.Tensor, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Walk the images at these places, size / 4 of them at once, each with its turns one after another."""
+        images = self._images[places.numpy()]
+        source = self._sources[0]
+        views = [_view(turns, source) for turns in range(4)]
+        walks = [
+            source.batches(images, view, max(1, size // 4)) for source, view in zip(self._sources, views, strict=True)
+        ]
+        for turned in zip(*walks, strict=True):
+            rows = np.stack([rows for _, rows in turned], 1)
+            given = source.given(rows.reshape(-1, *rows.shape[2:]))
+            yield source.at_cut(given), torch.arange(4).repeat(len(rows))
+
+
+def _view(turns: int, source: FeatureSource) -> int:
+    """The plain view of a square input is already the first turn."""
+    _, height, width = source.views.preprocessing.input_size
+    return 0 if turns == 0 and height == width else 1
+
+
+class Labels(Task):
+    """Which of the classes of another dataset?"""
+
+    words = "the labels of the other dataset"
+    views_at_once = 1
+
+    def __init__(self, material: Material, recipe: Recipe) -> None:
+        self.classes = material.classes
+        self._examples, self._views = material.examples, recipe.cache.first
+        self._source = material.opened(recipe.image_augmentations)
+
+    def __len__(self) -> int:
+        return len(self._examples.images)
+
+    def batches(self, places: torch.Tensor, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        """Walk the images at these places, in the view of the epoch."""
+        source, order = self._source, places.numpy()
+        walk = source.batches(self._examples.images[order], source.view(epoch, self._views), size)
+        labels = torch.from_numpy(self._examples.labels[order])
+        for (_, rows), known in zip(walk, torch.split(labels, size), strict=True):
+            yield source.at_cut(source.given(rows)), known

@@ -1,0 +1,1 @@
+"""Devices, random numbers, memory and the file format, for everything above."""

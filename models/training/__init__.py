@@ -1,0 +1,1 @@
+"""Training of the head and of the stages above the cut."""

@@ -1,0 +1,66 @@
+"""Growth of views: augmented views are added one by one, while they improve the validation loss."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from models.messages import EpochEnded
+
+PATIENCE = 10
+"""Epochs without improvement after which the views so far have given what they can."""
+WORTH = 0.01
+"""By what share of it a view has to lower the validation loss, for another one to be tried."""
+EASY = 0.95
+"""A validation accuracy from which on no view is tried: what is left to gain is less than what it costs."""
+
+
+class ViewSchedule:
+    """How many augmented views there are to train on: all from the start, or more and more.
+
+    A view is computed to be tried, so none is where it cannot help: where the head does not fit what it has seen better
+    than what it has not.
+    """
+
+    def __init__(self, most: int, grows: bool, patience: int | None) -> None:
+        """`patience`: epochs after which training would stop, if it does."""
+        self.views = 0 if grows else most
+        self._most = most
+        self._patience = PATIENCE if patience is None else min(PATIENCE, patience)
+        self._best = self._before = math.inf
+        self._waited = 0
+        self.is_over = self.views >= most
+
+    def saw(self, ended: EpochEnded) -> bool:
+        """Take in an epoch; whether there is a view more from now on."""
+        if self.is_over:
+            return False
+        self._waited += 1
+        if ended.validation_loss < self._best:
+            self._best, self._waited = ended.validation_loss, 0
+        if self._waited < self._patience:
+            return False
+        has_helped = self.views == 0 or self._best <= self._before * (1 - WORTH)
+        can_help = ended.validation_accuracy < min(EASY, ended.train_accuracy)
+        if not (has_helped and can_help):
+            self.is_over = True
+            return False
+        self._before, self._waited = self._best, 0
+        self.views += 1
+        self.is_over = self.views >= self._most
+        return True
+
+    def state(self) -> dict[str, Any]:
+        """What it has found out."""
+        return {
+            "views": self.views,
+            "losses": [self._best, self._before],
+            "waited": self._waited,
+            "is_over": self.is_over,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from what `state()` gave."""
+        self.views, self._waited, self.is_over = state["views"], state["waited"], state["is_over"]
+        self._best, self._before = state["losses"]

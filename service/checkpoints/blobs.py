@@ -1,0 +1,213 @@
+"""Contents of checkpoints and snapshots: tensors by content, in chunks; a file is a header and an order of tensors."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import mmap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import delete, exists, insert, select
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from service.checkpoints.errors import CheckpointDamaged, ContentsCollected
+from service.tables import Checkpoint, CheckpointTensor, Chunk, Snapshot, SnapshotTensor, Tensor, now
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy.orm import Session
+
+    from service.database import Database
+
+CHUNK = 1 << 20
+"""Bytes of a chunk, and about those that one transaction writes: a heartbeat never waits long behind it."""
+AT_ONCE = 200
+"""Rows that one statement names."""
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What a file consists of."""
+
+    header: bytes
+    """The safetensors header with its length before it."""
+    tensors: Sequence[str]
+    """Digests, in the order of the file."""
+    bytes: int
+    digest: str
+    """SHA-256 of the whole file, in hex."""
+
+
+def store(database: Database, path: Path) -> Manifest:
+    """Store the tensors of a safetensors file, those that are new, in small transactions.
+
+    It is done outside of any fence: content under its own digest harms nobody, and what a writer that died left
+    half done the next one completes. `name` then has a checkpoint or a snapshot keep it.
+
+    Raises ContentsCollected.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        start = 8 + int.from_bytes(content[:8], "little")
+        header = content[:start]
+        places = [(start + begin, start + end) for begin, end in _extents(header)]
+        digests = [_digest(content, *place) for place in places]
+        different = dict(zip(digests, places, strict=True))
+        for some in _runs(sorted(different)):
+            _touch(database, {digest: different[digest][1] - different[digest][0] for digest in some})
+            _complete(database, {digest: different[digest] for digest in some}, content)
+        return Manifest(header, digests, len(content), _digest(content, 0, len(content)))
+
+
+def link(session: Session, owner: Checkpoint | Snapshot, manifest: Manifest) -> None:
+    """Have a flushed checkpoint or snapshot name what was stored, in the caller's transaction.
+
+    Raises ContentsCollected.
+    """
+    table, column, key = _naming(owner)
+    rows = [{column: key, "position": position, "digest": digest} for position, digest in enumerate(manifest.tensors)]
+    try:
+        session.execute(insert(table), rows)
+    except IntegrityError as error:
+        raise ContentsCollected("Stored tensors were collected before anything named them.") from error
+
+
+def read(database: Database, owner: Checkpoint | Snapshot, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes from `start` to before `stop` of the owner's file, chunk by chunk, in short transactions.
+
+    A tensor that is read whole is checked against its digest; raises CheckpointDamaged.
+    """
+    position = len(owner.header)
+    if start < position:
+        yield owner.header[start:stop]
+    for digest, size in _tensors(database, owner):
+        first, last = max(start - position, 0), min(stop - position, size)
+        if first < last:
+            yield from _read(database, digest, size, first, last)
+        position += size
+
+
+def collect(database: Database, grace_seconds: float) -> int:
+    """Remove tensors that nothing needs and no writer has counted on within the grace; gives how many."""
+    removed = 0
+    old = select(Tensor.digest).where(_is_unused(), Tensor.touched_at <= now() - grace_seconds).limit(AT_ONCE)
+    while True:
+        found = _remove(database, old)
+        removed += found
+        if found < AT_ONCE:
+            return removed
+
+
+def discard(database: Database, digests: Sequence[str]) -> None:
+    """Remove those of these tensors that nothing needs, at once; who is just storing the same stores it again."""
+    for some in _runs(digests):
+        _remove(database, select(Tensor.digest).where(_is_unused(), Tensor.digest.in_(some)))
+
+
+def _is_unused() -> ColumnElement[bool]:
+    return ~exists().where(CheckpointTensor.digest == Tensor.digest) & ~exists().where(
+        SnapshotTensor.digest == Tensor.digest
+    )
+
+
+def _remove(database: Database, unused: Select[str]) -> int:
+    try:
+        with database.writing() as session:
+            digests = session.scalars(unused.with_for_update(skip_locked=True)).all()
+            session.execute(delete(Tensor).where(Tensor.digest.in_(digests)))
+    except IntegrityError:  # one was named between the two statements; the next time finds the others
+        return 0
+    return len(digests)
+
+
+def _extents(header: bytes) -> list[tuple[int, int]]:
+    """Begin and end of every tensor behind the header, in the order of the file."""
+    tensors: dict[str, Any] = json.loads(header[8:])
+    return sorted(tuple(tensor["data_offsets"]) for name, tensor in tensors.items() if name != "__metadata__")
+
+
+def _digest(content: mmap.mmap, start: int, stop: int) -> str:
+    digest = hashlib.sha256()
+    for place in range(start, stop, CHUNK):
+        digest.update(content[place : min(place + CHUNK, stop)])
+    return digest.hexdigest()
+
+
+def _runs(digests: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(digests), AT_ONCE):
+        yield digests[start : start + AT_ONCE]
+
+
+def _touch(database: Database, sizes: dict[str, int]) -> None:
+    """Have a row for each tensor, touched now, so that none is collected before its checkpoint is there."""
+    with database.writing() as session:
+        insert = _insert(session, Tensor).values([{"digest": digest, "bytes": size} for digest, size in sizes.items()])
+        session.execute(insert.on_conflict_do_update(index_elements=["digest"], set_={"touched_at": now()}))
+
+
+def _complete(database: Database, places: dict[str, tuple[int, int]], content: mmap.mmap) -> None:
+    """Have every chunk of these tensors."""
+    with database.reading() as session:
+        query = select(Chunk.digest, Chunk.seq).where(Chunk.digest.in_(places))
+        there = {(digest, seq) for digest, seq in session.execute(query)}
+    lacking: list[dict[str, Any]] = []
+    size = 0
+    for digest, (start, stop) in places.items():
+        for seq, place in enumerate(range(start, stop, CHUNK)):
+            if (digest, seq) in there:
+                continue
+            data = content[place : min(place + CHUNK, stop)]
+            if lacking and size + len(data) > CHUNK:
+                _write(database, lacking)
+                lacking, size = [], 0
+            lacking.append({"digest": digest, "seq": seq, "data": data})
+            size += len(data)
+    if lacking:
+        _write(database, lacking)
+
+
+def _write(database: Database, chunks: list[dict[str, Any]]) -> None:
+    try:
+        with database.writing() as session:
+            session.execute(_insert(session, Chunk).on_conflict_do_nothing(), chunks)
+    except IntegrityError as error:
+        raise ContentsCollected("A tensor was collected while it was stored.") from error
+
+
+def _insert(session: Session, table: type[Tensor | Chunk]) -> Any:
+    """An INSERT that can say what to do on conflict; SQLite and PostgreSQL spell it alike, SQLAlchemy apart."""
+    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
+    return dialect.insert(table)
+
+
+def _tensors(database: Database, owner: Checkpoint | Snapshot) -> list[tuple[str, int]]:
+    table, column, key = _naming(owner)
+    query = select(Tensor.digest, Tensor.bytes).join(table).filter_by(**{column: key}).order_by(table.position)
+    with database.reading() as session:
+        return [(digest, size) for digest, size in session.execute(query)]
+
+
+def _naming(owner: Checkpoint | Snapshot) -> tuple[type[CheckpointTensor | SnapshotTensor], str, str]:
+    """The table that names an owner's tensors, and by which column and value."""
+    if isinstance(owner, Checkpoint):
+        return CheckpointTensor, "checkpoint_id", owner.id
+    return SnapshotTensor, "job_id", owner.job_id
+
+
+def _read(database: Database, digest: str, size: int, start: int, stop: int) -> Iterator[bytes]:
+    """Bytes of one tensor. What is read whole is checked, and its last chunk held back until it has been."""
+    whole = hashlib.sha256()
+    for seq in range(start // CHUNK, -(-stop // CHUNK)):
+        with database.reading() as session:
+            data = session.scalar(select(Chunk.data).where(Chunk.digest == digest, Chunk.seq == seq))
+        if data is None:
+            raise CheckpointDamaged(f"A part of tensor {digest} is missing in the database; restore its backup.")
+        whole.update(data)
+        ends = (seq + 1) * CHUNK >= size
+        if start == 0 and ends and whole.hexdigest() != digest:
+            raise CheckpointDamaged(f"Tensor {digest} was changed in the database; restore its backup.")
+        yield data[max(start - seq * CHUNK, 0) : stop - seq * CHUNK]

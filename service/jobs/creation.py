@@ -1,0 +1,98 @@
+"""Whether a job can be done as asked, and its row when it can."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING
+
+from service.backbones import repository as backbones
+from service.jobs import repository
+from service.jobs.errors import BackboneUnknown, ClassUnknown, DatasetNotReady, DatasetUnknown, RecipeDoesNotFit
+from service.tables import Dataset, Job, new_id
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from models.catalog.recipe import Recipe
+    from service.jobs.schemas import JobCreate
+
+
+def create_job(session: Session, order: JobCreate) -> Job:
+    """The new queued job, with its first event.
+
+    Raises: DatasetUnknown, DatasetNotReady, RecipeDoesNotFit, ClassUnknown, BackboneUnknown.
+    """
+    _check_recipe(order.recipe, _ready(session, order.dataset))
+    other = _other_dataset(session, order.recipe)
+    _check_backbone(session, order.backbone)
+    job = Job(
+        id=new_id("job"),
+        status="queued",
+        name=order.name,
+        dataset_id=order.dataset,
+        other_dataset_id=other,
+        backbone=order.backbone,
+        recipe=order.recipe.model_dump(mode="json"),
+        details=order.metadata,
+        priority=order.priority,
+        is_stopping=False,
+        attempt=0,
+        crashes=0,
+        progress={},
+        seconds={},
+        event_seq=0,
+    )
+    session.add(job)
+    session.flush()
+    repository.add_event(session, job, "info", "queued", "Waits for a worker", {})
+    return job
+
+
+def _ready(session: Session, dataset_id: str) -> Dataset:
+    """The dataset, locked in common, so that it cannot be deleted between this look and the commit."""
+    dataset = session.get(Dataset, dataset_id, with_for_update={"read": True, "key_share": True})
+    if dataset is None:
+        raise DatasetUnknown(f"There is no dataset {dataset_id}; POST /v1/datasets makes one.")
+    if dataset.status == "validating":
+        raise DatasetNotReady(f"Dataset {dataset.id} is still being validated; ask again when it is ready.")
+    if dataset.status != "ready":
+        assert dataset.error is not None
+        raise DatasetNotReady(f"Dataset {dataset.id} failed validation: {dataset.error['message']}")
+    return dataset
+
+
+def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
+    """Whether it fits the dataset's task and classes."""
+    assert dataset.task is not None
+    try:
+        loss = recipe.for_task(dataset.task).loss
+    except ValueError as error:
+        raise RecipeDoesNotFit(f"The recipe does not fit dataset {dataset.id}: {error}.") from error
+    assert loss != "auto"
+    classes = [entry["name"] for entry in dataset.classes]
+    unknown = sorted(set(loss.class_weights) - set(classes)) if isinstance(loss.class_weights, dict) else []
+    if unknown:
+        raise ClassUnknown(
+            f"class_weights names {', '.join(unknown)}; the classes of {dataset.id} are {', '.join(classes)}."
+        )
+
+
+def _other_dataset(session: Session, recipe: Recipe) -> str | None:
+    """The dataset that pretraining names, ready."""
+    if recipe.pretraining is None or recipe.pretraining.dataset is None:
+        return None
+    other = _ready(session, recipe.pretraining.dataset)
+    if recipe.pretraining.kind == "other_labels" and other.task != "single_label":
+        raise RecipeDoesNotFit(
+            f"Images of dataset {other.id} carry several labels; pretrain on one with one label an image."
+        )
+    return other.id
+
+
+def _check_backbone(session: Session, name: str) -> None:
+    if backbones.can_be_named(session, name):
+        return
+    backbones.require_listed(session)
+    near = difflib.get_close_matches(name, backbones.names(session), n=3, cutoff=0.5)
+    hint = f"Did you mean {' or '.join(near)}? " if near else ""
+    raise BackboneUnknown(f"There is no backbone {name}. {hint}GET /v1/backbones?q= finds those that exist.")

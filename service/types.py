@@ -1,0 +1,23 @@
+"""Types of fields in requests and answers: one line of text, keys of labels, timestamps."""
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from pydantic import PlainSerializer, StringConstraints, WithJsonSchema
+
+Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+"""One line. Control characters are in no name, and PostgreSQL stores no NUL."""
+Key = Annotated[str, StringConstraints(max_length=255, pattern=r'^[^\x00-\x1f\x7f"\\]*$')]
+"""Names a label of the caller's. A path in JSON quotes with what it leaves out."""
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Timestamp = Annotated[
+    float,
+    PlainSerializer(_rfc3339, return_type=str),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
+"""Unix seconds that become a string such as 2026-11-24T12:00:00.000Z in JSON."""

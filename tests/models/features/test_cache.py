@@ -1,0 +1,187 @@
+"""The feature cache's bounds: what was used longest ago goes, what is in use stays, and nobody fails of it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from models.features import shard
+from models.features.cache import IN_USE_SECONDS, FeatureCache
+from models.features.store import FeatureStore
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pytest
+
+MIB = 1 << 20
+NUMBERS = 1024
+"""Of a row: 2 KiB."""
+
+
+def opened(cache: FeatureCache, trunk: str = "t") -> FeatureStore:
+    return FeatureStore(cache, {"trunk": trunk}, (NUMBERS,), np.dtype(np.float16))
+
+
+def digests(first: int, count: int) -> list[bytes]:
+    return [number.to_bytes(32, "big") for number in range(first, first + count)]
+
+
+def rows(first: int, count: int) -> np.ndarray:
+    return np.repeat(np.arange(first, first + count, dtype=np.float32)[:, None] % 1000, NUMBERS, axis=1)
+
+
+def fill(store: FeatureStore, first: int, count: int, at_once: int = 64) -> None:
+    """Keep so many rows."""
+    with store.computing():
+        for start in range(first, first + count, at_once):
+            store.append(digests(start, at_once), 0, rows(start, at_once), 0.0)
+
+
+def used(cache: FeatureCache) -> int:
+    return sum(file.stat().st_size for file in cache.folder.rglob("*") if file.suffix in (".rows", ".index", ".blob"))
+
+
+def age(folder: Path, seconds: float) -> None:
+    """Have all shards below a folder, or a compiled form, been used so long ago."""
+    for file in [*folder.rglob("*.index"), *folder.rglob("*.blob")]:
+        with suppress(FileNotFoundError):
+            os.utime(file, (time.time() - seconds,) * 2)
+
+
+def test_rows_go_into_shards_and_are_found_in_all_of_them(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    writer = opened(cache)
+    fill(writer, 0, 2048)
+    assert len(list(writer.folder.glob("*.index"))) == 4
+    picked = np.random.default_rng(0).permutation(2048)[:300].tolist()
+    for reader in (writer, opened(cache)):
+        found = reader.read([digests(number, 1)[0] for number in picked], 0)
+        np.testing.assert_array_equal(found[:, 0], np.array(picked) % 1000)
+        assert reader.missing(digests(2000, 100), 0) == list(range(48, 100))
+
+
+def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    old, older, new = (opened(cache, name) for name in ("old", "older", "new"))
+    for store, seconds in ((old, 5000), (older, 9000)):
+        fill(store, 0, 1024)
+        age(store.folder, seconds)
+    assert used(cache) > 4 * MIB
+    fill(new, 0, 2880)
+    assert used(cache) <= cache.budget
+    assert opened(cache, "older").missing(digests(0, 1024), 0) == list(range(1024))
+    kept = 1024 - len(opened(cache, "old").missing(digests(0, 1024), 0))
+    assert 0 < kept < 1024, "no more than was needed"
+    assert opened(cache, "new").missing(digests(0, 2880), 0) == []
+
+
+def test_reading_is_using(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shard, "TOUCH_SECONDS", 0.0)
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    first, second = opened(cache, "first"), opened(cache, "second")
+    for store in (first, second):
+        fill(store, 0, 1024)
+    age(tmp_path, 9000)
+    first.read(digests(0, 1024), 0)
+    assert cache.make_room(5 * MIB)
+    assert opened(cache, "first").missing(digests(0, 1024), 0) == []
+    assert len(opened(cache, "second").missing(digests(0, 1024), 0)) == 1024
+
+
+def test_what_is_in_use_stays_and_a_job_goes_on_in_memory(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 2 * MIB)
+    store = opened(cache)
+    fill(store, 0, 2048)
+    assert store.full
+    assert used(cache) <= 2 * MIB + cache.shard_bytes
+    np.testing.assert_array_equal(store.read(digests(0, 2048), 0)[:, 0], np.arange(2048) % 1000)
+    age(tmp_path, IN_USE_SECONDS - 60)
+    assert not cache.make_room(cache.budget)
+    age(tmp_path, IN_USE_SECONDS + 60)
+    assert cache.make_room(cache.budget)
+    assert used(cache) == 0
+
+
+def test_who_reads_what_is_deleted_goes_on_reading_it(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    fill(opened(cache), 0, 256)
+    reader = opened(cache)
+    age(tmp_path, 9000)
+    assert cache.make_room(cache.budget)
+    assert opened(cache).missing(digests(0, 256), 0) == list(range(256))
+    assert reader.missing(digests(0, 256), 0) == []
+    np.testing.assert_array_equal(reader.read(digests(5, 3), 0)[:, 0], [5, 6, 7])
+    fill(reader, 256, 64)
+    np.testing.assert_array_equal(reader.read(digests(250, 12), 0)[:, 0], np.arange(250, 262))
+    assert opened(cache).missing(digests(250, 12), 0) == list(range(6))
+
+
+def test_what_engines_compiled_counts_and_goes_too(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    cache.compiled.mkdir()
+    (cache.compiled / "one.blob").write_bytes(bytes(5 * MIB))
+    (cache.compiled / "unfinished.123").write_bytes(bytes(MIB))
+    for file in cache.compiled.iterdir():
+        os.utime(file, (0, 0))
+    fill(opened(cache), 0, 2048)
+    assert list(cache.compiled.iterdir()) == []
+    assert used(cache) <= cache.budget
+
+
+def _churn(folder: Path, trunk: str) -> None:
+    """Fill a space for ever, its own shards grown old at once."""
+    cache = FeatureCache(folder, 4 * MIB)
+    store = opened(cache, trunk)
+    for first in range(0, 10**7, 64):
+        fill(store, first, 64)
+        found = store.read(digests(first, 64), 0)
+        assert (found[:, 0] == np.arange(first, first + 64) % 1000).all()
+        age(store.folder, 9000)
+
+
+def test_processes_that_write_and_evict_at_once_may_be_killed_at_any_moment(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    cache = FeatureCache(tmp_path, 4 * MIB)
+    for _ in range(5):
+        processes = [context.Process(target=_churn, args=(tmp_path, name)) for name in ("a", "b", "b")]
+        for process in processes:
+            process.start()
+        time.sleep(0.4)
+        assert all(process.is_alive() for process in processes)
+        for process in processes:
+            assert process.pid is not None
+            os.kill(process.pid, signal.SIGKILL)
+            process.join()
+        assert used(cache) <= cache.budget + 3 * cache.shard_bytes
+    for name in ("a", "b"):
+        store = opened(cache, name)
+        whole = [key for key in store._places if not store.missing([key[0]], 0)]
+        for digest, _ in whole:
+            number = int.from_bytes(digest, "big")
+            assert store.read([digest], 0)[0, 0] == number % 1000
+    assert cache.make_room(0)
+
+
+def test_its_identity_stays(tmp_path: Path) -> None:
+    first, other = FeatureCache(tmp_path / "a"), FeatureCache(tmp_path / "b")
+    assert FeatureCache(tmp_path / "a").identity == first.identity != other.identity
+    (tmp_path / "a" / "id").write_text("")  # as a power cut may leave it
+    assert len(first.identity) == 32
+
+
+def test_emptied_it_holds_nothing(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path)
+    fill(opened(cache), 0, 64)
+    cache.compiled.mkdir()
+    (cache.compiled / "blob").write_bytes(b"x" * 10)
+    assert cache.bytes == 64 * (2 * NUMBERS + shard.RECORD.itemsize) + 10
+    cache.empty()
+    assert cache.bytes == 0
+    assert len(opened(cache).missing(digests(0, 64), 0)) == 64

@@ -1,0 +1,209 @@
+"""The feature cache: what was written is read, whatever dies in between."""
+
+from __future__ import annotations
+
+import errno
+import multiprocessing
+import os
+import resource
+import signal
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import pytest
+
+from models.features.cache import FeatureCache
+from models.features.shard import RECORD
+from models.features.store import FeatureStore
+
+KEY = {"trunk": "t"}
+
+
+def store(folder: Path, dtype: type = np.float16) -> FeatureStore:
+    """A space of rows of 8 numbers."""
+    return FeatureStore(FeatureCache(folder), KEY, (8,), np.dtype(dtype))
+
+
+def digests(*numbers: int) -> list[bytes]:
+    """Digests of images by number."""
+    return [number.to_bytes(32, "big") for number in numbers]
+
+
+def rows(*numbers: int) -> np.ndarray:
+    """The rows of these images: each holds its number and its places."""
+    return np.array([[number * 8 + place for place in range(8)] for number in numbers], np.float16)
+
+
+def test_rows_are_read_as_they_were_written_by_another_process_too(tmp_path: Path) -> None:
+    writer = store(tmp_path)
+    with writer.computing():
+        writer.append(digests(1, 2, 3), 0, rows(1, 2, 3), 0.5)
+        writer.append(digests(2), 4, rows(9), 0.25)
+    for reader in (writer, store(tmp_path)):
+        np.testing.assert_array_equal(reader.read(digests(3, 1), 0), rows(3, 1))
+        np.testing.assert_array_equal(reader.read(digests(2), 4), rows(9))
+        assert reader.missing(digests(1, 5, 2), 0) == [1]
+        assert reader.missing(digests(1), 4) == [0], "another view is another row"
+        assert reader.seconds(digests(1, 2), 0) == 1.0
+
+
+def test_a_reader_takes_in_what_comes_later(tmp_path: Path) -> None:
+    reader, writer = store(tmp_path), store(tmp_path)
+    writer.append(digests(1), 0, rows(1), 0.0)
+    assert reader.missing(digests(1), 0) == [0]
+    with reader.computing():
+        np.testing.assert_array_equal(reader.read(digests(1), 0), rows(1))
+
+
+def test_spaces_of_different_keys_share_nothing(tmp_path: Path) -> None:
+    store(tmp_path).append(digests(1), 0, rows(1), 0.0)
+    assert FeatureStore(FeatureCache(tmp_path), {"trunk": "u"}, (8,), np.dtype(np.float16)).missing(digests(1), 0) == [
+        0
+    ]
+    assert store(tmp_path, np.float32).missing(digests(1), 0) == [0]
+
+
+@pytest.mark.parametrize("cut", [1, RECORD.itemsize - 1, RECORD.itemsize, RECORD.itemsize + 5])
+@pytest.mark.parametrize("file", ["index", "rows"])
+def test_a_torn_end_is_never_read_and_is_mended_by_the_next_writer(tmp_path: Path, file: str, cut: int) -> None:
+    writer = store(tmp_path)
+    writer.append(digests(1, 2), 0, rows(1, 2), 0.0)
+    (path,) = writer.folder.glob(f"*.{file}")
+    os.truncate(path, max(0, path.stat().st_size - cut))
+    torn = store(tmp_path)
+    missing = torn.missing(digests(1, 2), 0)
+    assert missing, "what is torn is gone"
+    torn.append([digests(1, 2)[place] for place in missing], 0, rows(1, 2)[missing], 0.0)
+    for reader in (torn, store(tmp_path)):
+        np.testing.assert_array_equal(reader.read(digests(1, 2), 0), rows(1, 2))
+
+
+def test_a_row_that_changed_on_the_disk_is_not_read(tmp_path: Path) -> None:
+    writer = store(tmp_path)
+    writer.append(digests(1, 2), 0, rows(1, 2), 0.0)
+    (path,) = writer.folder.glob("*.rows")
+    with path.open("r+b") as file:
+        file.seek(3)
+        file.write(b"\xff")
+    assert store(tmp_path).missing(digests(1, 2), 0) == [0]
+
+
+def test_a_full_disk_keeps_rows_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writer = store(tmp_path)
+    writer.append(digests(1), 0, rows(1), 0.0)
+    opened = Path.open
+
+    class Full:
+        """A file on a full disk."""
+
+        def __init__(self, file: IO[bytes]) -> None:
+            self.file = file
+
+        def __enter__(self) -> Full:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            self.file.close()
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.file, name)
+
+        def write(self, data: memoryview) -> int:
+            self.file.write(data[:3])
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    def full(self: Path, mode: str = "r", *arguments: Any, **more: Any) -> Any:
+        file = opened(self, mode, *arguments, **more)
+        return Full(file) if mode == "ab" else file
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", full)
+        writer.append(digests(2, 3), 1, rows(2, 3), 0.5)
+        writer.append(digests(4), 1, rows(4), 0.5)
+    assert writer.full
+    np.testing.assert_array_equal(writer.read(digests(4, 2, 3), 1), rows(4, 2, 3))
+    np.testing.assert_array_equal(writer.read(digests(1), 0), rows(1))
+    np.testing.assert_array_equal(store(tmp_path).read(digests(1), 0), rows(1))
+
+
+def _use_a_full_disk(folder: Path) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    mine = store(folder)
+    with mine.computing():
+        mine.append(digests(1, 2), 3, rows(1, 2), 0.5)
+    assert mine.full
+    assert mine.missing(digests(2, 7), 3) == [1]
+    assert mine.seconds(digests(1, 2), 3) == 1.0
+    np.testing.assert_array_equal(mine.read(digests(2), 3), rows(2))
+
+
+@pytest.mark.parametrize("made", ["before", "never"])
+def test_a_disk_that_is_full_from_the_start_means_slower_not_failed(tmp_path: Path, made: str) -> None:
+    if made == "before":
+        store(tmp_path)
+    user = multiprocessing.get_context("fork").Process(target=_use_a_full_disk, args=(tmp_path,))
+    user.start()
+    user.join()
+    assert user.exitcode == 0
+    assert store(tmp_path).missing(digests(1), 3) == [0]
+
+
+def _write_for_ever(folder: Path, first: int) -> None:
+    writer = store(folder)
+    for number in range(first, first + 100_000, 4):
+        numbers = range(number, number + 4)
+        with writer.computing():
+            writer.append(digests(*numbers), 0, np.tile(np.arange(8, dtype=np.float16), (4, 1)), 0.0)
+
+
+def test_writers_that_are_killed_leave_only_whole_rows(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    for attempt in range(8):
+        writers = [
+            context.Process(target=_write_for_ever, args=(tmp_path, 1_000_000 * attempt + 500_000 * half))
+            for half in range(2)
+        ]
+        for writer in writers:
+            writer.start()
+        before = len(store(tmp_path)._places)
+        while len(store(tmp_path)._places) < before + 40:
+            pass
+        for writer in writers:
+            assert writer.pid is not None
+            os.kill(writer.pid, signal.SIGKILL)
+            writer.join()
+    reader = store(tmp_path)
+    keys = [digest for digest, _ in list(reader._places) if not reader.missing([digest], 0)]
+    assert len(keys) >= 320
+    np.testing.assert_array_equal(reader.read(keys, 0), np.tile(np.arange(8, dtype=np.float16), (len(keys), 1)))
+
+
+def test_only_one_process_computes_at_a_time(tmp_path: Path) -> None:
+    context = multiprocessing.get_context("fork")
+    order = context.SimpleQueue()
+
+    def compute(name: str) -> None:
+        mine = store(tmp_path)
+        with mine.computing():
+            lacking = bool(mine.missing(digests(1), 0))
+            if lacking:
+                mine.append(digests(1), 0, rows(1), 0.0)
+            order.put((name, lacking))
+
+    processes = [context.Process(target=compute, args=(str(number),)) for number in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert sorted(order.get()[1] for _ in processes) == [False, False, False, True]
+
+
+def test_values_beyond_half_precision_are_clipped_not_infinite(tmp_path: Path) -> None:
+    writer = store(tmp_path)
+    writer.append(digests(1), 0, np.full((1, 8), 1e6, np.float32), 0.0)
+    assert writer.read(digests(1), 0).max() == np.finfo(np.float16).max
+
+
+def test_the_record_has_no_padding() -> None:
+    assert RECORD.itemsize == 32 + 4 + 4 + 4

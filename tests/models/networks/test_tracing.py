@@ -1,0 +1,177 @@
+"""Cutting a network's graph against the uncut network: to the bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from models.networks.tracing import Traced, Untraceable
+from tests.support.networks import Wayward, given, images, network
+
+SMALL = ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "test_mambaout", "test_nfnet", "test_maxvit"]
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+@torch.inference_mode()
+def test_every_cut_parts_the_network_exactly(name: str) -> None:
+    whole = network(name)
+    traced = Traced.of(whole)
+    expected = whole(images(whole))
+    cuts = traced.cuts()
+    assert len(cuts) > 15
+    for cut in cuts:
+        trunk, top = traced.part(cut)
+        assert torch.equal(top(trunk(images(whole))), expected), traced.paths[cut]
+
+
+@pytest.mark.parametrize("name", SMALL)
+@torch.inference_mode()
+def test_a_cut_is_all_that_flows(name: str) -> None:
+    """The liveness count against its definition: the top needs nothing of the image but the cut."""
+    whole = network(name)
+    traced = Traced.of(whole)
+    for cut in traced.cuts():
+        top = traced.top(cut, traced.result)
+        needed = [node.name for node in top.graph.nodes if node.op == "placeholder" and not node.args]
+        assert needed == ["features"], "all others have defaults"
+
+
+def test_a_residual_block_is_not_cut_inside() -> None:
+    traced = Traced.of(network("test_resnet"))
+    paths = {traced.paths[cut] for cut in traced.cuts()}
+    assert "layer1.0.conv1" not in paths, "the shortcut flows past it"
+    assert any(path.startswith("layer1") for path in paths)
+
+
+def test_parts_share_the_networks_parameters_under_its_names() -> None:
+    whole = network("test_resnet")
+    traced = Traced.of(whole)
+    trunk, top = traced.part(traced.cuts()[8])
+    own = dict(whole.named_parameters())
+    parted = {**dict(trunk.named_parameters()), **dict(top.named_parameters())}
+    assert parted.keys() == own.keys()
+    assert all(parted[name] is own[name] for name in own)
+
+
+@torch.inference_mode()
+def test_a_trunk_can_give_several_values() -> None:
+    whole = network("test_resnet")
+    traced = Traced.of(whole)
+    first, second = traced.cuts()[3], traced.cuts()[8]
+    both = traced.trunk(first, second)(images(whole))
+    for value, cut in zip(both, (first, second), strict=True):
+        assert torch.equal(value, traced.trunk(cut)(images(whole)))
+
+
+@torch.inference_mode()
+def test_arguments_that_may_be_left_out_are() -> None:
+    """Hiera's mask: in its place a proxy would be taken for a mask that is given."""
+    whole = network("hiera_tiny_224", img_size=64, stages=(1, 1, 1, 1))
+    traced = Traced.of(whole)
+    trunk, top = traced.part(traced.cuts()[5])
+    image = given((3, 64, 64))
+    assert torch.equal(top(trunk(image)), whole(image))
+
+
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [
+        ("test_resnet", ["fc"]),
+        ("mobilenetv3_small_050", ["classifier"]),  # a linear layer of timm's own class
+        ("resnetv2_18", ["head.fc"]),  # a convolution
+        ("levit_128s", ["head.linear", "head_dist.linear"]),
+        ("caformer_s18", ["head.fc.fc2"]),  # the last of a perceptron's
+    ],
+)
+def test_last_layers(name: str, layers: list[str]) -> None:
+    with torch.device("meta"):
+        traced = Traced.of(network(name))
+    assert [call.target for call in traced.last_layers()] == layers
+
+
+@torch.inference_mode()
+def test_a_network_without_a_layer_passes_what_the_layer_is_given() -> None:
+    whole = network("test_resnet")
+    traced = Traced.of(whole)
+    (call,) = traced.last_layers()
+    rest = traced.without(call)
+    features = rest.trunk(rest.result)(images(whole))
+    assert torch.equal(whole.fc(features), whole(images(whole)))
+    paths = [rest.paths[cut] for cut in rest.cuts()]
+    assert paths == [traced.paths[cut] for cut in traced.cuts()][: len(paths)], "its values have the same names"
+
+
+SIZED = [
+    # rotary embeddings, by the size of the image
+    ("vit_small_patch16_dinov3", {"embed_dim": 48, "num_heads": 2, "depth": 3}, 32, "blocks.1.add_1"),
+    # the number of patches beside every value
+    ("xcit_nano_12_p8_224", {"depth": 2}, 32, "blocks.0.add_2"),
+    # the same as a list
+    ("mvitv2_tiny", {}, 224, "stages.0.blocks.0.add_1"),
+]
+"""Networks whose blocks are given sizes: name, arguments, side, and a place between two blocks."""
+
+
+@pytest.mark.parametrize(("name", "arguments", "side", "place"), SIZED, ids=[row[0] for row in SIZED])
+def test_sizes_flow_past_no_cut(name: str, arguments: dict[str, object], side: int, place: str) -> None:
+    device = torch.device("meta" if side == 224 else "cpu")
+    with device:
+        whole = network(name, **arguments)
+    traced = Traced.of(whole)
+    settled = traced.settled(given((3, side, side)).to(device))
+    assert place not in {traced.paths[cut] for cut in traced.cuts()}
+    cuts = {settled.paths[cut]: cut for cut in settled.cuts()}
+    assert place in cuts
+    if device.type == "cpu":
+        with torch.no_grad():
+            trunk, top = settled.part(cuts[place])
+            image = given((3, side, side), count=5)
+            assert torch.equal(top(trunk(image)), whole(image)), "of any number of images"
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_convnext"])
+def test_settling_loses_no_cut(name: str) -> None:
+    whole = network(name)
+    traced = Traced.of(whole)
+    settled = traced.settled(images(whole))
+    assert {settled.paths[cut] for cut in settled.cuts()} >= {traced.paths[cut] for cut in traced.cuts()}
+
+
+class Stubborn(nn.Module):
+    """A network that its trace takes for one of two images."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.view(2, -1)
+
+
+def test_a_graph_that_does_not_run_is_none() -> None:
+    with pytest.raises(Untraceable, match="cannot be run"):
+        Traced.of(Stubborn()).settled(given((3, 5, 5)))
+
+
+@pytest.mark.parametrize(("name", "side"), [("levit_128s", 64), ("efficientformerv2_s0", 64)])
+@torch.inference_mode()
+def test_a_network_can_be_traced_twice(name: str, side: int) -> None:
+    """In evaluation mode these keep what their attention computed, and would keep a value of the first graph."""
+    whole = network(name, img_size=side)
+    image = given((3, side, side))
+    first, second = Traced.of(whole), Traced.of(whole)
+    assert torch.equal(first.trunk(first.result)(image), second.trunk(second.result)(image))
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit"])
+def test_parameters_of_nodes_are_the_networks_own_under_its_names(name: str) -> None:
+    whole = network(name)
+    traced = Traced.of(whole)
+    own = dict(whole.named_parameters())
+    found = traced.parameters(set(traced.graph.nodes))
+    assert found.keys() == own.keys()
+    assert all(found[path] is own[path] for path in own)
+    (call,) = traced.last_layers()
+    assert traced.parameters({call}).keys() == {f"{call.target}.weight", f"{call.target}.bias"}
+
+
+def test_a_way_that_depends_on_the_image_has_no_graph() -> None:
+    with pytest.raises(Untraceable):
+        Traced.of(Wayward())

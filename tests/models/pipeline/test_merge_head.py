@@ -1,0 +1,183 @@
+"""Delivery: what a reader builds with a few lines of torch says what was trained, for every head."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import timm
+import torch
+from pydantic import TypeAdapter
+from torch import nn
+
+from models.catalog import activations, heads
+from models.catalog.technique import members
+from models.features.standardization import Standardization
+from models.networks import surgery
+from models.networks.cut_network import CutNetwork
+from models.pipeline.merge_head import Delivery, HeadUnsupported, plain
+from models.training.model import TrainableModel
+from tests.models.networks.test_surgery import small_clip
+from tests.support.networks import Wayward, given, network
+
+CLASSES = 5
+ACTIVATIONS = [member.model_fields["kind"].default for member in members(activations.Activation)]
+NORMALIZATIONS = [
+    {"kind": kind, "place": place, "epsilon": 1e-3}
+    for kind in ("batch_norm", "layer_norm")
+    for place in ("before_activation", "after_activation")
+]
+HEADS: list[Any] = [
+    {"kind": "linear"},
+    {"kind": "keep"},
+    {"kind": "cosine", "scale": 7.0},
+    *({"kind": "mlp", "activation": kind} for kind in ACTIVATIONS),
+    *({"kind": "mlp", "normalization": normalization} for normalization in NORMALIZATIONS),
+    {"kind": "mlp", "hidden": [9, {"width": 7, "activation": {"kind": "leaky_relu", "slope": 0.3}}, 6]},
+    {"kind": "mlp", "activation": {"kind": "elu", "alpha": 0.4}, "normalization": NORMALIZATIONS[0], "hidden": [8, 7]},
+]
+
+
+def head_of(given: Any) -> heads.Head:
+    """A head of the catalog, resolved for 96 features."""
+    head: heads.Head = TypeAdapter(heads.Head).validate_python(given)
+    return head.resolve(96, CLASSES)
+
+
+def grafted_with(head: heads.Head, num_features: int) -> TrainableModel:
+    """The head as training leaves it: weights and BatchNorm's statistics are anything."""
+    torch.manual_seed(3)
+    built = head.build(num_features, CLASSES)
+    for parameter in built.parameters():
+        nn.init.normal_(parameter, mean=0.1, std=0.3)
+    standardize = Standardization(torch.randn(num_features), torch.rand(num_features) + 0.1)
+    built.train()(torch.randn(64, num_features) * 2 + 1)
+    return TrainableModel(CutNetwork(None, nn.Identity(), "", (num_features,), ""), built, standardize).eval()
+
+
+def rebuilt(network: nn.Module, said: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
+    """The README's lines: `network` comes from timm.create_model, `said` is the checkpoint's."""
+    for path, layers in json.loads(said).items():
+        network.set_submodule(path, nn.Sequential(*(getattr(nn, kind)(**arguments) for kind, arguments in layers)))
+    network.load_state_dict(tensors)
+    return network.eval()
+
+
+@pytest.mark.parametrize("given", HEADS, ids=lambda given: "-".join(map(str, given.values()))[:60])
+@torch.no_grad()
+def test_plain_layers_say_what_the_head_says(given: Any) -> None:
+    model = grafted_with(head_of(given), 96)
+    layers = plain(model)
+    features = torch.randn(20, 96)
+    torch.testing.assert_close(layers(features), model(features), atol=1e-5, rtol=1e-5)
+    assert not any(isinstance(layer, nn.Dropout) for layer in layers)
+    assert {type(layer).__module__.rsplit(".", 1)[0] for layer in layers} == {"torch.nn.modules"}
+
+
+@pytest.mark.parametrize("head", HEADS, ids=lambda given: "-".join(map(str, given.values()))[:60])
+@torch.no_grad()
+def test_every_head_is_delivered_in_a_network_that_can_be_built_again(head: Any) -> None:
+    whole = network("test_resnet")
+    feature_network = surgery.cut_before_classifier(whole, (3, 64, 64), {})
+    image = given((3, 64, 64), count=3)
+    model = grafted_with(head_of(head), feature_network.num_features)
+    meant = model(feature_network.trunk(image))
+    delivery = Delivery(whole, feature_network, head_of(head), [])
+    delivery.put(plain(model))
+    torch.testing.assert_close(whole(image), meant, atol=1e-5, rtol=1e-5)
+    said = json.dumps(delivery.replaced())
+    assert (said == "{}") == (head["kind"] in ("linear", "keep"))
+    again = rebuilt(timm.create_model("test_resnet", num_classes=CLASSES), said, whole.state_dict())
+    torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
+
+
+FAMILIES = [
+    ("test_vit", {}, 160),
+    ("test_efficientnet", {}, 32),
+    ("test_mambaout", {}, 32),
+    ("vit_tiny_patch16_224", {"img_size": 32, "depth": 1, "num_classes": 0}, 32),
+    ("swin_tiny_patch4_window7_224", {"img_size": 64, "window_size": 2, "depths": (1, 1), "embed_dim": 24}, 64),
+    ("caformer_s18", {}, 32),
+    ("densenet121", {"growth_rate": 8, "block_config": (2, 2, 2, 2)}, 32),
+    # a class of timm's own for the linear layer
+    ("mobilenetv3_small_050", {}, 32),
+    # convolutions
+    ("resnetv2_18", {}, 32),
+    ("test_convnext", {"head_hidden_size": 24, "conv_mlp": True}, 32),
+]
+"""Name, arguments, and side of the image."""
+
+
+@pytest.mark.parametrize(("name", "arguments", "side"), FAMILIES, ids=[row[0] for row in FAMILIES])
+@torch.no_grad()
+def test_layers_take_the_place_of_each_form_of_classifier(name: str, arguments: dict[str, Any], side: int) -> None:
+    whole = network(name, **arguments)
+    feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
+    image = given((3, side, side), count=3)
+    head = head_of({"kind": "mlp", "hidden": [8], "normalization": "batch_norm"})
+    model = grafted_with(head, feature_network.num_features)
+    meant = model(feature_network.trunk(image))
+    delivery = Delivery(whole, feature_network, head, [])
+    delivery.put(plain(model))
+    again = timm.create_model(name, **{**arguments, "num_classes": CLASSES})
+    again = rebuilt(again, json.dumps(delivery.replaced()), whole.state_dict())
+    torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
+
+
+MLP, LINEAR = head_of({"kind": "mlp"}), head_of({"kind": "linear"})
+
+
+@torch.no_grad()
+def test_a_network_without_a_graph_is_delivered_too() -> None:
+    torch.manual_seed(0)
+    whole = Wayward().eval()
+    feature_network = surgery.cut_before_classifier(whole, (3, 16, 16), {})
+    image = given((3, 16, 16))
+    model = grafted_with(MLP, 6)
+    meant = model(feature_network.trunk(image))
+    delivery = Delivery(whole, feature_network, MLP, [])
+    delivery.put(plain(model))
+    again = rebuilt(Wayward(), json.dumps(delivery.replaced()), whole.state_dict())
+    torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
+    assert torch.equal(model(feature_network.trunk(image)), meant), "the trunk is what it was"
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "resnetv2_18", "wayward"])
+def test_finding_the_place_leaves_the_network_as_it_was(name: str) -> None:
+    whole = Wayward().eval() if name == "wayward" else network(name)
+    feature_network = surgery.cut_before_classifier(whole, (3, 32, 32), {})
+    modules, before = dict(whole.named_modules()), feature_network.trunk(feature_network.tried)
+    for _ in range(2):
+        Delivery(whole, feature_network, MLP, [])
+    after = dict(whole.named_modules())
+    assert modules.keys() == after.keys()
+    assert all(module is after[path] for path, module in modules.items())
+    assert torch.equal(feature_network.trunk(feature_network.tried), before)
+
+
+REFUSED = [
+    ("deit_tiny_distilled_patch16_224", {"img_size": 32, "depth": 1}, 32),
+    ("levit_128s", {"img_size": 64}, 64),
+    ("volo_d1_224", {"img_size": 64}, 64),
+    ("clip", {}, 64),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments", "side"), REFUSED, ids=[row[0] for row in REFUSED])
+@torch.no_grad()
+def test_a_classifier_that_only_a_linear_one_can_replace_is_refused_by_name(
+    name: str, arguments: dict[str, Any], side: int
+) -> None:
+    whole = small_clip() if name == "clip" else network(name, **arguments)
+    feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
+    with pytest.raises(HeadUnsupported, match="set head to linear"):
+        Delivery(whole, feature_network, MLP, [])
+    with pytest.raises(HeadUnsupported, match="set drop_stages to 0"):
+        Delivery(whole, feature_network, LINEAR, ["blocks.0"])
+    model = grafted_with(LINEAR, feature_network.num_features)
+    delivery = Delivery(whole, feature_network, LINEAR, [])
+    delivery.put(plain(model))
+    meant = model(feature_network.trunk(feature_network.tried))
+    torch.testing.assert_close(whole(feature_network.tried), meant, atol=1e-4, rtol=1e-4)
+    assert delivery.replaced() == {}

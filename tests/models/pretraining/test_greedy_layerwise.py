@@ -1,0 +1,116 @@
+"""Layer by layer: who learns when, and from what."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+import torch
+from torch import nn
+
+from models.catalog.heads import MLP, Linear
+from models.pretraining.greedy_layerwise import Fit, Layer, fit_layers, hidden_layers
+from models.pretraining.pretrain import pretrain
+from models.training.loop import TrainingDiverged
+from tests.support.oriented_images import deep, oriented_pack, prepared, shallow
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.datasets.pack import Pack
+
+SIGMOID = {"kind": "mlp", "hidden": [8, 6], "activation": "sigmoid"}
+KINDS = pytest.mark.parametrize("kind", ["autoencoder", "restricted_boltzmann_machine"])
+
+
+@pytest.fixture
+def pack(tmp_path: Path) -> Pack:
+    """60 images."""
+    return oriented_pack(tmp_path, 30)
+
+
+def copies(layers: list[nn.Linear]) -> list[torch.Tensor]:
+    return [layer.weight.detach().clone() for layer in layers]
+
+
+def is_same(before: list[torch.Tensor], after: list[torch.Tensor]) -> list[bool]:
+    return [torch.equal(one, other) for one, other in zip(before, after, strict=True)]
+
+
+def test_a_hidden_layer_is_its_linear_its_activation_and_its_norm() -> None:
+    head = MLP(hidden=(5, 4), normalization="batch_norm").resolve(7, 3).build(7, 3)
+    layers = hidden_layers(head)
+    kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+    assert [[type(module) for module in layer] for layer in layers] == [kinds, kinds]
+    assert [layer[0].in_features for layer in layers] == [7, 5]
+    assert layers[0][0] is head[1], "not a copy"
+    assert hidden_layers(Linear().build(7, 3)) == []
+
+
+@KINDS
+def test_layers_learn_one_after_another_and_the_output_never(kind: str, pack: Pack, tmp_path: Path) -> None:
+    recipe, model, material = prepared(pack, tmp_path, shallow(), head=SIGMOID, pretraining=kind)
+    linears = [module for module in model.head if isinstance(module, nn.Linear)]
+    bias = linears[-1].bias.detach().clone()
+    states, said = [copies(linears)], []
+    for event in pretrain(recipe, model, material):
+        states.append(copies(linears))
+        said.append(event)
+    assert [event.kind for event in said] == ["pretraining"] * 3
+    assert is_same(states[0], states[1]) == [True, True, True]
+    assert is_same(states[1], states[2]) == [False, True, True]
+    assert is_same(states[2], states[3]) == [True, False, True]
+    assert torch.equal(linears[-1].bias, bias)
+    assert [event.data["layer"] for event in said[1:]] == ["hidden.0", "hidden.1"]
+    assert said[1].data["last_loss"] < said[1].data["first_loss"]
+    assert "hidden.0 is pretrained: its reconstruction error went from" in said[1].message
+    assert said[0].data == {"pretraining": kind, "images": 60}
+    assert not model.training
+
+
+def test_each_layer_is_given_what_those_below_say_in_evaluation(pack: Pack, tmp_path: Path) -> None:
+    head = {"kind": "mlp", "hidden": [8, 6], "normalization": "batch_norm"}
+    recipe, model, material = prepared(pack, tmp_path, shallow(), head=head, pretraining="autoencoder")
+    seen: list[Layer] = []
+
+    def fit(layer: Layer, batch_size: int) -> Fit:
+        assert all(module.training for module in layer.modules)
+        for rows in layer.batches(batch_size):  # moves the running means
+            layer.modules(rows)
+        seen.append(layer)
+        return Fit([1.0])
+
+    list(fit_layers(recipe, model, material, fit))
+    features = model.sample(material.opened(()), material.examples.images)
+    torch.testing.assert_close(seen[0].inputs, features)
+    torch.testing.assert_close(features.mean(0), torch.zeros(48), atol=1e-3, rtol=0)
+    expected = seen[0].modules.eval()(features)
+    torch.testing.assert_close(seen[1].inputs, expected)
+    assert not seen[1].inputs.requires_grad
+    assert [layer.is_first for layer in seen] == [True, False]
+
+
+def test_batches_hold_everything_once_and_no_row_alone() -> None:
+    layer = Layer(nn.Sequential(nn.Linear(1, 1)), torch.arange(17.0)[:, None], is_first=True)
+    batches = list(layer.batches(4))
+    assert min(map(len, batches)) >= 4
+    assert torch.equal(torch.cat(batches).flatten().sort().values, torch.arange(17.0))
+    assert [len(rows) for rows in layer.batches(64)] == [17]
+
+
+@KINDS
+def test_stages_above_the_cut_stay_as_they_are(kind: str, pack: Pack, tmp_path: Path) -> None:
+    recipe, model, material = prepared(pack, tmp_path, deep(), head=SIGMOID, pretraining=kind, cut="top")
+    before = {name: value.clone() for name, value in model.top.state_dict().items()}
+    *_, last = pretrain(recipe, model, material)
+    assert last.data["last_loss"] < last.data["first_loss"]
+    assert all(torch.equal(value, before[name]) for name, value in model.top.state_dict().items())
+
+
+@KINDS
+def test_a_rate_that_is_too_large_is_said_by_name(kind: str, pack: Pack, tmp_path: Path) -> None:
+    chosen = {"kind": kind, "lr": 1e30, "epochs": 3}
+    head = {**SIGMOID, "hidden": [8]}
+    recipe, model, material = prepared(pack, tmp_path, shallow(), head=head, pretraining=chosen)
+    with pytest.raises(TrainingDiverged, match=r"hidden\.0 .* smaller pretraining\.lr"):
+        list(pretrain(recipe, model, material))

@@ -1,0 +1,111 @@
+"""The range test against the losses that trainings at each rate really reach."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+
+from models.catalog.recipe import Recipe
+from models.training.lr_range_test import PASSES, RATES, find_rate
+
+CLASSES = ["a", "b", "c"]
+
+
+def problem(features: int = 40, rows: int = 600) -> tuple[torch.Tensor, torch.Tensor]:
+    """Standardized features of three classes that overlap, and their labels."""
+    random = torch.Generator().manual_seed(0)
+    labels = torch.randint(3, (rows,), generator=random)
+    centres = torch.randn(3, features, generator=random) * 0.3
+    x = centres[labels] + torch.randn(rows, features, generator=random)
+    return (x - x.mean(0)) / x.std(0), labels
+
+
+def resolved(optimizer: str, **choices: Any) -> Recipe:
+    """A recipe of ten epochs for them with its rate still open."""
+    recipe = Recipe.model_validate({"optimizer": optimizer, "batch_size": 32, "epochs": 10, **choices})
+    counts = dict.fromkeys(CLASSES, 200)
+    return recipe.resolve(task="single_label", image_size=16, num_features=40, class_counts=counts, images=600)
+
+
+def reached(recipe: Recipe, rate: float, head: torch.nn.Module) -> float:
+    """The smallest loss on the last quarter after one of ten passes over the others at a rate."""
+    features, labels = problem()
+    head = copy.deepcopy(head)
+    optimizer = recipe.with_rate(rate).optimizer.build(head.parameters())
+    loss_of = torch.nn.CrossEntropyLoss()
+    losses: list[float] = []
+    for _ in range(10):
+        for start in range(0, 448, 32):
+            loss = loss_of(head(features[start : start + 32]), labels[start : start + 32])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        losses.append(loss_of(head(features[450:]), labels[450:]).item())
+    return min(losses)
+
+
+LINEAR = {"kind": "linear", "dropout": 0.0}
+MLP = {"kind": "mlp", "hidden": [32, 16], "dropout": 0.0}
+
+
+@pytest.mark.parametrize("head", [LINEAR, MLP], ids=["linear", "mlp"])
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam"])
+def test_the_rate_that_is_found_is_nearly_as_good_as_the_best_of_all(optimizer: str, head: dict[str, Any]) -> None:
+    recipe = resolved(optimizer, head=head)
+    torch.manual_seed(0)
+    untrained = recipe.head.build(40, 3)
+    rate = find_rate(recipe, untrained, torch.nn.CrossEntropyLoss(), *problem())
+    best = min(reached(recipe, candidate, untrained) for candidate in RATES)
+    start = reached(recipe, 1e-12, untrained)
+    assert reached(recipe, rate, untrained) < best + 0.15 * (start - best)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adagrad", "adam", "nadam"])
+def test_trials_side_by_side_find_what_trials_one_by_one_find(optimizer: str) -> None:
+    torch.manual_seed(0)
+    head = resolved(optimizer, head={"kind": "linear", "dropout": 0.3}).head.build(40, 3)
+    found = {
+        find_rate(resolved(optimizer, head=kind), head, torch.nn.CrossEntropyLoss(), *problem())
+        for kind in ("linear", "cosine")  # of another kind, the same head is tried one by one
+    }
+    assert len(found) == 1
+
+
+def test_training_four_times_as_long_halves_the_rate() -> None:
+    head = resolved("adam").head.build(40, 3)
+
+    def found(epochs: int) -> float:
+        return find_rate(resolved("adam", epochs=epochs), head, torch.nn.CrossEntropyLoss(), *problem())
+
+    assert found(4 * PASSES) == pytest.approx(found(PASSES) / 2, rel=0.05)
+    assert found(1) == found(PASSES)
+
+
+def test_where_no_trial_learns_the_rate_is_large() -> None:
+    recipe = resolved("sgd", epochs=PASSES, head={"kind": "mlp", "hidden": [8] * 20, "activation": "sigmoid"})
+    assert find_rate(recipe, recipe.head.build(40, 3), torch.nn.CrossEntropyLoss(), *problem()) >= 0.01
+
+
+def test_a_head_that_is_broken_from_the_start_gets_the_smallest_rate() -> None:
+    recipe = resolved("sgd", epochs=PASSES)
+    head = recipe.head.build(40, 3)
+    torch.nn.init.constant_(head[-1].weight, float("nan"))
+    assert find_rate(recipe, head, torch.nn.CrossEntropyLoss(), *problem()) == RATES[0]
+
+
+def test_the_head_is_left_as_it_was_and_the_rate_is_always_the_same() -> None:
+    recipe = resolved("adam", head={"kind": "mlp", "hidden": [16], "normalization": "batch_norm"})
+    head = recipe.head.build(40, 3)
+    before = copy.deepcopy(head.state_dict())
+    rates = {find_rate(recipe, head, torch.nn.CrossEntropyLoss(), *problem()) for _ in range(2)}
+    assert len(rates) == 1
+    assert all(torch.equal(before[name], value) for name, value in head.state_dict().items())
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 60_000])
+def test_any_batch_size_will_do(batch_size: int) -> None:
+    recipe = resolved("adam", batch_size=batch_size)
+    assert find_rate(recipe, recipe.head.build(40, 3), torch.nn.CrossEntropyLoss(), *problem(rows=60)) > 0

@@ -1,0 +1,62 @@
+"""Odd archives, and what becomes of them."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import zipfile
+from typing import IO
+
+import pytest
+
+from models.datasets.archives.reader import Limits, members
+from models.datasets.errors import DatasetRejected
+
+LIMITS = Limits(bytes=1 << 20, files=100)
+
+
+def contents(file: IO[bytes], limits: Limits = LIMITS) -> dict[str, bytes]:
+    """All files of an archive."""
+    return {str(member.path): member.read() for member in members(file, limits)}
+
+
+def rejected(data: bytes, limits: Limits = LIMITS) -> str:
+    """The code under which an archive is refused."""
+    with pytest.raises(DatasetRejected) as caught:
+        contents(io.BytesIO(data), limits)
+    assert len(str(caught.value)) > 20, "it says what to do"
+    str(caught.value).encode()  # it can be written down
+    return caught.value.code
+
+
+def outcome(data: bytes) -> dict[str, bytes] | str:
+    """The files of an archive, or the code under which it is refused."""
+    try:
+        return contents(io.BytesIO(data))
+    except DatasetRejected as error:
+        return error.code
+
+
+def tar_entry(name: str, size: int = 0) -> tarfile.TarInfo:
+    """A file of a tar."""
+    entry = tarfile.TarInfo(name)
+    entry.size = size
+    return entry
+
+
+def tar_of(*entries: tarfile.TarInfo, kind: int = tarfile.PAX_FORMAT) -> bytes:
+    """A tar of odd entries, of bytes x."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=kind) as archive:
+        for entry in entries:
+            archive.addfile(entry, io.BytesIO(b"x" * entry.size))
+    return file.getvalue()
+
+
+def zip_of(*entries: tuple[zipfile.ZipInfo | str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """A zip of odd entries."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", method) as archive:
+        for entry, data in entries:
+            archive.writestr(entry, data)
+    return file.getvalue()

@@ -1,0 +1,96 @@
+"""The whole service as people run it: the embedded default, and the production form on PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from tests.support.servers import free_port
+from workers.child_process import die_with_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).parents[2]
+READY_SECONDS = 60.0
+STOP_SECONDS = 20.0
+
+
+def environment(data: Path, backbones: Path, **more: str) -> dict[str, str]:
+    """The environment of a deployment on a free port; the Hub cannot be reached from it."""
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "HF_"))},
+        "GRAFT_DATA": str(data),
+        "GRAFT_PORT": str(free_port()),
+        "GRAFT_BACKBONES": str(backbones),
+        "GRAFT_LEASE_SECONDS": "3",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(data / "hub"),
+        **more,
+    }
+
+
+@contextmanager
+def process(env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the service, stopped afterwards."""
+    running = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        env=env,
+        cwd=ROOT,
+        start_new_session=True,
+        preexec_fn=partial(die_with_parent, signal.SIGTERM),
+    )
+    try:
+        yield running
+    finally:
+        running.terminate()
+        try:
+            running.wait(STOP_SECONDS)
+        finally:
+            running.kill()
+            running.wait()
+
+
+@contextmanager
+def embedded(data: Path, backbones: Path, **more: str) -> Iterator[str]:
+    """`graft up`; gives its address."""
+    env = environment(data, backbones, **more)
+    with process(env, "graft", "up"):
+        yield ready(env)
+
+
+@contextmanager
+def production(data: Path, backbones: Path, database_url: str, broker_url: str) -> Iterator[str]:
+    """API, Celery worker and sweep as processes on PostgreSQL and Redis; gives the address."""
+    env = environment(data, backbones, GRAFT_DATABASE_URL=database_url, GRAFT_BROKER_URL=broker_url)
+    # A slow poll: what is quick was woken by a message.
+    env["GRAFT_POLL_SECONDS"] = "5"
+    subprocess.run([sys.executable, "-m", "graft", "migrate"], env=env, cwd=ROOT, check=True)
+    celery = ("celery", "-A", "workers.celery_app", "worker", "-P", "threads", "-c", "3", "--loglevel", "warning")
+    with ExitStack() as stack:
+        for arguments in (("graft", "api"), celery, ("graft", "sweep")):
+            stack.enter_context(process(env, *arguments))
+        yield ready(env)
+
+
+def ready(env: dict[str, str]) -> str:
+    """The address, once the service can take work."""
+    address = f"http://127.0.0.1:{env['GRAFT_PORT']}"
+    until = time.monotonic() + READY_SECONDS
+    while True:
+        try:
+            if httpx.get(f"{address}/readyz").is_success:
+                return address
+        except httpx.TransportError:
+            pass
+        assert time.monotonic() < until, "the service does not become ready"
+        time.sleep(0.1)

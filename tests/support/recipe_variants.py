@@ -1,0 +1,59 @@
+"""Recipes for tests: each technique in its place, with the companions that it needs, and as little else as can be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from models.catalog.recipe import FAMILIES
+from models.catalog.technique import members
+
+if TYPE_CHECKING:
+    from models.catalog.technique import Technique
+
+TECHNIQUES = [(family, technique) for family, union in FAMILIES.items() for technique in members(union)]
+"""Every technique of the catalog, with the name of its family."""
+NAMES = [f"{family}-{technique.__name__}" for family, technique in TECHNIQUES]
+"""The same in words, for pytest."""
+
+DATA: dict[str, Any] = {
+    "task": "single_label",
+    "image_size": 224,
+    "num_features": 1280,
+    "class_counts": {"a": 300, "b": 100},
+    "images": 400,
+}
+"""What a recipe can be resolved for."""
+
+
+def recipe_with(family: str, technique: type[Technique], dataset: str | None = None) -> dict[str, Any]:
+    """The JSON of a recipe that uses a technique with its defaults; `dataset` is one that pretraining can name."""
+    return placed(family, example(technique, dataset).model_dump(mode="json"))
+
+
+def example(technique: type[Technique], dataset: str | None = None) -> Technique:
+    """A technique with its defaults; what has none is as its field's example says."""
+    required = {name: field.examples[0] for name, field in technique.model_fields.items() if field.is_required()}
+    if "dataset" in required and dataset is not None:
+        required["dataset"] = dataset
+    return technique.model_validate(required)
+
+
+def placed(family: str, given: Any) -> dict[str, Any]:
+    """The JSON of a recipe with this JSON of a technique, or its kind alone, where the family has its place."""
+    return {"epochs": 6, "batch_size": 8, "cache": {"views": 1}, **_place(family, given)}
+
+
+def _place(family: str, given: Any) -> dict[str, Any]:
+    match family:
+        case "activations" | "initializers" | "normalizations":
+            return {"head": {"kind": "mlp", "hidden": [8], family.removesuffix("s"): given}}
+        case "pretraining":
+            return {"pretraining": given, "head": {"kind": "mlp", "hidden": [8], "activation": "sigmoid"}}
+        case "regularizers" | "augmentations":
+            return {family: [given]}
+        case "losses":
+            return {"loss": given}
+        case "cuts" | "heads" | "optimizers" | "schedules":
+            return {family.removesuffix("s"): given}
+        case _:
+            return {family: given}

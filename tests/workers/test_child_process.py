@@ -1,0 +1,128 @@
+"""Children: what they say arrives, and however they end is known."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.support.child_work import Order, Said
+from workers.child_process import Child, ChildDied
+
+MODULE = "tests.support.child_work"
+
+
+def heard(order: Order) -> list[Said]:
+    """All that a child says."""
+    with Child(MODULE, order) as child:
+        return [Said.model_validate_json(line) for lines in child.batches() for line in lines]
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process that is no zombie."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_everything_arrives_in_order() -> None:
+    said = heard(Order(do="end", times=5000))
+    assert [event.number for event in said] == list(range(5000))
+    assert said[0].pid != os.getpid()
+
+
+@pytest.mark.parametrize(
+    ("do", "cause", "says"),
+    [
+        ("raise", "internal_error", "log"),
+        ("abort", "killed_by_signal", "SIGABRT"),
+        ("memory", "out_of_memory", "memory"),
+        ("allocate", "out_of_memory", "memory"),
+        ("gpu", "gpu_error", "GPU"),
+        ("full", "disk_full", "no room"),
+    ],
+)
+def test_how_it_died_is_known(do: str, cause: str, says: str) -> None:
+    with pytest.raises(ChildDied, match=says) as caught:
+        heard(Order(do=do))
+    assert caught.value.cause == cause
+
+
+def test_one_that_hangs_is_told_from_one_that_works_long() -> None:
+    with pytest.raises(ChildDied, match="nothing done") as caught, Child(MODULE, Order(do="sleep"), 1.5) as child:
+        list(child.batches())
+    assert caught.value.cause == "stalled"
+    with Child(MODULE, Order(do="toil"), 1.5) as child:
+        assert sum(len(lines) for lines in child.batches()) == 1, "signs of life are no news"
+
+
+def test_it_secures_what_it_has_done_when_it_shall_leave() -> None:
+    with Child(MODULE, Order(do="leave")) as child:
+        numbers = []
+        for lines in child.batches():
+            numbers += [Said.model_validate_json(line).number for line in lines]
+            child.leave()
+    assert numbers == [0, 1]
+
+
+def test_wishes_to_one_that_has_ended_are_lost(tmp_path: Path) -> None:
+    with Child(MODULE, Order(do="end")) as child:
+        (pid,) = [Said.model_validate_json(line).pid for lines in child.batches() for line in lines]
+        until = time.monotonic() + 20
+        while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
+            time.sleep(0.01)
+        child.leave()
+        child.stop()
+
+
+def test_one_that_is_killed_is_known() -> None:
+    with Child(MODULE, Order(do="sleep")) as child, pytest.raises(ChildDied, match="SIGKILL"):
+        for lines in child.batches():
+            for line in lines:
+                os.kill(Said.model_validate_json(line).pid, signal.SIGKILL)
+
+
+def test_leaving_the_block_ends_it() -> None:
+    with Child(MODULE, Order(do="sleep")) as child:
+        pid = next(Said.model_validate_json(line).pid for lines in child.batches() for line in lines)
+        assert alive(pid)
+    assert not alive(pid)
+
+
+PARENT = """
+import sys
+from tests.workers.working import Order, Said
+from workers.child import Child
+with Child("tests.support.child_work", Order(do="sleep")) as child:
+    for lines in child.batches():
+        for line in lines:
+            print(Said.model_validate_json(line).pid, flush=True)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel ends children of dead parents on Linux")
+def test_it_dies_with_a_supervisor_that_is_killed() -> None:
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert parent.stdout is not None
+    with parent.stdout:
+        pid = int(parent.stdout.readline())
+        assert alive(pid)
+        parent.kill()
+        parent.wait()
+    until = time.monotonic() + 20
+    while alive(pid) and time.monotonic() < until:
+        time.sleep(0.01)
+    assert not alive(pid)
+
+
+def test_the_worker_itself_loads_no_torch() -> None:
+    run = "import sys, workers.worker; sys.exit(bool({'torch', 'timm', 'PIL', 'numpy'} & sys.modules.keys()))"
+    subprocess.run([sys.executable, "-c", run], check=True, cwd=Path(__file__).parents[2])

@@ -1,0 +1,89 @@
+"""The sweep, on both databases."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import select, text
+
+from service.cache import repository as cache
+from service.storage import Storage
+from service.tables import Dataset, IdempotencyKey, Job
+from service.wakeup import Queue
+from tests.workers.test_lease import add_jobs, job, taken
+from workers.maintenance import GRACE_SECONDS, remove_orphans, sweep
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from service.database import Database
+
+
+@pytest.fixture
+def storage(tmp_path: Path) -> Storage:
+    """A folder."""
+    return Storage((tmp_path / "storage").as_uri())
+
+
+@pytest.mark.parametrize(("requested_state", "end"), [("cancelling", "cancelled"), ("pausing", "paused")])
+def test_a_job_whose_worker_died_before_it_left_off_is_left_off(
+    database: Database, requested_state: str, end: str
+) -> None:
+    add_jobs(database, 2)
+    dead, alive = taken(database, "dead", seconds=0.0), taken(database, "alive")
+    if alive.id == dead.id:  # the lease of no time had run out already
+        alive = taken(database, "other")
+    with database.writing() as session:
+        session.execute(text("UPDATE jobs SET status = :wish"), {"wish": requested_state})
+        session.execute(text("UPDATE jobs SET lease_until = 1 WHERE id = 'job_000'"))
+    sweep(database, Queue(""))
+    assert (job(database, "job_000").status, job(database, "job_001").status) == (end, requested_state)
+
+
+def test_files_that_no_dataset_names_are_removed(database: Database, storage: Storage, tmp_path: Path) -> None:
+    with database.writing() as session:
+        session.add(
+            Dataset(id="ds_1", name="", status="validating", archive="datasets/ds_1/archive", classes=[], images=0)
+        )
+        session.add(Dataset(id="ds_2", name="", status="ready", pack="datasets/ds_2/pack.2", classes=[], images=0))
+    old = ["ds_1/archive", "ds_1/pack.1", "ds_2/pack.1.X.part", "ds_2/pack.2", "ds_3/archive.X.part"]
+    for name in (*old, "ds_4/archive.X.part"):
+        path = tmp_path / "storage" / "datasets" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+        if name in old:
+            os.utime(path, (0, 0))
+    remove_orphans(database, storage, GRACE_SECONDS)
+    left = {str(path.relative_to(tmp_path / "storage/datasets")) for path in (tmp_path / "storage").rglob("*")}
+    assert left == {".", "ds_1", "ds_1/archive", "ds_2", "ds_2/pack.2", "ds_4", "ds_4/archive.X.part"}
+
+
+def test_caches_of_machines_that_are_gone_are_forgotten(database: Database) -> None:
+    with database.writing() as session:
+        for host in ("here", "gone"):
+            cache.report(session, host, host=host, folder="/cache", size=1, budget=1)
+        session.execute(text("UPDATE caches SET reported_at = 1 WHERE id = 'gone'"))
+    sweep(database, Queue(""))
+    with database.reading() as session:
+        assert [row.id for row in cache.caches(session)] == ["here"]
+
+
+def test_old_keys_are_forgotten(database: Database) -> None:
+    with database.writing() as session:
+        for name, age in (("old", 8), ("new", 6)):
+            session.add(IdempotencyKey(key=name, request="r", resource="x", created_at=age))
+        session.flush()
+        session.execute(text("UPDATE idempotency_keys SET created_at = :t WHERE key = 'old'"), {"t": 0.0})
+        session.execute(text("UPDATE idempotency_keys SET created_at = :t WHERE key = 'new'"), {"t": 9e9})
+    sweep(database, Queue(""))
+    with database.reading() as session:
+        assert session.scalars(select(IdempotencyKey.key)).all() == ["new"]
+
+
+def test_a_broker_that_is_away_is_no_error(database: Database) -> None:
+    add_jobs(database, 1)
+    sweep(database, Queue("redis://127.0.0.1:9/0"))
+    with database.reading() as session:
+        assert session.scalars(select(Job.status)).all() == ["queued"]

@@ -1,0 +1,173 @@
+"""Documentation: docs/techniques.md, written from the catalog itself by `make docs`."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_origin
+
+from models.catalog.recipe import FAMILIES, Recipe
+from models.catalog.technique import Technique, members
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic.fields import FieldInfo
+
+PAGE = Path(__file__).parents[1] / "docs" / "techniques.md"
+
+HEAD = """\
+# Techniques
+
+What a recipe can say: every technique, what it does by its formula or its source, and its fields with their defaults
+and ranges. This page is written from the catalog (`models/catalog/`) by `make docs`.
+
+A recipe is the JSON of a job's `recipe`. The empty one is the recommended one, and every field that is left out has its
+default. A technique is chosen by its `kind`; one that keeps its defaults can be given by its kind alone, and fields
+without a kind are those of the family's default. `auto` is resolved from the data, and the job shows what it became.
+A value out of its range, and choices that do not fit together, are refused with what to change.
+
+```json
+{
+  "cut": {"kind": "gradual", "stages": 2, "every": 5},
+  "head": {
+    "kind": "mlp",
+    "activation": "gelu",
+    "hidden": [256, {"width": 64, "normalization": "layer_norm", "dropout": 0.5}]
+  },
+  "optimizer": {"kind": "nesterov", "lr": 0.01},
+  "schedule": {"kind": "cosine", "warmup_epochs": 2},
+  "gradient_clipping": "by_norm",
+  "regularizers": [{"kind": "l2", "strength": 1e-4}, "max_norm"],
+  "augmentations": ["crop", "horizontal_flip", {"kind": "colour", "saturation": 0.4}],
+  "loss": {"kind": "cross_entropy", "label_smoothing": 0.1},
+  "epochs": 60
+}
+```
+"""
+
+LOW = (("minimum", "≤", "≥"), ("exclusiveMinimum", "<", ">"))
+HIGH = (("maximum", "≤"), ("exclusiveMaximum", "<"))
+OF_FAMILIES = {technique.__name__: family for family, union in FAMILIES.items() for technique in members(union)}
+OF_KINDS = {
+    frozenset(str(technique.model_fields["kind"].default) for technique in members(union)): family
+    for family, union in FAMILIES.items()
+    if len(members(union)) > 1
+}
+
+
+def page() -> str:
+    """The whole page."""
+    contents = "\n".join(f"- {_link(family)}" for family in FAMILIES)
+    sections = [part for family in FAMILIES for part in _family(family)]
+    return "\n\n".join([HEAD.strip(), contents, "## The recipe", *_about(Recipe), *sections]) + "\n"
+
+
+def _family(family: str) -> Iterator[str]:
+    techniques = members(FAMILIES[family])
+    yield f"## {_title(family)}"
+    said = _said(sys.modules[techniques[0].__module__]).split("\n\n")[0].partition(": ")[2]
+    places = " and ".join(f"`{place}`" for place in sorted(set(_places(family, Recipe)), key=len))
+    yield f"{said[:1].upper()}{said[1:]}\nIn a recipe: {places}."
+    for technique in techniques:
+        if len(techniques) > 1:
+            yield f"### `{technique.model_fields['kind'].default}`"
+        yield from _about(technique)
+
+
+def _places(family: str, technique: type[Technique], above: str = "") -> Iterator[str]:
+    """Where a recipe has members of the family: the paths of its fields."""
+    for name, field in technique.model_fields.items():
+        path = f"{above}{name}[]" if get_origin(field.annotation) is tuple else above + name
+        parts = members(field.annotation)
+        if parts == members(FAMILIES[family]):
+            yield path
+        for part in parts:
+            yield from _places(family, part, f"{path}.")
+
+
+def _about(technique: type[Technique]) -> Iterator[str]:
+    """What a technique says of itself, the table of its fields, and the same of the parts that it alone has."""
+    yield _said(technique)
+    values = technique.model_json_schema()["properties"]
+    fields = {name: field for name, field in technique.model_fields.items() if name != "kind"}
+    if fields:
+        rows = [_row(name, field, values[name]) for name, field in fields.items()]
+        yield "\n".join(["| field | default | values | meaning |", "|---|---|---|---|", *rows])
+    for name, field in fields.items():
+        for part in members(field.annotation):
+            if part.__name__ not in OF_FAMILIES:
+                yield f"`{part.__name__}`, one of `{name}`:"
+                yield from _about(part)
+
+
+def _row(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> str:
+    default = "none: say it" if field.is_required() else _value(field.default)
+    cells = (f"`{name}`", default, _values(schema), " ".join((field.description or "").split()))
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Technique):
+        return _chosen(value)
+    if isinstance(value, tuple):
+        return ", ".join(map(_value, value))
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return f"`{value}`" if isinstance(value, str) else json.dumps(value)
+
+
+def _chosen(technique: Technique) -> str:
+    """A technique by its kind, and what differs from its defaults."""
+    changed = technique.model_dump(mode="json", exclude_defaults=True)
+    kind = getattr(technique, "kind", None)
+    if changed:
+        return f"`{json.dumps({'kind': kind, **changed} if kind else changed)}`"
+    return f"`{kind}`" if kind else "its defaults"
+
+
+def _values(schema: Mapping[str, Any]) -> str:
+    """The values that a schema takes, in words."""
+    if "anyOf" in schema:
+        return " or ".join(map(_values, schema["anyOf"]))
+    if "discriminator" in schema:
+        return _link(OF_KINDS[frozenset(schema["discriminator"]["mapping"])])
+    if "$ref" in schema:
+        name = schema["$ref"].rpartition("/")[2]
+        return _link(OF_FAMILIES[name]) if name in OF_FAMILIES else f"`{name}`, below"
+    if "items" in schema:
+        return f"list of {_values(schema['items'])}"
+    if "additionalProperties" in schema:
+        return f"for each name: {_values(schema['additionalProperties'])}"
+    return _plain(schema)
+
+
+def _plain(schema: Mapping[str, Any]) -> str:
+    if "const" in schema or "enum" in schema:
+        return " or ".join(map(_value, schema.get("enum") or [schema["const"]]))
+    words = {"boolean": "true or false", "string": "text"}.get(schema["type"], schema["type"])
+    if "examples" in schema:
+        return f"{words}, such as `{schema['examples'][0]}`"
+    low = [f"{_value(schema[bound])} {sign}" for bound, sign, _ in LOW if bound in schema]
+    high = [f"{sign} {_value(schema[bound])}" for bound, sign in HIGH if bound in schema]
+    if low and not high:
+        return " ".join([words, *(f"{sign} {_value(schema[bound])}" for bound, _, sign in LOW if bound in schema)])
+    return " ".join([*low, words, *high])
+
+
+def _said(of: Any) -> str:
+    return inspect.cleandoc(of.__doc__ or "")
+
+
+def _title(family: str) -> str:
+    return family.replace("_", " ").capitalize()
+
+
+def _link(family: str) -> str:
+    return f"[{_title(family).lower()}](#{family.replace('_', '-')})"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,59 @@
+"""The feature cache of this machine, as its workers report and empty it."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from models.features.cache import FeatureCache
+from service.cache import repository
+
+if TYPE_CHECKING:
+    from service.database import Database
+    from service.settings import Settings
+
+REPORT_SECONDS = 60.0
+"""How often the database hears of a cache that does not change."""
+
+
+class CacheKeeper:
+    """Tells the database of this machine's feature cache, and empties it when somebody asks for that."""
+
+    def __init__(self, database: Database, settings: Settings) -> None:
+        self._database = database
+        self._cache = FeatureCache(settings.cache, settings.cache_bytes)
+        self._reported_bytes, self._reported_at = -1, 0.0
+
+    def look(self) -> None:
+        """Do what there is to do; raises OSError where the cache's folder cannot be used."""
+        identity = self._cache.identity
+        with self._database.reading() as session:
+            is_emptying = repository.is_emptying(session, identity)
+        if is_emptying:
+            self._cache.empty()
+            with self._database.writing() as session:
+                repository.emptied(session, identity)
+        size = self._cache.bytes
+        if size != self._reported_bytes or time.monotonic() - self._reported_at > REPORT_SECONDS:
+            self._report(identity, size)
+
+    def _report(self, identity: str, size: int) -> None:
+        with self._database.writing() as session:
+            repository.report(
+                session,
+                identity,
+                host=socket.gethostname(),
+                folder=str(self._cache.folder),
+                size=size,
+                budget=self._cache.budget,
+            )
+        self._reported_bytes, self._reported_at = size, time.monotonic()
+
+
+def identity(settings: Settings) -> str | None:
+    """Of this machine's cache; none where its folder cannot be used. It may wait for others: not in a transaction."""
+    try:
+        return FeatureCache(settings.cache).identity
+    except OSError:
+        return None

@@ -1,0 +1,26 @@
+"""What the child of a backbone does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from models import backbones
+from models.backbones.errors import BackboneError
+from models.networks.candidate_cuts import inspect
+from models.networks.tracing import SurgeryError
+from models.runtime.errors import code
+from workers.work.inspection import Inspected, InspectionOrder, Listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def work(order: InspectionOrder) -> Iterator[Inspected]:
+    """Find the backbone's cuts and their costs."""
+    try:
+        said = backbones.blueprint(order.name, order.backbones)
+        found = inspect(said.outline(), said.preprocessing.input_size)
+    except (BackboneError, SurgeryError) as error:
+        yield Inspected(error={"code": code(error), "message": str(error)})
+        return
+    yield Inspected(listed=Listed.of(said.listing(found["parameters"])), inspection=found)

@@ -1,0 +1,42 @@
+"""What the child of a dataset does: strangers' files are opened here, with little to reach and little to use up."""
+
+from __future__ import annotations
+
+import resource
+from typing import TYPE_CHECKING
+
+from models.datasets.archives.reader import Limits
+from models.datasets.errors import DatasetRejected
+from models.datasets.pack import write_index
+from models.datasets.validation import validate
+from service.storage import Storage
+from workers.work.validation import Accepted, Rejected, ValidationOrder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+MOST_MEMORY = 8 << 30
+"""Address space, libraries included: an image that unfolds beyond it ends this process alone."""
+
+
+def work(order: ValidationOrder) -> Iterator[Accepted | Rejected]:
+    """Validate the archive; leave pack and index in the storage."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+    storage = Storage(order.storage)
+    limits = Limits(order.most_bytes, order.most_files)
+    try:
+        with storage.reading(order.archive) as archive, storage.writing(order.pack) as pack:
+            validated = validate(archive, pack, limits)
+    except DatasetRejected as rejected:
+        yield Rejected(code=rejected.code, message=str(rejected))
+        return
+    with storage.writing(order.index) as index:
+        write_index(index, validated.entries)
+    yield Accepted(
+        task=validated.task,
+        classes=validated.classes,
+        images=len(validated.entries),
+        digest=validated.digest,
+        report=validated.report,
+    )

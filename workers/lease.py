@@ -1,0 +1,171 @@
+"""Leases: who works on what, and for how long it counts.
+
+A claim is one conditional UPDATE: it sets a lease by the database's clock and raises the attempt number. That number
+is the fencing token: `fence` locks the row for every later write, and refuses an old number. So of two workers that
+both believe to hold a row (one was stopped for a while, say) only the newer can write.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
+
+from sqlalchemy import case, exists, or_, select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.tables import Backbone, Dataset, Job, now
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+    from service.database import Database
+
+log = logging.getLogger(__name__)
+
+Row = TypeVar("Row", Job, Dataset, Backbone)
+
+WATCH_SECONDS = 0.5
+"""How often the holder of a lease looks whether its row was cancelled, paused or stopped."""
+RENEWALS = 4
+"""How often in its time a lease is renewed."""
+SAFE = 0.66
+"""The share of a lease after which its holder, cut off from the database, gives up by itself."""
+
+
+State = Literal["held", "stopping", "pausing", "cancelling", "lost", "cut_off"]
+"""Of a lease: nothing has changed; the row's wish; somebody else has it; the database is away for too long."""
+
+_STATES: dict[str, State] = {"stopping": "stopping", "pausing": "pausing", "cancelling": "cancelling"}
+
+
+class LeaseLost(Exception):
+    """Somebody else holds the row now, or it is gone: stop, and write nothing."""
+
+
+@dataclass(frozen=True)
+class Claim(Generic[Row]):
+    """One worker's right to work on one row; `attempt` is the fencing token."""
+
+    table: type[Row]
+    id: str
+    attempt: int
+    crashes: int
+    """Attempts that have died so far."""
+
+
+def claim(
+    session: Session, table: type[Row], waiting: str, running: str, worker: str, seconds: float
+) -> Claim[Row] | None:
+    """Take the oldest row that waits, or whose worker has been silent for longer than its lease."""
+    oldest = (
+        select(table.id)
+        .where(_is_free(table, waiting, running))
+        .order_by(*table.claim_order())
+        .limit(1)
+        .with_for_update(skip_locked=True)
+        .scalar_subquery()
+    )
+    take = (
+        update(table)
+        .where(table.id == oldest)
+        .values(
+            status=running,
+            attempt=table.attempt + 1,
+            crashes=table.crashes + case((table.lease_until.is_(None), 0), else_=1),
+            silent_worker=table.worker,
+            waits_until=None,
+            worker=worker,
+            lease_until=now() + seconds,
+        )
+        .returning(table.id, table.attempt, table.crashes)
+        .execution_options(synchronize_session=False)
+    )
+    taken = session.execute(take).one_or_none()
+    return None if taken is None else Claim(table, *taken)
+
+
+def waits(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
+    """In SQL, whether there is anything to claim; takes no lock."""
+    return exists(select(table.id).where(_is_free(table, waiting, running)))
+
+
+def _is_free(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
+    is_due = or_(table.waits_until.is_(None), table.waits_until < now())
+    is_held = table.lease_until.is_not(None) & (table.lease_until >= now())
+    return table.status.in_({waiting, running}) & is_due & ~is_held
+
+
+def fence(session: Session, claim: Claim[Row]) -> Row:
+    """The claimed row, locked until the transaction ends; raises LeaseLost."""
+    query = select(claim.table).where(
+        claim.table.id == claim.id, claim.table.attempt == claim.attempt, claim.table.lease_until.is_not(None)
+    )
+    row = session.scalar(query.with_for_update())
+    if row is None:
+        raise LeaseLost(f"{claim.id}, attempt {claim.attempt}")
+    return row
+
+
+class Lease(Generic[Row]):
+    """Keeps a claim alive from a thread of its own while work is done, and watches whether it still is to be done."""
+
+    def __init__(self, database: Database, claim: Claim[Row], seconds: float) -> None:
+        self.claim: Claim[Row] = claim
+        self.database, self.seconds = database, seconds
+        self.state: State = "held"
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep, name=f"lease of {claim.id}", daemon=True)
+
+    def __enter__(self) -> Lease[Row]:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _keep(self) -> None:
+        renewed = _boottime()
+        while not self._done.wait(WATCH_SECONDS):
+            due = _boottime() - renewed >= self.seconds / RENEWALS
+            try:
+                status = self._renew() if due else self._status()
+            except SQLAlchemyError as error:
+                log.warning("the database does not answer, the lease of %s holds for now: %s", self.claim.id, error)
+                if _boottime() - renewed > SAFE * self.seconds:
+                    self.state = "cut_off"
+                    return
+                continue
+            renewed = _boottime() if due else renewed
+            if status is None:
+                self.state = "lost"
+                return
+            self.state = _STATES.get(status, "held")
+
+    def _status(self) -> str | None:
+        table = self.claim.table
+        query = select(table.requested_state()).where(table.id == self.claim.id, table.attempt == self.claim.attempt)
+        with self.database.reading() as session:
+            return session.scalar(query)
+
+    def _renew(self) -> str | None:
+        table = self.claim.table
+        renewal = (
+            update(table)
+            .where(table.id == self.claim.id, table.attempt == self.claim.attempt, table.lease_until.is_not(None))
+            .values(lease_until=now() + self.seconds)
+            .returning(table.requested_state())
+            .execution_options(synchronize_session=False)
+        )
+        with self.database.writing() as session:
+            status: str | None = session.scalar(renewal)
+        return status
+
+
+def _boottime() -> float:
+    """Seconds that go on while the machine sleeps, where the system has them."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -1,0 +1,135 @@
+"""The embedded default, `graft up`: API, workers and sweep as processes of one command, on one folder."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+import httpx
+
+import migrations
+from service.settings import Settings, from_environment
+from workers.child_process import die_with_parent
+
+PARTS = {"API": "service.app", "sweep": "workers.maintenance"}
+STOP_SECONDS = 4.0
+"""What does not end by itself in this time is killed."""
+CHECK_SECONDS = 0.2
+MOST_EARLY_ENDS = 3
+"""Of parts, before the service was ever ready: it will not become so by trying again."""
+
+
+class CannotStart(Exception):
+    """The service cannot be started as it is set up."""
+
+
+class Standalone:
+    """The processes of one `graft up`. One that dies is started again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stopping = threading.Event()
+        workers = {f"worker {number + 1}": "workers.worker" for number in range(settings.workers)}
+        self._modules = {**PARTS, **workers}
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._ready = False
+        self._early_ends = 0
+
+    def run(self) -> None:
+        """Run until told to stop; raises CannotStart."""
+        self._check_port()
+        for folder in (self.settings.data, self.settings.scratch):
+            folder.mkdir(parents=True, exist_ok=True)
+        migrations.upgrade(self.settings.database)
+        for part in self._modules:
+            self._start(part)
+        try:
+            self._watch()
+        finally:
+            self._stop()
+
+    def stop(self, *_: object) -> None:
+        """End everything."""
+        self.stopping.set()
+
+    def _check_port(self) -> None:
+        family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
+        with socket.socket(family) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                listener.bind((self.settings.host, self.settings.port))
+            except OSError as error:
+                raise CannotStart(
+                    f"Graft cannot listen on {self.settings.host}, port {self.settings.port}: {error.strerror}. "
+                    "Another one may be running already; else set GRAFT_HOST and GRAFT_PORT."
+                ) from error
+
+    def _start(self, part: str) -> None:
+        # In a session of its own, so that Ctrl-C reaches it through us alone.
+        self._processes[part] = subprocess.Popen(
+            [sys.executable, "-m", self._modules[part]],
+            start_new_session=True,
+            preexec_fn=partial(die_with_parent, signal.SIGTERM),  # safe: this process has one thread
+        )
+
+    def _watch(self) -> None:
+        while not self.stopping.wait(CHECK_SECONDS):
+            if not self._ready and self._answers():
+                self._ready = True
+                print(f"Graft is ready at {self._address}", flush=True)
+            for part, process in self._processes.items():
+                if process.poll() is not None:
+                    self._start_again(part, process.returncode)
+
+    def _start_again(self, part: str, status: int) -> None:
+        if not self._ready:
+            self._early_ends += 1
+        if self._early_ends >= MOST_EARLY_ENDS:
+            raise CannotStart(f"The {part} ended with status {status}, again; what it said stands above.")
+        print(f"The {part} ended with status {status}; starting it again", file=sys.stderr)
+        self.stopping.wait(1.0)
+        self._start(part)
+
+    @property
+    def _address(self) -> str:
+        return f"http://{self.settings.host}:{self.settings.port}"
+
+    def _answers(self) -> bool:
+        try:
+            # Not through a proxy that the environment names: it is this machine's.
+            return httpx.get(f"{self._address}/readyz", timeout=1, trust_env=False).is_success
+        except httpx.TransportError:
+            return False
+
+    def _stop(self) -> None:
+        for process in self._processes.values():
+            process.terminate()
+        until = time.monotonic() + STOP_SECONDS
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.0, until - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def main() -> int:
+    """Run the whole service until Ctrl-C."""
+    standalone = Standalone(from_environment())
+    signal.signal(signal.SIGTERM, standalone.stop)
+    signal.signal(signal.SIGINT, standalone.stop)
+    try:
+        standalone.run()
+    except CannotStart as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

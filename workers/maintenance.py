@@ -1,0 +1,92 @@
+"""The sweep: tidies up after workers that died, and wakes workers for what still waits."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from sqlalchemy import delete, exists, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.cache import repository as cache
+from service.checkpoints import blobs
+from service.database import Database
+from service.datasets import repository as datasets
+from service.jobs import lifecycle
+from service.settings import from_environment
+from service.storage import Storage
+from service.tables import IdempotencyKey, Job, now
+from service.wakeup import Queue
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+log = logging.getLogger(__name__)
+
+EVERY_SECONDS = 15.0
+STORAGE_EVERY_SECONDS = 3600.0
+"""Listing a bucket takes a while, and what it would find does no harm meanwhile."""
+GRACE_SECONDS = 3600.0
+"""Tensors that no checkpoint names, and files that no dataset does, may be about to be: they are written first."""
+KEY_SECONDS = 7 * 86400.0
+"""How long an Idempotency-Key is remembered."""
+CACHE_SECONDS = 7 * 86400.0
+"""How long the feature cache of a machine that has no worker any more."""
+
+
+def sweep(database: Database, queue: Queue) -> None:
+    """Tidy up the database once, and wake a worker if there is work."""
+    with database.writing() as session:
+        _leave_off(session)
+        session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
+        cache.forget_silent(session, CACHE_SECONDS)
+    with database.reading() as session:
+        waiting = session.scalar(select(exists().where(Job.status == "queued")))
+    if waiting:
+        queue.wake()
+    blobs.collect(database, GRACE_SECONDS)
+
+
+def _leave_off(session: Session) -> None:
+    """Jobs whose worker died before it could say that it had left them off."""
+    orphans = select(Job).where(Job.status.in_(lifecycle.INTERRUPTING), Job.lease_until < now())
+    for job in session.scalars(orphans.with_for_update(skip_locked=True)):
+        lifecycle.interrupted(session, job)
+
+
+def remove_orphans(database: Database, storage: Storage, grace_seconds: float) -> None:
+    """Files that no dataset names: of uploads and validations that were cut off, of datasets that are gone."""
+    # Listed before the rows are read: a file is written before a row names it.
+    files = storage.old_files(datasets.FOLDER, grace_seconds)
+    with database.reading() as session:
+        named = datasets.files(session)
+    for file in files:
+        if file not in named:
+            storage.delete(file)
+
+
+def main() -> None:
+    """Sweep the database every EVERY_SECONDS, and the storage less often, until told to stop."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    settings = from_environment()
+    database, queue, storage = Database(settings.database), Queue(settings.broker_url), Storage(settings.storage)
+    stopping = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stopping.set())
+    swept_storage = -STORAGE_EVERY_SECONDS
+    while not stopping.wait(EVERY_SECONDS):
+        try:
+            sweep(database, queue)
+            if time.monotonic() - swept_storage >= STORAGE_EVERY_SECONDS:
+                remove_orphans(database, storage, GRACE_SECONDS)
+                swept_storage = time.monotonic()
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("the database or the storage does not answer, sweeping later: %s", error)
+    database.close()
+
+
+if __name__ == "__main__":
+    main()

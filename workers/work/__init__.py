@@ -1,0 +1,1 @@
+"""Kinds of claimed work: training, validation, inspection."""
