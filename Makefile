@@ -3,18 +3,22 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-all check format docs demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale polls peers faults experiments clean
+# For all platforms, and every Python from the oldest that is supported.
+LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate \
+	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
+.PHONY: help setup demo up test test-all check format docs lock demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale polls peers faults experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
 
 ## Start here
-setup: $(BIN)/.done ## build .venv with everything, pinned
-$(BIN)/.done: pyproject.toml constraints.txt
+setup: $(BIN)/.done ## build .venv with everything, at locked versions
+$(BIN)/.done: pyproject.toml requirements-dev.txt
 	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; PYTHON=path names one"; exit 1; }
-	@echo "Setting up .venv with pinned packages; this downloads about 1 GB and takes a few minutes"
+	@echo "Setting up .venv with the locked packages; this downloads about 1 GB and takes a few minutes"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,s3,openvino]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
 demo: setup ## a real job from start to end; DATASET=path BACKBONE=name take your own
@@ -55,6 +59,10 @@ test-all: check ## the slow tests too, minutes
 
 demo-backbone: setup ## pretrain the backbone that ships with the demo again, the same to the byte
 	@$(BIN)/python -m demo.pretrain
+
+lock: setup ## write the locked requirements for changed dependencies; UPGRADE=1 takes the newest versions
+	@$(LOCK) --extra server --extra s3 --extra openvino --output-file requirements.txt
+	@$(LOCK) --extra dev --constraints requirements.txt --output-file requirements-dev.txt
 
 revision: setup ## write a migration for changed tables; m='what changed'
 	@$(BIN)/python -m migrations $(m)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, distribution, requires
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -153,7 +155,7 @@ def api() -> None:
 
 @app.command()
 def worker() -> None:
-    """Run a worker alone, which polls the database."""
+    """Run a worker alone, which polls the database; where there is a broker, messages wake it too."""
     _become("workers.worker")
 
 
@@ -170,7 +172,21 @@ def migrate() -> None:
 
 
 def _become(module: str) -> None:
+    """Run a part of the service in place of this process."""
+    _require_server()
+    # Else Python, and each that it starts, looks for packages in the current folder first: a user's own `models`.
+    os.environ["PYTHONSAFEPATH"] = "1"
     os.execv(sys.executable, [sys.executable, "-m", module])
+
+
+def _require_server() -> None:
+    """Fail unless all packages of the extra `server` are installed."""
+    try:
+        for requirement in requires("graft") or ():
+            if wanted := re.match(r"""([\w.-]+).*extra == ["']server["']""", requirement):
+                distribution(wanted[1])
+    except PackageNotFoundError as missing:
+        _fail(f"This needs the package {missing.name}, which is not installed: pip install 'graft[server]'")
 
 
 @contextmanager

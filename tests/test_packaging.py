@@ -1,18 +1,150 @@
-"""The container files are parsed, and agree with the code."""
+"""What is installed, and from where: dependencies, locked requirements, container and continuous integration."""
 
 from __future__ import annotations
 
+import re
 import shlex
-from importlib.metadata import entry_points
+import subprocess
+import tomllib
+import venv
+from importlib.metadata import Distribution, distribution, entry_points
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from graft.cli import app
 from service.settings import Settings
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
 ROOT = Path(__file__).parents[1]
+PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+CLIENT = {"httpx", "typer", "rich"}
+"""All that the client needs."""
+LOCKS = {"requirements.txt": ["server", "s3", "openvino"], "requirements-dev.txt": ["dev"]}
+"""Which extras each of the locked requirements files covers."""
+
+
+def wanted(extras: list[str]) -> Iterator[Requirement]:
+    """The requirements of the project with these extras."""
+    lines = [*PROJECT["dependencies"], *(line for extra in extras for line in PROJECT["optional-dependencies"][extra])]
+    for requirement in map(Requirement, lines):
+        if requirement.name == "graft":
+            yield from wanted(sorted(requirement.extras))
+        else:
+            yield requirement
+
+
+def locked(lock: str) -> dict[str, str]:
+    """The version of each package in a locked requirements file; fails at a line of another form."""
+    versions: dict[str, str] = {}
+    text = (ROOT / lock).read_text().replace("\\\n", "")
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            entry = re.fullmatch(r"([\w.-]+)==([\w.+]+)( ; [^#]+?)?((\s+--hash=sha256:[0-9a-f]{64})+)", line)
+            assert entry is not None, line
+            versions[canonicalize_name(entry[1])] = entry[2]
+    return versions
+
+
+def test_the_client_needs_three_packages_and_says_that_it_is_typed() -> None:
+    assert {Requirement(line).name for line in PROJECT["dependencies"]} == CLIENT
+    assert (ROOT / "graft" / "py.typed").exists()
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_the_locked_requirements_are_those_of_the_project(lock: str) -> None:
+    versions = locked(lock)
+    for requirement in wanted(LOCKS[lock]):
+        version = versions.get(canonicalize_name(requirement.name))
+        assert version is not None, f"{requirement.name} is not in {lock}; run: make lock"
+        assert Version(version) in requirement.specifier, f"{requirement} has {version} in {lock}; run: make lock"
+
+
+def test_the_image_gets_the_versions_that_are_tested() -> None:
+    assert locked("requirements.txt").items() <= locked("requirements-dev.txt").items()
+
+
+@pytest.fixture(scope="module")
+def client_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The Python of an environment as `pip install .` leaves it: the checkout, three packages and what those need."""
+    folder = tmp_path_factory.mktemp("client")
+    venv.create(folder)
+    (packages,) = folder.glob("lib/python*/site-packages")
+    for package in closure(CLIENT):
+        for top in {file.parts[0] for file in package.files or () if file.parts[0] not in ("..", "__pycache__")}:
+            (packages / top).symlink_to(Path(str(package.locate_file(top))))
+    (packages / "graft.pth").write_text(f"{ROOT}\n")
+    metadata = packages / f"graft-{PROJECT['version']}.dist-info" / "METADATA"
+    metadata.parent.mkdir()
+    server = "".join(
+        f'Requires-Dist: {line}; extra == "server"\n' for line in PROJECT["optional-dependencies"]["server"]
+    )
+    metadata.write_text(f"Metadata-Version: 2.4\nName: graft\nVersion: {PROJECT['version']}\n{server}")
+    return folder / "bin" / "python"
+
+
+def closure(names: set[str]) -> list[Distribution]:
+    """The installed packages of these names, and all that they need here."""
+    found: dict[str, Distribution] = {}
+    waiting = sorted(names)
+    while waiting:
+        name = canonicalize_name(waiting.pop())
+        if name not in found:
+            found[name] = distribution(name)
+            requirements = map(Requirement, found[name].requires or ())
+            waiting += [
+                each.name for each in requirements if each.marker is None or each.marker.evaluate({"extra": ""})
+            ]
+    return list(found.values())
+
+
+def graft(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command line there, away from the checkout."""
+    return run(python, "-m", "graft", *arguments)
+
+
+def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A Python that ends by itself, away from the checkout."""
+    command = [python, "-W", "error", *arguments]
+    return subprocess.run(command, cwd=python.parent, env={}, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_client_works_with_nothing_else_installed(client_alone: Path) -> None:
+    shown = graft(client_alone, "--help")
+    assert shown.returncode == 0, shown.stderr
+    assert "train" in shown.stdout
+    asked = graft(client_alone, "jobs", "--url", "http://127.0.0.1:9")
+    assert asked.returncode == 1
+    assert "No Graft answers" in asked.stderr
+    imported = run(client_alone, "-c", "import graft; graft.Client(); import sqlalchemy")
+    assert imported.stderr.splitlines()[-1] == "ModuleNotFoundError: No module named 'sqlalchemy'"
+
+
+@pytest.mark.parametrize("part", ["up", "api", "worker", "sweep", "migrate"])
+def test_the_service_names_the_extra_that_it_lacks(client_alone: Path, part: str) -> None:
+    refused = graft(client_alone, part)
+    assert refused.returncode == 1
+    (line,) = refused.stderr.splitlines()
+    assert "pip install 'graft[server]'" in line
+
+
+def test_continuous_integration_and_the_hooks_run_what_anybody_can() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert workflow[True].keys() == {"push", "pull_request"}, "YAML reads the key `on` as true"
+    (job,) = workflow["jobs"].values()
+    assert [step["run"] for step in job["steps"] if "run" in step] == [".ci/run"]
+    (hooks,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert hooks["repo"] == "local", "nothing is downloaded"
+    check = (ROOT / "Makefile").read_text()
+    for hook in hooks["hooks"]:
+        assert hook["entry"].replace(".venv/bin/", "$(BIN)/") in check
 
 
 def compose() -> dict[str, Any]:
