@@ -36,7 +36,6 @@ STOP_SECONDS = 15.0
 DISK_BYTES = 256 << 20
 CLOCK_SECONDS = 3600.0
 """By how much the second worker's clock is wrong."""
-CELERY = ("celery", "-A", "workers.celery_app", "worker", "-P", "threads", "-c", "3", "--loglevel", "warning")
 
 
 class Part:
@@ -139,14 +138,16 @@ class Deployment:
         return {
             "api": (("graft", "api"), here),
             "sweep": (("graft", "sweep"), here),
-            **{f"worker on {host.name}": (CELERY, host) for host in self.hosts},
+            **{f"worker on {host.name}": (("graft", "worker"), host) for host in self.hosts},
         }
 
     def _part(self, name: str, arguments: Sequence[str], host: Host) -> Part:
         environment = self._environment(host)
         if self.hosts and host == self.hosts[-1]:
             environment["GRAFT_FAULTS_CLOCK"] = str(CLOCK_SECONDS)
-            environment["PYTHONPATH"] = str(ROOT / "faults" / "clock")
+            environment["PYTHONPATH"] = os.pathsep.join(
+                [str(ROOT / "faults" / "clock"), *filter(None, [environment.get("PYTHONPATH")])]
+            )
         command = [*host.prefix, sys.executable, "-m", *arguments]
         return Part(name, command, environment, self.folder / f"{name}.log")
 

@@ -1,50 +1,77 @@
-"""Celery's side of a worker: `celery -A workers.celery_app worker -P threads -c 3`. A message only wakes it."""
+"""Celery's side of a worker, where there is a broker: each message wakes it; the database says what is to be done."""
 
 from __future__ import annotations
 
+import importlib
+import logging
 import threading
-from typing import Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.loaders.app import AppLoader
+from celery.worker import state
 
-from service.settings import from_environment
 from service.wakeup import TRANSPORT_OPTIONS, WAKE
-from workers.worker import Runner
 
-settings = from_environment()
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-app = Celery("graft", broker=settings.broker_url)
-app.conf.update(
-    # The database says what is done; a result backend would only repeat it.
-    task_ignore_result=True,
-    # Taken off the queue at once: a late acknowledgement would run long tasks again after the visibility timeout.
-    task_acks_late=False,
-    # A message held back behind a long task wakes nobody.
-    worker_prefetch_multiplier=1,
-    worker_disable_prefetch=True,
-    # Redis may be away for as long as it likes; meanwhile the worker polls.
-    broker_connection_retry_on_startup=True,
-    broker_connection_max_retries=None,
-    broker_transport_options={**TRANSPORT_OPTIONS, "socket_timeout": 5.0},
-    task_publish_retry=False,
-    worker_hijack_root_logger=False,
-)
+    from celery.worker import WorkController
 
-runner = Runner(settings)
+log = logging.getLogger(__name__)
+
+RESTART_SECONDS = 1.0
+"""Between the end of one Celery worker and the start of the next."""
 
 
-@worker_ready.connect
-def _start(**_: Any) -> None:
-    threading.Thread(target=runner.run, name="poll").start()
+class Loader(AppLoader):
+    """Imports what Python itself would; Celery's own loader looks into the current folder first."""
+
+    def import_from_cwd(self, module: str, imp: Any = None, package: str | None = None) -> Any:
+        """Import a module from where packages are installed."""
+        return importlib.import_module(module, package)
 
 
-@worker_shutting_down.connect
-def _stop(**_: Any) -> None:
-    runner.stop()
+@contextmanager
+def listening(broker_url: str, name: str, wake: Callable[[], None]) -> Iterator[None]:
+    """Within the block, a thread takes messages off the queue and calls `wake` for each; `name` is this process's."""
+    app = Celery("graft", broker=broker_url, loader=Loader)
+    app.conf.update(
+        # Redis may be away for as long as it likes; meanwhile the worker polls.
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options={**TRANSPORT_OPTIONS, "socket_timeout": 5.0},
+        # Workers have nothing to tell each other, and nobody commands them by messages.
+        worker_enable_remote_control=False,
+    )
+    app.task(name=WAKE)(wake)
+    stopping = threading.Event()
+    state.should_stop = None
+    first = _create_worker(app, name)  # here, so that an address that is none ends the process
+
+    def listen() -> None:
+        worker = first
+        while True:
+            try:
+                worker.start()
+            except Exception:
+                log.exception("Celery's worker failed")
+            # It has ended. By a message that is no JSON, for example: kombu raises, and reads no further.
+            if stopping.wait(RESTART_SECONDS):
+                return
+            worker = _create_worker(app, name)
+
+    # A daemon, since it may wait for a broker that is away when the process ends.
+    threading.Thread(target=listen, name="celery", daemon=True).start()
+    try:
+        yield
+    finally:
+        stopping.set()
+        state.should_stop = 0  # type: ignore[assignment]  # an exit status, as Celery's own signal handlers set it
 
 
-@app.task(name=WAKE)
-def wake() -> None:
-    """There is work: claim it and run it."""
-    runner.claim_and_run()
+def _create_worker(app: Celery, name: str) -> WorkController:
+    """A Celery worker that runs its tasks, which do no work, in the thread that receives them."""
+    quiet = {"without_heartbeat": True, "without_gossip": True, "without_mingle": True}
+    return app.WorkController(hostname=f"graft@{name}", pool="solo", **quiet)

@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import threading
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from sqlalchemy import select
@@ -26,6 +27,7 @@ from workers.work.validation import DatasetAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from workers.work.base import Attempt
 
@@ -70,23 +72,27 @@ class Runner:
         self.name = f"{socket.gethostname()}.{os.getpid()}.{ULID()}"
         self.stopping = threading.Event()
         self._asked = {kind: threading.Event() for kind in KINDS}
-        self._busy = {kind: threading.Lock() for kind in KINDS}
 
-    def claim_and_run(self) -> None:
-        """Do all the work that waits, of every kind that this worker is not busy with."""
-        for kind in KINDS:
-            self._drain(kind)
+    def wake(self) -> None:
+        """Look for work of every kind that this worker is not busy with, without waiting for the next poll."""
+        for asked in self._asked.values():
+            asked.set()
 
     def run(self) -> None:
         """List the backbones, poll and work, until `stop()`."""
         warm_up()
-        threads = [threading.Thread(target=self._work, args=(kind,), name=kind.table.__tablename__) for kind in KINDS]
-        threads += [
-            threading.Thread(target=target, name=target.__name__.strip("_"))
-            for target in (self._poll, self._keep_house, self._keep_cache)
+        poll = threading.Thread(target=self._poll, name="poll")
+        threads = [
+            poll,
+            threading.Thread(target=self._keep_house, name="keep_house"),
+            threading.Thread(target=self._keep_cache, name="keep_cache"),
+            *(threading.Thread(target=self._work, args=(kind,), name=kind.table.__tablename__) for kind in KINDS),
         ]
-        for thread in threads:
-            thread.start()
+        with self._listening():
+            for thread in threads:
+                thread.start()
+            # It ends at once when told to stop: a worker that hands back its work takes no more messages.
+            poll.join()
         for thread in threads:
             thread.join()
         self.database.close()
@@ -94,8 +100,14 @@ class Runner:
     def stop(self, *_: object) -> None:
         """Hand back what is running, and end."""
         self.stopping.set()
-        for asked in self._asked.values():
-            asked.set()
+        self.wake()
+
+    def _listening(self) -> AbstractContextManager[None]:
+        if not self.settings.broker_url:
+            return nullcontext()
+        from workers import celery_app  # 0.3 s to import, and not needed without a broker
+
+        return celery_app.listening(self.settings.broker_url, self.name, self.wake)
 
     def _keep_house(self) -> None:
         while not self._listed() and not self.stopping.wait(LIST_AGAIN_SECONDS):
@@ -149,13 +161,8 @@ class Runner:
                 log.exception("an error of Graft's own; its work is taken up again when the lease is over")
 
     def _drain(self, kind: Kind[Any]) -> None:
-        if not self._busy[kind].acquire(blocking=False):
-            return
-        try:
-            while not self.stopping.is_set() and self._claim_and_run(kind):
-                pass
-        finally:
-            self._busy[kind].release()
+        while not self.stopping.is_set() and self._claim_and_run(kind):
+            pass
 
     def _claim_and_run(self, kind: Kind[Any]) -> bool:
         with self.database.writing() as session:

@@ -55,7 +55,7 @@ def running(client: Client, dataset: str, recipe: dict[str, Any]) -> str:
 def up(tmp_path: Path, backbones: Path) -> Iterator[tuple[int, Client]]:
     """The embedded default of this test alone: its process and a client."""
     env = deployments.environment(tmp_path, backbones, GRAFT_SNAPSHOT_SECONDS="0.2")
-    with deployments.process(env, "graft", "up") as process, Client(deployments.ready(env)) as client:
+    with deployments.process(env, "up") as process, Client(deployments.ready(env)) as client:
         yield process.pid, client
 
 
@@ -156,12 +156,15 @@ def test_a_job_that_kills_its_worker_every_time_fails_in_the_end(up: tuple[int, 
     assert client.wait(client.create_job(own_dataset, "local/small", RECIPE)["id"])["status"] == "succeeded"
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("signum", "has_broker"),
+    [(signal.SIGINT, False), (signal.SIGTERM, False), (signal.SIGKILL, False), (signal.SIGTERM, True)],
+)
 def test_stopping_leaves_no_process_and_loses_no_job(
-    tmp_path: Path, backbones: Path, archive: Path, signum: signal.Signals
+    tmp_path: Path, backbones: Path, archive: Path, redis_url: str, signum: signal.Signals, has_broker: bool
 ) -> None:
-    env = deployments.environment(tmp_path, backbones)
-    with deployments.process(env, "graft", "up") as process, Client(deployments.ready(env)) as client:
+    env = deployments.environment(tmp_path, backbones, GRAFT_BROKER_URL=redis_url if has_broker else "")
+    with deployments.process(env, "up") as process, Client(deployments.ready(env)) as client:
         dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
         job = running(client, dataset, LONG)
         below = descendants(process.pid)
@@ -175,7 +178,7 @@ def test_stopping_leaves_no_process_and_loses_no_job(
         while any(Path(f"/proc/{pid}").exists() for pid in below) and time.monotonic() < end:
             time.sleep(0.05)
         assert not [command for pid, command in below.items() if Path(f"/proc/{pid}").exists()]
-    with deployments.process(env, "graft", "up"), Client(deployments.ready(env)) as client:
+    with deployments.process(env, "up"), Client(deployments.ready(env)) as client:
         ended = client.wait(job)
         assert ended["status"] == "succeeded"
         crashes = [event for event in client.events(job) if event["kind"] == "crashed"]
@@ -203,3 +206,23 @@ def test_messages_that_are_lost_or_doubled_harm_nothing(
             ended = client.wait(job)
             assert (ended["status"], ended["attempt"]) == ("succeeded", 1)
         assert WAKE == "graft.wake", "rows and messages of older versions name it"
+
+
+def test_a_message_that_is_none_leaves_no_worker_deaf(
+    tmp_path: Path, backbones: Path, archive: Path, redis_url: str
+) -> None:
+    database_url = f"sqlite:///{tmp_path / 'graft.sqlite'}"
+    never = {"GRAFT_POLL_SECONDS": "1000"}
+    with (
+        deployments.production(tmp_path, backbones, database_url, redis_url, **never) as address,
+        Client(address) as client,
+        redis.Redis.from_url(redis_url) as broker,
+    ):
+        for number in range(3):
+            broker.rpush("celery", "no message at all")
+            end = time.monotonic() + 60
+            while broker.llen("celery"):
+                assert time.monotonic() < end, "the worker reads no more"
+                time.sleep(0.05)
+            dataset = client.create_dataset(archive, str(number))["id"]
+            assert client.wait_for_dataset(dataset)["status"] == "ready"

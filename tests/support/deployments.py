@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
+GRAFT = Path(sys.executable).with_name("graft")
 READY_SECONDS = 60.0
 STOP_SECONDS = 20.0
 
@@ -40,12 +41,12 @@ def environment(data: Path, backbones: Path, **more: str) -> dict[str, str]:
 
 
 @contextmanager
-def process(env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of the service, stopped afterwards."""
+def process(env: dict[str, str], part: str, folder: Path = ROOT) -> Iterator[subprocess.Popen[bytes]]:
+    """A process of the service, `graft up` or a part of it, started in a folder and stopped afterwards."""
     running = subprocess.Popen(
-        [sys.executable, "-m", *arguments],
+        [GRAFT, part],
         env=env,
-        cwd=ROOT,
+        cwd=folder,
         start_new_session=True,
         preexec_fn=partial(die_with_parent, signal.SIGTERM),
     )
@@ -64,22 +65,23 @@ def process(env: dict[str, str], *arguments: str) -> Iterator[subprocess.Popen[b
 def embedded(data: Path, backbones: Path, **more: str) -> Iterator[str]:
     """`graft up`; gives its address."""
     env = environment(data, backbones, **more)
-    with process(env, "graft", "up"):
+    with process(env, "up"):
         yield ready(env)
 
 
 @contextmanager
-def production(data: Path, backbones: Path, database_url: str, broker_url: str) -> Iterator[str]:
-    """API, Celery worker and sweep as processes on PostgreSQL and Redis; gives the address."""
-    env = environment(data, backbones, GRAFT_DATABASE_URL=database_url, GRAFT_BROKER_URL=broker_url)
+def production(
+    data: Path, backbones: Path, database_url: str, broker_url: str, folder: Path = ROOT, **more: str
+) -> Iterator[str]:
+    """API, worker and sweep as processes on a database and Redis, started in a folder; gives the address."""
     # A slow poll: what is quick was woken by a message.
-    env["GRAFT_POLL_SECONDS"] = "5"
-    subprocess.run([sys.executable, "-m", "graft", "migrate"], env=env, cwd=ROOT, check=True)
-    celery = ("celery", "-A", "workers.celery_app", "worker", "-P", "threads", "-c", "3", "--loglevel", "warning")
+    more = {"GRAFT_POLL_SECONDS": "5", **more}
+    env = environment(data, backbones, GRAFT_DATABASE_URL=database_url, GRAFT_BROKER_URL=broker_url, **more)
+    subprocess.run([GRAFT, "migrate"], env=env, cwd=folder, check=True)
     with ExitStack() as stack:
-        for arguments in (("graft", "api"), celery, ("graft", "sweep")):
-            stack.enter_context(process(env, *arguments))
+        parts = [stack.enter_context(process(env, part, folder)) for part in ("api", "worker", "sweep")]
         yield ready(env)
+        assert [part.poll() for part in parts] == [None] * len(parts), "all are there to the end"
 
 
 def ready(env: dict[str, str]) -> str:

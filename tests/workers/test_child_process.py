@@ -124,5 +124,5 @@ def test_it_dies_with_a_supervisor_that_is_killed() -> None:
 
 
 def test_the_worker_itself_loads_no_torch() -> None:
-    run = "import sys, workers.worker; sys.exit(bool({'torch', 'timm', 'PIL', 'numpy'} & sys.modules.keys()))"
+    run = "import sys, workers.worker; sys.exit(bool({'torch', 'timm', 'PIL', 'numpy', 'celery'} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", run], check=True, cwd=Path(__file__).parents[2])
