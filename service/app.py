@@ -10,8 +10,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.database import Database
-from service.errors import answer_with_problems
 from service.middleware import Guard
+from service.problems import register_handlers
 from service.router import router
 from service.settings import Settings, from_environment
 from service.storage import Storage
@@ -42,7 +42,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.add_middleware(Guard)
     app.include_router(router)
-    answer_with_problems(app)
+    register_handlers(app)
     return app
 
 

@@ -18,9 +18,13 @@ Row = TypeVar("Row", Dataset, Job)
 class IdempotencyKeyReused(Unprocessable):
     """The key came before with another request."""
 
+    code = "idempotency_key_reused"
+
 
 class IdempotencyKeySpent(Conflict):
     """What the key has made is deleted."""
+
+    code = "idempotency_key_spent"
 
 
 def earlier(session: Session, key: str, request: str, table: type[Row]) -> Row | None:

@@ -8,7 +8,7 @@ from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from service.errors import problem
+from service.problems import build_problem
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,14 +32,14 @@ class Guard:
             await self.app(scope, receive, send)
             return
         if "\0" in scope["path"] or b"%00" in scope["query_string"]:
-            await problem(Request(scope), 400, "nul_in_address", NUL)(scope, receive, send)
+            await build_problem(Request(scope), 400, "nul_in_address", NUL)(scope, receive, send)
             return
         if scope["path"] == UPLOADS:
             await self.app(scope, receive, send)
             return
         announced = Headers(scope=scope).get("content-length", "0")
         if announced.isdecimal() and int(announced) > MOST_BYTES:
-            await problem(Request(scope), 413, "content_too_large", TOO_LARGE)(scope, receive, send)
+            await build_problem(Request(scope), 413, "content_too_large", TOO_LARGE)(scope, receive, send)
             return
         received = 0
 

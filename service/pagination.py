@@ -16,6 +16,8 @@ _NUMBERED = re.compile(r"(.+)\.(\d{1,18})", re.ASCII)
 class PositionUnknown(BadRequest):
     """A place in a list that names something else than an item of it."""
 
+    code = "position_unknown"
+
 
 class Identified(BaseModel):
     """Anything with an id."""

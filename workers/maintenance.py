@@ -54,7 +54,7 @@ def _leave_off(session: Session) -> None:
     """Jobs whose worker died before it could say that it had left them off."""
     orphans = select(Job).where(Job.status.in_(lifecycle.INTERRUPTING), Job.lease_until < now())
     for job in session.scalars(orphans.with_for_update(skip_locked=True)):
-        lifecycle.interrupted(session, job)
+        lifecycle.interrupt(session, job)
 
 
 def remove_orphans(database: Database, storage: Storage, grace_seconds: float) -> None:

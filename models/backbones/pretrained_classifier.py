@@ -22,6 +22,8 @@ NAMES_SHOWN = 5
 class ClassesDiffer(SurgeryError):
     """The backbone's classifier does not know all of the dataset's classes."""
 
+    code = "classes_differ"
+
 
 def kept_classifier(backbone: Backbone, classes: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
     """(W (C, D), b (C,)) of the backbone's own classifier for these classes; take it before surgery.

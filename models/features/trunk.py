@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 class FeaturesNotFinite(Exception):
     """The trunk gives NaN or infinity: its weights are broken, or do not fit their architecture."""
 
+    code = "features_not_finite"
+
 
 class Engine(Protocol):
     """Computes a frozen network."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 class CutUnsupported(SurgeryError):
     """The network cannot be cut there."""
 
+    code = "cut_unsupported"
+
 
 @dataclass(frozen=True)
 class TrainedStage:

@@ -24,9 +24,13 @@ if TYPE_CHECKING:
 class ClassifierUnsupported(SurgeryError):
     """The network's logits are more than linear layers on vectors of the image."""
 
+    code = "classifier_unsupported"
+
 
 class InputSizeUnsupported(SurgeryError):
     """The network does not take images of this size."""
+
+    code = "input_size_unsupported"
 
 
 class Frozen(nn.Module):

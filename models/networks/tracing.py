@@ -27,9 +27,13 @@ if TYPE_CHECKING:
 class SurgeryError(Exception):
     """A network that cannot be operated on as asked."""
 
+    code = "surgery_error"
+
 
 class Untraceable(SurgeryError):
     """The network's way depends on its input, so that it has no graph."""
+
+    code = "untraceable"
 
 
 @dataclass(frozen=True)

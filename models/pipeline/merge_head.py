@@ -33,6 +33,8 @@ Described = list[tuple[str, dict[str, Any]]]
 class HeadUnsupported(SurgeryError):
     """No other layers can stand in place of the network's classifier."""
 
+    code = "head_unsupported"
+
 
 class Delivery:
     """Where the head of one network goes."""

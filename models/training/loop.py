@@ -40,6 +40,8 @@ RETRY_FACTOR = 0.1
 class TrainingDiverged(Exception):
     """The loss became NaN or infinite, again after it was retried with a smaller rate."""
 
+    code = "training_diverged"
+
 
 @dataclass(frozen=True)
 class Step:

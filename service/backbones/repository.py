@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete, func, insert, select
 
+from service.backbones.errors import BackboneNotFound, BackbonesNotListed
 from service.database import one_at_a_time
-from service.errors import NotFound, Unavailable
 from service.tables import Backbone, now
 
 if TYPE_CHECKING:
@@ -20,14 +20,6 @@ if TYPE_CHECKING:
 HUB_REPOSITORY = re.compile(r"hf/[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 RETRY_SECONDS = 60.0
 """After which an inspection that failed is tried again when somebody asks: the Hub may be back."""
-
-
-class BackboneNotFound(NotFound):
-    """No backbone has this name."""
-
-
-class BackbonesNotListed(Unavailable):
-    """No worker of this service has listed yet what it can load."""
 
 
 def get(session: Session, name: str) -> Backbone | None:

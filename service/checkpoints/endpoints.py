@@ -13,9 +13,9 @@ from service.checkpoints import blobs, repository
 from service.checkpoints.errors import FormatNotOffered
 from service.checkpoints.schemas import Checkpoint
 from service.dependencies import DatabaseDep
-from service.errors import problem
 from service.jobs import repository as jobs
 from service.pagination import Page
+from service.problems import build_problem
 
 router = APIRouter(prefix="/v1", tags=["checkpoints"])
 
@@ -71,7 +71,7 @@ def download_checkpoint(
     if span is not None and span.start >= checkpoint.bytes:
         detail = f"The file has {checkpoint.bytes} bytes; ask for a range that begins before its end."
         size = {"Content-Range": f"bytes */{checkpoint.bytes}"}
-        return problem(request, 416, "range_not_satisfiable", detail, headers=size)
+        return build_problem(request, 416, "range_not_satisfiable", detail, headers=size)
     start, stop = span or (0, checkpoint.bytes)
     headers["Content-Length"] = str(stop - start)
     if span is not None:

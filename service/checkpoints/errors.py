@@ -1,4 +1,4 @@
-"""What can be wrong with a request about checkpoints."""
+"""Errors of checkpoints."""
 
 from service.errors import GraftError, NotFound, Unprocessable
 
@@ -6,14 +6,22 @@ from service.errors import GraftError, NotFound, Unprocessable
 class CheckpointNotFound(NotFound):
     """No checkpoint has this id."""
 
+    code = "checkpoint_not_found"
+
 
 class FormatNotOffered(Unprocessable):
     """The checkpoint cannot be had in this form."""
+
+    code = "format_not_offered"
 
 
 class CheckpointDamaged(GraftError):
     """The stored bytes are not those that were written."""
 
+    code = "checkpoint_damaged"
+
 
 class ContentsCollected(GraftError):
     """Tensors that were stored are gone again, because nothing had named them for long: store them once more."""
+
+    code = "contents_collected"

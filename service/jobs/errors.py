@@ -1,4 +1,4 @@
-"""What can be wrong with a job that somebody asks for."""
+"""Errors of jobs."""
 
 from service.errors import Conflict, NotFound, Unprocessable
 
@@ -6,26 +6,46 @@ from service.errors import Conflict, NotFound, Unprocessable
 class JobNotFound(NotFound):
     """No job has this id."""
 
+    code = "job_not_found"
+
+
+class WrongState(Conflict):
+    """The job's state does not allow it."""
+
+    code = "wrong_state"
+
 
 class JobNotFinished(Conflict):
     """A job that may still change cannot be deleted."""
+
+    code = "job_not_finished"
 
 
 class DatasetUnknown(Unprocessable):
     """The job names a dataset that does not exist."""
 
+    code = "dataset_unknown"
+
 
 class DatasetNotReady(Unprocessable):
     """The job names a dataset that is not validated, or failed validation."""
+
+    code = "dataset_not_ready"
 
 
 class RecipeDoesNotFit(Unprocessable):
     """The recipe asks for what the dataset does not have, such as one label an image."""
 
+    code = "recipe_does_not_fit"
+
 
 class BackboneUnknown(Unprocessable):
     """The job names a backbone that this service does not know."""
 
+    code = "backbone_unknown"
+
 
 class ClassUnknown(Unprocessable):
     """The recipe names a class that the dataset does not have."""
+
+    code = "class_unknown"

@@ -8,7 +8,7 @@
       │    ◀─requeue──   │ cancel
       └──cancel──▶ cancelled ◀── cancelling
 
-(requeue: crash, hand_back or postpone.)
+(requeue: crash, drain or postpone.)
 
 Each transition is a function on a row that its caller has locked in the transaction (`repository.get` for the API,
 `leases.fence` for a worker), so of two that race, one finds a state that it may not leave. Terminal states are left
@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from service.errors import Conflict
 from service.jobs import repository, snapshots
+from service.jobs.errors import WrongState
 from service.tables import now
 
 if TYPE_CHECKING:
@@ -31,10 +31,6 @@ if TYPE_CHECKING:
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 INTERRUPTING = frozenset({"cancelling", "pausing"})
 """Whoever works on it shall leave off."""
-
-
-class WrongState(Conflict):
-    """The job's state does not allow it."""
 
 
 def cancel(session: Session, job: Job) -> None:
@@ -77,7 +73,7 @@ def resume(session: Session, job: Job) -> None:
     repository.add_event(session, job, "info", "resumed", "Waits for a worker", {})
 
 
-def interrupted(session: Session, job: Job) -> None:
+def interrupt(session: Session, job: Job) -> None:
     """cancelling → cancelled, pausing → paused: nobody works on it any more."""
     _require(job, "be left off", *INTERRUPTING)
     if job.status == "cancelling":
@@ -122,7 +118,7 @@ def crash(session: Session, job: Job, cause: str, message: str) -> None:
     _requeue(job)
 
 
-def hand_back(session: Session, job: Job) -> None:
+def drain(session: Session, job: Job) -> None:
     """running → queued: its worker gives it back, for any to take."""
     repository.add_event(session, job, "info", "drained", "Handed back; waits for a worker", {})
     _requeue(job)

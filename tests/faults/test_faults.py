@@ -44,7 +44,7 @@ def ended(database: Database) -> Database:
             )
             repository.add_event(session, job, "info", "epoch", "", {"epoch": epoch})
         lifecycle.cancel(session, job)
-        lifecycle.interrupted(session, job)
+        lifecycle.interrupt(session, job)
     return database
 
 

@@ -15,16 +15,16 @@ TRANSITIONS = {
     "succeed": ("running",),
     "fail": ("running",),
     "crash": ("running",),
-    "hand_back": ("running",),
+    "drain": ("running",),
     "postpone": ("running",),
-    "left_off": ("cancelling", "pausing"),
+    "interrupt": ("cancelling", "pausing"),
 }
 """What a worker may do to a job that it holds, and in which states."""
 ENDS = {
     "succeed": ("succeeded", "succeeded"),
     "fail": ("failed", "failed"),
     "crash": ("queued", "crashed"),
-    "hand_back": ("queued", "drained"),
+    "drain": ("queued", "drained"),
     "postpone": ("queued", "postponed"),
 }
 """What becomes of a job whose attempt ends so, and the event that says it."""
@@ -113,7 +113,7 @@ class Modelled:
         elif deed == "secure":
             self.crashes = 0
         elif self.status in LEFT_OFF:
-            self.leave("left_off")
+            self.leave("interrupt")
         else:
             self.crashes += deed == "crash"
             self.leave("fail" if deed == "crash" and self.crashes >= MAX_CRASHES else deed)

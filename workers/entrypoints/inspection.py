@@ -8,7 +8,6 @@ from models import backbones
 from models.backbones.errors import BackboneError
 from models.networks.candidate_cuts import inspect
 from models.networks.tracing import SurgeryError
-from models.runtime.errors import code
 from workers.work.inspection import Inspected, InspectionOrder, Listed
 
 if TYPE_CHECKING:
@@ -21,6 +20,6 @@ def work(order: InspectionOrder) -> Iterator[Inspected]:
         said = backbones.blueprint(order.name, order.backbones)
         found = inspect(said.outline(), said.preprocessing.input_size)
     except (BackboneError, SurgeryError) as error:
-        yield Inspected(error={"code": code(error), "message": str(error)})
+        yield Inspected(error={"code": error.code, "message": str(error)})
         return
     yield Inspected(listed=Listed.of(said.listing(found["parameters"])), inspection=found)

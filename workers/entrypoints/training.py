@@ -14,7 +14,6 @@ from models.pipeline.fine_tune import fine_tune
 from models.pipeline.spec import Assignment
 from models.pipeline.training_state import Pace
 from models.runtime import devices
-from models.runtime.errors import code
 from models.training.loop import TrainingDiverged
 from service.storage import Storage
 from workers.child_process import is_leaving, is_stopped
@@ -60,4 +59,4 @@ def work(order: TrainingOrder) -> Iterator[Event]:
             if isinstance(event, ProgressSaved) and is_leaving.is_set():
                 return
     except HOPELESS as error:
-        yield Failed(code=code(error), message=str(error))
+        yield Failed(code=error.code, message=str(error))

@@ -202,11 +202,11 @@ class JobAttempt(Attempt[Job]):
 
     def interrupted(self, session: Session, row: Job) -> None:
         """The job was cancelled or paused, and the child is gone."""
-        lifecycle.interrupted(session, row)
+        lifecycle.interrupt(session, row)
 
     def hand_back(self, session: Session, row: Job) -> None:
         """This worker stops; another shall begin again."""
-        lifecycle.hand_back(session, row)
+        lifecycle.drain(session, row)
 
     def clean_up(self) -> None:
         """Remove the attempt's files."""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import pytest
 
 from service.jobs import lifecycle, repository
+from service.jobs.errors import WrongState
 from service.jobs.schemas import Status
 from tests.service.jobs.test_jobs import create, set_status
 
@@ -22,12 +23,12 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
         "pause": {"queued", "running", "pausing", "paused"},
         "resume": {"paused"},
         "stop": {"running"},
-        "left_off": {"cancelling", "pausing"},
+        "interrupt": {"cancelling", "pausing"},
         "start": {"running"},
         "succeed": {"running"},
         "fail": {"running"},
         "crash": {"running"},
-        "hand_back": {"running"},
+        "drain": {"running"},
         "postpone": {"running"},
     }
     arguments: dict[str, dict[str, Any]] = {
@@ -46,7 +47,7 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
                 if status in states:
                     transition(session, row, **arguments.get(name, {}))
                 else:
-                    with pytest.raises(lifecycle.WrongState):
+                    with pytest.raises(WrongState):
                         transition(session, row, **arguments.get(name, {}))
                     assert row.status == status
 

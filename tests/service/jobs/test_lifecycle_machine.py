@@ -17,6 +17,7 @@ from sqlalchemy.event import listen
 
 from models.messages import EpochEnded, Failed, ProgressSaved
 from service.jobs import lifecycle, repository
+from service.jobs.errors import WrongState
 from service.settings import Settings
 from service.tables import Dataset, Epoch, Event, Job, now
 from service.wakeup import Queue
@@ -38,7 +39,7 @@ LEASE_SECONDS = 600.0
 WORKERS = ("one", "two", "three")
 STEPS = {"submit": 2, "claim": 4, "expire": 2, "wait_out": 1, "renew": 2, "sweep": 1, "ask": 6, "transit": 4, "work": 6}
 """What may happen next, and how often it does."""
-DEEDS = ("begin", *TOLD, "crash", "hand_back", "postpone")
+DEEDS = ("begin", *TOLD, "crash", "drain", "postpone")
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "succeed": {"stop_reason": "epochs_done", "metrics": {"test": {"accuracy": 1.0}}},
     "fail": {"code": "c", "message": "m"},
@@ -138,7 +139,7 @@ class Life(RuleBasedStateMachine):
         if held.crashes >= MAX_CRASHES:
             supervision.run()  # starts no child, and ends quietly if the lease is lost
             if job.is_held_by(held):
-                job.leave("left_off" if job.status in LEFT_OFF else "fail")
+                job.leave("interrupt" if job.status in LEFT_OFF else "fail")
             return
         refusal = refusal_of(job, held, deed)
         with refused(refusal):
@@ -151,7 +152,7 @@ class Life(RuleBasedStateMachine):
         sweep(self.database, Queue(""))
         for job in self.model.values():
             if job.is_expired and job.status in LEFT_OFF:
-                job.leave("left_off")
+                job.leave("interrupt")
 
     def _add(self, priority: int) -> None:
         job = Modelled(f"job_{len(self.model):04}", priority)
@@ -209,7 +210,7 @@ class Life(RuleBasedStateMachine):
                 wishes = [requested_state for requested_state, states in WISHES.items() if row.status not in states]
                 transitions = [name for name, states in TRANSITIONS.items() if row.status not in states]
                 for name in wishes + transitions:
-                    with session.no_autoflush, pytest.raises(lifecycle.WrongState):
+                    with session.no_autoflush, pytest.raises(WrongState):
                         getattr(lifecycle, name)(session, row, **ARGUMENTS.get(name, {}))
 
 
@@ -253,7 +254,7 @@ def write_of(supervision: Supervision[Job], attempt: JobAttempt, deed: str, epoc
         return partial(supervision._unless_cancelled, partial(attempt.record, lines=[line]))
     ends: dict[str, Callable[..., None]] = {
         "crash": partial(supervision._crashed, cause="c", message="m"),
-        "hand_back": attempt.hand_back,
+        "drain": attempt.hand_back,
         "postpone": partial(attempt.postponed, cause="c", message="m", seconds=LEASE_SECONDS),
     }
     return partial(supervision._unless_unwanted, ends[deed])

@@ -65,7 +65,7 @@ def test_a_paused_job_keeps_it(database: Database, job: str, tmp_path: Path) -> 
     with database.writing() as session:
         row = repository.get(session, job, lock=True)
         lifecycle.pause(session, row)
-        lifecycle.interrupted(session, row)
+        lifecycle.interrupt(session, row)
     assert blobs.collect(database, grace_seconds=0) == 0
     with database.reading() as session:
         assert session.get_one(Job, job).status == "paused"
