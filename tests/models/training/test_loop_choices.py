@@ -99,9 +99,7 @@ def test_features_are_mixed_where_they_are_cached(pack: Pack, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("most", "share"), [(1e-9, 1.0), (1e6, 0.0)])
-def test_the_share_of_clipped_steps_is_reported(
-    pack: Pack, tmp_path: Path, most: float, share: float
-) -> None:
+def test_the_share_of_clipped_steps_is_reported(pack: Pack, tmp_path: Path, most: float, share: float) -> None:
     heard: list[Any] = []
     trained(pack, tmp_path, heard=heard, gradient_clipping={"kind": "by_norm", "limit": most})
     *_, last = (event.diagnosis for event in heard if isinstance(event, Diagnosed))
