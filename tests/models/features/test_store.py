@@ -3,31 +3,34 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import multiprocessing
 import os
 import resource
 import signal
+import struct
+import tempfile
+import zlib
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from models.features.cache import FeatureCache
 from models.features.shard import RECORD
 from models.features.store import FeatureStore
+from tests.support.stored_rows import digests, missing, numbers_on_disk, read
 
 KEY = {"trunk": "t"}
 
 
 def store(folder: Path, dtype: type = np.float16) -> FeatureStore:
-    """A space of rows of 8 numbers."""
+    """A store of rows of 8 numbers."""
     return FeatureStore(FeatureCache(folder), KEY, (8,), np.dtype(dtype))
-
-
-def digests(*numbers: int) -> list[bytes]:
-    """Digests of images by number."""
-    return [number.to_bytes(32, "big") for number in numbers]
 
 
 def rows(*numbers: int) -> np.ndarray:
@@ -38,60 +41,74 @@ def rows(*numbers: int) -> np.ndarray:
 def test_rows_are_read_as_they_were_written_by_another_process_too(tmp_path: Path) -> None:
     writer = store(tmp_path)
     with writer.computing():
-        writer.append(digests(1, 2, 3), 0, rows(1, 2, 3), 0.5)
-        writer.append(digests(2), 4, rows(9), 0.25)
+        writer.append(digests([1, 2, 3]), 0, rows(1, 2, 3), 0.5)
+        writer.append(digests([2]), 4, rows(9), 0.25)
     for reader in (writer, store(tmp_path)):
-        np.testing.assert_array_equal(reader.read(digests(3, 1), 0), rows(3, 1))
-        np.testing.assert_array_equal(reader.read(digests(2), 4), rows(9))
-        assert reader.missing(digests(1, 5, 2), 0) == [1]
-        assert reader.missing(digests(1), 4) == [0], "another view is another row"
-        assert reader.seconds(digests(1, 2), 0) == 1.0
+        np.testing.assert_array_equal(read(reader, [3, 1]), rows(3, 1))
+        np.testing.assert_array_equal(read(reader, [2], 4), rows(9))
+        assert missing(reader, [1, 5, 2]) == [5]
+        assert missing(reader, [1], 4) == [1], "another view is another row"
+        assert reader.seconds(reader.find(digests([1, 2]), 0)) == 1.0
 
 
 def test_a_reader_takes_in_what_comes_later(tmp_path: Path) -> None:
     reader, writer = store(tmp_path), store(tmp_path)
-    writer.append(digests(1), 0, rows(1), 0.0)
-    assert reader.missing(digests(1), 0) == [0]
+    writer.append(digests([1]), 0, rows(1), 0.0)
+    assert missing(reader, [1]) == [1]
     with reader.computing():
-        np.testing.assert_array_equal(reader.read(digests(1), 0), rows(1))
+        np.testing.assert_array_equal(read(reader, [1]), rows(1))
 
 
-def test_spaces_of_different_keys_share_nothing(tmp_path: Path) -> None:
-    store(tmp_path).append(digests(1), 0, rows(1), 0.0)
-    assert FeatureStore(FeatureCache(tmp_path), {"trunk": "u"}, (8,), np.dtype(np.float16)).missing(digests(1), 0) == [
-        0
-    ]
-    assert store(tmp_path, np.float32).missing(digests(1), 0) == [0]
+def test_a_reader_follows_several_shards_that_grow_in_turns(tmp_path: Path) -> None:
+    row = np.dtype(np.float16).itemsize * 8 + RECORD.itemsize
+    small, large = (FeatureCache(tmp_path, budget=8 * rows_of_a_shard * row) for rows_of_a_shard in (10, 30))
+    reader = store(tmp_path)
+    writers = [FeatureStore(cache, KEY, (8,), np.dtype(np.float16)) for cache in (small, large, large)]
+    for turn in range(20):
+        writer, new = writers[turn % 3], [3 * turn, 3 * turn + 1, 3 * turn + 2]
+        with writer.computing():
+            writer.append(digests(new), 0, rows(*new), 0.0)
+        reader.refresh()
+        everything = np.random.default_rng(turn).permutation(3 * turn + 3)
+        np.testing.assert_array_equal(read(reader, everything.tolist()), rows(*everything))
+    assert len(list(reader.folder.glob("*.index"))) > 2
+
+
+def test_stores_of_different_keys_share_nothing(tmp_path: Path) -> None:
+    store(tmp_path).append(digests([1]), 0, rows(1), 0.0)
+    other = FeatureStore(FeatureCache(tmp_path), {"trunk": "u"}, (8,), np.dtype(np.float16))
+    assert missing(other, [1]) == [1]
+    assert missing(store(tmp_path, np.float32), [1]) == [1]
 
 
 @pytest.mark.parametrize("cut", [1, RECORD.itemsize - 1, RECORD.itemsize, RECORD.itemsize + 5])
 @pytest.mark.parametrize("file", ["index", "rows"])
 def test_a_torn_end_is_never_read_and_is_mended_by_the_next_writer(tmp_path: Path, file: str, cut: int) -> None:
     writer = store(tmp_path)
-    writer.append(digests(1, 2), 0, rows(1, 2), 0.0)
+    writer.append(digests([1, 2]), 0, rows(1, 2), 0.0)
     (path,) = writer.folder.glob(f"*.{file}")
     os.truncate(path, max(0, path.stat().st_size - cut))
     torn = store(tmp_path)
-    missing = torn.missing(digests(1, 2), 0)
-    assert missing, "what is torn is gone"
-    torn.append([digests(1, 2)[place] for place in missing], 0, rows(1, 2)[missing], 0.0)
+    torn_rows = missing(torn, [1, 2])
+    assert torn_rows, "what is torn is gone"
+    torn.append(digests(torn_rows), 0, rows(*torn_rows), 0.0)
     for reader in (torn, store(tmp_path)):
-        np.testing.assert_array_equal(reader.read(digests(1, 2), 0), rows(1, 2))
+        np.testing.assert_array_equal(read(reader, [1, 2]), rows(1, 2))
 
 
 def test_a_row_that_changed_on_the_disk_is_not_read(tmp_path: Path) -> None:
     writer = store(tmp_path)
-    writer.append(digests(1, 2), 0, rows(1, 2), 0.0)
+    writer.append(digests([1, 2]), 0, rows(1, 2), 0.0)
     (path,) = writer.folder.glob("*.rows")
     with path.open("r+b") as file:
         file.seek(3)
         file.write(b"\xff")
-    assert store(tmp_path).missing(digests(1, 2), 0) == [0]
+    assert missing(store(tmp_path), [1, 2]) == [1]
 
 
 def test_a_full_disk_keeps_rows_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = store(tmp_path)
-    writer.append(digests(1), 0, rows(1), 0.0)
+    writer.append(digests([1]), 0, rows(1), 0.0)
     opened = Path.open
 
     class Full:
@@ -119,23 +136,23 @@ def test_a_full_disk_keeps_rows_in_memory(tmp_path: Path, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", full)
-        writer.append(digests(2, 3), 1, rows(2, 3), 0.5)
-        writer.append(digests(4), 1, rows(4), 0.5)
+        writer.append(digests([2, 3]), 1, rows(2, 3), 0.5)
+        writer.append(digests([4]), 1, rows(4), 0.5)
     assert writer.full
-    np.testing.assert_array_equal(writer.read(digests(4, 2, 3), 1), rows(4, 2, 3))
-    np.testing.assert_array_equal(writer.read(digests(1), 0), rows(1))
-    np.testing.assert_array_equal(store(tmp_path).read(digests(1), 0), rows(1))
+    np.testing.assert_array_equal(read(writer, [4, 2, 3], 1), rows(4, 2, 3))
+    np.testing.assert_array_equal(read(writer, [1]), rows(1))
+    np.testing.assert_array_equal(read(store(tmp_path), [1]), rows(1))
 
 
 def _use_a_full_disk(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     mine = store(folder)
     with mine.computing():
-        mine.append(digests(1, 2), 3, rows(1, 2), 0.5)
+        mine.append(digests([1, 2]), 3, rows(1, 2), 0.5)
     assert mine.full
-    assert mine.missing(digests(2, 7), 3) == [1]
-    assert mine.seconds(digests(1, 2), 3) == 1.0
-    np.testing.assert_array_equal(mine.read(digests(2), 3), rows(2))
+    assert missing(mine, [2, 7], 3) == [7]
+    assert mine.seconds(mine.find(digests([1, 2]), 3)) == 1.0
+    np.testing.assert_array_equal(read(mine, [2], 3), rows(2))
 
 
 @pytest.mark.parametrize("made", ["before", "never"])
@@ -146,7 +163,7 @@ def test_a_disk_that_is_full_from_the_start_means_slower_not_failed(tmp_path: Pa
     user.start()
     user.join()
     assert user.exitcode == 0
-    assert store(tmp_path).missing(digests(1), 3) == [0]
+    assert missing(store(tmp_path), [1], 3) == [1]
 
 
 def _write_for_ever(folder: Path, first: int) -> None:
@@ -154,7 +171,7 @@ def _write_for_ever(folder: Path, first: int) -> None:
     for number in range(first, first + 100_000, 4):
         numbers = range(number, number + 4)
         with writer.computing():
-            writer.append(digests(*numbers), 0, np.tile(np.arange(8, dtype=np.float16), (4, 1)), 0.0)
+            writer.append(digests(numbers), 0, np.tile(np.arange(8, dtype=np.float16), (4, 1)), 0.0)
 
 
 def test_writers_that_are_killed_leave_only_whole_rows(tmp_path: Path) -> None:
@@ -166,17 +183,18 @@ def test_writers_that_are_killed_leave_only_whole_rows(tmp_path: Path) -> None:
         ]
         for writer in writers:
             writer.start()
-        before = len(store(tmp_path)._places)
-        while len(store(tmp_path)._places) < before + 40:
+        before = len(numbers_on_disk(store(tmp_path)))
+        while len(numbers_on_disk(store(tmp_path))) < before + 40:
             pass
         for writer in writers:
             assert writer.pid is not None
             os.kill(writer.pid, signal.SIGKILL)
             writer.join()
     reader = store(tmp_path)
-    keys = [digest for digest, _ in list(reader._places) if not reader.missing([digest], 0)]
-    assert len(keys) >= 320
-    np.testing.assert_array_equal(reader.read(keys, 0), np.tile(np.arange(8, dtype=np.float16), (len(keys), 1)))
+    numbers = set(numbers_on_disk(reader))
+    whole = numbers - set(missing(reader, numbers))
+    assert len(whole) >= 320
+    np.testing.assert_array_equal(read(reader, whole), np.tile(np.arange(8, dtype=np.float16), (len(whole), 1)))
 
 
 def test_only_one_process_computes_at_a_time(tmp_path: Path) -> None:
@@ -186,9 +204,9 @@ def test_only_one_process_computes_at_a_time(tmp_path: Path) -> None:
     def compute(name: str) -> None:
         mine = store(tmp_path)
         with mine.computing():
-            lacking = bool(mine.missing(digests(1), 0))
+            lacking = bool(missing(mine, [1]))
             if lacking:
-                mine.append(digests(1), 0, rows(1), 0.0)
+                mine.append(digests([1]), 0, rows(1), 0.0)
             order.put((name, lacking))
 
     processes = [context.Process(target=compute, args=(str(number),)) for number in range(4)]
@@ -201,9 +219,142 @@ def test_only_one_process_computes_at_a_time(tmp_path: Path) -> None:
 
 def test_values_beyond_half_precision_are_clipped_not_infinite(tmp_path: Path) -> None:
     writer = store(tmp_path)
-    writer.append(digests(1), 0, np.full((1, 8), 1e6, np.float32), 0.0)
-    assert writer.read(digests(1), 0).max() == np.finfo(np.float16).max
+    writer.append(digests([1]), 0, np.full((1, 8), 1e6, np.float32), 0.0)
+    assert read(writer, [1]).max() == np.finfo(np.float16).max
 
 
 def test_the_record_has_no_padding() -> None:
     assert RECORD.itemsize == 32 + 4 + 4 + 4
+
+
+def _on_disk(folder: Path) -> dict[tuple[bytes, int], bytes]:
+    """The whole rows in the files of a store of rows of 8 numbers, read without any of its code."""
+    found = {}
+    for index in sorted(folder.glob("*.index")):
+        content, values = index.read_bytes(), index.with_suffix(".rows").read_bytes()
+        for place in range(min(len(content) // 44, len(values) // 16)):
+            digest, view, checksum, _ = struct.unpack_from("<32sIIf", content, 44 * place)
+            row = values[16 * place : 16 * place + 16]
+            if zlib.crc32(row) == checksum:
+                found[digest, view] = row
+    return found
+
+
+def test_a_cache_that_an_earlier_release_wrote_is_read(tmp_path: Path) -> None:
+    folder = store(tmp_path / "other").folder.name
+    (tmp_path / folder).mkdir()
+    for shard, numbers in (("01795891568809314909", (1, 2)), ("01795891569999438644", (3, 1))):
+        values = [struct.pack("<8e", *rows(number)[0].tolist()) for number in numbers]
+        records = [
+            struct.pack("<32sIIf", number.to_bytes(32, "big"), 7, zlib.crc32(row), 0.5)
+            for number, row in zip(numbers, values, strict=True)
+        ]
+        (tmp_path / folder / f"{shard}.rows").write_bytes(b"".join(values))
+        (tmp_path / folder / f"{shard}.index").write_bytes(b"".join(records))
+    reader = store(tmp_path)
+    np.testing.assert_array_equal(read(reader, [3, 1, 2], 7), rows(3, 1, 2))
+    assert missing(reader, [1, 2, 3], 0) == [1, 2, 3]
+    assert reader.seconds(reader.find(digests([1, 2, 3]), 7)) == 1.5
+
+
+def test_what_is_written_is_to_the_byte_what_earlier_releases_wrote(tmp_path: Path) -> None:
+    """The digests were taken of files that the release before the index of arrays had written."""
+    writer = store(tmp_path)
+    with writer.computing():
+        writer.append(digests([1, 2, 3]), 0, rows(1, 2, 3), 0.5)
+        writer.append(digests([2]), 4, rows(9).astype(np.float32), 0.25)
+    assert writer.folder.name == "195617920d2ae8bb18d31baf67b3475f"
+    assert {file.suffix or file.name: _sha256(file) for file in writer.folder.iterdir()} == {
+        ".index": "82b14d66cd42c0bacf98e206d70e14915b360b1afd9021cbf997da1f58bb1a41",
+        ".rows": "d51c7eafa3f729e5a1f3e027e5886eeac297a87dfd1065fad1fb24cf5ec29a02",
+        ".json": "195617920d2ae8bb18d31baf67b3475f1844bc39aa61777933a2e19f8d6be9e4",
+        "lock": hashlib.sha256().hexdigest(),
+    }
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_rows_found_before_a_shard_was_begun_anew_are_still_read(tmp_path: Path) -> None:
+    """Another process deletes a shard, and a third that had just opened it writes on: there it begins anew."""
+    reader, writer = store(tmp_path), store(tmp_path)
+    writer.append(digests([1, 2]), 0, rows(1, 2), 0.0)
+    reader.refresh()
+    found = reader.find(digests([1, 2]), 0)
+    (index,) = writer.folder.glob("*.index")
+    for file in (index, index.with_suffix(".rows")):
+        file.unlink()
+        file.touch()
+    other = store(tmp_path)
+    other.append(digests([3, 4, 5]), 0, rows(3, 4, 5), 0.0)
+    assert [file.name for file in writer.folder.glob("*.index")] == [index.name]
+    for one in (reader, writer):
+        with one.computing():
+            np.testing.assert_array_equal(read(one, [1, 2]), rows(1, 2))
+            one.append(digests([6]), 0, rows(6), 0.0)
+            np.testing.assert_array_equal(read(one, [1, 2, 6]), rows(1, 2, 6))
+    np.testing.assert_array_equal(reader.read(found), rows(1, 2))
+    np.testing.assert_array_equal(read(store(tmp_path), [3, 4, 5, 6]), rows(3, 4, 5, 6))
+
+
+class Stores(RuleBasedStateMachine):
+    """Several processes' stores of one folder, against what a plain parser finds in the files."""
+
+    opened: Bundle[tuple[FeatureStore, set[tuple[bytes, int]]]] = Bundle("opened")
+    """Each with the keys whose rows it must have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.directory = tempfile.TemporaryDirectory(prefix="graft-test-")
+        self.cache = FeatureCache(Path(self.directory.name), budget=8 * 1200)  # shards of 20 rows, 8 of them
+
+    def teardown(self) -> None:
+        self.directory.cleanup()
+
+    @rule(target=opened)
+    def open(self) -> tuple[FeatureStore, set[tuple[bytes, int]]]:
+        store = FeatureStore(self.cache, KEY, (8,), np.dtype(np.float16))
+        return store, set(_on_disk(store.folder))
+
+    @rule(one=opened)
+    def refresh(self, one: tuple[FeatureStore, set[tuple[bytes, int]]]) -> None:
+        store, known = one
+        store.refresh()
+        known |= set(_on_disk(store.folder))
+
+    @rule(one=opened, numbers=st.lists(st.integers(0, 60), max_size=40), view=st.integers(0, 1))
+    def compute(self, one: tuple[FeatureStore, set[tuple[bytes, int]]], numbers: list[int], view: int) -> None:
+        store, known = one
+        with store.computing():
+            known |= set(_on_disk(store.folder))
+            lacking = missing(store, dict.fromkeys(numbers), view)
+            store.append(digests(lacking), view, rows(*lacking).reshape(-1, 8) + view, 0.5)
+            known |= {(number.to_bytes(32, "big"), view) for number in numbers}
+            np.testing.assert_array_equal(read(store, numbers, view), rows(*numbers).reshape(-1, 8) + view)
+
+    @rule(one=opened)
+    def empty(self, one: tuple[FeatureStore, set[tuple[bytes, int]]]) -> None:
+        self.cache.empty()
+
+    @rule(one=opened, values=st.integers(0, 40), record=st.integers(0, 43))
+    def die_while_appending(self, one: tuple[FeatureStore, set[tuple[bytes, int]]], values: int, record: int) -> None:
+        """A writer leaves rows without records, and a part of a record."""
+        for index in one[0].folder.glob("*.index"):
+            with index.with_suffix(".rows").open("ab") as file:
+                file.write(b"\x17" * values)
+            with index.open("ab") as file:
+                file.write(b"\x18" * record)
+
+    @rule(one=opened)
+    def find_all_that_is_known(self, one: tuple[FeatureStore, set[tuple[bytes, int]]]) -> None:
+        store, known = one
+        for view in (0, 1):
+            there = [number for number in range(61) if (number.to_bytes(32, "big"), view) in known]
+            np.testing.assert_array_equal(read(store, there, view), rows(*there).reshape(-1, 8) + view)
+            nowhere = list(range(61, 70))
+            assert missing(store, nowhere, view) == nowhere
+
+
+TestStores = Stores.TestCase
+TestStores.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
