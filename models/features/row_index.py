@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.features.shard import RECORD
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -95,6 +93,3 @@ def _hashes(digests: np.ndarray, views: np.ndarray) -> np.ndarray:
     hashes *= _MIX_ALL
     hashes ^= hashes >> np.uint64(29)
     return hashes
-
-
-assert RECORD["digest"].itemsize == _MIX.nbytes

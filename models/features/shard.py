@@ -75,7 +75,7 @@ class Shard:
         self.rows = np.empty((0, *shape), dtype)
         """(count, *shape)."""
         self._inode: int | None = None
-        """Of the index; as long as it is mapped, no other file has the same."""
+        """Of the index file; as long as rows of it are mapped, no other file has the same."""
         self._touched = 0.0
 
     @property
@@ -145,7 +145,7 @@ class Shard:
     def _is_other(self, index: Any) -> bool:
         """Whether this index is not the one that is known: that was deleted, and a new one begun in its place."""
         found = os.fstat(index.fileno()).st_ino
-        if self._inode is None:
+        if not self.count:
             self._inode = found
         return found != self._inode
 

@@ -33,7 +33,7 @@ class ShardedRows:
         self._numbered: dict[Shard | MemoryShard, int] = {}
         """Of each shard, how many of its rows have a number."""
         self._states = np.empty(0, np.uint8)
-        """Whether each row is as it was written."""
+        """Of each row, whether it is as it was written."""
         self.count = 0
 
     def add(self, shard: Shard | MemoryShard) -> None:

@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import multiprocessing
 import os
 import resource
 import signal
-import struct
-import tempfile
-import zlib
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, rule
 
 from models.features.cache import FeatureCache
 from models.features.shard import RECORD
@@ -223,59 +216,6 @@ def test_values_beyond_half_precision_are_clipped_not_infinite(tmp_path: Path) -
     assert read(writer, [1]).max() == np.finfo(np.float16).max
 
 
-def test_the_record_has_no_padding() -> None:
-    assert RECORD.itemsize == 32 + 4 + 4 + 4
-
-
-def _on_disk(folder: Path) -> dict[tuple[bytes, int], bytes]:
-    """The whole rows in the files of a store of rows of 8 numbers, read without any of its code."""
-    found = {}
-    for index in sorted(folder.glob("*.index")):
-        content, values = index.read_bytes(), index.with_suffix(".rows").read_bytes()
-        for place in range(min(len(content) // 44, len(values) // 16)):
-            digest, view, checksum, _ = struct.unpack_from("<32sIIf", content, 44 * place)
-            row = values[16 * place : 16 * place + 16]
-            if zlib.crc32(row) == checksum:
-                found[digest, view] = row
-    return found
-
-
-def test_a_cache_that_an_earlier_release_wrote_is_read(tmp_path: Path) -> None:
-    folder = store(tmp_path / "other").folder.name
-    (tmp_path / folder).mkdir()
-    for shard, numbers in (("01795891568809314909", (1, 2)), ("01795891569999438644", (3, 1))):
-        values = [struct.pack("<8e", *rows(number)[0].tolist()) for number in numbers]
-        records = [
-            struct.pack("<32sIIf", number.to_bytes(32, "big"), 7, zlib.crc32(row), 0.5)
-            for number, row in zip(numbers, values, strict=True)
-        ]
-        (tmp_path / folder / f"{shard}.rows").write_bytes(b"".join(values))
-        (tmp_path / folder / f"{shard}.index").write_bytes(b"".join(records))
-    reader = store(tmp_path)
-    np.testing.assert_array_equal(read(reader, [3, 1, 2], 7), rows(3, 1, 2))
-    assert missing(reader, [1, 2, 3], 0) == [1, 2, 3]
-    assert reader.seconds(reader.find(digests([1, 2, 3]), 7)) == 1.5
-
-
-def test_what_is_written_is_to_the_byte_what_earlier_releases_wrote(tmp_path: Path) -> None:
-    """The digests were taken of files that the release before the index of arrays had written."""
-    writer = store(tmp_path)
-    with writer.computing():
-        writer.append(digests([1, 2, 3]), 0, rows(1, 2, 3), 0.5)
-        writer.append(digests([2]), 4, rows(9).astype(np.float32), 0.25)
-    assert writer.folder.name == "195617920d2ae8bb18d31baf67b3475f"
-    assert {file.suffix or file.name: _sha256(file) for file in writer.folder.iterdir()} == {
-        ".index": "82b14d66cd42c0bacf98e206d70e14915b360b1afd9021cbf997da1f58bb1a41",
-        ".rows": "d51c7eafa3f729e5a1f3e027e5886eeac297a87dfd1065fad1fb24cf5ec29a02",
-        ".json": "195617920d2ae8bb18d31baf67b3475f1844bc39aa61777933a2e19f8d6be9e4",
-        "lock": hashlib.sha256().hexdigest(),
-    }
-
-
-def _sha256(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def test_rows_found_before_a_shard_was_begun_anew_are_still_read(tmp_path: Path) -> None:
     """Another process deletes a shard, and a third that had just opened it writes on: there it begins anew."""
     reader, writer = store(tmp_path), store(tmp_path)
@@ -296,65 +236,3 @@ def test_rows_found_before_a_shard_was_begun_anew_are_still_read(tmp_path: Path)
             np.testing.assert_array_equal(read(one, [1, 2, 6]), rows(1, 2, 6))
     np.testing.assert_array_equal(reader.read(found), rows(1, 2))
     np.testing.assert_array_equal(read(store(tmp_path), [3, 4, 5, 6]), rows(3, 4, 5, 6))
-
-
-class Stores(RuleBasedStateMachine):
-    """Several processes' stores of one folder, against what a plain parser finds in the files."""
-
-    opened: Bundle[tuple[FeatureStore, set[tuple[bytes, int]]]] = Bundle("opened")
-    """Each with the keys whose rows it must have."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.directory = tempfile.TemporaryDirectory(prefix="graft-test-")
-        self.cache = FeatureCache(Path(self.directory.name), budget=8 * 1200)  # shards of 20 rows, 8 of them
-
-    def teardown(self) -> None:
-        self.directory.cleanup()
-
-    @rule(target=opened)
-    def open(self) -> tuple[FeatureStore, set[tuple[bytes, int]]]:
-        store = FeatureStore(self.cache, KEY, (8,), np.dtype(np.float16))
-        return store, set(_on_disk(store.folder))
-
-    @rule(one=opened)
-    def refresh(self, one: tuple[FeatureStore, set[tuple[bytes, int]]]) -> None:
-        store, known = one
-        store.refresh()
-        known |= set(_on_disk(store.folder))
-
-    @rule(one=opened, numbers=st.lists(st.integers(0, 60), max_size=40), view=st.integers(0, 1))
-    def compute(self, one: tuple[FeatureStore, set[tuple[bytes, int]]], numbers: list[int], view: int) -> None:
-        store, known = one
-        with store.computing():
-            known |= set(_on_disk(store.folder))
-            lacking = missing(store, dict.fromkeys(numbers), view)
-            store.append(digests(lacking), view, rows(*lacking).reshape(-1, 8) + view, 0.5)
-            known |= {(number.to_bytes(32, "big"), view) for number in numbers}
-            np.testing.assert_array_equal(read(store, numbers, view), rows(*numbers).reshape(-1, 8) + view)
-
-    @rule(one=opened)
-    def empty(self, one: tuple[FeatureStore, set[tuple[bytes, int]]]) -> None:
-        self.cache.empty()
-
-    @rule(one=opened, values=st.integers(0, 40), record=st.integers(0, 43))
-    def die_while_appending(self, one: tuple[FeatureStore, set[tuple[bytes, int]]], values: int, record: int) -> None:
-        """A writer leaves rows without records, and a part of a record."""
-        for index in one[0].folder.glob("*.index"):
-            with index.with_suffix(".rows").open("ab") as file:
-                file.write(b"\x17" * values)
-            with index.open("ab") as file:
-                file.write(b"\x18" * record)
-
-    @rule(one=opened)
-    def find_all_that_is_known(self, one: tuple[FeatureStore, set[tuple[bytes, int]]]) -> None:
-        store, known = one
-        for view in (0, 1):
-            there = [number for number in range(61) if (number.to_bytes(32, "big"), view) in known]
-            np.testing.assert_array_equal(read(store, there, view), rows(*there).reshape(-1, 8) + view)
-            nowhere = list(range(61, 70))
-            assert missing(store, nowhere, view) == nowhere
-
-
-TestStores = Stores.TestCase
-TestStores.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
