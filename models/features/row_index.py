@@ -65,6 +65,7 @@ class RowIndex:
 
     def _probe(self, digests: np.ndarray, views: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of each key, the slot where it is or would go, its row's number or MISSING, and its tag; each (n,)."""
+        digests = np.ascontiguousarray(digests)
         hashes = _hashes(digests, views)
         tags = (hashes >> np.uint64(57)).astype(np.uint8) | np.uint8(0x80)
         last = len(self._tags) - 1
@@ -86,8 +87,8 @@ class RowIndex:
 
 
 def _hashes(digests: np.ndarray, views: np.ndarray) -> np.ndarray:
-    """64 bits for each digest (n,) with its view (n,)."""
-    words = np.ascontiguousarray(digests).view("<u8").reshape(-1, len(_MIX))
+    """64 bits for each digest (n,), contiguous in memory, with its view (n,)."""
+    words = digests.view("<u8").reshape(-1, len(_MIX))
     hashes: np.ndarray = words @ _MIX + views * _MIX_VIEW
     hashes ^= hashes >> np.uint64(32)
     hashes *= _MIX_ALL

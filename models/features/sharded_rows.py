@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.features.shard import RECORD, with_room
+from models.features.shard import RECORD, at, with_room
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,7 +54,7 @@ class ShardedRows:
         records = np.empty(len(numbers), RECORD)
         raw = records.view(_RAW)
         for shard, places, positions in self._by_shard(numbers):
-            raw[positions] = shard.records.view(_RAW).take(places)
+            raw[positions] = at(shard.records.view(_RAW), places)
         return records
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
@@ -62,7 +62,7 @@ class ShardedRows:
         rows = np.empty((len(numbers), *self._shape), self._dtype)
         for shard, places, positions in self._by_shard(numbers):
             shard.touch()
-            rows[positions] = shard.rows.take(places, 0)
+            rows[positions] = at(shard.rows, places)
         return rows
 
     def seconds(self, numbers: np.ndarray) -> float:
