@@ -6,7 +6,7 @@ SHELL := /bin/bash
 # For all platforms, and every Python from the oldest that is supported.
 LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-.PHONY: help setup demo up test test-all check format docs lock demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale polls peers faults experiments clean
+.PHONY: help setup demo up test test-all check format docs lock demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale cache-index polls peers faults experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -84,6 +84,9 @@ reuse: setup ## what the next job on the same images costs, and several at once;
 
 scale: setup ## what an epoch of a head costs, for 1,000 to 100,000 images
 	@$(BIN)/python -m benchmarks.scale
+
+cache-index: setup ## what a million cached rows cost to open, to look up and to read in random batches
+	@$(BIN)/python -m benchmarks.cache_index
 
 polls: setup ## how often a job can be asked for while it trains; DATABASE=url
 	@$(BIN)/python -m benchmarks.polls $(if $(DATABASE),--database '$(DATABASE)')

@@ -13,7 +13,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -21,6 +20,7 @@ import numpy as np
 import torch
 
 from benchmarks.machine import describe
+from benchmarks.memory import PeakMemory
 from models.catalog.recipe import Recipe
 from models.datasets.pack import Entry, Pack, write_index
 from models.features.cache import FeatureCache
@@ -69,7 +69,7 @@ def measured(images: int, num_features: int, num_classes: int) -> tuple[float, f
         source = drawn(Path(name), labels, num_features, num_classes)
         parts = np.split(np.random.default_rng(0).permutation(images), [round(0.85 * images)])
         train, validation = (Subset(np.sort(part), labels[np.sort(part)]) for part in parts)
-        with _Memory() as memory:
+        with PeakMemory() as memory:
             epochs = list(trained(source, train, validation, num_features, num_classes))
         return epochs[-1].seconds, floor(source, train.images, num_features, num_classes), memory.megabytes
 
@@ -125,34 +125,6 @@ def floor(source: CachedFeatures, images: np.ndarray, num_features: int, num_cla
             (said.T @ given).sum()
         seconds.append(time.perf_counter() - began)
     return min(seconds)
-
-
-class _Memory:
-    """Watches what the process has for itself."""
-
-    def __enter__(self) -> _Memory:
-        self._before = self._peak = self._now()
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    @property
-    def megabytes(self) -> float:
-        """At its peak, more than before."""
-        return (self._peak - self._before) / 1e6
-
-    def _watch(self) -> None:
-        while not self._done.wait(0.02):
-            self._peak = max(self._peak, self._now())
-
-    def _now(self) -> int:
-        lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("RssAnon:")) * 1024
 
 
 if __name__ == "__main__":

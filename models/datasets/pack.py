@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import mmap
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import chain
 from typing import IO, TYPE_CHECKING
 
@@ -89,10 +88,10 @@ class Pack:
         start = int(record["offset"])
         return self._bytes[start : start + int(record["length"])]
 
-    @cached_property
-    def digests(self) -> list[bytes]:
-        """Of each image, 32 bytes."""
-        return [bytes(digest) for digest in self._records["digest"].tolist()]
+    @property
+    def digests(self) -> np.ndarray:
+        """The digest of each image, (n,) of 32 bytes."""
+        return self._records["digest"]
 
     @property
     def labels(self) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The feature cache: what a frozen trunk says about a view of an image is computed once, and kept on this machine.
 
-Its folder has a folder for each space, which are files of rows, and one for what engines have compiled. It is bounded:
+Its folder has a folder for each store, which are files of rows, and one for what engines have compiled. It is bounded:
 what was used longest ago goes first.
 """
 

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from models.features.engines.selection import PLAIN, Choice, Engines, Kind
+from models.features.row_index import MISSING
 from models.features.sources import CachedFeatures, RenderedImages, rendered
 from models.features.store import FeatureStore
 from models.features.trunk import Trunk
@@ -38,7 +39,7 @@ class Extractor:
         self._division, self._preprocessing = cut_network, preprocessing
         self._cache = None if cut_network.trunk is None else cache
         self._kind = PLAIN
-        self._spaces: dict[str, FeatureStore] = {}
+        self._stores: dict[str, FeatureStore] = {}
         """Those that are open, by what they are of: rows are looked up and checked once."""
         self._trunk, self._plain_trunk = (Trunk(network, preprocessing, device) for _ in range(2))
 
@@ -50,10 +51,10 @@ class Extractor:
         size, digest = self._preprocessing.input_size, self._division.digest
         engines = Engines(self._plain_trunk, size, self._cache.compiled, digest)
         views = Views(self._preprocessing, ())
-        digests = [pack.digests[image] for image in images]
+        digests = pack.digests[images]
 
         def lacking(kind: Kind) -> int:
-            return len(self._space(views, kind, HALF).missing(digests, 0))
+            return int((self._store(views, kind, HALF).find(digests, 0) == MISSING).sum())
 
         def sample(count: int) -> np.ndarray:
             drawn = np.random.default_rng(0).permutation(images)[:count]
@@ -73,8 +74,8 @@ class Extractor:
         views = Views(self._preprocessing, augmentations, exact=self._kind.precision == "exact")
         if self._cache is None:
             return RenderedImages(pack, views, self._trunk)
-        plain = self._space(views, self._kind, HALF)
-        augmented = self._space(views, self._kind, HALF, policy=views.policy.hex())
+        plain = self._store(views, self._kind, HALF)
+        augmented = self._store(views, self._kind, HALF, policy=views.policy.hex())
         return CachedFeatures(pack, views, self._trunk, lambda view: augmented if view else plain)
 
     def exact(self, pack: Pack) -> FeatureSource:
@@ -82,10 +83,10 @@ class Extractor:
         views = Views(self._preprocessing, (), exact=True)
         if self._cache is None:
             return RenderedImages(pack, views, self._plain_trunk)
-        store = self._space(views, PLAIN, SINGLE)
+        store = self._store(views, PLAIN, SINGLE)
         return CachedFeatures(pack, views, self._plain_trunk, lambda _: store)
 
-    def _space(self, views: Views, kind: Kind, dtype: np.dtype[Any], **policy: str) -> FeatureStore:
+    def _store(self, views: Views, kind: Kind, dtype: np.dtype[Any], **policy: str) -> FeatureStore:
         """Where the cache keeps plain views, or those by a policy."""
         assert self._cache is not None
         key = {
@@ -98,6 +99,6 @@ class Extractor:
             **policy,
         }
         name = json.dumps([key, dtype.str])
-        if name not in self._spaces:
-            self._spaces[name] = FeatureStore(self._cache, key, self._division.shape, dtype)
-        return self._spaces[name]
+        if name not in self._stores:
+            self._stores[name] = FeatureStore(self._cache, key, self._division.shape, dtype)
+        return self._stores[name]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from models.features.row_index import MISSING
 from models.images.decode import decode
 from models.runtime import context
 from models.runtime.micro_batches import MicroBatches
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 READ_BATCH = 1024
 """Rows that are taken out of the cache at once."""
+READ_BYTES = 1 << 20
+"""Bytes of rows that are taken out of it at once, where all that are asked for are there and batches are smaller."""
 READ_NUMBERS = 2**24
 """Numbers that are taken out of it at once, where rows are large."""
 LOOKAHEAD = 3
@@ -44,60 +46,95 @@ class Counts:
 
 
 class CachedFeatures:
-    """The features of one set of images by one trunk, through one space of the cache."""
+    """The features of one set of images by one trunk, through one store of the cache."""
 
     is_cached = True
 
-    def __init__(self, pack: Pack, views: Views, trunk: Trunk, space_of: Callable[[int], FeatureStore]) -> None:
-        """`space_of(view)` gives the space that keeps the view."""
+    def __init__(self, pack: Pack, views: Views, trunk: Trunk, store_of: Callable[[int], FeatureStore]) -> None:
+        """`store_of(view)` gives the store that keeps the view."""
         self.pack = pack
         self.views = views
         self.trunk = trunk
-        self.space_of = space_of
+        self.store_of = store_of
         self.counts = Counts()
+        self._rows: dict[int, np.ndarray] = {}
+        """Of each view, the row of each image of the pack, as far as it was looked up and found."""
 
     def missing(self, images: np.ndarray, view: int) -> int:
         """How many of these images must be computed for `view`."""
-        return len(self.space_of(view).missing(self._digests(images), view))
+        return int((self._find(images, view) == MISSING).sum())
 
     def batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Walk `images` in order, `size` at a time: yields them and their features (size, D).
 
         Rows that the cache lacks are computed on the way, just before they are needed, and kept.
         """
-        store = self.space_of(view)
-        digests = self._digests(images)
-        computed = None
-        with ExitStack() as stack:
-            if lacking := store.missing(digests, view):
-                stack.enter_context(store.computing())
-                lacking = store.missing(digests, view)  # others may have computed them meanwhile
-                lacking = sorted({digests[place]: place for place in reversed(lacking)}.values())  # each once
-                computed = stack.enter_context(_Stream(self, images[lacking], view, store))
-            absent = np.zeros(len(images), bool)
-            absent[lacking] = True
-            for start in range(0, len(images), size):
-                wanted = slice(start, start + size)
-                misses = int(absent[wanted].sum())
-                if computed is not None:
-                    computed.advance(misses)
-                hits = [d for d, lack in zip(digests[wanted], absent[wanted], strict=True) if not lack]
-                self.counts.misses += misses
-                self.counts.hits += len(hits)
-                self.counts.saved_seconds += store.seconds(hits, view)
+        rows = self._find(images, view)
+        if (rows == MISSING).any():
+            yield from self._compute(images, view, size)
+        else:
+            yield from self._read(images, rows, view, size)
+
+    def _compute(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The batches of images some of which must be computed."""
+        store = self.store_of(view)
+        with store.computing():
+            absent = self._first_missing(images, view)  # others may have computed some meanwhile
+            with _Stream(self, images[absent], view, store) as computed:
+                for start in range(0, len(images), size):
+                    batch, is_miss = images[start : start + size], absent[start : start + size]
+                    computed.advance(int(is_miss.sum()))
+                    rows = self._find(batch, view)
+                    self.counts.misses += int(is_miss.sum())
+                    self.counts.hits += int((~is_miss).sum())
+                    self.counts.saved_seconds += store.seconds(rows[~is_miss])
+                    context.beat()
+                    yield batch, store.read(rows)
+
+    def _read(
+        self, images: np.ndarray, rows: np.ndarray, view: int, size: int
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The batches of images whose rows are all there; where they are small, several are read at once."""
+        store = self.store_of(view)
+        block = size * max(1, READ_BYTES // (size * self.bytes_per_row))
+        for start in range(0, len(rows), block):
+            features = store.read(rows[start : start + block])
+            self.counts.saved_seconds += store.seconds(rows[start : start + block])
+            for first in range(0, len(features), size):
+                batch = features[first : first + size]
+                self.counts.hits += len(batch)
                 context.beat()
-                yield images[wanted], store.read(digests[wanted], view)
+                yield images[start + first : start + first + size], batch
+
+    def _find(self, images: np.ndarray, view: int) -> np.ndarray:
+        """Rows of these images (n,) in the store of `view`, or MISSING; one that was found is not looked up again."""
+        if view not in self._rows:
+            self._rows[view] = np.full(len(self.pack), MISSING)
+        rows = self._rows[view]
+        unknown = images[rows[images] == MISSING]
+        if len(unknown):
+            rows[unknown] = self.store_of(view).find(self.pack.digests[unknown], view)
+        found: np.ndarray = rows[images]
+        return found
+
+    def _first_missing(self, images: np.ndarray, view: int) -> np.ndarray:
+        """Where in `images` each that is missing stands for the first time: (n,) of bool."""
+        missing = np.flatnonzero(self._find(images, view) == MISSING)
+        _, firsts = np.unique(self.pack.digests[images[missing]], return_index=True)
+        absent = np.zeros(len(images), bool)
+        absent[missing[firsts]] = True
+        return absent
 
     @property
     def bytes_per_row(self) -> int:
         """What the cache keeps of a view of an image."""
-        store = self.space_of(0)
+        store = self.store_of(0)
         return int(np.prod(store.shape)) * store.dtype.itemsize
 
     @property
     def read_batch(self) -> int:
         """Rows to take at once where they go through a network: many, but not too much memory."""
-        row = int(np.prod(self.space_of(0).shape))
+        row = int(np.prod(self.store_of(0).shape))
         return max(1, min(READ_BATCH, READ_NUMBERS // row))
 
     def view(self, epoch: int, views: int) -> int:
@@ -115,9 +152,6 @@ class CachedFeatures:
     def all(self, images: np.ndarray, view: int) -> np.ndarray:
         """The features of all `images`, (len(images), D)."""
         return np.concatenate([rows for _, rows in self.batches(images, view, READ_BATCH)])
-
-    def _digests(self, images: np.ndarray) -> list[bytes]:
-        return [self.pack.digests[image] for image in images]
 
 
 class RenderedImages:
@@ -180,7 +214,7 @@ def rendered(
     """Images in order, `size` at a time, with their pixels. Threads decode ahead: Pillow frees the interpreter."""
 
     def render(image: int) -> np.ndarray:
-        return views.render(decode(pack.encoded(image)), pack.digests[image], view)
+        return views.render(decode(pack.encoded(image)), pack.digests[image].tobytes(), view)
 
     waiting = deque(images[start : start + size] for start in range(0, len(images), size))
     ahead: deque[tuple[np.ndarray, list[Future[np.ndarray]]]] = deque()
@@ -212,7 +246,7 @@ class _Stream:
         self._rendered.close()
 
     def advance(self, rows: int) -> None:
-        """Have at least `rows` more rows in the space than were taken so far."""
+        """Have at least `rows` more rows in the store than were taken so far."""
         self._ready -= rows
         while self._ready < 0:
             self._compute()
@@ -222,5 +256,5 @@ class _Stream:
         images, pixels = next(self._rendered)
         rows = self.features.trunk(pixels)
         seconds = (time.perf_counter() - began) / len(images)
-        self.store.append(self.features._digests(images), self.view, rows, seconds)
+        self.store.append(self.features.pack.digests[images], self.view, rows, seconds)
         self._ready += len(images)

@@ -147,7 +147,7 @@ class _Run:
                 self.progress.more(ready.features.missing(ready.learn.images, news.data["view"]))
             if isinstance(news, EpochEnded):
                 yield self.progress.epoch(news.epoch)
-        if isinstance(ready.features, CachedFeatures) and any(ready.features.space_of(view).full for view in (0, 1)):
+        if isinstance(ready.features, CachedFeatures) and any(ready.features.store_of(view).full for view in (0, 1)):
             yield Noted(
                 level="warning",
                 kind="cache_full",

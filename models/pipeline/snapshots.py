@@ -28,7 +28,7 @@ class Snapshotter:
 
     def cached(self, source: FeatureSource) -> Iterator[ProgressSaved]:
         """What is computed lies in the cache, unless that is full."""
-        if self._is_due() and isinstance(source, CachedFeatures) and not source.space_of(0).full:
+        if self._is_due() and isinstance(source, CachedFeatures) and not source.store_of(0).full:
             yield ProgressSaved()
 
     def trained(self, training: Training, *, ends_epoch: bool = False) -> Iterator[ProgressSaved | Noted]:

@@ -13,6 +13,7 @@ from models.features.cache import FeatureCache
 from models.features.store import FeatureStore
 from service.cache import repository
 from service.settings import Settings
+from tests.support.stored_rows import digests, missing, read
 from workers import cache_reporter
 from workers.cache_reporter import CacheKeeper
 
@@ -33,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
 def fill(settings: Settings, rows: int) -> FeatureStore:
     space = FeatureStore(FeatureCache(settings.cache), {"trunk": "t"}, (64,), np.dtype(np.float16))
     with space.computing():
-        space.append([bytes([number]) * 32 for number in range(rows)], 0, np.ones((rows, 64), np.float32), 0.0)
+        space.append(digests(range(rows)), 0, np.ones((rows, 64), np.float32), 0.0)
     return space
 
 
@@ -72,10 +73,10 @@ def test_it_is_emptied_when_somebody_asks_and_who_reads_goes_on(database: Databa
     (said,) = reported(database)
     assert (said.bytes, said.is_emptying) == (0, False)
     assert not list(settings.cache.glob("*/*.rows"))
-    assert space.read([bytes([2]) * 32], 0).tolist() == [[1.0] * 64]  # as a running job does
+    assert read(space, [2]).tolist() == [[1.0] * 64]  # as a running job does
     with space.computing():
-        space.append([bytes([9]) * 32], 0, np.full((1, 64), 9, np.float32), 0.0)
-    assert fill(settings, 0).missing([bytes([9]) * 32, bytes([2]) * 32], 0) == [1]
+        space.append(digests([9]), 0, np.full((1, 64), 9, np.float32), 0.0)
+    assert missing(fill(settings, 0), [9, 2]) == [2]
 
 
 def test_what_it_did_for_jobs_is_summed(database: Database, settings: Settings) -> None:

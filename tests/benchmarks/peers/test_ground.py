@@ -25,7 +25,7 @@ def test_the_images_lie_as_graft_splits_them(tmp_path: Path) -> None:
     ground = Ground.prepare(archive, BACKBONE, tmp_path / "ground")
 
     pack, recipe = packed(archive), Recipe()
-    parts = split(pack.digests, pack.labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
+    parts = split(pack.digests.tolist(), pack.labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
     for part, called in PARTS.items():
         expected = sorted((pack.names[image].split("/")[0], pack.encoded(image)) for image in getattr(parts, part))
         found = sorted((path.parent.name, path.read_bytes()) for path in (ground.images / called).glob("*/*"))

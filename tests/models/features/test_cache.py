@@ -14,6 +14,7 @@ import numpy as np
 from models.features import shard
 from models.features.cache import IN_USE_SECONDS, FeatureCache
 from models.features.store import FeatureStore
+from tests.support.stored_rows import digests, missing, numbers_on_disk, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,10 +30,6 @@ def opened(cache: FeatureCache, trunk: str = "t") -> FeatureStore:
     return FeatureStore(cache, {"trunk": trunk}, (NUMBERS,), np.dtype(np.float16))
 
 
-def digests(first: int, count: int) -> list[bytes]:
-    return [number.to_bytes(32, "big") for number in range(first, first + count)]
-
-
 def rows(first: int, count: int) -> np.ndarray:
     return np.repeat(np.arange(first, first + count, dtype=np.float32)[:, None] % 1000, NUMBERS, axis=1)
 
@@ -41,7 +38,7 @@ def fill(store: FeatureStore, first: int, count: int, at_once: int = 64) -> None
     """Keep so many rows."""
     with store.computing():
         for start in range(first, first + count, at_once):
-            store.append(digests(start, at_once), 0, rows(start, at_once), 0.0)
+            store.append(digests(range(start, start + at_once)), 0, rows(start, at_once), 0.0)
 
 
 def used(cache: FeatureCache) -> int:
@@ -62,9 +59,9 @@ def test_rows_go_into_shards_and_are_found_in_all_of_them(tmp_path: Path) -> Non
     assert len(list(writer.folder.glob("*.index"))) == 4
     picked = np.random.default_rng(0).permutation(2048)[:300].tolist()
     for reader in (writer, opened(cache)):
-        found = reader.read([digests(number, 1)[0] for number in picked], 0)
+        found = read(reader, picked)
         np.testing.assert_array_equal(found[:, 0], np.array(picked) % 1000)
-        assert reader.missing(digests(2000, 100), 0) == list(range(48, 100))
+        assert missing(reader, range(2000, 2100)) == list(range(2048, 2100))
 
 
 def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
@@ -76,10 +73,10 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
     assert used(cache) > 4 * MIB
     fill(new, 0, 2880)
     assert used(cache) <= cache.budget
-    assert opened(cache, "older").missing(digests(0, 1024), 0) == list(range(1024))
-    kept = 1024 - len(opened(cache, "old").missing(digests(0, 1024), 0))
+    assert missing(opened(cache, "older"), range(1024)) == list(range(1024))
+    kept = 1024 - len(missing(opened(cache, "old"), range(1024)))
     assert 0 < kept < 1024, "no more than was needed"
-    assert opened(cache, "new").missing(digests(0, 2880), 0) == []
+    assert missing(opened(cache, "new"), range(2880)) == []
 
 
 def test_reading_is_using(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,10 +86,10 @@ def test_reading_is_using(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     for store in (first, second):
         fill(store, 0, 1024)
     age(tmp_path, 9000)
-    first.read(digests(0, 1024), 0)
+    read(first, range(1024))
     assert cache.make_room(5 * MIB)
-    assert opened(cache, "first").missing(digests(0, 1024), 0) == []
-    assert len(opened(cache, "second").missing(digests(0, 1024), 0)) == 1024
+    assert missing(opened(cache, "first"), range(1024)) == []
+    assert len(missing(opened(cache, "second"), range(1024))) == 1024
 
 
 def test_what_is_in_use_stays_and_a_job_goes_on_in_memory(tmp_path: Path) -> None:
@@ -101,7 +98,7 @@ def test_what_is_in_use_stays_and_a_job_goes_on_in_memory(tmp_path: Path) -> Non
     fill(store, 0, 2048)
     assert store.full
     assert used(cache) <= 2 * MIB + cache.shard_bytes
-    np.testing.assert_array_equal(store.read(digests(0, 2048), 0)[:, 0], np.arange(2048) % 1000)
+    np.testing.assert_array_equal(read(store, range(2048))[:, 0], np.arange(2048) % 1000)
     age(tmp_path, IN_USE_SECONDS - 60)
     assert not cache.make_room(cache.budget)
     age(tmp_path, IN_USE_SECONDS + 60)
@@ -115,12 +112,12 @@ def test_who_reads_what_is_deleted_goes_on_reading_it(tmp_path: Path) -> None:
     reader = opened(cache)
     age(tmp_path, 9000)
     assert cache.make_room(cache.budget)
-    assert opened(cache).missing(digests(0, 256), 0) == list(range(256))
-    assert reader.missing(digests(0, 256), 0) == []
-    np.testing.assert_array_equal(reader.read(digests(5, 3), 0)[:, 0], [5, 6, 7])
+    assert missing(opened(cache), range(256)) == list(range(256))
+    assert missing(reader, range(256)) == []
+    np.testing.assert_array_equal(read(reader, range(5, 8))[:, 0], [5, 6, 7])
     fill(reader, 256, 64)
-    np.testing.assert_array_equal(reader.read(digests(250, 12), 0)[:, 0], np.arange(250, 262))
-    assert opened(cache).missing(digests(250, 12), 0) == list(range(6))
+    np.testing.assert_array_equal(read(reader, range(250, 262))[:, 0], np.arange(250, 262))
+    assert missing(opened(cache), range(250, 262)) == list(range(250, 256))
 
 
 def test_what_engines_compiled_counts_and_goes_too(tmp_path: Path) -> None:
@@ -136,12 +133,12 @@ def test_what_engines_compiled_counts_and_goes_too(tmp_path: Path) -> None:
 
 
 def _churn(folder: Path, trunk: str) -> None:
-    """Fill a space for ever, its own shards grown old at once."""
+    """Fill a store for ever, its own shards grown old at once."""
     cache = FeatureCache(folder, 4 * MIB)
     store = opened(cache, trunk)
     for first in range(0, 10**7, 64):
         fill(store, first, 64)
-        found = store.read(digests(first, 64), 0)
+        found = read(store, range(first, first + 64))
         assert (found[:, 0] == np.arange(first, first + 64) % 1000).all()
         age(store.folder, 9000)
 
@@ -162,10 +159,9 @@ def test_processes_that_write_and_evict_at_once_may_be_killed_at_any_moment(tmp_
         assert used(cache) <= cache.budget + 3 * cache.shard_bytes
     for name in ("a", "b"):
         store = opened(cache, name)
-        whole = [key for key in store._places if not store.missing([key[0]], 0)]
-        for digest, _ in whole:
-            number = int.from_bytes(digest, "big")
-            assert store.read([digest], 0)[0, 0] == number % 1000
+        numbers = set(numbers_on_disk(store))
+        whole = list(numbers - set(missing(store, numbers)))
+        np.testing.assert_array_equal(read(store, whole)[:, 0], np.array(whole, int) % 1000)
     assert cache.make_room(0)
 
 
@@ -184,4 +180,4 @@ def test_emptied_it_holds_nothing(tmp_path: Path) -> None:
     assert cache.bytes == 64 * (2 * NUMBERS + shard.RECORD.itemsize) + 10
     cache.empty()
     assert cache.bytes == 0
-    assert len(opened(cache).missing(digests(0, 64), 0)) == 64
+    assert len(missing(opened(cache), range(64))) == 64

@@ -1,4 +1,4 @@
-"""Extraction: features by the engine that was chosen, through spaces that are opened once."""
+"""Extraction: features by the engine that was chosen, through stores that are opened once."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def cached(opened: object) -> CachedFeatures:
     return opened
 
 
-def test_all_that_is_opened_of_one_kind_shares_a_space(pack: Pack, tmp_path: Path) -> None:
+def test_all_that_is_opened_of_one_kind_shares_a_store(pack: Pack, tmp_path: Path) -> None:
     one = extractor(tmp_path)
     plain, other = cached(one.features(pack, [])), cached(one.features(pack, [Colour()]))
-    assert plain.space_of(0) is other.space_of(0)
-    assert plain.space_of(1) is not other.space_of(1), "another policy"
+    assert plain.store_of(0) is other.store_of(0)
+    assert plain.store_of(1) is not other.store_of(1), "another policy"
     exact = cached(one.exact(pack))
-    assert exact.space_of(0) is not plain.space_of(0)
-    assert exact.space_of(0).dtype == np.float32
+    assert exact.store_of(0) is not plain.store_of(0)
+    assert exact.store_of(0).dtype == np.float32
 
 
 def test_what_one_computed_another_reads(pack: Pack, tmp_path: Path) -> None:

@@ -129,7 +129,7 @@ def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
     parts = {"validation": 0, "test": 0}
     from models.datasets.splits import split
 
-    found = split(job.pack.digests, job.pack.labels, job.pack.splits, 0.15, 0.15)
+    found = split(job.pack.digests.tolist(), job.pack.labels, job.pack.splits, 0.15, 0.15)
     for part in parts:
         images = getattr(found, part)
         given = torch.stack([transform(decode.decode(job.pack.encoded(int(image)))) for image in images])
