@@ -23,20 +23,20 @@ class Order(BaseModel):
     times: int = 1
 
 
-class Said(BaseModel):
+class Count(BaseModel):
     """An event."""
 
     number: int
     pid: int
 
 
-def work(order: Order) -> Iterator[Said]:
+def work(order: Order) -> Iterator[Count]:
     """Say something so many times, then end as told."""
     for number in range(order.times):
-        yield Said(number=number, pid=os.getpid())
+        yield Count(number=number, pid=os.getpid())
     if order.do == "leave":
         is_leaving.wait()
-        yield Said(number=order.times, pid=os.getpid())
+        yield Count(number=order.times, pid=os.getpid())
         return
     DEEDS[order.do]()
 

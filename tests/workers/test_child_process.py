@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.child_work import Order, Said
+from tests.support.child_work import Count, Order
 from workers.child_process import Child, ChildDied
 
 MODULE = "tests.support.child_work"
 
 
-def heard(order: Order) -> list[Said]:
+def heard(order: Order) -> list[Count]:
     """All that a child says."""
     with Child(MODULE, order) as child:
-        return [Said.model_validate_json(line) for lines in child.batches() for line in lines]
+        return [Count.model_validate_json(line) for lines in child.batches() for line in lines]
 
 
 def alive(pid: int) -> bool:
@@ -66,14 +66,14 @@ def test_it_secures_what_it_has_done_when_it_shall_leave() -> None:
     with Child(MODULE, Order(do="leave")) as child:
         numbers = []
         for lines in child.batches():
-            numbers += [Said.model_validate_json(line).number for line in lines]
+            numbers += [Count.model_validate_json(line).number for line in lines]
             child.leave()
     assert numbers == [0, 1]
 
 
 def test_wishes_to_one_that_has_ended_are_lost(tmp_path: Path) -> None:
     with Child(MODULE, Order(do="end")) as child:
-        (pid,) = [Said.model_validate_json(line).pid for lines in child.batches() for line in lines]
+        (pid,) = [Count.model_validate_json(line).pid for lines in child.batches() for line in lines]
         until = time.monotonic() + 20
         while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
             time.sleep(0.01)
@@ -85,24 +85,24 @@ def test_one_that_is_killed_is_known() -> None:
     with Child(MODULE, Order(do="sleep")) as child, pytest.raises(ChildDied, match="SIGKILL"):
         for lines in child.batches():
             for line in lines:
-                os.kill(Said.model_validate_json(line).pid, signal.SIGKILL)
+                os.kill(Count.model_validate_json(line).pid, signal.SIGKILL)
 
 
 def test_leaving_the_block_ends_it() -> None:
     with Child(MODULE, Order(do="sleep")) as child:
-        pid = next(Said.model_validate_json(line).pid for lines in child.batches() for line in lines)
+        pid = next(Count.model_validate_json(line).pid for lines in child.batches() for line in lines)
         assert alive(pid)
     assert not alive(pid)
 
 
 PARENT = """
 import sys
-from tests.workers.working import Order, Said
-from workers.child import Child
+from tests.support.child_work import Count, Order
+from workers.child_process import Child
 with Child("tests.support.child_work", Order(do="sleep")) as child:
     for lines in child.batches():
         for line in lines:
-            print(Said.model_validate_json(line).pid, flush=True)
+            print(Count.model_validate_json(line).pid, flush=True)
 """
 
 

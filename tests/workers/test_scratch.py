@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.workers.test_lease import add_jobs, taken
+from tests.support.jobs import add_jobs, claim_job
 from workers import scratch
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def test_folders_of_attempts_that_are_over_are_removed(database: Database, tmp_path: Path) -> None:
     add_jobs(database, 1)
-    claim = taken(database)
+    claim = claim_job(database)
     current, old = scratch.folder(tmp_path, claim), tmp_path / f"{claim.id}.{claim.attempt + 1}"
     for folder in (current, old):
         folder.mkdir()

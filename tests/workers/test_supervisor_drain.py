@@ -14,9 +14,9 @@ from service.database import Database
 from service.jobs import lifecycle
 from service.settings import Settings
 from service.tables import Job
-from tests.support.child_work import Said
-from tests.workers.test_lease import add_jobs, job, take, taken
-from tests.workers.test_supervisor import Told, kinds, settings, supervise
+from tests.support.child_work import Count
+from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job, try_claim
+from tests.support.scripted_attempt import ScriptedAttempt, supervise
 from workers.supervisor import Supervision
 from workers.work.training import JobAttempt
 
@@ -26,10 +26,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-__all__ = ["settings"]  # the fixture
 
-
-class Snapshotter(Told):
+class Snapshotter(ScriptedAttempt):
     """An attempt whose child secures what it has done when it is asked to; that is its fourth word."""
 
     can_secure = True
@@ -41,7 +39,7 @@ class Snapshotter(Told):
         if self.then is not None:
             threading.Timer(0.1, self.then).start()
             self.then = None
-        row.progress = {"last": Said.model_validate_json(lines[-1]).number}
+        row.progress = {"last": Count.model_validate_json(lines[-1]).number}
         return False
 
 
@@ -53,10 +51,9 @@ def test_who_leaves_off_secures_what_was_done(database: Database, settings: Sett
 
     add_jobs(database, 1)
     stopping = threading.Event()
-    attempt = Snapshotter(database, settings, taken(database), "leave")
+    attempt = Snapshotter(database, settings, claim_job(database), "leave")
     attempt.then = pause if requested_state == "pause" else stopping.set
-    Supervision(database, settings, attempt.claim, attempt, stopping).run()
-    left = job(database)
+    left = supervise(database, settings, attempt, stopping)
     assert (left.status, left.crashes) == ("paused" if requested_state == "pause" else "queued", 0)
     assert left.progress == {"last": 3}
 
@@ -64,24 +61,24 @@ def test_who_leaves_off_secures_what_was_done(database: Database, settings: Sett
 def test_a_child_that_does_not_secure_anything_is_not_waited_for_long(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     stopping = threading.Event()
-    attempt = Snapshotter(database, settings, taken(database), "sleep")
+    attempt = Snapshotter(database, settings, claim_job(database), "sleep")
     attempt.then = stopping.set
     began = time.monotonic()
     Supervision(database, settings, attempt.claim, attempt, stopping).run()
     assert time.monotonic() - began < 10
-    assert (job(database).status, job(database).crashes) == ("queued", 0)
+    assert (read_job(database).status, read_job(database).crashes) == ("queued", 0)
 
 
 def test_without_room_on_a_disk_it_waits_and_that_is_no_crash(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
-    left = supervise(database, settings, Told(database, settings, taken(database), "full"))
+    left = supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "full"))
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
-    assert kinds(database) == ["started", "postponed"]
-    assert take(database) is None, "not before there may be room again"
+    assert event_kinds(database) == ["started", "postponed"]
+    assert try_claim(database) is None, "not before there may be room again"
 
 
 def test_what_was_collected_is_prepared_again(database: Database, settings: Settings) -> None:
-    class Collected(Told):
+    class Collected(ScriptedAttempt):
         prepared = 0
 
         def prepare(self, lines: list[bytes]) -> None:
@@ -93,28 +90,28 @@ def test_what_was_collected_is_prepared_again(database: Database, settings: Sett
             return super().record(session, row, lines)
 
     add_jobs(database, 1)
-    attempt = Collected(database, settings, taken(database), "end")
+    attempt = Collected(database, settings, claim_job(database), "end")
     assert supervise(database, settings, attempt).status == "succeeded"
     assert attempt.prepared > 1
 
 
 def test_a_job_that_gets_further_may_die_often(database: Database, settings: Settings) -> None:
-    class Further(Told):
+    class Further(ScriptedAttempt):
         def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
             JobAttempt.record(self, session, row, [ProgressSaved().model_dump_json().encode()])
             return False
 
     add_jobs(database, 1)
     for attempt in range(1, 6):
-        tried = supervise(database, settings, Further(database, settings, taken(database), "abort"))
+        tried = supervise(database, settings, Further(database, settings, claim_job(database), "abort"))
         assert (tried.status, tried.attempt, tried.crashes) == ("queued", attempt, 1)
 
 
 def test_what_killed_each_attempt_is_said_in_the_end(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
-    supervise(database, settings, Told(database, settings, taken(database), "abort"))
-    taken(database, "the silent", seconds=-1.0)
-    ended = supervise(database, settings, Told(database, settings, taken(database), "memory"))
+    supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "abort"))
+    claim_job(database, "the silent", seconds=-1.0)
+    ended = supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "memory"))
     assert ended.error is not None
     assert ended.error["code"] == "out_of_memory"
     assert "Attempt 2 ended before: worker_died." in ended.error["message"]
@@ -124,17 +121,16 @@ def test_what_killed_each_attempt_is_said_in_the_end(database: Database, setting
 def test_a_worker_that_stops_hands_its_job_back_at_no_cost(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     stopping = threading.Event()
-    attempt = Told(database, settings, taken(database), "sleep")
+    attempt = ScriptedAttempt(database, settings, claim_job(database), "sleep")
     threading.Timer(0.5, stopping.set).start()
-    Supervision(database, settings, attempt.claim, attempt, stopping).run()
-    left = job(database)
+    left = supervise(database, settings, attempt, stopping)
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
 
 
 def test_who_was_cut_off_from_the_database_hands_its_job_back_when_it_answers(
     database: Database, tmp_path: Path
 ) -> None:
-    class CutOff(Told):
+    class CutOff(ScriptedAttempt):
         def prepare(self, lines: list[bytes]) -> None:
             if supervision.database is database:
                 supervision.database = supervision.lease.database = nowhere
@@ -146,10 +142,10 @@ def test_who_was_cut_off_from_the_database_hands_its_job_back_when_it_answers(
     nowhere = Database("postgresql+psycopg://graft@127.0.0.1:9/none")
     settings = Settings(data=tmp_path, lease_seconds=2)
     add_jobs(database, 1)
-    attempt = CutOff(database, settings, taken(database), "end")
+    attempt = CutOff(database, settings, claim_job(database), "end")
     supervision = Supervision(database, settings, attempt.claim, attempt, threading.Event())
     supervision.run()
     assert supervision.lease.state == "cut_off"
-    left = job(database)
+    left = read_job(database)
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
-    assert kinds(database) == ["started", "drained"]
+    assert event_kinds(database) == ["started", "drained"]

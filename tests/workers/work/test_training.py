@@ -4,30 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pytest
 import torch
 from sqlalchemy import func, select, update
 
 from models.messages import EpochEnded, ProgressSaved
 from models.pipeline import training_state
 from service.jobs import snapshots
-from service.settings import Settings
 from service.tables import Chunk, Dataset, Epoch, Event, Job, Tensor
-from tests.workers.test_lease import add_jobs, taken
+from tests.support.jobs import add_jobs, claim_job, event_kinds
 from workers.lease import fence
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from service.database import Database
+    from service.settings import Settings
     from workers.work.training import TrainingOrder
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Settings on a temporary folder."""
-    return Settings(data=tmp_path)
 
 
 def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingOrder]:
@@ -35,7 +26,7 @@ def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingO
     with database.writing() as session:
         session.execute(update(Job).values(lease_until=None, worker=None))
         session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
-    attempt = JobAttempt(database, settings, taken(database))
+    attempt = JobAttempt(database, settings, claim_job(database))
     attempt.equip()
     with database.writing() as session:
         return attempt, attempt.begin(session, fence(session, attempt.claim))
@@ -53,12 +44,6 @@ def take(attempt: JobAttempt, name: str, epoch: int) -> bytes:
     with attempt.database.writing() as session:
         assert not attempt.record(session, fence(session, attempt.claim), lines)
     return content
-
-
-def kinds(database: Database) -> list[str]:
-    """The kinds of all events."""
-    with database.reading() as session:
-        return list(session.scalars(select(Event.kind).order_by(Event.seq)))
 
 
 def test_the_first_attempt_has_nothing_to_go_on_from(database: Database, settings: Settings) -> None:
@@ -127,7 +112,7 @@ def test_a_damaged_snapshot_is_told_and_the_job_begins_anew(database: Database, 
         session.execute(update(Chunk).values(data=b"x" * 32))
     _, order = begun(database, settings)
     assert order.snapshot is None
-    assert "snapshot_damaged" in kinds(database)
+    assert "snapshot_damaged" in event_kinds(database)
     with database.reading() as session:
         assert snapshots.of_job(session, "job_000") is None
         assert session.scalar(select(func.count()).select_from(Epoch)) == 0
@@ -135,8 +120,8 @@ def test_a_damaged_snapshot_is_told_and_the_job_begins_anew(database: Database, 
 
 def test_a_silent_worker_is_told(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
-    taken(database, "the silent", seconds=-1.0)
-    attempt = JobAttempt(database, settings, taken(database))
+    claim_job(database, "the silent", seconds=-1.0)
+    attempt = JobAttempt(database, settings, claim_job(database))
     with database.writing() as session:
         session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
         attempt.begin(session, fence(session, attempt.claim))
