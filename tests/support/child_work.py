@@ -1,4 +1,4 @@
-"""Work for children in tests: does as it is told."""
+"""Work of children in tests: sends some events, and then ends as its order says."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 
 from models.runtime import context
-from workers.child_process import is_leaving
+from workers.child_process import drain_requested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 class Order(BaseModel):
-    """What to do."""
+    """How many events to send, and how to end."""
 
     do: str
     times: int = 1
 
 
 class Count(BaseModel):
-    """An event."""
+    """An event: its number, and the process that sent it."""
 
     number: int
     pid: int
 
 
 def work(order: Order) -> Iterator[Count]:
-    """Say something so many times, then end as told."""
+    """Send so many events, then end as ordered."""
     for number in range(order.times):
         yield Count(number=number, pid=os.getpid())
-    if order.do == "leave":
-        is_leaving.wait()
+    if order.do == "drain":
+        drain_requested.wait()
         yield Count(number=order.times, pid=os.getpid())
         return
-    DEEDS[order.do]()
+    ENDINGS[order.do]()
 
 
 def _raise(error: Exception) -> None:
@@ -52,18 +52,24 @@ def _toil() -> None:
 
 
 def _allocate() -> None:
-    import torch  # late: a second that other deeds do not need
+    import torch  # late: it takes a second that other endings do not need
 
-    torch.empty(1 << 60)
+    from models.runtime.devices import translate_errors
+
+    with translate_errors():
+        torch.empty(1 << 60)
 
 
 def _break_gpu() -> None:
     import torch
 
-    raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+    from models.runtime.devices import translate_errors
+
+    with translate_errors():
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
 
-DEEDS: dict[str, Callable[[], object]] = {
+ENDINGS: dict[str, Callable[[], object]] = {
     "end": lambda: None,
     "raise": lambda: _raise(ValueError("a fault of ours")),
     "abort": os.abort,

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from service.jobs import lifecycle
 from tests.support.child_work import Count, Order
 from tests.support.jobs import read_job
-from workers.supervisor import Supervision
-from workers.work.base import Interrupted
+from workers.supervisor import Supervisor
+from workers.work.base import InterruptRequested
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class ScriptedAttempt(JobAttempt):
         self.do = do
         self.recorded = 0
 
-    def begin(self, session: Session, row: Job) -> BaseModel:  # type: ignore[override]
+    def start(self, session: Session, row: Job) -> BaseModel:  # type: ignore[override]
         """Start the job; its child gets the script."""
         lifecycle.start(session, row)
         return Order(do=self.do, times=3)
@@ -46,15 +46,18 @@ class ScriptedAttempt(JobAttempt):
         if Count.model_validate_json(lines[-1]).number < 2:
             return False
         if row.status == "pausing":
-            raise Interrupted
+            raise InterruptRequested
         if self.do == "end":
             lifecycle.succeed(session, row, stop_reason="epochs_done", metrics={"test": {"accuracy": 1.0}})
         return self.do == "end"
+
+    def confirm(self, lines: list[bytes]) -> None:
+        """Keep nothing: the events are no job's."""
 
 
 def supervise(
     database: Database, settings: Settings, attempt: JobAttempt, stopping: threading.Event | None = None
 ) -> Job:
     """Run the attempt to its end; gives the job as it is then."""
-    Supervision(database, settings, attempt.claim, attempt, stopping or threading.Event()).run()
+    Supervisor(database, settings, attempt.claim, attempt, stopping or threading.Event()).run()
     return read_job(database, attempt.claim.id)

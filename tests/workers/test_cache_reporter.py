@@ -14,7 +14,7 @@ from models.features.store import FeatureStore
 from service.cache import repository
 from service.settings import Settings
 from workers import cache_reporter
-from workers.cache_reporter import CacheKeeper
+from workers.cache_reporter import CacheReporter
 
 if TYPE_CHECKING:
     from service.database import Database
@@ -43,32 +43,32 @@ def reported(database: Database) -> list[Cache]:
 
 
 def test_what_is_there_is_reported_once_for_all_workers_of_a_machine(database: Database, settings: Settings) -> None:
-    workers = [CacheKeeper(database, settings) for _ in range(2)]
+    workers = [CacheReporter(database, settings) for _ in range(2)]
     for worker in workers:
-        worker.look()
+        worker.update()
     fill(settings, 3)
     for worker in workers:
-        worker.look()
+        worker.update()
     (said,) = reported(database)
     assert (said.bytes, said.budget_bytes, said.folder) == (3 * ROW, 5 << 20, str(settings.cache))
 
 
 def test_nothing_is_written_while_nothing_changes(database: Database, settings: Settings) -> None:
-    worker = CacheKeeper(database, settings)
-    worker.look()
+    worker = CacheReporter(database, settings)
+    worker.update()
     with database.writing() as session:
         session.execute(text("UPDATE caches SET bytes = 77"))
-    worker.look()
+    worker.update()
     assert reported(database)[0].bytes == 77
 
 
 def test_it_is_emptied_when_somebody_asks_and_who_reads_goes_on(database: Database, settings: Settings) -> None:
-    worker = CacheKeeper(database, settings)
+    worker = CacheReporter(database, settings)
     space = fill(settings, 3)
-    worker.look()
+    worker.update()
     with database.writing() as session:
         repository.empty(session)
-    worker.look()
+    worker.update()
     (said,) = reported(database)
     assert (said.bytes, said.is_emptying) == (0, False)
     assert not list(settings.cache.glob("*/*.rows"))
@@ -79,9 +79,9 @@ def test_it_is_emptied_when_somebody_asks_and_who_reads_goes_on(database: Databa
 
 
 def test_what_it_did_for_jobs_is_summed(database: Database, settings: Settings) -> None:
-    CacheKeeper(database, settings).look()
+    CacheReporter(database, settings).update()
     for _ in range(2):
-        found = cache_reporter.identity(settings)
+        found = cache_reporter.read_identity(settings)
         assert found is not None
         with database.writing() as session:
             repository.count(session, found, {"hits": 10, "misses": 2, "saved_seconds": 0.5})
@@ -92,6 +92,6 @@ def test_what_it_did_for_jobs_is_summed(database: Database, settings: Settings) 
 def test_a_folder_that_cannot_be_used_is_none(database: Database) -> None:
     nowhere = Settings(cache_dir=Path("/dev/null/cache"))
     with pytest.raises(OSError, match="Not a directory"):
-        CacheKeeper(database, nowhere).look()
-    assert cache_reporter.identity(nowhere) is None
+        CacheReporter(database, nowhere).update()
+    assert cache_reporter.read_identity(nowhere) is None
     assert reported(database) == []

@@ -20,7 +20,7 @@ MODULE = "tests.support.child_work"
 def heard(order: Order) -> list[Count]:
     """All that a child says."""
     with Child(MODULE, order) as child:
-        return [Count.model_validate_json(line) for lines in child.batches() for line in lines]
+        return [Count.model_validate_json(line) for lines in child.read_batches() for line in lines]
 
 
 def alive(pid: int) -> bool:
@@ -45,7 +45,7 @@ def test_everything_arrives_in_order() -> None:
         ("memory", "out_of_memory", "memory"),
         ("allocate", "out_of_memory", "memory"),
         ("gpu", "gpu_error", "GPU"),
-        ("full", "disk_full", "no room"),
+        ("full", "disk_full", "full"),
     ],
 )
 def test_how_it_died_is_known(do: str, cause: str, says: str) -> None:
@@ -55,42 +55,42 @@ def test_how_it_died_is_known(do: str, cause: str, says: str) -> None:
 
 
 def test_one_that_hangs_is_told_from_one_that_works_long() -> None:
-    with pytest.raises(ChildDied, match="nothing done") as caught, Child(MODULE, Order(do="sleep"), 1.5) as child:
-        list(child.batches())
+    with pytest.raises(ChildDied, match="no progress") as caught, Child(MODULE, Order(do="sleep"), 1.5) as child:
+        list(child.read_batches())
     assert caught.value.cause == "stalled"
     with Child(MODULE, Order(do="toil"), 1.5) as child:
-        assert sum(len(lines) for lines in child.batches()) == 1, "signs of life are no news"
+        assert sum(len(lines) for lines in child.read_batches()) == 1, "heartbeats are no events"
 
 
 def test_it_secures_what_it_has_done_when_it_shall_leave() -> None:
-    with Child(MODULE, Order(do="leave")) as child:
+    with Child(MODULE, Order(do="drain")) as child:
         numbers = []
-        for lines in child.batches():
+        for lines in child.read_batches():
             numbers += [Count.model_validate_json(line).number for line in lines]
-            child.leave()
+            child.drain()
     assert numbers == [0, 1]
 
 
 def test_wishes_to_one_that_has_ended_are_lost(tmp_path: Path) -> None:
     with Child(MODULE, Order(do="end")) as child:
-        (pid,) = [Count.model_validate_json(line).pid for lines in child.batches() for line in lines]
+        (pid,) = [Count.model_validate_json(line).pid for lines in child.read_batches() for line in lines]
         until = time.monotonic() + 20
         while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
             time.sleep(0.01)
-        child.leave()
+        child.drain()
         child.stop()
 
 
 def test_one_that_is_killed_is_known() -> None:
     with Child(MODULE, Order(do="sleep")) as child, pytest.raises(ChildDied, match="SIGKILL"):
-        for lines in child.batches():
+        for lines in child.read_batches():
             for line in lines:
                 os.kill(Count.model_validate_json(line).pid, signal.SIGKILL)
 
 
 def test_leaving_the_block_ends_it() -> None:
     with Child(MODULE, Order(do="sleep")) as child:
-        pid = next(Count.model_validate_json(line).pid for lines in child.batches() for line in lines)
+        pid = next(Count.model_validate_json(line).pid for lines in child.read_batches() for line in lines)
         assert alive(pid)
     assert not alive(pid)
 
@@ -100,7 +100,7 @@ import sys
 from tests.support.child_work import Count, Order
 from workers.child_process import Child
 with Child("tests.support.child_work", Order(do="sleep")) as child:
-    for lines in child.batches():
+    for lines in child.read_batches():
         for line in lines:
             print(Count.model_validate_json(line).pid, flush=True)
 """

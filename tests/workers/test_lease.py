@@ -12,7 +12,7 @@ from sqlalchemy import select, update
 
 from service.tables import Job, now
 from tests.support.jobs import add_jobs, claim_job, read_job, try_claim
-from workers.lease import Lease, LeaseLost, fence, waits
+from workers.lease import Lease, LeaseLost, fence, has_claimable
 
 if TYPE_CHECKING:
     from service.database import Database
@@ -51,10 +51,10 @@ def test_an_expired_lease_is_claimed_again_and_counts_as_a_crash(database: Datab
     add_jobs(database, 1)
     first = claim_job(database, "first", seconds=0.05)
     with database.reading() as session:
-        assert not session.scalar(select(waits(Job, "queued", "running")))
+        assert not session.scalar(select(has_claimable(Job, "queued", "running")))
     time.sleep(0.1)
     with database.reading() as session:
-        assert session.scalar(select(waits(Job, "queued", "running")))
+        assert session.scalar(select(has_claimable(Job, "queued", "running")))
     second = claim_job(database, "second")
     assert (second.id, second.attempt, second.crashes) == (first.id, 2, 1)
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def test_folders_of_attempts_that_are_over_are_removed(database: Database, tmp_path: Path) -> None:
     add_jobs(database, 1)
     claim = claim_job(database)
-    current, old = scratch.folder(tmp_path, claim), tmp_path / f"{claim.id}.{claim.attempt + 1}"
+    current, old = scratch.choose_folder(tmp_path, claim), tmp_path / f"{claim.id}.{claim.attempt + 1}"
     for folder in (current, old):
         folder.mkdir()
         (folder / "best.safetensors").touch()

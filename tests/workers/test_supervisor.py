@@ -13,7 +13,7 @@ from service.jobs import lifecycle
 from service.tables import Job
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job, try_claim
 from tests.support.scripted_attempt import ScriptedAttempt, supervise
-from workers.supervisor import Supervision
+from workers.supervisor import Supervisor
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -52,7 +52,7 @@ def test_a_job_whose_workers_die_is_given_up_too(database: Database, settings: S
     assert ended.status == "failed"
     assert ended.error == {
         "code": "worker_died",
-        "message": "The worker that ran it died or went silent. It was tried 3 times.",
+        "message": "The worker running it died or stopped responding. It was tried 3 times.",
     }
     assert try_claim(database) is None
 
@@ -73,7 +73,7 @@ def test_an_error_of_the_supervisors_own_counts_as_a_crash(database: Database, s
 def test_a_job_is_cancelled_or_paused_at_any_moment(
     database: Database, settings: Settings, requested_state: str, moment: str
 ) -> None:
-    class Interrupted(ScriptedAttempt):
+    class WithInterrupt(ScriptedAttempt):
         def prepare(self, lines: list[bytes]) -> None:
             if moment == "prepare":
                 interrupt()
@@ -84,7 +84,7 @@ def test_a_job_is_cancelled_or_paused_at_any_moment(
             {"cancel": lifecycle.cancel, "pause": lifecycle.pause}[requested_state](session, row)
 
     add_jobs(database, 1)
-    attempt = Interrupted(database, settings, claim_job(database), "sleep" if moment == "record" else "end")
+    attempt = WithInterrupt(database, settings, claim_job(database), "sleep" if moment == "record" else "end")
     interrupter = threading.Timer(0.5, interrupt)
     if moment == "begin":
         interrupt()
@@ -101,7 +101,7 @@ def test_a_job_is_cancelled_or_paused_at_any_moment(
 def test_what_is_cancelled_while_it_dies_or_is_handed_back_is_cancelled(
     database: Database, settings: Settings, do: str
 ) -> None:
-    class Interrupted(ScriptedAttempt):
+    class WithInterrupt(ScriptedAttempt):
         def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
             row.status = "cancelling"
             stopping.set()
@@ -109,7 +109,7 @@ def test_what_is_cancelled_while_it_dies_or_is_handed_back_is_cancelled(
 
     stopping = threading.Event()
     add_jobs(database, 1)
-    attempt = Interrupted(database, settings, claim_job(database), do)
+    attempt = WithInterrupt(database, settings, claim_job(database), do)
     assert supervise(database, settings, attempt, stopping).status == "cancelled"
 
 
@@ -129,19 +129,19 @@ def test_a_lost_lease_writes_nothing_more(database: Database, settings: Settings
 def test_a_database_that_is_away_for_a_while_loses_nothing(database: Database, settings: Settings) -> None:
     class Away(ScriptedAttempt):
         def prepare(self, lines: list[bytes]) -> None:
-            if supervision.database is database:
-                supervision.database = nowhere
+            if supervisor.database is database:
+                supervisor.database = nowhere
                 threading.Timer(1.5, back).start()
 
     def back() -> None:
-        supervision.database = database
+        supervisor.database = database
         came_back.set()
 
     came_back = threading.Event()
     nowhere = Database("postgresql+psycopg://graft@127.0.0.1:9/none")
     add_jobs(database, 1)
     attempt = Away(database, settings, claim_job(database), "end")
-    supervision = Supervision(database, settings, attempt.claim, attempt, threading.Event())
-    supervision.run()
+    supervisor = Supervisor(database, settings, attempt.claim, attempt, threading.Event())
+    supervisor.run()
     assert came_back.is_set()
     assert (read_job(database).status, read_job(database).crashes) == ("succeeded", 0)

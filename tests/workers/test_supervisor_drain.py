@@ -17,7 +17,7 @@ from service.tables import Job
 from tests.support.child_work import Count
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job, try_claim
 from tests.support.scripted_attempt import ScriptedAttempt, supervise
-from workers.supervisor import Supervision
+from workers.supervisor import Supervisor
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 class Snapshotter(ScriptedAttempt):
     """An attempt whose child secures what it has done when it is asked to; that is its fourth word."""
 
-    can_secure = True
+    can_save_progress = True
     then: Callable[[], None] | None = None
     """Done soon after its first word."""
 
@@ -51,7 +51,7 @@ def test_who_leaves_off_secures_what_was_done(database: Database, settings: Sett
 
     add_jobs(database, 1)
     stopping = threading.Event()
-    attempt = Snapshotter(database, settings, claim_job(database), "leave")
+    attempt = Snapshotter(database, settings, claim_job(database), "drain")
     attempt.then = pause if requested_state == "pause" else stopping.set
     left = supervise(database, settings, attempt, stopping)
     assert (left.status, left.crashes) == ("paused" if requested_state == "pause" else "queued", 0)
@@ -64,7 +64,7 @@ def test_a_child_that_does_not_secure_anything_is_not_waited_for_long(database: 
     attempt = Snapshotter(database, settings, claim_job(database), "sleep")
     attempt.then = stopping.set
     began = time.monotonic()
-    Supervision(database, settings, attempt.claim, attempt, stopping).run()
+    Supervisor(database, settings, attempt.claim, attempt, stopping).run()
     assert time.monotonic() - began < 10
     assert (read_job(database).status, read_job(database).crashes) == ("queued", 0)
 
@@ -132,20 +132,20 @@ def test_who_was_cut_off_from_the_database_hands_its_job_back_when_it_answers(
 ) -> None:
     class CutOff(ScriptedAttempt):
         def prepare(self, lines: list[bytes]) -> None:
-            if supervision.database is database:
-                supervision.database = supervision.lease.database = nowhere
+            if supervisor.database is database:
+                supervisor.database = supervisor.lease.database = nowhere
                 threading.Timer(3.0, back).start()
 
     def back() -> None:
-        supervision.database = database
+        supervisor.database = database
 
     nowhere = Database("postgresql+psycopg://graft@127.0.0.1:9/none")
     settings = Settings(data=tmp_path, lease_seconds=2)
     add_jobs(database, 1)
     attempt = CutOff(database, settings, claim_job(database), "end")
-    supervision = Supervision(database, settings, attempt.claim, attempt, threading.Event())
-    supervision.run()
-    assert supervision.lease.state == "cut_off"
+    supervisor = Supervisor(database, settings, attempt.claim, attempt, threading.Event())
+    supervisor.run()
+    assert supervisor.lease.state == "cut_off"
     left = read_job(database)
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
     assert event_kinds(database) == ["started", "drained"]

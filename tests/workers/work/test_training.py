@@ -27,9 +27,9 @@ def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingO
         session.execute(update(Job).values(lease_until=None, worker=None))
         session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
     attempt = JobAttempt(database, settings, claim_job(database))
-    attempt.equip()
+    attempt.fetch_inputs()
     with database.writing() as session:
-        return attempt, attempt.begin(session, fence(session, attempt.claim))
+        return attempt, attempt.start(session, fence(session, attempt.claim))
 
 
 def take(attempt: JobAttempt, name: str, epoch: int) -> bytes:
@@ -57,7 +57,7 @@ def test_the_next_attempt_gets_the_newest_snapshot(database: Database, settings:
     first, _ = begun(database, settings)
     take(first, "snapshot-0.safetensors", 1)
     newest = take(first, "snapshot-1.safetensors", 2)
-    first.clean_up()
+    first.clean_up(is_over=False)
     with database.writing() as session:
         session.add(
             Epoch(
@@ -124,7 +124,7 @@ def test_a_silent_worker_is_told(database: Database, settings: Settings) -> None
     attempt = JobAttempt(database, settings, claim_job(database))
     with database.writing() as session:
         session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
-        attempt.begin(session, fence(session, attempt.claim))
+        attempt.start(session, fence(session, attempt.claim))
     with database.reading() as session:
         (crash,) = session.scalars(select(Event).where(Event.kind == "crashed"))
     assert crash.data == {"cause": "worker_died", "attempt": 1, "worker": "the silent"}
