@@ -189,6 +189,7 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(STOP, lambda *_: stop_requested.set())
     signal.signal(DRAIN, lambda *_: drain_requested.set())
+    _avoid_semaphores()
     context.listen(lambda: sender.send_bytes(HEARTBEAT))
     try:
         for event in importlib.import_module(module).work(kind.model_validate_json(order)):
@@ -198,6 +199,13 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
         sys.stderr.flush()
         # Without interpreter shutdown, in which threads of libraries may hang.
         os._exit(_status(error))
+
+
+def _avoid_semaphores() -> None:
+    """Give tqdm, whose bars torch.fx makes, a lock of threads: its own is a semaphore that a killed process leaks."""
+    from tqdm import tqdm  # late: the worker itself needs none
+
+    tqdm.set_lock(threading.RLock())
 
 
 def _status(error: Exception) -> int:

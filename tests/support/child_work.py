@@ -8,6 +8,7 @@ import time
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
+from tqdm import tqdm
 
 from models.runtime import context
 from workers.child_process import drain_requested
@@ -32,6 +33,8 @@ class Count(BaseModel):
 
 def work(order: Order) -> Iterator[Count]:
     """Send so many events, then end as ordered."""
+    if order.do == "progress bar":
+        tqdm(total=1, disable=True)
     for number in range(order.times):
         yield Count(number=number, pid=os.getpid())
     if order.do == "drain":
@@ -77,6 +80,7 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "allocate": _allocate,
     "gpu": _break_gpu,
     "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
+    "progress bar": lambda: time.sleep(600),
     "sleep": lambda: time.sleep(600),
     "toil": _toil,
 }

@@ -123,6 +123,21 @@ def test_it_dies_with_a_supervisor_that_is_killed() -> None:
     assert not alive(pid)
 
 
+KILLING = """
+from tests.support.child_work import Order
+from workers.child_process import Child
+with Child("tests.support.child_work", Order(do="progress bar")) as child:
+    assert any(child.read_batches())
+"""
+
+
+def test_one_that_is_killed_leaks_no_semaphore() -> None:
+    killing = subprocess.run(
+        [sys.executable, "-c", KILLING], stderr=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert killing.stderr == "", "Python's resource tracker tells of leaks when all others have ended"
+
+
 def test_the_worker_itself_loads_no_torch() -> None:
     run = "import sys, workers.worker; sys.exit(bool({'torch', 'timm', 'PIL', 'numpy', 'celery'} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", run], check=True, cwd=Path(__file__).parents[2])
