@@ -200,11 +200,11 @@ class Supervisor(Generic[Row]):
                 if row.crashes >= self.settings.max_crashes:
                     self.attempt.fail(session, row, cause, f"{message} It was tried {row.crashes} times.")
                     return True
-                self.attempt.retry(session, row, cause, message)
+                self.attempt.crash(session, row, cause, message)
             case Postponed(cause, message, seconds):
                 self.attempt.postpone(session, row, cause, message, seconds)
             case Drained():
-                self.attempt.requeue(session, row)
+                self.attempt.drain(session, row)
             case Interrupted():
                 self.attempt.interrupt(session, row)
         return False

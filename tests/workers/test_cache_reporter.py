@@ -1,4 +1,4 @@
-"""What workers report of the feature cache, and how they empty it, on both databases."""
+"""Reports of the feature cache's size, and emptying it, on both databases."""
 
 from __future__ import annotations
 
@@ -26,31 +26,33 @@ ROW = 64 * 2 + 44
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    """A machine's."""
+    """Settings of one machine, with a cache of its own."""
     return Settings(cache_dir=tmp_path / "cache", cache_bytes=5 << 20)
 
 
 def fill(settings: Settings, rows: int) -> FeatureStore:
-    space = FeatureStore(FeatureCache(settings.cache), {"trunk": "t"}, (64,), np.dtype(np.float16))
-    with space.computing():
-        space.append([bytes([number]) * 32 for number in range(rows)], 0, np.ones((rows, 64), np.float32), 0.0)
-    return space
+    """Write so many rows of features into the cache."""
+    store = FeatureStore(FeatureCache(settings.cache), {"trunk": "t"}, (64,), np.dtype(np.float16))
+    with store.computing():
+        store.append([bytes([number]) * 32 for number in range(rows)], 0, np.ones((rows, 64), np.float32), 0.0)
+    return store
 
 
-def reported(database: Database) -> list[Cache]:
+def read_reports(database: Database) -> list[Cache]:
+    """Read the rows of all caches."""
     with database.reading() as session:
         return repository.caches(session)
 
 
-def test_what_is_there_is_reported_once_for_all_workers_of_a_machine(database: Database, settings: Settings) -> None:
+def test_the_workers_of_a_machine_report_its_cache_once(database: Database, settings: Settings) -> None:
     workers = [CacheReporter(database, settings) for _ in range(2)]
     for worker in workers:
         worker.update()
     fill(settings, 3)
     for worker in workers:
         worker.update()
-    (said,) = reported(database)
-    assert (said.bytes, said.budget_bytes, said.folder) == (3 * ROW, 5 << 20, str(settings.cache))
+    (report,) = read_reports(database)
+    assert (report.bytes, report.budget_bytes, report.folder) == (3 * ROW, 5 << 20, str(settings.cache))
 
 
 def test_nothing_is_written_while_nothing_changes(database: Database, settings: Settings) -> None:
@@ -59,39 +61,39 @@ def test_nothing_is_written_while_nothing_changes(database: Database, settings: 
     with database.writing() as session:
         session.execute(text("UPDATE caches SET bytes = 77"))
     worker.update()
-    assert reported(database)[0].bytes == 77
+    assert read_reports(database)[0].bytes == 77
 
 
-def test_it_is_emptied_when_somebody_asks_and_who_reads_goes_on(database: Database, settings: Settings) -> None:
+def test_the_cache_is_emptied_on_request_while_a_job_reads_on(database: Database, settings: Settings) -> None:
     worker = CacheReporter(database, settings)
-    space = fill(settings, 3)
+    store = fill(settings, 3)
     worker.update()
     with database.writing() as session:
         repository.empty(session)
     worker.update()
-    (said,) = reported(database)
-    assert (said.bytes, said.is_emptying) == (0, False)
+    (report,) = read_reports(database)
+    assert (report.bytes, report.is_emptying) == (0, False)
     assert not list(settings.cache.glob("*/*.rows"))
-    assert space.read([bytes([2]) * 32], 0).tolist() == [[1.0] * 64]  # as a running job does
-    with space.computing():
-        space.append([bytes([9]) * 32], 0, np.full((1, 64), 9, np.float32), 0.0)
+    assert store.read([bytes([2]) * 32], 0).tolist() == [[1.0] * 64]  # as a running job does
+    with store.computing():
+        store.append([bytes([9]) * 32], 0, np.full((1, 64), 9, np.float32), 0.0)
     assert fill(settings, 0).missing([bytes([9]) * 32, bytes([2]) * 32], 0) == [1]
 
 
-def test_what_it_did_for_jobs_is_summed(database: Database, settings: Settings) -> None:
+def test_hits_and_misses_of_jobs_are_summed(database: Database, settings: Settings) -> None:
     CacheReporter(database, settings).update()
     for _ in range(2):
         found = cache_reporter.read_identity(settings)
         assert found is not None
         with database.writing() as session:
             repository.count(session, found, {"hits": 10, "misses": 2, "saved_seconds": 0.5})
-    (said,) = reported(database)
-    assert (said.hits, said.misses, said.saved_seconds) == (20, 4, 1.0)
+    (report,) = read_reports(database)
+    assert (report.hits, report.misses, report.saved_seconds) == (20, 4, 1.0)
 
 
-def test_a_folder_that_cannot_be_used_is_none(database: Database) -> None:
+def test_an_unusable_folder_has_no_identity(database: Database) -> None:
     nowhere = Settings(cache_dir=Path("/dev/null/cache"))
     with pytest.raises(OSError, match="Not a directory"):
         CacheReporter(database, nowhere).update()
     assert cache_reporter.read_identity(nowhere) is None
-    assert reported(database) == []
+    assert read_reports(database) == []

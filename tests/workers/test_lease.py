@@ -1,4 +1,4 @@
-"""Leases on both databases: one holder at a time, and no write of an old one."""
+"""Leases on both databases: one holder at a time, and no write by an earlier holder."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_expired_lease_is_claimed_again_and_counts_as_a_crash(database: Datab
     assert (second.id, second.attempt, second.crashes) == (first.id, 2, 1)
 
 
-def test_the_old_holder_can_write_nothing(database: Database) -> None:
+def test_an_earlier_holder_can_write_nothing(database: Database) -> None:
     add_jobs(database, 1)
     old = claim_job(database, "old", seconds=0.01)
     time.sleep(0.05)
@@ -72,7 +72,7 @@ def test_the_old_holder_can_write_nothing(database: Database) -> None:
 
 
 def test_a_fence_holds_until_its_transaction_ends(database: Database) -> None:
-    """Two writers that have read the same attempt: the second waits, and then sees that it has lost."""
+    """Of two writers with the same attempt, the second waits for the first, and then loses."""
     add_jobs(database, 1)
     held = claim_job(database, seconds=0.01)
     time.sleep(0.05)
@@ -109,7 +109,7 @@ def test_a_lease_is_kept_alive_while_it_is_held(database: Database) -> None:
         assert lease.state == "held"
 
 
-def test_the_holder_learns_that_it_was_cancelled_or_has_lost(database: Database) -> None:
+def test_the_holder_notices_a_cancelled_row_and_a_lost_lease(database: Database) -> None:
     add_jobs(database, 2)
     first, second = claim_job(database), claim_job(database)
     with Lease(database, first, 60) as cancelled, Lease(database, second, 60) as lost:
@@ -127,7 +127,7 @@ def test_the_holder_learns_that_it_was_cancelled_or_has_lost(database: Database)
     [({"status": "pausing"}, "pausing"), ({"is_stopping": True}, "stopping")],
     ids=["paused", "stopped"],
 )
-def test_the_holder_learns_what_is_wanted(database: Database, columns: dict[str, Any], state: str) -> None:
+def test_the_holder_notices_a_requested_pause_or_stop(database: Database, columns: dict[str, Any], state: str) -> None:
     add_jobs(database, 1)
     claim = claim_job(database)
     with Lease(database, claim, 60) as lease:
@@ -139,7 +139,7 @@ def test_the_holder_learns_what_is_wanted(database: Database, columns: dict[str,
             time.sleep(0.02)
 
 
-def test_what_waits_until_a_time_is_not_taken_before(database: Database) -> None:
+def test_a_postponed_job_is_not_claimed_before_its_time(database: Database) -> None:
     add_jobs(database, 1)
     with database.writing() as session:
         session.execute(update(Job).values(waits_until=now() + 60))
@@ -150,18 +150,18 @@ def test_what_waits_until_a_time_is_not_taken_before(database: Database) -> None
     assert read_job(database).waits_until is None
 
 
-def test_whoever_takes_over_learns_whose_silence_it_was(database: Database) -> None:
+def test_the_next_claim_names_the_worker_that_died(database: Database) -> None:
     add_jobs(database, 1)
-    claim_job(database, "the silent", seconds=-1)
+    claim_job(database, "dead", seconds=-1)
     assert claim_job(database, "the next").crashes == 1
-    assert read_job(database).silent_worker == "the silent"
+    assert read_job(database).silent_worker == "dead"
     with database.writing() as session:
         session.get_one(Job, "job_000").release()
     claim_job(database)
     assert (read_job(database).crashes, read_job(database).silent_worker) == (1, None)
 
 
-def test_those_with_more_priority_are_taken_first_and_else_the_oldest(database: Database) -> None:
+def test_jobs_are_claimed_by_priority_and_then_by_age(database: Database) -> None:
     add_jobs(database, 4)
     with database.writing() as session:
         session.execute(update(Job).where(Job.id == "job_002").values(priority=5))

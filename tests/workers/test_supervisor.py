@@ -1,4 +1,4 @@
-"""Supervision, on both databases: whatever happens to child, supervisor, job or database, the row says how it ended."""
+"""Supervision on both databases: the row shows the outcome, whatever happens to child, supervisor, job or database."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 
-def test_what_ends_well_is_written_down(database: Database, settings: Settings) -> None:
+def test_a_job_that_succeeds_is_recorded(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     ended = supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "end"))
     assert (ended.status, ended.worker, ended.lease_until) == ("succeeded", None, None)
@@ -29,7 +29,7 @@ def test_what_ends_well_is_written_down(database: Database, settings: Settings) 
 
 
 @pytest.mark.parametrize(("do", "cause"), [("raise", "internal_error"), ("abort", "killed_by_signal")])
-def test_a_child_that_dies_is_tried_again_until_it_was_too_often(
+def test_a_job_is_retried_after_a_crash_and_fails_after_too_many(
     database: Database, settings: Settings, do: str, cause: str
 ) -> None:
     add_jobs(database, 1)
@@ -44,7 +44,7 @@ def test_a_child_that_dies_is_tried_again_until_it_was_too_often(
     assert event_kinds(database) == ["started", "crashed", "started", "crashed", "started", "failed"]
 
 
-def test_a_job_whose_workers_die_is_given_up_too(database: Database, settings: Settings) -> None:
+def test_a_job_whose_workers_keep_dying_fails(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     for _ in range(settings.max_crashes):
         claim_job(database, seconds=-1.0)
@@ -57,7 +57,7 @@ def test_a_job_whose_workers_die_is_given_up_too(database: Database, settings: S
     assert try_claim(database) is None
 
 
-def test_an_error_of_the_supervisors_own_counts_as_a_crash(database: Database, settings: Settings) -> None:
+def test_an_internal_error_of_the_supervisor_counts_as_a_crash(database: Database, settings: Settings) -> None:
     class Faulty(ScriptedAttempt):
         def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
             row.phase = "must not be kept"
@@ -98,7 +98,7 @@ def test_a_job_is_cancelled_or_paused_at_any_moment(
 
 
 @pytest.mark.parametrize("do", ["abort", "sleep"])
-def test_what_is_cancelled_while_it_dies_or_is_handed_back_is_cancelled(
+def test_a_job_that_is_cancelled_while_it_crashes_or_drains_is_cancelled(
     database: Database, settings: Settings, do: str
 ) -> None:
     class WithInterrupt(ScriptedAttempt):
@@ -113,7 +113,7 @@ def test_what_is_cancelled_while_it_dies_or_is_handed_back_is_cancelled(
     assert supervise(database, settings, attempt, stopping).status == "cancelled"
 
 
-def test_a_lost_lease_writes_nothing_more(database: Database, settings: Settings) -> None:
+def test_nothing_is_written_after_the_lease_is_lost(database: Database, settings: Settings) -> None:
     class Robbed(ScriptedAttempt):
         def prepare(self, lines: list[bytes]) -> None:
             with database.writing() as session:

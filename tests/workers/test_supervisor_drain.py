@@ -1,4 +1,4 @@
-"""Supervision that leaves work to another attempt, on both databases: what was done is secured, nobody is blamed."""
+"""Attempts that leave work to the next one, on both databases: progress is saved, and no crash is counted."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 
 
 class Snapshotter(ScriptedAttempt):
-    """An attempt whose child secures what it has done when it is asked to; that is its fourth word."""
+    """An attempt whose child, asked to drain, sends a fourth event."""
 
     can_save_progress = True
     then: Callable[[], None] | None = None
-    """Done soon after its first word."""
+    """Called soon after its first event."""
 
     def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
-        """The job is told of what was secured."""
+        """Write the event's number to the job."""
         if self.then is not None:
             threading.Timer(0.1, self.then).start()
             self.then = None
@@ -44,7 +44,9 @@ class Snapshotter(ScriptedAttempt):
 
 
 @pytest.mark.parametrize("requested_state", ["pause", "stop the worker"])
-def test_who_leaves_off_secures_what_was_done(database: Database, settings: Settings, requested_state: str) -> None:
+def test_progress_is_saved_before_a_pause_or_a_stop_of_the_worker(
+    database: Database, settings: Settings, requested_state: str
+) -> None:
     def pause() -> None:
         with database.writing() as session:
             lifecycle.pause(session, session.get_one(Job, "job_000", with_for_update=True))
@@ -58,7 +60,7 @@ def test_who_leaves_off_secures_what_was_done(database: Database, settings: Sett
     assert left.progress == {"last": 3}
 
 
-def test_a_child_that_does_not_secure_anything_is_not_waited_for_long(database: Database, settings: Settings) -> None:
+def test_a_child_that_does_not_drain_is_not_waited_for_long(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     stopping = threading.Event()
     attempt = Snapshotter(database, settings, claim_job(database), "sleep")
@@ -69,7 +71,7 @@ def test_a_child_that_does_not_secure_anything_is_not_waited_for_long(database: 
     assert (read_job(database).status, read_job(database).crashes) == ("queued", 0)
 
 
-def test_without_room_on_a_disk_it_waits_and_that_is_no_crash(database: Database, settings: Settings) -> None:
+def test_a_full_disk_postpones_the_job_and_is_no_crash(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     left = supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "full"))
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
@@ -77,7 +79,7 @@ def test_without_room_on_a_disk_it_waits_and_that_is_no_crash(database: Database
     assert try_claim(database) is None, "not before there may be room again"
 
 
-def test_what_was_collected_is_prepared_again(database: Database, settings: Settings) -> None:
+def test_tensors_that_were_collected_are_stored_again(database: Database, settings: Settings) -> None:
     class Collected(ScriptedAttempt):
         prepared = 0
 
@@ -95,7 +97,7 @@ def test_what_was_collected_is_prepared_again(database: Database, settings: Sett
     assert attempt.prepared > 1
 
 
-def test_a_job_that_gets_further_may_die_often(database: Database, settings: Settings) -> None:
+def test_a_job_that_makes_progress_may_crash_often(database: Database, settings: Settings) -> None:
     class Further(ScriptedAttempt):
         def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
             JobAttempt.record(self, session, row, [ProgressSaved().model_dump_json().encode()])
@@ -107,10 +109,10 @@ def test_a_job_that_gets_further_may_die_often(database: Database, settings: Set
         assert (tried.status, tried.attempt, tried.crashes) == ("queued", attempt, 1)
 
 
-def test_what_killed_each_attempt_is_said_in_the_end(database: Database, settings: Settings) -> None:
+def test_the_final_error_lists_the_cause_of_each_crash(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "abort"))
-    claim_job(database, "the silent", seconds=-1.0)
+    claim_job(database, "dead", seconds=-1.0)
     ended = supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "memory"))
     assert ended.error is not None
     assert ended.error["code"] == "out_of_memory"
@@ -118,7 +120,7 @@ def test_what_killed_each_attempt_is_said_in_the_end(database: Database, setting
     assert "Attempt 1 ended before: killed_by_signal." in ended.error["message"]
 
 
-def test_a_worker_that_stops_hands_its_job_back_at_no_cost(database: Database, settings: Settings) -> None:
+def test_a_worker_that_stops_requeues_its_job_and_that_is_no_crash(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     stopping = threading.Event()
     attempt = ScriptedAttempt(database, settings, claim_job(database), "sleep")
@@ -127,7 +129,7 @@ def test_a_worker_that_stops_hands_its_job_back_at_no_cost(database: Database, s
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
 
 
-def test_who_was_cut_off_from_the_database_hands_its_job_back_when_it_answers(
+def test_a_worker_cut_off_from_the_database_requeues_its_job_once_it_answers(
     database: Database, tmp_path: Path
 ) -> None:
     class CutOff(ScriptedAttempt):

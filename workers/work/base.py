@@ -22,7 +22,7 @@ class Attempt(ABC, Generic[Row]):
     """One try at one piece of work, as its supervisor calls it.
 
     `fetch_inputs`, then `start`; for each batch of the child's events `prepare`, `record` and `confirm`; at the end one
-    of `fail`, `retry`, `postpone`, `requeue` and `interrupt`, unless `record` has ended the work; `clean_up` always.
+    of `fail`, `crash`, `postpone`, `drain` and `interrupt`, unless `record` has ended the work; `clean_up` always.
     Methods with a session write to a locked row in the supervisor's fenced transaction, which may be rolled back and
     tried again: they leave the attempt itself unchanged.
     """
@@ -56,7 +56,7 @@ class Attempt(ABC, Generic[Row]):
     def fail(self, session: Session, row: Row, cause: str, message: str) -> None:
         """End the work as failed: this was its last attempt."""
 
-    def retry(self, session: Session, row: Row, cause: str, message: str) -> None:
+    def crash(self, session: Session, row: Row, cause: str, message: str) -> None:
         """Requeue the work after a crash."""
         row.release()
 
@@ -65,7 +65,7 @@ class Attempt(ABC, Generic[Row]):
         row.release()
         row.wait(session, seconds)
 
-    def requeue(self, session: Session, row: Row) -> None:
+    def drain(self, session: Session, row: Row) -> None:
         """Requeue the work because this worker is stopping."""
         row.release()
 

@@ -198,7 +198,7 @@ class JobAttempt(Attempt[Job]):
         causes = "".join(f" Attempt {attempt} ended before: {cause}." for attempt, cause in earlier)
         lifecycle.fail(session, row, cause, f"{message}{causes}")
 
-    def retry(self, session: Session, row: Job, cause: str, message: str) -> None:
+    def crash(self, session: Session, row: Job, cause: str, message: str) -> None:
         """Requeue the job after a crash."""
         lifecycle.crash(session, row, cause, message)
 
@@ -206,7 +206,7 @@ class JobAttempt(Attempt[Job]):
         """Requeue the job, to be claimed after so many seconds."""
         lifecycle.postpone(session, row, cause, message, seconds)
 
-    def requeue(self, session: Session, row: Job) -> None:
+    def drain(self, session: Session, row: Job) -> None:
         """Requeue the job because this worker is stopping."""
         lifecycle.drain(session, row)
 
