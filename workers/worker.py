@@ -91,7 +91,7 @@ class Worker:
         with self._listening():
             for thread in threads:
                 thread.start()
-            # It ends at once when told to stop: a worker that hands back its work takes no more messages.
+            # It ends at once when told to stop: a worker that drains takes no more messages.
             poll.join()
         for thread in threads:
             thread.join()
