@@ -68,7 +68,7 @@ class Leased:
     waits_until: Mapped[float | None]
     """Before this time nobody takes it up: what it needs was not there."""
     silent_worker: Mapped[str | None]
-    """Who had it before, and died or went silent."""
+    """The worker that held it before, and died or stopped responding."""
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[float] = mapped_column(server_default=now())
     finished_at: Mapped[float | None]

@@ -25,7 +25,10 @@ FORBIDDEN = {
         "from starlette.exceptions import HTTPException",
     ),
     "service loads no network and decodes no image": ("service/datasets/repository.py", "import numpy"),
-    "what claims and supervises needs no torch": ("workers/lease.py", "import torch"),
+    "what claims and supervises loads no network and decodes no image": (
+        "workers/child_process.py",
+        "from models.runtime.devices import choose",
+    ),
     "graft, the client, imports nothing else of ours": ("graft/client.py", "from models.catalog.recipe import Recipe"),
 }
 """Of each contract, a file and an import that it forbids there."""

@@ -1,4 +1,4 @@
-"""The feature cache of this machine, as its workers report and empty it."""
+"""Reports the size of this machine's feature cache to the database, and empties it on request."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 REPORT_SECONDS = 60.0
-"""How often the database hears of a cache that does not change."""
+"""Between two reports of a cache that does not change."""
 
 
-class CacheKeeper:
-    """Tells the database of this machine's feature cache, and empties it when somebody asks for that."""
+class CacheReporter:
+    """Reports one machine's cache, and empties it when somebody asks for that."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database
         self._cache = FeatureCache(settings.cache, settings.cache_bytes)
         self._reported_bytes, self._reported_at = -1, 0.0
 
-    def look(self) -> None:
-        """Do what there is to do; raises OSError where the cache's folder cannot be used."""
+    def update(self) -> None:
+        """Empty the cache if asked to, and report its size if it has changed. Raises OSError if it is unusable."""
         identity = self._cache.identity
         with self._database.reading() as session:
             is_emptying = repository.is_emptying(session, identity)
@@ -51,8 +51,8 @@ class CacheKeeper:
         self._reported_bytes, self._reported_at = size, time.monotonic()
 
 
-def identity(settings: Settings) -> str | None:
-    """Of this machine's cache; none where its folder cannot be used. It may wait for others: not in a transaction."""
+def read_identity(settings: Settings) -> str | None:
+    """Read the id of this machine's cache; None if it is unusable. Waits for a file lock: not in a transaction."""
     try:
         return FeatureCache(settings.cache).identity
     except OSError:

@@ -1,7 +1,7 @@
-"""Child processes: all that needs torch or opens a stranger's file runs in one, so that no fault of it is ours.
+"""Child processes: run all code that needs torch or opens an uploaded file, so that its crash is not the worker's.
 
-They are forked from a server that has the libraries loaded, so one starts in milliseconds. A child tells its
-supervisor what happens in lines of JSON, and dies with it.
+They are forked from a server that has the libraries loaded, so one starts in milliseconds. A child sends its events to
+its supervisor as lines of JSON, and dies with it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 from models.runtime import context
+from models.runtime.errors import GpuError
 from service import disk_full
 from workers import entrypoints
 
@@ -36,10 +37,10 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PRELOADED = [f"workers.entrypoints.{module.name}" for module in iter_modules(entrypoints.__path__)]
-"""What the fork server imports; torch and timm come with it. Each has `work(order) -> Iterator[event]`."""
+"""Modules that the fork server imports, torch and timm with them. Each has `work(order) -> Iterator[event]`."""
 
 BATCH_SECONDS = 0.2
-"""Events are handed on together when they come faster than this: each hand-over is a transaction."""
+"""Events that come faster than this are read as one batch: each batch is a transaction."""
 
 TUNING = {
     # How long OpenMP's threads spin for their next piece of work, some microseconds. By its default of milliseconds,
@@ -50,21 +51,21 @@ TUNING = {
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
 }
-"""What libraries read from the environment when a process starts."""
+"""Environment variables that libraries read when a process starts."""
 
 _context = multiprocessing.get_context("forkserver")
 
 
 class ChildDied(Exception):
-    """A child ended before its work did. `cause` names how."""
+    """A child ended before its work did; `cause` is a stable name for why."""
 
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
         self.cause = cause
 
 
-def warm_up() -> None:
-    """Start the fork server now; it loads the libraries while the worker looks for work."""
+def start_fork_server() -> None:
+    """Start the fork server early, so that it loads the libraries while the worker looks for work."""
     for name, value in TUNING.items():
         os.environ.setdefault(name, value)
     _context.set_forkserver_preload(PRELOADED)
@@ -77,13 +78,13 @@ class Child:
     def __init__(self, module: str, order: BaseModel, stall_seconds: float = math.inf) -> None:
         """Start `module.work(order)`; the module is imported in the child alone.
 
-        It counts as stalled when it has shown no sign of life for `stall_seconds`.
+        The child counts as stalled when it has sent neither event nor heartbeat for `stall_seconds`.
         """
         self._stall_seconds = stall_seconds
-        self._heard = time.monotonic()
+        self._received_at = time.monotonic()
         self._receiver, sender = _context.Pipe(duplex=False)
         self._next_batch = 0.0
-        self._has_spoken = False
+        self._has_sent = False
         self._process = _context.Process(
             target=_run, args=(sender, module, order.model_dump_json(), type(order)), daemon=True
         )
@@ -100,17 +101,17 @@ class Child:
         self._receiver.close()
 
     def stop(self) -> None:
-        """Have it come to its end with what it has reached; before it has said anything, and again, no change."""
+        """Ask it to end training and keep the best epoch; ignored before its first event, and when repeated."""
         self._signal(STOP)
 
-    def leave(self) -> None:
-        """Have it secure what it has done, and end; before it has said anything, no change."""
+    def drain(self) -> None:
+        """Ask it to save its progress and exit; ignored before its first event."""
         self._signal(DRAIN)
 
-    def batches(self) -> Iterator[list[bytes]]:
-        """The events as JSON, the first at once, then in batches every BATCH_SECONDS; empty ones when there is no news.
+    def read_batches(self) -> Iterator[list[bytes]]:
+        """Read events as lines of JSON: the first at once, then a batch every BATCH_SECONDS, empty if there are none.
 
-        Ends when the work is done; raises ChildDied when the child ends before.
+        Ends when the child has exited well; raises ChildDied when it crashes or stalls.
         """
         while True:
             lines, open_ = self._receive()
@@ -119,10 +120,10 @@ class Child:
                 break
         self._process.join()
         if self._process.exitcode != 0:
-            raise ChildDied(*_cause(self._process.exitcode))
+            raise ChildDied(*_explain_exit(self._process.exitcode))
 
     def _signal(self, signum: signal.Signals) -> None:
-        if self._has_spoken:  # else it may not listen yet, and die of the signal
+        if self._has_sent:  # else its handlers may not be set yet, and the signal would kill it
             assert self._process.pid is not None
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(self._process.pid, signum)
@@ -131,85 +132,94 @@ class Child:
         lines: list[bytes] = []
         try:
             if not self._receiver.poll(BATCH_SECONDS):
-                self._die_if_stalled()
+                self._check_stall()
                 return lines, True
             while self._receiver.poll(max(0.0, self._next_batch - time.monotonic())):
                 line = self._receiver.recv_bytes()
-                self._heard, self._has_spoken = time.monotonic(), True
-                if line != ALIVE:
+                self._received_at, self._has_sent = time.monotonic(), True
+                if line != HEARTBEAT:
                     lines.append(line)
         except EOFError:
             return lines, False
         self._next_batch = time.monotonic() + BATCH_SECONDS
         return lines, True
 
-    def _die_if_stalled(self) -> None:
-        silent = time.monotonic() - self._heard
+    def _check_stall(self) -> None:
+        silent = time.monotonic() - self._received_at
         if silent > self._stall_seconds:
-            raise ChildDied("stalled", f"The process got nothing done for {silent:.0f} seconds, and was ended.")
+            raise ChildDied("stalled", f"The process made no progress for {silent:.0f} seconds and was killed.")
 
 
-def _cause(exit_code: int | None) -> tuple[str, str]:
+def _explain_exit(exit_code: int | None) -> tuple[str, str]:
     assert exit_code is not None
     if exit_code in CAUSES:
         return CAUSES[exit_code]
     if exit_code == -signal.SIGKILL:
-        return "killed_by_signal", "The process was killed by SIGKILL, most often because memory was short."
+        return (
+            "killed_by_signal",
+            "The process was killed by SIGKILL, most often because the machine ran out of memory.",
+        )
     if exit_code < 0:
         return "killed_by_signal", f"The process was killed by {signal.Signals(-exit_code).name}."
-    return "internal_error", "The process ended with an error of Graft's own, which the worker's log shows."
+    return "internal_error", "The process met an internal error; the worker's log has the details."
 
 
 STOP, DRAIN = signal.SIGUSR1, signal.SIGUSR2
-ALIVE = b""
-"""What a child says that has nothing to say, but gets on."""
+HEARTBEAT = b""
+"""Sent by a child that makes progress but has no event to send."""
 
-is_stopped = threading.Event()
-"""In a child, that it shall come to its end."""
-is_leaving = threading.Event()
-"""In a child, that it shall secure what it has done, and end."""
+stop_requested = threading.Event()
+"""In a child: end training and keep the best epoch."""
+drain_requested = threading.Event()
+"""In a child: save progress and exit."""
 
 OUT_OF_MEMORY, GPU_ERROR, DISK_FULL = 12, 13, 14
 CAUSES = {
     OUT_OF_MEMORY: ("out_of_memory", "The process ran out of memory."),
-    GPU_ERROR: ("gpu_error", "The GPU reported an error, which the worker's log shows."),
-    DISK_FULL: ("disk_full", "There was no room on a disk that the process wrote to."),
+    GPU_ERROR: ("gpu_error", "The GPU reported an error; the worker's log has the details."),
+    DISK_FULL: ("disk_full", "A disk that the process wrote to is full."),
 }
-"""Exit statuses of children whose end has a name."""
+"""Causes and messages of exit statuses."""
 
 
 def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> None:
     die_with_parent(signal.SIGKILL)  # the fork server
-    threading.Thread(target=_die_with_reader, args=(sender,), daemon=True).start()
+    threading.Thread(target=_exit_with_reader, args=(sender,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(STOP, lambda *_: is_stopped.set())
-    signal.signal(DRAIN, lambda *_: is_leaving.set())
-    context.listen(lambda: sender.send_bytes(ALIVE))
+    signal.signal(STOP, lambda *_: stop_requested.set())
+    signal.signal(DRAIN, lambda *_: drain_requested.set())
+    _avoid_semaphores()
+    context.listen(lambda: sender.send_bytes(HEARTBEAT))
     try:
         for event in importlib.import_module(module).work(kind.model_validate_json(order)):
             sender.send_bytes(event.model_dump_json().encode())
     except Exception as error:
         traceback.print_exc()
         sys.stderr.flush()
-        # Without interpreter shutdown: libraries' threads may hang in it.
+        # Without interpreter shutdown, in which threads of libraries may hang.
         os._exit(_status(error))
 
 
-def _status(error: Exception) -> int:
-    from models.runtime.devices import is_gpu_error, is_out_of_memory  # torch: the worker itself has none
+def _avoid_semaphores() -> None:
+    """Give tqdm, whose bars torch.fx makes, a lock of threads: its own is a semaphore that a killed process leaks."""
+    from tqdm import tqdm  # late: the worker itself needs none
 
-    if is_out_of_memory(error):
+    tqdm.set_lock(threading.RLock())
+
+
+def _status(error: Exception) -> int:
+    if isinstance(error, MemoryError):
         return OUT_OF_MEMORY
-    if is_gpu_error(error):
+    if isinstance(error, GpuError):
         return GPU_ERROR
     return DISK_FULL if disk_full.is_lacking(error) else 1
 
 
-def _die_with_reader(sender: Connection) -> None:
-    """The supervisor is gone when nobody reads any more; the fork server would live on for our sake."""
+def _exit_with_reader(sender: Connection) -> None:
+    """Kill this process when its supervisor has gone: the parent, the fork server, may live on for its sake."""
     poller = select.poll()
-    poller.register(sender.fileno(), 0)  # a broken pipe is always told
+    poller.register(sender.fileno(), 0)  # a broken pipe is reported whatever the mask
     poller.poll()
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,8 +1,8 @@
-"""Leases: who works on what, and for how long it counts.
+"""Leases: claim a row for a limited time, renew it, and fence its writes.
 
 A claim is one conditional UPDATE: it sets a lease by the database's clock and raises the attempt number. That number
-is the fencing token: `fence` locks the row for every later write, and refuses an old number. So of two workers that
-both believe to hold a row (one was stopped for a while, say) only the newer can write.
+is the fencing token: `fence` locks the row for every later write, and refuses an old number. So of two workers
+that both believe to hold a row (one was suspended for a while, say) only the newer can write.
 """
 
 from __future__ import annotations
@@ -29,49 +29,47 @@ log = logging.getLogger(__name__)
 Row = TypeVar("Row", Job, Dataset, Backbone)
 
 WATCH_SECONDS = 0.5
-"""How often the holder of a lease looks whether its row was cancelled, paused or stopped."""
-RENEWALS = 4
-"""How often in its time a lease is renewed."""
-SAFE = 0.66
-"""The share of a lease after which its holder, cut off from the database, gives up by itself."""
-
+"""Between two looks at whether the row was cancelled, paused or stopped."""
+RENEWALS_PER_LEASE = 4
+SAFE_SHARE = 0.66
+"""The share of a lease after which a holder that cannot reach the database gives up."""
 
 State = Literal["held", "stopping", "pausing", "cancelling", "lost", "cut_off"]
-"""Of a lease: nothing has changed; the row's wish; somebody else has it; the database is away for too long."""
+"""held, or what the row asks for; lost to somebody else; or cut off from the database for too long."""
 
 _STATES: dict[str, State] = {"stopping": "stopping", "pausing": "pausing", "cancelling": "cancelling"}
 
 
 class LeaseLost(Exception):
-    """Somebody else holds the row now, or it is gone: stop, and write nothing."""
+    """Somebody else holds the row, or it is gone: stop, and write nothing."""
 
 
 @dataclass(frozen=True)
 class Claim(Generic[Row]):
-    """One worker's right to work on one row; `attempt` is the fencing token."""
+    """The right of one worker to work on one row; `attempt` is the fencing token."""
 
     table: type[Row]
     id: str
     attempt: int
     crashes: int
-    """Attempts that have died so far."""
+    """Attempts that have crashed so far."""
 
 
 def claim(
     session: Session, table: type[Row], waiting: str, running: str, worker: str, seconds: float
 ) -> Claim[Row] | None:
-    """Take the oldest row that waits, or whose worker has been silent for longer than its lease."""
-    oldest = (
+    """Claim the first row that waits, or whose worker was silent for longer than its lease."""
+    first = (
         select(table.id)
-        .where(_is_free(table, waiting, running))
+        .where(_is_claimable(table, waiting, running))
         .order_by(*table.claim_order())
         .limit(1)
         .with_for_update(skip_locked=True)
         .scalar_subquery()
     )
-    take = (
+    claiming = (
         update(table)
-        .where(table.id == oldest)
+        .where(table.id == first)
         .values(
             status=running,
             attempt=table.attempt + 1,
@@ -84,23 +82,23 @@ def claim(
         .returning(table.id, table.attempt, table.crashes)
         .execution_options(synchronize_session=False)
     )
-    taken = session.execute(take).one_or_none()
-    return None if taken is None else Claim(table, *taken)
+    claimed = session.execute(claiming).one_or_none()
+    return None if claimed is None else Claim(table, *claimed)
 
 
-def waits(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
-    """In SQL, whether there is anything to claim; takes no lock."""
-    return exists(select(table.id).where(_is_free(table, waiting, running)))
+def has_claimable(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
+    """An SQL condition: some row can be claimed. Takes no lock."""
+    return exists(select(table.id).where(_is_claimable(table, waiting, running)))
 
 
-def _is_free(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
+def _is_claimable(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
     is_due = or_(table.waits_until.is_(None), table.waits_until < now())
     is_held = table.lease_until.is_not(None) & (table.lease_until >= now())
     return table.status.in_({waiting, running}) & is_due & ~is_held
 
 
 def fence(session: Session, claim: Claim[Row]) -> Row:
-    """The claimed row, locked until the transaction ends; raises LeaseLost."""
+    """Lock the claimed row until the transaction ends; raises LeaseLost if somebody has claimed it since."""
     query = select(claim.table).where(
         claim.table.id == claim.id, claim.table.attempt == claim.attempt, claim.table.lease_until.is_not(None)
     )
@@ -111,13 +109,13 @@ def fence(session: Session, claim: Claim[Row]) -> Row:
 
 
 class Lease(Generic[Row]):
-    """Keeps a claim alive from a thread of its own while work is done, and watches whether it still is to be done."""
+    """Renews a claim from a thread of its own, and watches whether the row is cancelled, paused or stopped."""
 
     def __init__(self, database: Database, claim: Claim[Row], seconds: float) -> None:
         self.claim: Claim[Row] = claim
         self.database, self.seconds = database, seconds
         self.state: State = "held"
-        self._done = threading.Event()
+        self._closed = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease of {claim.id}", daemon=True)
 
     def __enter__(self) -> Lease[Row]:
@@ -125,18 +123,18 @@ class Lease(Generic[Row]):
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._done.set()
+        self._closed.set()
         self._thread.join()
 
     def _keep(self) -> None:
         renewed = _boottime()
-        while not self._done.wait(WATCH_SECONDS):
-            due = _boottime() - renewed >= self.seconds / RENEWALS
+        while not self._closed.wait(WATCH_SECONDS):
+            due = _boottime() - renewed >= self.seconds / RENEWALS_PER_LEASE
             try:
-                status = self._renew() if due else self._status()
+                status = self._renew() if due else self._read_state()
             except SQLAlchemyError as error:
                 log.warning("the database does not answer, the lease of %s holds for now: %s", self.claim.id, error)
-                if _boottime() - renewed > SAFE * self.seconds:
+                if _boottime() - renewed > SAFE_SHARE * self.seconds:
                     self.state = "cut_off"
                     return
                 continue
@@ -146,7 +144,7 @@ class Lease(Generic[Row]):
                 return
             self.state = _STATES.get(status, "held")
 
-    def _status(self) -> str | None:
+    def _read_state(self) -> str | None:
         table = self.claim.table
         query = select(table.requested_state()).where(table.id == self.claim.id, table.attempt == self.claim.attempt)
         with self.database.reading() as session:
@@ -167,5 +165,5 @@ class Lease(Generic[Row]):
 
 
 def _boottime() -> float:
-    """Seconds that go on while the machine sleeps, where the system has them."""
+    """Monotonic seconds, including those in which the machine sleeps where the system counts them."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

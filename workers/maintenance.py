@@ -1,4 +1,4 @@
-"""The sweep: tidies up after workers that died, and wakes workers for what still waits."""
+"""Periodic maintenance: cleans up after dead workers, deletes what has expired, and wakes workers for waiting jobs."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ log = logging.getLogger(__name__)
 
 EVERY_SECONDS = 15.0
 STORAGE_EVERY_SECONDS = 3600.0
-"""Listing a bucket takes a while, and what it would find does no harm meanwhile."""
+"""Listing a bucket takes a while, and orphans do no harm meanwhile."""
 GRACE_SECONDS = 3600.0
 """Tensors that no checkpoint names, and files that no dataset does, may be about to be: they are written first."""
 KEY_SECONDS = 7 * 86400.0
 """How long an Idempotency-Key is remembered."""
 CACHE_SECONDS = 7 * 86400.0
-"""How long the feature cache of a machine that has no worker any more."""
+"""How long the row of a feature cache is kept that no worker reports any more."""
 
 
 def sweep(database: Database, queue: Queue) -> None:
-    """Tidy up the database once, and wake a worker if there is work."""
+    """Clean up the database once, and wake a worker if a job waits."""
     with database.writing() as session:
-        _leave_off(session)
+        _interrupt_orphans(session)
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
         cache.forget_silent(session, CACHE_SECONDS)
     with database.reading() as session:
@@ -50,8 +50,8 @@ def sweep(database: Database, queue: Queue) -> None:
     blobs.collect(database, GRACE_SECONDS)
 
 
-def _leave_off(session: Session) -> None:
-    """Jobs whose worker died before it could say that it had left them off."""
+def _interrupt_orphans(session: Session) -> None:
+    """Cancel or pause jobs whose worker died before it could do so."""
     orphans = select(Job).where(Job.status.in_(lifecycle.INTERRUPTING), Job.lease_until < now())
     for job in session.scalars(orphans.with_for_update(skip_locked=True)):
         lifecycle.interrupt(session, job)
@@ -69,7 +69,7 @@ def remove_orphans(database: Database, storage: Storage, grace_seconds: float) -
 
 
 def main() -> None:
-    """Sweep the database every EVERY_SECONDS, and the storage less often, until told to stop."""
+    """Sweep the database every EVERY_SECONDS, and the storage less often, until SIGTERM or SIGINT."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = from_environment()
     database, queue, storage = Database(settings.database), Queue(settings.broker_url), Storage(settings.storage)

@@ -1,4 +1,4 @@
-"""Scratch: a folder of this machine's for each attempt, whose name says which."""
+"""Scratch folders: one on this machine for each attempt at a job, named after it."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
     from workers.lease import Claim
 
 
-def folder(scratch: Path, claim: Claim[Job]) -> Path:
-    """The attempt's own."""
+def choose_folder(scratch: Path, claim: Claim[Job]) -> Path:
+    """Name the attempt's folder."""
     return scratch / f"{claim.id}.{claim.attempt}"
 
 
 def remove_orphans(database: Database, scratch: Path) -> None:
-    """Remove the folders of attempts that nobody is at any more."""
-    # Listed before the attempts are: an attempt is claimed before its folder is made.
+    """Remove the folders of attempts that have ended."""
+    # Folders are listed first: an attempt is claimed before its folder is made.
     folders = list(scratch.glob("*")) if scratch.exists() else []
     with database.reading() as session:
         held = session.execute(select(Job.id, Job.attempt).where(Job.lease_until.is_not(None)))

@@ -1,11 +1,9 @@
-"""One attempt at one claimed piece of work: a child does it, we keep its lease and write down what it says."""
+"""Supervision of an attempt: run its child, keep its lease, and write its events and its outcome to the fenced row."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from sqlalchemy.exc import OperationalError, SQLAlchemyError
@@ -16,10 +14,12 @@ from service.jobs.lifecycle import INTERRUPTING
 from service.tables import Backbone, Dataset, Job
 from workers.child_process import Child, ChildDied
 from workers.lease import Claim, Lease, LeaseLost, fence
-from workers.work.base import Interrupted
+from workers.outcome import Crashed, Drained, Ended, Interrupted, Outcome, Postponed, Unfinished
+from workers.work.base import InterruptRequested
 
 if TYPE_CHECKING:
     import threading
+    from collections.abc import Callable
 
     from pydantic import BaseModel
     from sqlalchemy.orm import Session
@@ -33,19 +33,16 @@ log = logging.getLogger(__name__)
 Row = TypeVar("Row", Job, Dataset, Backbone)
 Result = TypeVar("Result")
 
-Write = Callable[["Session", Row], Result]
-"""Writes to a fenced row, in a transaction of its caller."""
-
 RETRY_SECONDS = 1.0
-"""Between two tries to write to a database that does not answer."""
-LEAVE_SECONDS = 1.0
-"""How long a child that shall leave off has to secure what it has done."""
+"""Between two tries to reach a database that does not answer."""
+DRAIN_SECONDS = 1.0
+"""How long a child that is asked to drain has to save its progress."""
 POSTPONED_SECONDS = 30.0
-"""Until work is tried again for which there was no room on a disk."""
+"""Between two attempts at work for which a disk has no room."""
 
 
-class Supervision(Generic[Row]):
-    """Runs one attempt to its end. It writes nothing once the lease is lost, and only the end once it is unwanted."""
+class Supervisor(Generic[Row]):
+    """Runs one attempt to its end. Once the lease is lost it writes nothing more."""
 
     def __init__(
         self,
@@ -61,94 +58,103 @@ class Supervision(Generic[Row]):
         self.lease: Lease[Row] = Lease(database, claim, settings.lease_seconds)
 
     def run(self) -> None:
-        """Do it, and write down how it ended."""
+        """Run the attempt and write its outcome."""
+        is_over = False
         try:
             with self.lease:
-                end = self._end()
-                if end is not None:
-                    self._write(partial(self._unless_unwanted, end))
+                is_over = self._settle(self._run_attempt())
         except LeaseLost:
-            log.warning("%s, attempt %d: the lease is lost, its child was ended", self.claim.id, self.claim.attempt)
+            log.warning("%s, attempt %d: lost its lease; its child was ended", self.claim.id, self.claim.attempt)
             if self.lease.state == "cut_off":
-                self._hand_back_late()
+                self._requeue_late()
         finally:
-            self.attempt.clean_up()
+            self.attempt.clean_up(is_over=is_over)
 
-    def _end(self) -> Write[Row, None] | None:
-        """Run the child; gives what remains to be written when it is gone."""
+    def _run_attempt(self) -> Outcome:
         if self.claim.crashes >= self.settings.max_crashes:
-            return partial(self._give_up, cause="worker_died", message="The worker that ran it died or went silent.")
+            return Crashed("worker_died", "The worker running it died or stopped responding.", is_counted=True)
         try:
-            self._steadily(self.attempt.equip)
-            return self._follow(self._write(self._begin))
-        except Interrupted:
-            return self.attempt.interrupted
+            self._retry(self.attempt.fetch_inputs)
+            return self._run_child(self._write(self._start))
         except LeaseLost:
             raise
-        except ChildDied as death:
-            return self._died(death)
         except Exception as error:
-            if disk_full.is_lacking(error):
-                return self._died(ChildDied("disk_full", str(error)))
-            log.exception("%s, attempt %d: an error of Graft's own", self.claim.id, self.claim.attempt)
-            message = "Its supervisor met an error of Graft's own, which the worker's log shows."
-            return partial(self._crashed, cause="internal_error", message=message)
+            return self._explain(error)
 
-    def _died(self, death: ChildDied) -> Write[Row, None]:
-        if death.cause == "disk_full":
-            message = f"{death} Free some space; it is tried again every {POSTPONED_SECONDS:.0f} seconds."
-            return partial(self.attempt.postponed, cause=death.cause, message=message, seconds=POSTPONED_SECONDS)
-        return partial(self._crashed, cause=death.cause, message=str(death))
+    def _explain(self, error: Exception) -> Outcome:
+        match error:
+            case InterruptRequested():
+                return Interrupted()
+            case ChildDied(cause=cause) if cause != "disk_full":
+                return Crashed(cause, str(error))
+            case _ if isinstance(error, ChildDied) or disk_full.is_lacking(error):
+                message = f"{error} Free some space; it is tried again every {POSTPONED_SECONDS:.0f} seconds."
+                return Postponed("disk_full", message, POSTPONED_SECONDS)
+        log.error("%s, attempt %d: internal error", self.claim.id, self.claim.attempt, exc_info=error)
+        return Crashed("internal_error", "The worker met an internal error; its log has the details.")
 
-    def _follow(self, order: BaseModel) -> Write[Row, None] | None:
+    def _run_child(self, order: BaseModel) -> Outcome:
         with Child(self.attempt.module, order, self.settings.stall_seconds) as child:
-            for lines in child.batches():
-                match self.lease.state:
-                    case "lost" | "cut_off":
-                        raise LeaseLost(self.claim.id)
-                    case "cancelling":
-                        raise Interrupted
-                    case "stopping":
-                        child.stop()
+            for lines in child.read_batches():
+                self._check_lease()
+                if self.lease.state == "stopping":
+                    child.stop()
                 if lines and self._record(lines):
-                    return None
+                    return Ended()
                 if self.lease.state == "pausing" or self.stopping.is_set():
-                    # Whoever wants it paused, `_unless_unwanted` finds out.
-                    return None if self._ends_while_leaving(child) else self.attempt.hand_back
-        raise AssertionError("a child that ends well says how its work ended")
+                    return self._drain(child)
+        raise AssertionError("a child that exits well has ended its work before")
 
-    def _ends_while_leaving(self, child: Child) -> bool:
-        """Give the child a moment to secure what it has done; says whether the work has come to its end."""
-        if self.attempt.can_secure:
-            child.leave()
-            until = time.monotonic() + LEAVE_SECONDS
-            for lines in child.batches():
-                if lines and self._record(lines):
-                    return True
-                if time.monotonic() > until:
-                    break
-        return False
+    def _check_lease(self) -> None:
+        match self.lease.state:
+            case "lost" | "cut_off":
+                raise LeaseLost(self.claim.id)
+            case "cancelling":
+                raise InterruptRequested
+
+    def _drain(self, child: Child) -> Ended | Drained:
+        """Give the child a moment to save its progress; it may also come to the end of the work."""
+        if not self.attempt.can_save_progress:
+            return Drained()
+        child.drain()
+        deadline = time.monotonic() + DRAIN_SECONDS
+        for lines in child.read_batches():
+            self._check_lease()
+            if lines and self._record(lines):
+                return Ended()
+            if time.monotonic() > deadline:
+                break
+        return Drained()
 
     def _record(self, lines: list[bytes]) -> bool:
-        """Prepare events and write them down, once more where what was prepared was collected in between."""
+        """Record a batch of events; true if they end the work."""
         while True:
             try:
-                self._steadily(partial(self.attempt.prepare, lines))
-                return self._write(partial(self._unless_cancelled, partial(self.attempt.record, lines=lines)))
-            except ContentsCollected as error:
-                log.info("%s, attempt %d: %s", self.claim.id, self.claim.attempt, error)
+                self._retry(lambda: self.attempt.prepare(lines))
+                ends_work = self._write(lambda session, row: self._record_unless_cancelled(session, row, lines))
+            except ContentsCollected as error:  # between the two steps
+                log.info("%s, attempt %d: %s; storing it again", self.claim.id, self.claim.attempt, error)
+            else:
+                self.attempt.confirm(lines)
+                return ends_work
 
-    def _write(self, write: Write[Row, Result]) -> Result:
-        """Write in one fenced transaction; raises LeaseLost."""
+    def _settle(self, outcome: Outcome) -> bool:
+        """Write the outcome; true if the work is over."""
+        if isinstance(outcome, Ended):
+            return True  # written with the child's last event
+        return self._write(lambda session, row: self._write_outcome(session, row, outcome))
 
-        def fenced() -> Result:
+    def _write(self, write: Callable[[Session, Row], Result]) -> Result:
+        """Write to the row in one fenced transaction, tried again while the database is away; raises LeaseLost."""
+
+        def write_fenced() -> Result:
             with self.database.writing() as session:
                 return write(session, fence(session, self.claim))
 
-        return self._steadily(fenced)
+        return self._retry(write_fenced)
 
-    def _steadily(self, act: Callable[[], Result]) -> Result:
-        """Do it, again while the database does not answer and the lease holds; raises LeaseLost."""
+    def _retry(self, act: Callable[[], Result]) -> Result:
+        """Call until the database answers, as long as the lease holds; raises LeaseLost."""
         while True:
             try:
                 return act()
@@ -158,12 +164,12 @@ class Supervision(Generic[Row]):
                 log.warning("the database does not answer, trying again: %s", error)
                 time.sleep(RETRY_SECONDS)
 
-    def _hand_back_late(self) -> None:
-        """Hand back what was given up while the database was away, once it answers: that is no crash."""
+    def _requeue_late(self) -> None:
+        """Requeue the work as soon as the database answers again: to be cut off from it is no crash."""
         while not self.stopping.wait(RETRY_SECONDS):
             try:
                 with self.database.writing() as session:
-                    self._unless_unwanted(self.attempt.hand_back, session, fence(session, self.claim))
+                    self._write_outcome(session, fence(session, self.claim), Drained())
             except LeaseLost:
                 return
             except SQLAlchemyError as error:
@@ -171,29 +177,34 @@ class Supervision(Generic[Row]):
             else:
                 return
 
-    def _begin(self, session: Session, row: Row) -> BaseModel:
-        if row.status in INTERRUPTING:
-            raise Interrupted
-        return self.attempt.begin(session, row)
+    # What follows writes to the fenced row.
 
-    def _unless_cancelled(self, write: Write[Row, bool], session: Session, row: Row) -> bool:
-        """Write what was done even if the work shall be paused."""
+    def _start(self, session: Session, row: Row) -> BaseModel:
+        if row.status in INTERRUPTING:
+            raise InterruptRequested
+        return self.attempt.start(session, row)
+
+    def _record_unless_cancelled(self, session: Session, row: Row, lines: list[bytes]) -> bool:
+        """Record events, also of a job that is pausing: it resumes from there."""
         if row.status == "cancelling":
-            raise Interrupted
-        return write(session, row)
+            raise InterruptRequested
+        return self.attempt.record(session, row, lines)
 
-    def _unless_unwanted(self, end: Write[Row, None], session: Session, row: Row) -> None:
+    def _write_outcome(self, session: Session, row: Row, outcome: Unfinished) -> bool:
+        """Write what becomes of the work; true if it is over."""
         if row.status in INTERRUPTING:
-            self.attempt.interrupted(session, row)
-        else:
-            end(session, row)
-
-    def _crashed(self, session: Session, row: Row, cause: str, message: str) -> None:
-        row.crashes += 1
-        if row.crashes >= self.settings.max_crashes:
-            self._give_up(session, row, cause, message)
-        else:
-            self.attempt.crashed(session, row, cause, message)
-
-    def _give_up(self, session: Session, row: Row, cause: str, message: str) -> None:
-        self.attempt.failed(session, row, cause, f"{message} It was tried {row.crashes} times.")
+            outcome = Interrupted()  # the lease may not have noticed yet
+        match outcome:
+            case Crashed(cause, message, is_counted):
+                row.crashes += not is_counted
+                if row.crashes >= self.settings.max_crashes:
+                    self.attempt.fail(session, row, cause, f"{message} It was tried {row.crashes} times.")
+                    return True
+                self.attempt.crash(session, row, cause, message)
+            case Postponed(cause, message, seconds):
+                self.attempt.postpone(session, row, cause, message, seconds)
+            case Drained():
+                self.attempt.drain(session, row)
+            case Interrupted():
+                self.attempt.interrupt(session, row)
+        return False

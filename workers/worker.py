@@ -1,4 +1,4 @@
-"""The worker: claims what waits in the database and runs it, woken by messages or by its own poll."""
+"""Workers: claim work from the database and run it, woken by messages or by polling."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from service.database import Database
 from service.settings import Settings, from_environment
 from service.tables import Backbone, Dataset, Job
 from workers import lease, scratch
-from workers.cache_reporter import CacheKeeper
-from workers.child_process import ChildDied, warm_up
-from workers.supervisor import Supervision
+from workers.cache_reporter import CacheReporter
+from workers.child_process import ChildDied, start_fork_server
+from workers.supervisor import Supervisor
 from workers.work.inspection import BackboneAttempt, list_backbones
 from workers.work.training import JobAttempt
 from workers.work.validation import DatasetAttempt
@@ -35,16 +35,16 @@ log = logging.getLogger(__name__)
 
 Row = TypeVar("Row", Job, Dataset, Backbone)
 
-LIST_AGAIN_SECONDS = 5.0
+LISTING_RETRY_SECONDS = 5.0
 """Between two tries to list the backbones."""
 CACHE_SECONDS = 2.0
-"""How often a worker looks whether the feature cache has changed, or shall be emptied."""
-TIDY_SECONDS = 60.0
-"""How often the files of dead attempts on this machine are removed."""
+"""Between two looks at whether the feature cache has changed, or shall be emptied."""
+CLEANING_SECONDS = 60.0
+"""Between two removals of files that dead attempts left on this machine."""
 
 
-class Kind(NamedTuple, Generic[Row]):
-    """A kind of work: whose rows, in which states, done by what."""
+class WorkKind(NamedTuple, Generic[Row]):
+    """A kind of work: its table, the states in which its rows wait and run, and its attempt."""
 
     table: type[Row]
     waiting: str
@@ -52,53 +52,53 @@ class Kind(NamedTuple, Generic[Row]):
     attempt: Callable[[Database, Settings, lease.Claim[Row]], Attempt[Row]]
 
 
-KINDS: tuple[Kind[Any], ...] = (
-    Kind(Job, "queued", "running", JobAttempt),
-    Kind(Dataset, "validating", "validating", DatasetAttempt),
-    Kind(Backbone, "inspecting", "inspecting", BackboneAttempt),
+WORK_KINDS: tuple[WorkKind[Any], ...] = (
+    WorkKind(Job, "queued", "running", JobAttempt),
+    WorkKind(Dataset, "validating", "validating", DatasetAttempt),
+    WorkKind(Backbone, "inspecting", "inspecting", BackboneAttempt),
 )
 
-WAITING = select(*(lease.waits(kind.table, kind.waiting, kind.running) for kind in KINDS))
-"""Of each kind, whether there is work."""
+HAS_CLAIMABLE = select(*(lease.has_claimable(kind.table, kind.waiting, kind.running) for kind in WORK_KINDS))
+"""A query with one truth value for each kind of work."""
 
 
-class Runner:
-    """One worker process. It does one piece of each kind at a time, so a long job holds no validation back."""
+class Worker:
+    """One worker process. It does one piece of each kind of work at a time, so a long job delays no validation."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.database = Database(settings.database)
-        # Never by the host's name alone: a restarted container has the same.
+        # The host's name alone would not do: a restarted container has the same.
         self.name = f"{socket.gethostname()}.{os.getpid()}.{ULID()}"
         self.stopping = threading.Event()
-        self._asked = {kind: threading.Event() for kind in KINDS}
+        self._wakeups = {kind: threading.Event() for kind in WORK_KINDS}
 
     def wake(self) -> None:
         """Look for work of every kind that this worker is not busy with, without waiting for the next poll."""
-        for asked in self._asked.values():
-            asked.set()
+        for wakeup in self._wakeups.values():
+            wakeup.set()
 
     def run(self) -> None:
         """List the backbones, poll and work, until `stop()`."""
-        warm_up()
+        start_fork_server()
         poll = threading.Thread(target=self._poll, name="poll")
         threads = [
             poll,
-            threading.Thread(target=self._keep_house, name="keep_house"),
-            threading.Thread(target=self._keep_cache, name="keep_cache"),
-            *(threading.Thread(target=self._work, args=(kind,), name=kind.table.__tablename__) for kind in KINDS),
+            threading.Thread(target=self._list_and_clean, name="list_and_clean"),
+            threading.Thread(target=self._report_cache, name="report_cache"),
+            *(threading.Thread(target=self._work, args=(kind,), name=kind.table.__tablename__) for kind in WORK_KINDS),
         ]
         with self._listening():
             for thread in threads:
                 thread.start()
-            # It ends at once when told to stop: a worker that hands back its work takes no more messages.
+            # It ends at once when told to stop: a worker that drains takes no more messages.
             poll.join()
         for thread in threads:
             thread.join()
         self.database.close()
 
     def stop(self, *_: object) -> None:
-        """Hand back what is running, and end."""
+        """Requeue what is running, and end `run`."""
         self.stopping.set()
         self.wake()
 
@@ -109,26 +109,27 @@ class Runner:
 
         return celery_app.listening(self.settings.broker_url, self.name, self.wake)
 
-    def _keep_house(self) -> None:
-        while not self._listed() and not self.stopping.wait(LIST_AGAIN_SECONDS):
+    def _list_and_clean(self) -> None:
+        """List the backbones once, then remove the folders of dead attempts now and then."""
+        while not self._list_backbones() and not self.stopping.wait(LISTING_RETRY_SECONDS):
             pass
-        while not self.stopping.wait(TIDY_SECONDS):
+        while not self.stopping.wait(CLEANING_SECONDS):
             try:
                 scratch.remove_orphans(self.database, self.settings.scratch)
             except SQLAlchemyError as error:
-                log.warning("the database does not answer, tidying up later: %s", error)
+                log.warning("the database does not answer, cleaning up later: %s", error)
 
-    def _keep_cache(self) -> None:
-        keeper = CacheKeeper(self.database, self.settings)
+    def _report_cache(self) -> None:
+        reporter = CacheReporter(self.database, self.settings)
         while True:
             try:
-                keeper.look()
+                reporter.update()
             except (SQLAlchemyError, OSError) as error:
-                log.warning("the database or the feature cache does not answer, looking again: %s", error)
+                log.warning("the database or the feature cache does not answer, trying again: %s", error)
             if self.stopping.wait(CACHE_SECONDS):
                 break
 
-    def _listed(self) -> bool:
+    def _list_backbones(self) -> bool:
         try:
             list_backbones(self.database, self.settings)
         except (SQLAlchemyError, ChildDied) as error:
@@ -137,50 +138,50 @@ class Runner:
         return True
 
     def _poll(self) -> None:
-        """Look for work of all kinds at once, again and again: an idle worker does nothing else."""
+        """Look for work of all kinds in one query, again and again: an idle worker does nothing else."""
         while not self.stopping.wait(self.settings.poll_seconds):
             try:
                 with self.database.reading() as session:
-                    found = session.execute(WAITING).one()
+                    found = session.execute(HAS_CLAIMABLE).one()
             except SQLAlchemyError as error:
-                log.warning("the database does not answer, asking again: %s", error)
+                log.warning("the database does not answer, polling again: %s", error)
                 continue
-            for kind, waits in zip(KINDS, found, strict=True):
-                if waits:
-                    self._asked[kind].set()
+            for kind, is_claimable in zip(WORK_KINDS, found, strict=True):
+                if is_claimable:
+                    self._wakeups[kind].set()
 
-    def _work(self, kind: Kind[Any]) -> None:
-        asked = self._asked[kind]
-        while asked.wait() and not self.stopping.is_set():
-            asked.clear()
+    def _work(self, kind: WorkKind[Any]) -> None:
+        wakeup = self._wakeups[kind]
+        while wakeup.wait() and not self.stopping.is_set():
+            wakeup.clear()
             try:
-                self._drain(kind)
+                self._run_all(kind)
             except SQLAlchemyError as error:
-                log.warning("the database does not answer, asking again: %s", error)
+                log.warning("the database does not answer, polling again: %s", error)
             except Exception:
-                log.exception("an error of Graft's own; its work is taken up again when the lease is over")
+                log.exception("internal error; the work is claimed again when its lease has expired")
 
-    def _drain(self, kind: Kind[Any]) -> None:
+    def _run_all(self, kind: WorkKind[Any]) -> None:
         while not self.stopping.is_set() and self._claim_and_run(kind):
             pass
 
-    def _claim_and_run(self, kind: Kind[Any]) -> bool:
+    def _claim_and_run(self, kind: WorkKind[Any]) -> bool:
         with self.database.writing() as session:
             claim = lease.claim(session, kind.table, kind.waiting, kind.running, self.name, self.settings.lease_seconds)
         if claim is None:
             return False
         attempt = kind.attempt(self.database, self.settings, claim)
-        Supervision(self.database, self.settings, claim, attempt, self.stopping).run()
+        Supervisor(self.database, self.settings, claim, attempt, self.stopping).run()
         return True
 
 
 def main() -> None:
-    """Work until told to stop."""
+    """Work until SIGTERM or SIGINT."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    runner = Runner(from_environment())
-    signal.signal(signal.SIGTERM, runner.stop)
-    signal.signal(signal.SIGINT, runner.stop)
-    runner.run()
+    worker = Worker(from_environment())
+    signal.signal(signal.SIGTERM, worker.stop)
+    signal.signal(signal.SIGINT, worker.stop)
+    worker.run()
 
 
 if __name__ == "__main__":

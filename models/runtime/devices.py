@@ -1,6 +1,16 @@
 """Where networks run."""
 
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 import torch
+
+from models.runtime.errors import GpuError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def choose(name: str) -> torch.device:
@@ -30,3 +40,16 @@ def is_out_of_memory(error: BaseException) -> bool:
 def is_gpu_error(error: BaseException) -> bool:
     """Whether a GPU has failed, after which the process can use it no more."""
     return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
+
+
+@contextmanager
+def translate_errors() -> Iterator[None]:
+    """Raise torch's errors of memory and GPUs as MemoryError and GpuError, which can be told apart without torch."""
+    try:
+        yield
+    except Exception as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
+        if is_gpu_error(error):
+            raise GpuError(str(error)) from error
+        raise

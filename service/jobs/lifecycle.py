@@ -90,7 +90,8 @@ def start(session: Session, job: Job) -> None:
     job.phase = "preparing"
     if job.silent_worker is not None:
         lost = {"cause": "worker_died", "attempt": job.attempt - 1, "worker": job.silent_worker}
-        repository.add_event(session, job, "warning", "crashed", "The worker that ran it died or went silent", lost)
+        message = "The worker running it died or stopped responding"
+        repository.add_event(session, job, "warning", "crashed", message, lost)
     repository.add_event(session, job, "info", "started", f"Attempt {job.attempt} started", {"attempt": job.attempt})
 
 

@@ -12,7 +12,7 @@ from faults import invariants
 from faults.__main__ import run
 from faults.injections import FAULTS
 from service.jobs import lifecycle, repository
-from tests.workers.test_lease import add_jobs, taken
+from tests.support.jobs import add_jobs, claim_job
 from workers.lease import fence
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def test_nothing_is_lost_whatever_goes_wrong(tmp_path: Path) -> None:
 def ended(database: Database) -> Database:
     """A database with a job that was cancelled, after two epochs."""
     add_jobs(database, 1)
-    claim = taken(database)
+    claim = claim_job(database)
     with database.writing() as session:
         job = fence(session, claim)
         lifecycle.start(session, job)

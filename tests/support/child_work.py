@@ -1,4 +1,4 @@
-"""Work for children in tests: does as it is told."""
+"""Work of children in tests: sends some events, and then ends as its order says."""
 
 from __future__ import annotations
 
@@ -8,37 +8,40 @@ import time
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel
+from tqdm import tqdm
 
 from models.runtime import context
-from workers.child_process import is_leaving
+from workers.child_process import drain_requested
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 class Order(BaseModel):
-    """What to do."""
+    """How many events to send, and how to end."""
 
     do: str
     times: int = 1
 
 
-class Said(BaseModel):
-    """An event."""
+class Count(BaseModel):
+    """An event: its number, and the process that sent it."""
 
     number: int
     pid: int
 
 
-def work(order: Order) -> Iterator[Said]:
-    """Say something so many times, then end as told."""
+def work(order: Order) -> Iterator[Count]:
+    """Send so many events, then end as ordered."""
+    if order.do == "progress bar":
+        tqdm(total=1, disable=True)
     for number in range(order.times):
-        yield Said(number=number, pid=os.getpid())
-    if order.do == "leave":
-        is_leaving.wait()
-        yield Said(number=order.times, pid=os.getpid())
+        yield Count(number=number, pid=os.getpid())
+    if order.do == "drain":
+        drain_requested.wait()
+        yield Count(number=order.times, pid=os.getpid())
         return
-    DEEDS[order.do]()
+    ENDINGS[order.do]()
 
 
 def _raise(error: Exception) -> None:
@@ -52,18 +55,24 @@ def _toil() -> None:
 
 
 def _allocate() -> None:
-    import torch  # late: a second that other deeds do not need
+    import torch  # late: it takes a second that other endings do not need
 
-    torch.empty(1 << 60)
+    from models.runtime.devices import translate_errors
+
+    with translate_errors():
+        torch.empty(1 << 60)
 
 
 def _break_gpu() -> None:
     import torch
 
-    raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+    from models.runtime.devices import translate_errors
+
+    with translate_errors():
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered")
 
 
-DEEDS: dict[str, Callable[[], object]] = {
+ENDINGS: dict[str, Callable[[], object]] = {
     "end": lambda: None,
     "raise": lambda: _raise(ValueError("a fault of ours")),
     "abort": os.abort,
@@ -71,6 +80,7 @@ DEEDS: dict[str, Callable[[], object]] = {
     "allocate": _allocate,
     "gpu": _break_gpu,
     "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
+    "progress bar": lambda: time.sleep(600),
     "sleep": lambda: time.sleep(600),
     "toil": _toil,
 }

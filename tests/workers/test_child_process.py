@@ -1,4 +1,4 @@
-"""Children: what they say arrives, and however they end is known."""
+"""Child processes: all their events arrive, and every way to end is told apart."""
 
 from __future__ import annotations
 
@@ -11,116 +11,131 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.child_work import Order, Said
+from tests.support.child_work import Count, Order
 from workers.child_process import Child, ChildDied
 
 MODULE = "tests.support.child_work"
 
 
-def heard(order: Order) -> list[Said]:
-    """All that a child says."""
+def run_child(order: Order) -> list[Count]:
+    """Run a child to its end; gives all its events."""
     with Child(MODULE, order) as child:
-        return [Said.model_validate_json(line) for lines in child.batches() for line in lines]
+        return [Count.model_validate_json(line) for lines in child.read_batches() for line in lines]
 
 
-def alive(pid: int) -> bool:
-    """Whether there is such a process that is no zombie."""
+def is_alive(pid: int) -> bool:
+    """Whether there is such a process, and it is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
 
 
-def test_everything_arrives_in_order() -> None:
-    said = heard(Order(do="end", times=5000))
-    assert [event.number for event in said] == list(range(5000))
-    assert said[0].pid != os.getpid()
+def test_all_events_arrive_in_order() -> None:
+    events = run_child(Order(do="end", times=5000))
+    assert [event.number for event in events] == list(range(5000))
+    assert events[0].pid != os.getpid()
 
 
 @pytest.mark.parametrize(
-    ("do", "cause", "says"),
+    ("do", "cause", "message"),
     [
         ("raise", "internal_error", "log"),
         ("abort", "killed_by_signal", "SIGABRT"),
         ("memory", "out_of_memory", "memory"),
         ("allocate", "out_of_memory", "memory"),
         ("gpu", "gpu_error", "GPU"),
-        ("full", "disk_full", "no room"),
+        ("full", "disk_full", "full"),
     ],
 )
-def test_how_it_died_is_known(do: str, cause: str, says: str) -> None:
-    with pytest.raises(ChildDied, match=says) as caught:
-        heard(Order(do=do))
+def test_every_cause_of_death_has_a_name(do: str, cause: str, message: str) -> None:
+    with pytest.raises(ChildDied, match=message) as caught:
+        run_child(Order(do=do))
     assert caught.value.cause == cause
 
 
-def test_one_that_hangs_is_told_from_one_that_works_long() -> None:
-    with pytest.raises(ChildDied, match="nothing done") as caught, Child(MODULE, Order(do="sleep"), 1.5) as child:
-        list(child.batches())
+def test_a_child_that_hangs_is_stalled_and_a_slow_one_with_heartbeats_is_not() -> None:
+    with pytest.raises(ChildDied, match="no progress") as caught, Child(MODULE, Order(do="sleep"), 1.5) as child:
+        list(child.read_batches())
     assert caught.value.cause == "stalled"
     with Child(MODULE, Order(do="toil"), 1.5) as child:
-        assert sum(len(lines) for lines in child.batches()) == 1, "signs of life are no news"
+        assert sum(len(lines) for lines in child.read_batches()) == 1, "heartbeats are no events"
 
 
-def test_it_secures_what_it_has_done_when_it_shall_leave() -> None:
-    with Child(MODULE, Order(do="leave")) as child:
+def test_a_drained_child_sends_its_last_event_and_exits() -> None:
+    with Child(MODULE, Order(do="drain")) as child:
         numbers = []
-        for lines in child.batches():
-            numbers += [Said.model_validate_json(line).number for line in lines]
-            child.leave()
+        for lines in child.read_batches():
+            numbers += [Count.model_validate_json(line).number for line in lines]
+            child.drain()
     assert numbers == [0, 1]
 
 
-def test_wishes_to_one_that_has_ended_are_lost(tmp_path: Path) -> None:
+def test_signals_to_a_child_that_has_ended_are_ignored(tmp_path: Path) -> None:
     with Child(MODULE, Order(do="end")) as child:
-        (pid,) = [Said.model_validate_json(line).pid for lines in child.batches() for line in lines]
+        (pid,) = [Count.model_validate_json(line).pid for lines in child.read_batches() for line in lines]
         until = time.monotonic() + 20
         while Path(f"/proc/{pid}").exists() and time.monotonic() < until:
             time.sleep(0.01)
-        child.leave()
+        child.drain()
         child.stop()
 
 
-def test_one_that_is_killed_is_known() -> None:
+def test_a_killed_child_is_noticed() -> None:
     with Child(MODULE, Order(do="sleep")) as child, pytest.raises(ChildDied, match="SIGKILL"):
-        for lines in child.batches():
+        for lines in child.read_batches():
             for line in lines:
-                os.kill(Said.model_validate_json(line).pid, signal.SIGKILL)
+                os.kill(Count.model_validate_json(line).pid, signal.SIGKILL)
 
 
-def test_leaving_the_block_ends_it() -> None:
+def test_leaving_the_block_kills_the_child() -> None:
     with Child(MODULE, Order(do="sleep")) as child:
-        pid = next(Said.model_validate_json(line).pid for lines in child.batches() for line in lines)
-        assert alive(pid)
-    assert not alive(pid)
+        pid = next(Count.model_validate_json(line).pid for lines in child.read_batches() for line in lines)
+        assert is_alive(pid)
+    assert not is_alive(pid)
 
 
 PARENT = """
 import sys
-from tests.workers.working import Order, Said
-from workers.child import Child
+from tests.support.child_work import Count, Order
+from workers.child_process import Child
 with Child("tests.support.child_work", Order(do="sleep")) as child:
-    for lines in child.batches():
+    for lines in child.read_batches():
         for line in lines:
-            print(Said.model_validate_json(line).pid, flush=True)
+            print(Count.model_validate_json(line).pid, flush=True)
 """
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the kernel ends children of dead parents on Linux")
-def test_it_dies_with_a_supervisor_that_is_killed() -> None:
+def test_a_child_dies_with_its_supervisor() -> None:
     parent = subprocess.Popen(
         [sys.executable, "-c", PARENT], stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
     )
     assert parent.stdout is not None
     with parent.stdout:
         pid = int(parent.stdout.readline())
-        assert alive(pid)
+        assert is_alive(pid)
         parent.kill()
         parent.wait()
     until = time.monotonic() + 20
-    while alive(pid) and time.monotonic() < until:
+    while is_alive(pid) and time.monotonic() < until:
         time.sleep(0.01)
-    assert not alive(pid)
+    assert not is_alive(pid)
+
+
+KILLING = """
+from tests.support.child_work import Order
+from workers.child_process import Child
+with Child("tests.support.child_work", Order(do="progress bar")) as child:
+    assert any(child.read_batches())
+"""
+
+
+def test_a_killed_child_leaks_no_semaphore() -> None:
+    killing = subprocess.run(
+        [sys.executable, "-c", KILLING], stderr=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[2]
+    )
+    assert killing.stderr == "", "Python's resource tracker reports leaks when all other processes have ended"
 
 
 def test_the_worker_itself_loads_no_torch() -> None:

@@ -1,4 +1,4 @@
-"""Leases on both databases: one holder at a time, and no write of an old one."""
+"""Leases on both databases: one holder at a time, and no write by an earlier holder."""
 
 from __future__ import annotations
 
@@ -10,61 +10,20 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select, update
 
-from service.tables import Dataset, Job, now
-from workers.lease import Claim, Lease, LeaseLost, claim, fence, waits
+from service.tables import Job, now
+from tests.support.jobs import add_jobs, claim_job, read_job, try_claim
+from workers.lease import Lease, LeaseLost, fence, has_claimable
 
 if TYPE_CHECKING:
     from service.database import Database
 
 
-def add_jobs(database: Database, count: int) -> None:
-    """So many queued jobs."""
-    with database.writing() as session:
-        session.add(Dataset(id="ds_1", name="", status="ready", attempt=0, crashes=0, classes=[], images=0))
-        session.flush()
-        session.add_all(
-            Job(
-                id=f"job_{number:03}",
-                status="queued",
-                attempt=0,
-                crashes=0,
-                dataset_id="ds_1",
-                backbone="b",
-                recipe={},
-                details={},
-                progress={},
-                seconds={},
-                event_seq=0,
-            )
-            for number in range(count)
-        )
-
-
-def take(database: Database, worker: str = "w", seconds: float = 60.0) -> Claim[Job] | None:
-    """Claim a job."""
-    with database.writing() as session:
-        return claim(session, Job, "queued", "running", worker, seconds)
-
-
-def taken(database: Database, worker: str = "w", seconds: float = 60.0) -> Claim[Job]:
-    """Claim a job that must be there."""
-    found = take(database, worker, seconds)
-    assert found is not None
-    return found
-
-
-def job(database: Database, job_id: str = "job_000") -> Job:
-    """The job as it is."""
-    with database.reading() as session:
-        return session.get_one(Job, job_id)
-
-
 def test_the_oldest_is_claimed_first_and_only_once(database: Database) -> None:
     add_jobs(database, 2)
-    first, second = taken(database), taken(database)
+    first, second = claim_job(database), claim_job(database)
     assert (first.id, second.id) == ("job_000", "job_001")
-    assert take(database) is None
-    row = job(database)
+    assert try_claim(database) is None
+    row = read_job(database)
     assert (row.status, row.attempt, row.worker) == ("running", 1, "w")
 
 
@@ -73,7 +32,7 @@ def test_many_workers_claim_each_job_once(database: Database) -> None:
     claims: list[str] = []
 
     def work(name: str) -> None:
-        while (found := take(database, name)) is not None:
+        while (found := try_claim(database, name)) is not None:
             claims.append(found.id)
 
     threads = [threading.Thread(target=work, args=(str(number),)) for number in range(6)]
@@ -83,46 +42,46 @@ def test_many_workers_claim_each_job_once(database: Database) -> None:
         thread.join()
     # Rows that another worker has locked are skipped, so a worker may stop early; none is claimed twice.
     assert max(Counter(claims).values()) == 1
-    while (left := take(database)) is not None:
+    while (left := try_claim(database)) is not None:
         claims.append(left.id)
     assert len(claims) == 40
 
 
 def test_an_expired_lease_is_claimed_again_and_counts_as_a_crash(database: Database) -> None:
     add_jobs(database, 1)
-    first = taken(database, "first", seconds=0.05)
+    first = claim_job(database, "first", seconds=0.05)
     with database.reading() as session:
-        assert not session.scalar(select(waits(Job, "queued", "running")))
+        assert not session.scalar(select(has_claimable(Job, "queued", "running")))
     time.sleep(0.1)
     with database.reading() as session:
-        assert session.scalar(select(waits(Job, "queued", "running")))
-    second = taken(database, "second")
+        assert session.scalar(select(has_claimable(Job, "queued", "running")))
+    second = claim_job(database, "second")
     assert (second.id, second.attempt, second.crashes) == (first.id, 2, 1)
 
 
-def test_the_old_holder_can_write_nothing(database: Database) -> None:
+def test_an_earlier_holder_can_write_nothing(database: Database) -> None:
     add_jobs(database, 1)
-    old = taken(database, "old", seconds=0.01)
+    old = claim_job(database, "old", seconds=0.01)
     time.sleep(0.05)
-    new = taken(database, "new")
+    new = claim_job(database, "new")
     with database.writing() as session, pytest.raises(LeaseLost):
         fence(session, old)
     with database.writing() as session:
         fence(session, new).phase = "training"
-    assert job(database).phase == "training"
+    assert read_job(database).phase == "training"
 
 
 def test_a_fence_holds_until_its_transaction_ends(database: Database) -> None:
-    """Two writers that have read the same attempt: the second waits, and then sees that it has lost."""
+    """Of two writers with the same attempt, the second waits for the first, and then loses."""
     add_jobs(database, 1)
-    held = taken(database, seconds=0.01)
+    held = claim_job(database, seconds=0.01)
     time.sleep(0.05)
     order: list[str] = []
     fenced = threading.Event()
 
     def steal() -> None:
         fenced.wait()
-        while take(database, "thief") is None:
+        while try_claim(database, "thief") is None:
             pass
         order.append("stolen")
 
@@ -136,23 +95,23 @@ def test_a_fence_holds_until_its_transaction_ends(database: Database) -> None:
         order.append("written")
     thief.join()
     assert order == ["written", "stolen"]
-    assert (job(database).phase, job(database).attempt) == ("storing", 2)
+    assert (read_job(database).phase, read_job(database).attempt) == ("storing", 2)
 
 
 def test_a_lease_is_kept_alive_while_it_is_held(database: Database) -> None:
     add_jobs(database, 1)
-    held = taken(database, seconds=1.2)
+    held = claim_job(database, seconds=1.2)
     with Lease(database, held, 1.2) as lease:
         until = time.monotonic() + 3
         while time.monotonic() < until:
-            assert take(database, "thief") is None
+            assert try_claim(database, "thief") is None
             time.sleep(0.05)
         assert lease.state == "held"
 
 
-def test_the_holder_learns_that_it_was_cancelled_or_has_lost(database: Database) -> None:
+def test_the_holder_notices_a_cancelled_row_and_a_lost_lease(database: Database) -> None:
     add_jobs(database, 2)
-    first, second = taken(database), taken(database)
+    first, second = claim_job(database), claim_job(database)
     with Lease(database, first, 60) as cancelled, Lease(database, second, 60) as lost:
         with database.writing() as session:
             session.execute(update(Job).where(Job.id == first.id).values(status="cancelling"))
@@ -168,9 +127,9 @@ def test_the_holder_learns_that_it_was_cancelled_or_has_lost(database: Database)
     [({"status": "pausing"}, "pausing"), ({"is_stopping": True}, "stopping")],
     ids=["paused", "stopped"],
 )
-def test_the_holder_learns_what_is_wanted(database: Database, columns: dict[str, Any], state: str) -> None:
+def test_the_holder_notices_a_requested_pause_or_stop(database: Database, columns: dict[str, Any], state: str) -> None:
     add_jobs(database, 1)
-    claim = taken(database)
+    claim = claim_job(database)
     with Lease(database, claim, 60) as lease:
         with database.writing() as session:
             session.execute(update(Job).where(Job.id == claim.id).values(columns))
@@ -180,40 +139,40 @@ def test_the_holder_learns_what_is_wanted(database: Database, columns: dict[str,
             time.sleep(0.02)
 
 
-def test_what_waits_until_a_time_is_not_taken_before(database: Database) -> None:
+def test_a_postponed_job_is_not_claimed_before_its_time(database: Database) -> None:
     add_jobs(database, 1)
     with database.writing() as session:
         session.execute(update(Job).values(waits_until=now() + 60))
-    assert take(database) is None
+    assert try_claim(database) is None
     with database.writing() as session:
         session.execute(update(Job).values(waits_until=now() - 1))
-    taken(database)
-    assert job(database).waits_until is None
+    claim_job(database)
+    assert read_job(database).waits_until is None
 
 
-def test_whoever_takes_over_learns_whose_silence_it_was(database: Database) -> None:
+def test_the_next_claim_names_the_worker_that_died(database: Database) -> None:
     add_jobs(database, 1)
-    taken(database, "the silent", seconds=-1)
-    assert taken(database, "the next").crashes == 1
-    assert job(database).silent_worker == "the silent"
+    claim_job(database, "dead", seconds=-1)
+    assert claim_job(database, "the next").crashes == 1
+    assert read_job(database).silent_worker == "dead"
     with database.writing() as session:
         session.get_one(Job, "job_000").release()
-    taken(database)
-    assert (job(database).crashes, job(database).silent_worker) == (1, None)
+    claim_job(database)
+    assert (read_job(database).crashes, read_job(database).silent_worker) == (1, None)
 
 
-def test_those_with_more_priority_are_taken_first_and_else_the_oldest(database: Database) -> None:
+def test_jobs_are_claimed_by_priority_and_then_by_age(database: Database) -> None:
     add_jobs(database, 4)
     with database.writing() as session:
         session.execute(update(Job).where(Job.id == "job_002").values(priority=5))
         session.execute(update(Job).where(Job.id == "job_000").values(priority=-5))
-    assert [taken(database).id for _ in range(4)] == ["job_002", "job_001", "job_003", "job_000"]
+    assert [claim_job(database).id for _ in range(4)] == ["job_002", "job_001", "job_003", "job_000"]
 
 
 def test_only_the_databases_clock_counts(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     add_jobs(database, 1)
-    taken(database, seconds=60)
+    claim_job(database, seconds=60)
     monkeypatch.setattr(time, "time", lambda: 4e9)
-    assert take(database, "from the future") is None
+    assert try_claim(database, "from the future") is None
     with database.reading() as session:
         assert abs(session.scalars(now().select()).one() - time.clock_gettime(time.CLOCK_REALTIME)) < 5

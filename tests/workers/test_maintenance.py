@@ -1,4 +1,4 @@
-"""The sweep, on both databases."""
+"""Periodic maintenance, on both databases."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service.cache import repository as cache
 from service.storage import Storage
 from service.tables import Dataset, IdempotencyKey, Job
 from service.wakeup import Queue
-from tests.workers.test_lease import add_jobs, job, taken
+from tests.support.jobs import add_jobs, claim_job, read_job
 from workers.maintenance import GRACE_SECONDS, remove_orphans, sweep
 
 if TYPE_CHECKING:
@@ -23,23 +23,23 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    """A folder."""
+    """Storage in a temporary folder."""
     return Storage((tmp_path / "storage").as_uri())
 
 
 @pytest.mark.parametrize(("requested_state", "end"), [("cancelling", "cancelled"), ("pausing", "paused")])
-def test_a_job_whose_worker_died_before_it_left_off_is_left_off(
+def test_a_job_whose_worker_died_while_cancelling_or_pausing_is_ended_or_paused(
     database: Database, requested_state: str, end: str
 ) -> None:
     add_jobs(database, 2)
-    dead, alive = taken(database, "dead", seconds=0.0), taken(database, "alive")
+    dead, alive = claim_job(database, "dead", seconds=0.0), claim_job(database, "alive")
     if alive.id == dead.id:  # the lease of no time had run out already
-        alive = taken(database, "other")
+        alive = claim_job(database, "other")
     with database.writing() as session:
-        session.execute(text("UPDATE jobs SET status = :wish"), {"wish": requested_state})
+        session.execute(text("UPDATE jobs SET status = :state"), {"state": requested_state})
         session.execute(text("UPDATE jobs SET lease_until = 1 WHERE id = 'job_000'"))
     sweep(database, Queue(""))
-    assert (job(database, "job_000").status, job(database, "job_001").status) == (end, requested_state)
+    assert (read_job(database, "job_000").status, read_job(database, "job_001").status) == (end, requested_state)
 
 
 def test_files_that_no_dataset_names_are_removed(database: Database, storage: Storage, tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_files_that_no_dataset_names_are_removed(database: Database, storage: St
     assert left == {".", "ds_1", "ds_1/archive", "ds_2", "ds_2/pack.2", "ds_4", "ds_4/archive.X.part"}
 
 
-def test_caches_of_machines_that_are_gone_are_forgotten(database: Database) -> None:
+def test_caches_without_workers_are_forgotten(database: Database) -> None:
     with database.writing() as session:
         for host in ("here", "gone"):
             cache.report(session, host, host=host, folder="/cache", size=1, budget=1)

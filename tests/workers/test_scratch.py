@@ -1,10 +1,10 @@
-"""Scratch folders: those of attempts that are over go, the others stay."""
+"""Scratch folders: only those of running attempts are kept."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tests.workers.test_lease import add_jobs, taken
+from tests.support.jobs import add_jobs, claim_job
 from workers import scratch
 
 if TYPE_CHECKING:
@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from service.database import Database
 
 
-def test_folders_of_attempts_that_are_over_are_removed(database: Database, tmp_path: Path) -> None:
+def test_folders_of_ended_attempts_are_removed(database: Database, tmp_path: Path) -> None:
     add_jobs(database, 1)
-    claim = taken(database)
-    current, old = scratch.folder(tmp_path, claim), tmp_path / f"{claim.id}.{claim.attempt + 1}"
+    claim = claim_job(database)
+    current, old = scratch.choose_folder(tmp_path, claim), tmp_path / f"{claim.id}.{claim.attempt + 1}"
     for folder in (current, old):
         folder.mkdir()
         (folder / "best.safetensors").touch()
@@ -24,5 +24,5 @@ def test_folders_of_attempts_that_are_over_are_removed(database: Database, tmp_p
     assert list(tmp_path.glob("job_*")) == [current]
 
 
-def test_no_scratch_at_all_is_fine(database: Database, tmp_path: Path) -> None:
+def test_a_missing_scratch_folder_is_no_error(database: Database, tmp_path: Path) -> None:
     scratch.remove_orphans(database, tmp_path / "none")

@@ -1,4 +1,4 @@
-"""Supervision that leaves work to another attempt, on both databases: what was done is secured, nobody is blamed."""
+"""Attempts that leave work to the next one, on both databases: progress is saved, and no crash is counted."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from service.database import Database
 from service.jobs import lifecycle
 from service.settings import Settings
 from service.tables import Job
-from tests.support.child_work import Said
-from tests.workers.test_lease import add_jobs, job, take, taken
-from tests.workers.test_supervisor import Told, kinds, settings, supervise
-from workers.supervisor import Supervision
+from tests.support.child_work import Count
+from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job, try_claim
+from tests.support.scripted_attempt import ScriptedAttempt, supervise
+from workers.supervisor import Supervisor
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
@@ -26,62 +26,61 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
-__all__ = ["settings"]  # the fixture
 
+class Snapshotter(ScriptedAttempt):
+    """An attempt whose child, asked to drain, sends a fourth event."""
 
-class Snapshotter(Told):
-    """An attempt whose child secures what it has done when it is asked to; that is its fourth word."""
-
-    can_secure = True
+    can_save_progress = True
     then: Callable[[], None] | None = None
-    """Done soon after its first word."""
+    """Called soon after its first event."""
 
     def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
-        """The job is told of what was secured."""
+        """Write the event's number to the job."""
         if self.then is not None:
             threading.Timer(0.1, self.then).start()
             self.then = None
-        row.progress = {"last": Said.model_validate_json(lines[-1]).number}
+        row.progress = {"last": Count.model_validate_json(lines[-1]).number}
         return False
 
 
 @pytest.mark.parametrize("requested_state", ["pause", "stop the worker"])
-def test_who_leaves_off_secures_what_was_done(database: Database, settings: Settings, requested_state: str) -> None:
+def test_progress_is_saved_before_a_pause_or_a_stop_of_the_worker(
+    database: Database, settings: Settings, requested_state: str
+) -> None:
     def pause() -> None:
         with database.writing() as session:
             lifecycle.pause(session, session.get_one(Job, "job_000", with_for_update=True))
 
     add_jobs(database, 1)
     stopping = threading.Event()
-    attempt = Snapshotter(database, settings, taken(database), "leave")
+    attempt = Snapshotter(database, settings, claim_job(database), "drain")
     attempt.then = pause if requested_state == "pause" else stopping.set
-    Supervision(database, settings, attempt.claim, attempt, stopping).run()
-    left = job(database)
+    left = supervise(database, settings, attempt, stopping)
     assert (left.status, left.crashes) == ("paused" if requested_state == "pause" else "queued", 0)
     assert left.progress == {"last": 3}
 
 
-def test_a_child_that_does_not_secure_anything_is_not_waited_for_long(database: Database, settings: Settings) -> None:
+def test_a_child_that_does_not_drain_is_not_waited_for_long(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     stopping = threading.Event()
-    attempt = Snapshotter(database, settings, taken(database), "sleep")
+    attempt = Snapshotter(database, settings, claim_job(database), "sleep")
     attempt.then = stopping.set
     began = time.monotonic()
-    Supervision(database, settings, attempt.claim, attempt, stopping).run()
+    Supervisor(database, settings, attempt.claim, attempt, stopping).run()
     assert time.monotonic() - began < 10
-    assert (job(database).status, job(database).crashes) == ("queued", 0)
+    assert (read_job(database).status, read_job(database).crashes) == ("queued", 0)
 
 
-def test_without_room_on_a_disk_it_waits_and_that_is_no_crash(database: Database, settings: Settings) -> None:
+def test_a_full_disk_postpones_the_job_and_is_no_crash(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
-    left = supervise(database, settings, Told(database, settings, taken(database), "full"))
+    left = supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "full"))
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
-    assert kinds(database) == ["started", "postponed"]
-    assert take(database) is None, "not before there may be room again"
+    assert event_kinds(database) == ["started", "postponed"]
+    assert try_claim(database) is None, "not before there may be room again"
 
 
-def test_what_was_collected_is_prepared_again(database: Database, settings: Settings) -> None:
-    class Collected(Told):
+def test_tensors_that_were_collected_are_stored_again(database: Database, settings: Settings) -> None:
+    class Collected(ScriptedAttempt):
         prepared = 0
 
         def prepare(self, lines: list[bytes]) -> None:
@@ -93,63 +92,62 @@ def test_what_was_collected_is_prepared_again(database: Database, settings: Sett
             return super().record(session, row, lines)
 
     add_jobs(database, 1)
-    attempt = Collected(database, settings, taken(database), "end")
+    attempt = Collected(database, settings, claim_job(database), "end")
     assert supervise(database, settings, attempt).status == "succeeded"
     assert attempt.prepared > 1
 
 
-def test_a_job_that_gets_further_may_die_often(database: Database, settings: Settings) -> None:
-    class Further(Told):
+def test_a_job_that_makes_progress_may_crash_often(database: Database, settings: Settings) -> None:
+    class Further(ScriptedAttempt):
         def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
             JobAttempt.record(self, session, row, [ProgressSaved().model_dump_json().encode()])
             return False
 
     add_jobs(database, 1)
     for attempt in range(1, 6):
-        tried = supervise(database, settings, Further(database, settings, taken(database), "abort"))
+        tried = supervise(database, settings, Further(database, settings, claim_job(database), "abort"))
         assert (tried.status, tried.attempt, tried.crashes) == ("queued", attempt, 1)
 
 
-def test_what_killed_each_attempt_is_said_in_the_end(database: Database, settings: Settings) -> None:
+def test_the_final_error_lists_the_cause_of_each_crash(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
-    supervise(database, settings, Told(database, settings, taken(database), "abort"))
-    taken(database, "the silent", seconds=-1.0)
-    ended = supervise(database, settings, Told(database, settings, taken(database), "memory"))
+    supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "abort"))
+    claim_job(database, "dead", seconds=-1.0)
+    ended = supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "memory"))
     assert ended.error is not None
     assert ended.error["code"] == "out_of_memory"
     assert "Attempt 2 ended before: worker_died." in ended.error["message"]
     assert "Attempt 1 ended before: killed_by_signal." in ended.error["message"]
 
 
-def test_a_worker_that_stops_hands_its_job_back_at_no_cost(database: Database, settings: Settings) -> None:
+def test_a_worker_that_stops_requeues_its_job_and_that_is_no_crash(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     stopping = threading.Event()
-    attempt = Told(database, settings, taken(database), "sleep")
+    attempt = ScriptedAttempt(database, settings, claim_job(database), "sleep")
     threading.Timer(0.5, stopping.set).start()
-    Supervision(database, settings, attempt.claim, attempt, stopping).run()
-    left = job(database)
+    left = supervise(database, settings, attempt, stopping)
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
 
 
-def test_who_was_cut_off_from_the_database_hands_its_job_back_when_it_answers(
+def test_a_worker_cut_off_from_the_database_requeues_its_job_once_it_answers(
     database: Database, tmp_path: Path
 ) -> None:
-    class CutOff(Told):
+    class CutOff(ScriptedAttempt):
         def prepare(self, lines: list[bytes]) -> None:
-            if supervision.database is database:
-                supervision.database = supervision.lease.database = nowhere
+            if supervisor.database is database:
+                supervisor.database = supervisor.lease.database = nowhere
                 threading.Timer(3.0, back).start()
 
     def back() -> None:
-        supervision.database = database
+        supervisor.database = database
 
     nowhere = Database("postgresql+psycopg://graft@127.0.0.1:9/none")
     settings = Settings(data=tmp_path, lease_seconds=2)
     add_jobs(database, 1)
-    attempt = CutOff(database, settings, taken(database), "end")
-    supervision = Supervision(database, settings, attempt.claim, attempt, threading.Event())
-    supervision.run()
-    assert supervision.lease.state == "cut_off"
-    left = job(database)
+    attempt = CutOff(database, settings, claim_job(database), "end")
+    supervisor = Supervisor(database, settings, attempt.claim, attempt, threading.Event())
+    supervisor.run()
+    assert supervisor.lease.state == "cut_off"
+    left = read_job(database)
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
-    assert kinds(database) == ["started", "drained"]
+    assert event_kinds(database) == ["started", "drained"]

@@ -8,7 +8,9 @@ from models import backbones
 from models.backbones.errors import BackboneError
 from models.networks.candidate_cuts import inspect
 from models.networks.tracing import SurgeryError
-from workers.work.inspection import Inspected, InspectionOrder, Listed
+from models.runtime import devices
+from workers.entrypoints.listing import describe
+from workers.work.inspection import Inspected, InspectionOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +20,9 @@ def work(order: InspectionOrder) -> Iterator[Inspected]:
     """Find the backbone's cuts and their costs."""
     try:
         said = backbones.blueprint(order.name, order.backbones)
-        found = inspect(said.outline(), said.preprocessing.input_size)
+        with devices.translate_errors():
+            found = inspect(said.outline(), said.preprocessing.input_size)
     except (BackboneError, SurgeryError) as error:
         yield Inspected(error={"code": error.code, "message": str(error)})
         return
-    yield Inspected(listed=Listed.of(said.listing(found["parameters"])), inspection=found)
+    yield Inspected(listed=describe(said.listing(found["parameters"])), inspection=found)

@@ -16,7 +16,7 @@ from models.pipeline.training_state import Pace
 from models.runtime import devices
 from models.training.loop import TrainingDiverged
 from service.storage import Storage
-from workers.child_process import is_leaving, is_stopped
+from workers.child_process import drain_requested, stop_requested
 from workers.work.training import CHECKPOINT, TrainingOrder
 
 if TYPE_CHECKING:
@@ -49,14 +49,15 @@ def work(order: TrainingOrder) -> Iterator[Event]:
         checkpoint=order.scratch / CHECKPOINT,
         other=None if other is None else opened(other.pack, other.index),
         other_classes=() if other is None else other.classes,
-        pace=Pace(order.snapshot_seconds, is_leaving.is_set),
+        pace=Pace(order.snapshot_seconds, drain_requested.is_set),
         snapshot=order.snapshot,
-        is_stopped=is_stopped.is_set,
+        is_stopped=stop_requested.is_set,
     )
     try:
-        for event in fine_tune(assignment):
-            yield event
-            if isinstance(event, ProgressSaved) and is_leaving.is_set():
-                return
+        with devices.translate_errors():
+            for event in fine_tune(assignment):
+                yield event
+                if isinstance(event, ProgressSaved) and drain_requested.is_set():
+                    return
     except HOPELESS as error:
         yield Failed(code=error.code, message=str(error))

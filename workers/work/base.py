@@ -1,4 +1,4 @@
-"""An attempt at one claimed piece of work: what differs between kinds of work."""
+"""Attempts: the steps of one try at claimed work, which differ between kinds of work."""
 
 from __future__ import annotations
 
@@ -14,55 +14,64 @@ if TYPE_CHECKING:
 Row = TypeVar("Row", Job, Dataset, Backbone)
 
 
-class Interrupted(Exception):
-    """The work was cancelled or paused."""
+class InterruptRequested(Exception):
+    """Somebody has cancelled or paused the work."""
 
 
 class Attempt(ABC, Generic[Row]):
-    """What is done before, with and after a child. The rows that it gets are fenced."""
+    """One try at one piece of work, as its supervisor calls it.
+
+    `fetch_inputs`, then `start`; for each batch of the child's events `prepare`, `record` and `confirm`; at the end one
+    of `fail`, `crash`, `postpone`, `drain` and `interrupt`, unless `record` has ended the work; `clean_up` always.
+    Methods with a session write to a locked row in the supervisor's fenced transaction, which may be rolled back and
+    tried again: they leave the attempt itself unchanged.
+    """
 
     module: ClassVar[str]
-    """Whose `work(order)` the child runs."""
+    """The module whose `work(order)` the child runs."""
 
     @property
-    def can_secure(self) -> bool:
-        """Whether the child would now secure what it has done, if it were asked to."""
+    def can_save_progress(self) -> bool:
+        """Whether the child, asked to drain, would save progress that no event has told of yet."""
         return False
 
-    def equip(self) -> None:
-        """Bring what the child needs onto this machine, outside any transaction. Raises OSError."""
+    def fetch_inputs(self) -> None:
+        """Bring the child's input files to this machine, outside any transaction. Raises OSError."""
 
     @abstractmethod
-    def begin(self, session: Session, row: Row) -> BaseModel:
-        """The attempt begins; gives the order that the child gets."""
+    def start(self, session: Session, row: Row) -> BaseModel:
+        """Start the attempt; gives the order for the child."""
 
     def prepare(self, lines: list[bytes]) -> None:
-        """Do what events ask for that takes long, outside any transaction. Raises ContentsCollected."""
+        """Store the files that events name, outside any transaction. Raises ContentsCollected, OSError."""
 
     @abstractmethod
     def record(self, session: Session, row: Row, lines: list[bytes]) -> bool:
-        """Write down events; says whether the work has ended with them. Raises ContentsCollected, Unwanted."""
+        """Write events to the row; true if they end the work. Raises ContentsCollected, InterruptRequested."""
 
-    def crashed(self, session: Session, row: Row, cause: str, message: str) -> None:
-        """The attempt died before its work was done; another shall begin again."""
-        row.release()
+    def confirm(self, lines: list[bytes]) -> None:
+        """Update the attempt itself: the transaction of `record(lines)` is committed."""
 
     @abstractmethod
-    def failed(self, session: Session, row: Row, cause: str, message: str) -> None:
-        """The last attempt died: the work is given up."""
+    def fail(self, session: Session, row: Row, cause: str, message: str) -> None:
+        """End the work as failed: this was its last attempt."""
 
-    def postponed(self, session: Session, row: Row, cause: str, message: str, seconds: float) -> None:
-        """What it needs was not there; another shall begin again after a while."""
+    def crash(self, session: Session, row: Row, cause: str, message: str) -> None:
+        """Requeue the work after a crash."""
+        row.release()
+
+    def postpone(self, session: Session, row: Row, cause: str, message: str, seconds: float) -> None:
+        """Requeue the work, to be claimed after so many seconds."""
         row.release()
         row.wait(session, seconds)
 
-    def hand_back(self, session: Session, row: Row) -> None:
-        """This worker stops; another shall begin again."""
+    def drain(self, session: Session, row: Row) -> None:
+        """Requeue the work because this worker is stopping."""
         row.release()
 
-    def interrupted(self, session: Session, row: Row) -> None:
-        """The work was cancelled or paused, as only jobs can be, and the child is gone."""
+    def interrupt(self, session: Session, row: Row) -> None:
+        """End a cancelled job, or pause a pausing one. Only jobs can be either."""
         raise NotImplementedError
 
-    def clean_up(self) -> None:
-        """Remove what the attempt left on this machine."""
+    def clean_up(self, *, is_over: bool) -> None:
+        """Remove files that nobody needs any more; `is_over` if the work has succeeded or failed for good."""

@@ -1,4 +1,4 @@
-"""Backbones: inspection, supervised."""
+"""Backbones: their listing, and attempts at inspection."""
 
 from __future__ import annotations
 
@@ -15,21 +15,20 @@ from workers.work.base import Attempt
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from models.backbones.backbone import Listing
     from service.database import Database
     from service.settings import Settings
     from workers.lease import Claim
 
 
 class InspectionOrder(BaseModel):
-    """What the inspecting child is told."""
+    """Input of the inspecting child."""
 
     name: str
     backbones: Path | None
 
 
-class Listed(BaseModel):
-    """One backbone that can be loaded; the columns of its row."""
+class ListedBackbone(BaseModel):
+    """A backbone that this worker can load, as columns of its row."""
 
     id: str
     source: str
@@ -38,39 +37,27 @@ class Listed(BaseModel):
     input_size: tuple[int, int, int]
     licence: str | None
 
-    @classmethod
-    def of(cls, listing: Listing) -> Listed:
-        """The row of what a source lists."""
-        return cls(
-            id=listing.name,
-            source=listing.source,
-            architecture=listing.architecture,
-            parameters=listing.parameters,
-            input_size=listing.input_size,
-            licence=listing.licence,
-        )
-
 
 class Inspected(BaseModel):
-    """What the child has found, or why it could not."""
+    """The backbone's cuts and their costs, or the error that prevented the inspection."""
 
-    listed: Listed | None = None
+    listed: ListedBackbone | None = None
     inspection: dict[str, Any] | None = None
     error: dict[str, str] | None = None
 
 
 class ListingOrder(BaseModel):
-    """What the listing child is told."""
+    """Input of the listing child."""
 
     backbones: Path | None
 
 
 def list_backbones(database: Database, settings: Settings) -> None:
-    """Have the table say what this worker can load."""
+    """List the backbones that this worker can load, and write them to the database. Raises ChildDied."""
     with Child("workers.entrypoints.listing", ListingOrder(backbones=settings.backbones)) as child:
-        lines = [line for batch in child.batches() for line in batch]
+        lines = [line for batch in child.read_batches() for line in batch]
     with database.writing() as session:
-        repository.replace(session, [Listed.model_validate_json(line).model_dump() for line in lines])
+        repository.replace(session, [ListedBackbone.model_validate_json(line).model_dump() for line in lines])
 
 
 class BackboneAttempt(Attempt[Backbone]):
@@ -81,12 +68,12 @@ class BackboneAttempt(Attempt[Backbone]):
     def __init__(self, database: Database, settings: Settings, claim: Claim[Backbone]) -> None:
         self.settings, self.claim = settings, claim
 
-    def begin(self, session: Session, row: Backbone) -> InspectionOrder:
-        """The attempt begins."""
+    def start(self, session: Session, row: Backbone) -> InspectionOrder:
+        """Order the inspection of this backbone."""
         return InspectionOrder(name=row.id, backbones=self.settings.backbones)
 
     def record(self, session: Session, row: Backbone, lines: list[bytes]) -> bool:
-        """Write down what was found."""
+        """Write the inspection, or its error, to the backbone."""
         found = Inspected.model_validate_json(lines[-1])
         row.inspection, row.error = found.inspection, found.error
         if found.listed and row.architecture is None:
@@ -95,7 +82,7 @@ class BackboneAttempt(Attempt[Backbone]):
         row.end(session, "failed" if found.error else "inspected")
         return True
 
-    def failed(self, session: Session, row: Backbone, cause: str, message: str) -> None:
-        """The last attempt died: most often the network is too large."""
+    def fail(self, session: Session, row: Backbone, cause: str, message: str) -> None:
+        """End the inspection as failed: most often the network is too large for this machine."""
         row.error = {"code": cause, "message": message}
         row.end(session, "failed")

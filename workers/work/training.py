@@ -1,4 +1,4 @@
-"""Jobs: training, supervised."""
+"""Jobs: attempts at training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from service.checkpoints.errors import CheckpointDamaged
 from service.jobs import lifecycle, repository, snapshots
 from service.tables import Dataset, Epoch, Job
 from workers import cache_reporter, scratch
-from workers.work.base import Attempt, Interrupted
+from workers.work.base import Attempt, InterruptRequested
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class OtherDataset(BaseModel):
 
 
 class TrainingOrder(BaseModel):
-    """What the training child is told."""
+    """Input of the training child."""
 
     job: str
     storage: str
@@ -77,21 +77,20 @@ class TrainingOrder(BaseModel):
     snapshot: Path | None
     """What to go on from."""
     other: OtherDataset | None = None
-    """What pretraining uses."""
+    """The dataset for pretraining, if the recipe names another one."""
 
 
 class JobAttempt(Attempt[Job]):
-    """One attempt at one job."""
+    """One attempt at one job: its child fine-tunes, and its events become the job's rows."""
 
     module = "workers.entrypoints.training"
 
     def __init__(self, database: Database, settings: Settings, claim: Claim[Job]) -> None:
         self.database, self.settings, self.claim = database, settings, claim
-        self.scratch = scratch.folder(settings.scratch, claim)
+        self.scratch = scratch.choose_folder(settings.scratch, claim)
         self._resumed_from: Snapshot | None = None
         self._is_damaged = False
         self._phase: Phase = "preparing"
-        self._phase_began = 0.0
         self._store_seconds = 0.0
         self._stored: dict[str, blobs.Manifest] = {}
         """Of files in the attempt's folder whose tensors are in the database."""
@@ -102,12 +101,12 @@ class JobAttempt(Attempt[Job]):
         self._cache: str | None = None
 
     @property
-    def can_secure(self) -> bool:
-        """While it computes features, or trains."""
+    def can_save_progress(self) -> bool:
+        """Whether the child computes features or trains."""
         return self._phase in ("caching", "training")
 
-    def equip(self) -> None:
-        """Bring the job's newest snapshot here. Raises OSError."""
+    def fetch_inputs(self) -> None:
+        """Bring the job's newest snapshot to this machine. Raises OSError."""
         with self.database.reading() as session:
             found = snapshots.of_job(session, self.claim.id)
         if found is None:
@@ -121,8 +120,8 @@ class JobAttempt(Attempt[Job]):
             log.warning("the snapshot of %s cannot be read, it begins anew: %s", self.claim.id, error)
             self._is_damaged = True
 
-    def begin(self, session: Session, row: Job) -> TrainingOrder:
-        """The attempt begins, from the newest snapshot: what an earlier one measured after it is forgotten."""
+    def start(self, session: Session, row: Job) -> TrainingOrder:
+        """Start from the newest snapshot; forget what an earlier attempt measured after it."""
         lifecycle.start(session, row)
         if self._is_damaged:
             said = "The snapshot is damaged in the database; training begins anew"
@@ -168,14 +167,14 @@ class JobAttempt(Attempt[Job]):
             began = time.monotonic()
             self._stored[CHECKPOINT] = blobs.store(self.database, self.scratch / CHECKPOINT)
             self._store_seconds = time.monotonic() - began
-            self._cache = cache_reporter.identity(self.settings)
+            self._cache = cache_reporter.read_identity(self.settings)
 
     def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
-        """Write down events; says whether the job has ended with them. Raises ContentsCollected, Unwanted."""
+        """Write events to the job; true if they end it. Raises ContentsCollected, InterruptRequested."""
         for line in lines:
             event = EVENT.validate_json(line)
             if isinstance(event, Finished | Failed) and row.status == "pausing":
-                raise Interrupted  # whoever pauses a job finds it paused; its end is near when it is resumed
+                raise InterruptRequested  # paused all the same; once resumed, it soon ends
             match event:
                 case Finished():
                     self._finish(session, row, event)
@@ -186,30 +185,37 @@ class JobAttempt(Attempt[Job]):
             self._record(session, row, event)
         return False
 
-    def crashed(self, session: Session, row: Job, cause: str, message: str) -> None:
-        """The attempt died before its work was done; another shall begin again."""
+    def confirm(self, lines: list[bytes]) -> None:
+        """Remember the phase that was recorded."""
+        for line in lines:
+            event = EVENT.validate_json(line)
+            if isinstance(event, PhaseStarted):
+                self._phase = event.phase
+
+    def fail(self, session: Session, row: Job, cause: str, message: str) -> None:
+        """End the job as failed; the error lists how each attempt ended."""
+        earlier = repository.crashes(session, row.id, limit=row.crashes - 1)
+        causes = "".join(f" Attempt {attempt} ended before: {cause}." for attempt, cause in earlier)
+        lifecycle.fail(session, row, cause, f"{message}{causes}")
+
+    def crash(self, session: Session, row: Job, cause: str, message: str) -> None:
+        """Requeue the job after a crash."""
         lifecycle.crash(session, row, cause, message)
 
-    def failed(self, session: Session, row: Job, cause: str, message: str) -> None:
-        """The last attempt died: the job is given up."""
-        earlier = repository.crashes(session, row.id, limit=row.crashes - 1)
-        said = "".join(f" Attempt {attempt} ended before: {why}." for attempt, why in earlier)
-        lifecycle.fail(session, row, cause, f"{message}{said}")
-
-    def postponed(self, session: Session, row: Job, cause: str, message: str, seconds: float) -> None:
-        """What it needs was not there; another shall begin again after a while."""
+    def postpone(self, session: Session, row: Job, cause: str, message: str, seconds: float) -> None:
+        """Requeue the job, to be claimed after so many seconds."""
         lifecycle.postpone(session, row, cause, message, seconds)
 
-    def interrupted(self, session: Session, row: Job) -> None:
-        """The job was cancelled or paused, and the child is gone."""
-        lifecycle.interrupt(session, row)
-
-    def hand_back(self, session: Session, row: Job) -> None:
-        """This worker stops; another shall begin again."""
+    def drain(self, session: Session, row: Job) -> None:
+        """Requeue the job because this worker is stopping."""
         lifecycle.drain(session, row)
 
-    def clean_up(self) -> None:
-        """Remove the attempt's files."""
+    def interrupt(self, session: Session, row: Job) -> None:
+        """End the cancelled job, or pause the pausing one."""
+        lifecycle.interrupt(session, row)
+
+    def clean_up(self, *, is_over: bool) -> None:
+        """Remove the attempt's folder."""
         shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _tidy(self, taken: list[str]) -> None:
@@ -238,14 +244,13 @@ class JobAttempt(Attempt[Job]):
 
     def _begin_phase(self, session: Session, row: Job, event: PhaseStarted) -> None:
         self._end_phase(row, event.elapsed)
-        row.phase = self._phase = event.phase
+        row.phase = event.phase
         repository.add_event(session, row, "info", "phase", event.phase.capitalize(), {"phase": event.phase})
 
     def _end_phase(self, row: Job, elapsed: float) -> None:
-        """Note how long the phase took that was running, if one was."""
+        """Note how long the running phase took: the time that no earlier phase of this attempt took."""
         if elapsed and row.phase is not None:
-            row.seconds = {**row.seconds, row.phase: round(elapsed - self._phase_began, 3)}
-        self._phase_began = elapsed
+            row.seconds = {**row.seconds, row.phase: round(elapsed - sum(row.seconds.values()), 3)}
 
     def _secure(self, session: Session, row: Job, event: ProgressSaved) -> None:
         """The job has got further, whatever becomes of this attempt."""
@@ -257,8 +262,8 @@ class JobAttempt(Attempt[Job]):
         figures = event.model_dump(exclude={"event"})
         session.add(Epoch(job_id=row.id, **figures))
         accuracy, loss = event.validation_accuracy, event.validation_loss
-        said = f"Epoch {event.epoch}: validation accuracy {accuracy:.1%}, loss {loss:.4f}"
-        repository.add_event(session, row, "info", "epoch", said, figures)
+        message = f"Epoch {event.epoch}: validation accuracy {accuracy:.1%}, loss {loss:.4f}"
+        repository.add_event(session, row, "info", "epoch", message, figures)
 
     def _finish(self, session: Session, row: Job, event: Finished) -> None:
         self._end_phase(row, event.elapsed + self._store_seconds)

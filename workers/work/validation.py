@@ -1,4 +1,4 @@
-"""Datasets: validation, supervised."""
+"""Datasets: attempts at validation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class ValidationOrder(BaseModel):
-    """What the validating child is told."""
+    """Input of the validating child."""
 
     storage: str
     archive: str
@@ -32,7 +32,7 @@ class ValidationOrder(BaseModel):
 
 
 class Accepted(BaseModel):
-    """The dataset is good, its pack and index are in the storage."""
+    """The dataset is valid; its pack and index are in the storage."""
 
     event: Literal["accepted"] = "accepted"
     task: Task
@@ -43,7 +43,7 @@ class Accepted(BaseModel):
 
 
 class Rejected(BaseModel):
-    """The dataset cannot be used."""
+    """The dataset is invalid: the message says what to change."""
 
     event: Literal["rejected"] = "rejected"
     code: str
@@ -61,14 +61,16 @@ class DatasetAttempt(Attempt[Dataset]):
     def __init__(self, database: Database, settings: Settings, claim: Claim[Dataset]) -> None:
         self.settings, self.claim = settings, claim
         self._storage = Storage(settings.storage)
-        # A name for each attempt: one that lost its lease may still be writing.
+        # Names of its own for each attempt: one that lost its lease may still be writing.
         self._pack = f"{repository.folder(claim.id)}/pack.{claim.attempt}"
         self._index = f"{repository.folder(claim.id)}/index.{claim.attempt}"
         self._archive: str | None = None
+        """Storage key of the upload."""
 
-    def begin(self, session: Session, row: Dataset) -> ValidationOrder:
-        """The attempt begins."""
+    def start(self, session: Session, row: Dataset) -> ValidationOrder:
+        """Order the validation of the uploaded archive."""
         assert row.archive is not None
+        self._archive = row.archive
         return ValidationOrder(
             storage=self.settings.storage,
             archive=row.archive,
@@ -79,22 +81,21 @@ class DatasetAttempt(Attempt[Dataset]):
         )
 
     def record(self, session: Session, row: Dataset, lines: list[bytes]) -> bool:
-        """Write down the verdict."""
-        self._archive = row.archive
+        """Write the verdict to the dataset."""
         match _VERDICT.validate_json(lines[-1]):
             case Rejected(code=code, message=message):
                 repository.reject(session, row, code, message)
             case Accepted() as accepted:
-                said = accepted.model_dump(exclude={"event"})
-                repository.accept(session, row, pack=self._pack, index=self._index, **said)
+                columns = accepted.model_dump(exclude={"event"})
+                repository.accept(session, row, pack=self._pack, index=self._index, **columns)
         return True
 
-    def failed(self, session: Session, row: Dataset, cause: str, message: str) -> None:
-        """The last attempt died: the dataset is given up."""
+    def fail(self, session: Session, row: Dataset, cause: str, message: str) -> None:
+        """Reject the dataset: its validation kept crashing."""
         self._archive = row.archive
         repository.reject(session, row, cause, message)
 
-    def clean_up(self) -> None:
-        """Drop the archive once there is a verdict: the pack has all that is needed of it."""
-        if self._archive is not None:
+    def clean_up(self, *, is_over: bool) -> None:
+        """Delete the archive once there is a verdict: the pack holds all that is needed of it."""
+        if is_over and self._archive is not None:
             self._storage.delete(self._archive)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import nullcontext
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,16 +21,19 @@ from service.settings import Settings
 from service.tables import Dataset, Epoch, Event, Job, now
 from service.wakeup import Queue
 from tests.support.job_model import LEFT_OFF, MAX_CRASHES, TOLD, TRANSITIONS, WISHES, Modelled
-from workers.lease import Claim, Lease, LeaseLost, claim, fence, waits
+from workers.lease import Claim, Lease, LeaseLost, claim, fence, has_claimable
 from workers.maintenance import sweep
-from workers.supervisor import Supervision
-from workers.work.base import Interrupted
+from workers.outcome import Crashed, Drained, Postponed, Unfinished
+from workers.supervisor import Supervisor
+from workers.work.base import InterruptRequested
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
     from pathlib import Path
+
+    from sqlalchemy.orm import Session
 
     from service.database import Database
 
@@ -47,6 +49,12 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "postpone": {"cause": "c", "message": "m", "seconds": LEASE_SECONDS},
 }
 """Of transitions that need any."""
+OUTCOMES: dict[str, Unfinished] = {
+    "crash": Crashed("c", "m"),
+    "drain": Drained(),
+    "postpone": Postponed("c", "m", LEASE_SECONDS),
+}
+"""What a supervisor makes of these deeds."""
 
 
 class Life(RuleBasedStateMachine):
@@ -135,15 +143,15 @@ class Life(RuleBasedStateMachine):
         held, job = self._any_claim(data)
         deed = data.draw(st.sampled_from(DEEDS), "deed")
         attempt = JobAttempt(self.database, self.settings, held)
-        supervision = Supervision(self.database, self.settings, held, attempt, threading.Event())
+        supervisor = Supervisor(self.database, self.settings, held, attempt, threading.Event())
         if held.crashes >= MAX_CRASHES:
-            supervision.run()  # starts no child, and ends quietly if the lease is lost
+            supervisor.run()  # starts no child, and ends quietly if the lease is lost
             if job.is_held_by(held):
                 job.leave("interrupt" if job.status in LEFT_OFF else "fail")
             return
         refusal = refusal_of(job, held, deed)
         with refused(refusal):
-            supervision._write(write_of(supervision, attempt, deed, job.epochs + 1))
+            supervisor._write(write_of(supervisor, deed, job.epochs + 1))
         if refusal is None:
             job.work(deed)
 
@@ -164,7 +172,7 @@ class Life(RuleBasedStateMachine):
     def _take(self, worker: str) -> None:
         free = sorted((job for job in self.model.values() if job.is_free), key=lambda job: (-job.priority, job.id))
         with self.database.writing() as session:
-            assert session.scalar(select(waits(Job, "queued", "running"))) == bool(free)
+            assert session.scalar(select(has_claimable(Job, "queued", "running"))) == bool(free)
             found = claim(session, Job, "queued", "running", worker, LEASE_SECONDS)
         if not free:
             assert found is None
@@ -237,27 +245,23 @@ def refused(refusal: type[Exception] | None) -> AbstractContextManager[object]:
 
 
 def refusal_of(job: Modelled, held: Claim[Job], deed: str) -> type[Exception] | None:
-    """How a supervision is stopped from this deed, if it is."""
+    """The error by which a supervisor is kept from this deed, if it is."""
     if not job.is_held_by(held):
         return LeaseLost
     unwanted = ("cancelling",) if deed in ("epoch", "secure") else tuple(LEFT_OFF)
     is_refused = job.status in unwanted and deed in ("begin", *TOLD)
-    return Interrupted if is_refused else None
+    return InterruptRequested if is_refused else None
 
 
-def write_of(supervision: Supervision[Job], attempt: JobAttempt, deed: str, epoch: int) -> Callable[..., Any]:
-    """What a supervision writes for this deed, in a fenced transaction of its own."""
+def write_of(supervisor: Supervisor[Job], deed: str, epoch: int) -> Callable[[Session, Job], object]:
+    """Choose what a supervisor writes for this deed, in a fenced transaction of its own."""
     if deed == "begin":
-        return supervision._begin
+        return supervisor._start
     if deed in TOLD:
-        line = event_of(deed, epoch).model_dump_json().encode()
-        return partial(supervision._unless_cancelled, partial(attempt.record, lines=[line]))
-    ends: dict[str, Callable[..., None]] = {
-        "crash": partial(supervision._crashed, cause="c", message="m"),
-        "drain": attempt.hand_back,
-        "postpone": partial(attempt.postponed, cause="c", message="m", seconds=LEASE_SECONDS),
-    }
-    return partial(supervision._unless_unwanted, ends[deed])
+        lines = [event_of(deed, epoch).model_dump_json().encode()]
+        return lambda session, row: supervisor._record_unless_cancelled(session, row, lines)
+    outcome = OUTCOMES[deed]
+    return lambda session, row: supervisor._write_outcome(session, row, outcome)
 
 
 def event_of(deed: str, epoch: int) -> EpochEnded | ProgressSaved | Failed:

@@ -8,37 +8,29 @@ import pytest
 import torch
 from sqlalchemy import func, select, update
 
-from models.messages import EpochEnded, ProgressSaved
+from models.messages import EpochEnded, PhaseStarted, ProgressSaved
 from models.pipeline import training_state
 from service.jobs import snapshots
-from service.settings import Settings
 from service.tables import Chunk, Dataset, Epoch, Event, Job, Tensor
-from tests.workers.test_lease import add_jobs, taken
+from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job
 from workers.lease import fence
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from service.database import Database
+    from service.settings import Settings
     from workers.work.training import TrainingOrder
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    """Settings on a temporary folder."""
-    return Settings(data=tmp_path)
-
-
 def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingOrder]:
-    """The next attempt at the only job."""
+    """Claim and start the next attempt at the only job."""
     with database.writing() as session:
         session.execute(update(Job).values(lease_until=None, worker=None))
         session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
-    attempt = JobAttempt(database, settings, taken(database))
-    attempt.equip()
+    attempt = JobAttempt(database, settings, claim_job(database))
+    attempt.fetch_inputs()
     with database.writing() as session:
-        return attempt, attempt.begin(session, fence(session, attempt.claim))
+        return attempt, attempt.start(session, fence(session, attempt.claim))
 
 
 def take(attempt: JobAttempt, name: str, epoch: int) -> bytes:
@@ -55,13 +47,7 @@ def take(attempt: JobAttempt, name: str, epoch: int) -> bytes:
     return content
 
 
-def kinds(database: Database) -> list[str]:
-    """The kinds of all events."""
-    with database.reading() as session:
-        return list(session.scalars(select(Event.kind).order_by(Event.seq)))
-
-
-def test_the_first_attempt_has_nothing_to_go_on_from(database: Database, settings: Settings) -> None:
+def test_the_first_attempt_has_no_snapshot(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     _, order = begun(database, settings)
     assert order.snapshot is None
@@ -72,7 +58,7 @@ def test_the_next_attempt_gets_the_newest_snapshot(database: Database, settings:
     first, _ = begun(database, settings)
     take(first, "snapshot-0.safetensors", 1)
     newest = take(first, "snapshot-1.safetensors", 2)
-    first.clean_up()
+    first.clean_up(is_over=False)
     with database.writing() as session:
         session.add(
             Epoch(
@@ -109,7 +95,7 @@ def test_a_snapshot_takes_the_place_of_the_one_before(database: Database, settin
         assert session.scalar(select(func.count()).select_from(Tensor)) == 2, "of the newest, and the best"
 
 
-def test_getting_further_forgives_crashes(database: Database, settings: Settings) -> None:
+def test_progress_resets_the_count_of_crashes(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     attempt, _ = begun(database, settings)
     with database.writing() as session:
@@ -127,19 +113,35 @@ def test_a_damaged_snapshot_is_told_and_the_job_begins_anew(database: Database, 
         session.execute(update(Chunk).values(data=b"x" * 32))
     _, order = begun(database, settings)
     assert order.snapshot is None
-    assert "snapshot_damaged" in kinds(database)
+    assert "snapshot_damaged" in event_kinds(database)
     with database.reading() as session:
         assert snapshots.of_job(session, "job_000") is None
         assert session.scalar(select(func.count()).select_from(Epoch)) == 0
 
 
-def test_a_silent_worker_is_told(database: Database, settings: Settings) -> None:
+def test_a_worker_that_died_is_reported_by_the_next_attempt(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
-    taken(database, "the silent", seconds=-1.0)
-    attempt = JobAttempt(database, settings, taken(database))
+    claim_job(database, "dead", seconds=-1.0)
+    attempt = JobAttempt(database, settings, claim_job(database))
     with database.writing() as session:
         session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
-        attempt.begin(session, fence(session, attempt.claim))
+        attempt.start(session, fence(session, attempt.claim))
     with database.reading() as session:
         (crash,) = session.scalars(select(Event).where(Event.kind == "crashed"))
-    assert crash.data == {"cause": "worker_died", "attempt": 1, "worker": "the silent"}
+    assert crash.data == {"cause": "worker_died", "attempt": 1, "worker": "dead"}
+
+
+def test_events_that_are_recorded_again_after_a_rollback_count_once(database: Database, settings: Settings) -> None:
+    add_jobs(database, 1)
+    attempt, _ = begun(database, settings)
+    phases = PhaseStarted(phase="caching", elapsed=1.5), PhaseStarted(phase="training", elapsed=4.0)
+    lines = [phase.model_dump_json().encode() for phase in phases]
+    with pytest.raises(ConnectionError), database.writing() as session:
+        attempt.record(session, fence(session, attempt.claim), lines)
+        raise ConnectionError("before the commit")
+    assert not attempt.can_save_progress
+    with database.writing() as session:
+        attempt.record(session, fence(session, attempt.claim), lines)
+    attempt.confirm(lines)
+    assert attempt.can_save_progress
+    assert read_job(database).seconds == {"preparing": 1.5, "caching": 2.5}

@@ -1,0 +1,61 @@
+"""Rows of jobs for tests, and their claims."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import select
+
+from service.tables import Dataset, Event, Job
+from workers.lease import Claim, claim
+
+if TYPE_CHECKING:
+    from service.database import Database
+
+
+def add_jobs(database: Database, count: int) -> None:
+    """Add queued jobs `job_000`, `job_001`… on one dataset."""
+    with database.writing() as session:
+        session.add(Dataset(id="ds_1", name="", status="ready", attempt=0, crashes=0, classes=[], images=0))
+        session.flush()
+        session.add_all(
+            Job(
+                id=f"job_{number:03}",
+                status="queued",
+                attempt=0,
+                crashes=0,
+                dataset_id="ds_1",
+                backbone="b",
+                recipe={},
+                details={},
+                progress={},
+                seconds={},
+                event_seq=0,
+            )
+            for number in range(count)
+        )
+
+
+def try_claim(database: Database, worker: str = "w", seconds: float = 60.0) -> Claim[Job] | None:
+    """Claim the next job, if there is one."""
+    with database.writing() as session:
+        return claim(session, Job, "queued", "running", worker, seconds)
+
+
+def claim_job(database: Database, worker: str = "w", seconds: float = 60.0) -> Claim[Job]:
+    """Claim the next job, which must be there."""
+    found = try_claim(database, worker, seconds)
+    assert found is not None
+    return found
+
+
+def read_job(database: Database, job_id: str = "job_000") -> Job:
+    """Read a job's row as it is now."""
+    with database.reading() as session:
+        return session.get_one(Job, job_id)
+
+
+def event_kinds(database: Database) -> list[str]:
+    """List the kinds of all events, in order."""
+    with database.reading() as session:
+        return list(session.scalars(select(Event.kind).order_by(Event.seq)))

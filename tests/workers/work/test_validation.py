@@ -1,0 +1,77 @@
+"""Attempts at the validation of a dataset: the uploaded archive is deleted once a verdict is committed, not before."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from sqlalchemy import text
+
+from service.storage import Storage
+from service.tables import Dataset
+from workers.lease import LeaseLost, claim
+from workers.supervisor import Supervisor
+from workers.work.validation import DatasetAttempt
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlalchemy.orm import Session
+
+    from service.database import Database
+    from service.settings import Settings
+
+ARCHIVE = "datasets/ds_1/archive"
+
+
+@pytest.fixture
+def upload(database: Database, settings: Settings) -> Path:
+    """A dataset that waits for its validation, whose archive is none; gives the file."""
+    with Storage(settings.storage).writing(ARCHIVE) as file:
+        file.write(b"no archive")
+    with database.writing() as session:
+        session.add(Dataset(id="ds_1", name="", status="validating", archive=ARCHIVE, classes=[], images=0))
+    (found,) = settings.data.rglob("archive")
+    return found
+
+
+def validate(database: Database, settings: Settings, kind: type[DatasetAttempt] = DatasetAttempt) -> None:
+    """Claim the dataset and run an attempt at its validation."""
+    with database.writing() as session:
+        held = claim(session, Dataset, "validating", "validating", "w", 60)
+    assert held is not None
+    Supervisor(database, settings, held, kind(database, settings, held), threading.Event()).run()
+
+
+def test_the_archive_is_deleted_after_the_verdict(database: Database, settings: Settings, upload: Path) -> None:
+    validate(database, settings)
+    with database.reading() as session:
+        assert session.get_one(Dataset, "ds_1").status == "failed"
+    assert not upload.exists()
+
+
+def test_the_archive_is_kept_if_the_verdict_is_not_committed(
+    database: Database, settings: Settings, upload: Path
+) -> None:
+    class Robbed(DatasetAttempt):
+        def record(self, session: Session, row: Dataset, lines: list[bytes]) -> bool:
+            super().record(session, row, lines)
+            raise LeaseLost("before the commit")
+
+    validate(database, settings, Robbed)
+    with database.reading() as session:
+        assert session.get_one(Dataset, "ds_1").status == "validating"
+    assert upload.exists(), "the next attempt needs it"
+
+
+def test_the_archive_is_deleted_when_the_validation_keeps_crashing(
+    database: Database, settings: Settings, upload: Path
+) -> None:
+    with database.writing() as session:
+        session.execute(text("UPDATE datasets SET crashes = 3"))
+    validate(database, settings)
+    with database.reading() as session:
+        row = session.get_one(Dataset, "ds_1")
+    assert (row.status, row.error and row.error["code"]) == ("failed", "worker_died")
+    assert not upload.exists()
