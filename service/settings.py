@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Attempts of one job that may die, without getting further, before it counts as failed."""
     snapshot_seconds: PositiveFloat = 60.0
     """How much of an epoch may be lost when a process dies; the end of an epoch is kept anyway."""
+    drain_seconds: PositiveFloat = 25.0
+    """How long a worker that is told to stop waits for what it runs to save a snapshot and end."""
     stall_seconds: PositiveFloat = 1800.0
     """A process that gets nothing done for so long is taken to hang, and is ended."""
     max_archive_bytes: PositiveInt = 1 << 40

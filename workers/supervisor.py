@@ -38,8 +38,6 @@ Write = Callable[["Session", Row], Result]
 
 RETRY_SECONDS = 1.0
 """Between two tries to write to a database that does not answer."""
-LEAVE_SECONDS = 1.0
-"""How long a child that shall leave off has to secure what it has done."""
 POSTPONED_SECONDS = 30.0
 """Until work is tried again for which there was no room on a disk."""
 
@@ -103,13 +101,9 @@ class Supervision(Generic[Row]):
     def _follow(self, order: BaseModel) -> Write[Row, None] | None:
         with Child(self.attempt.module, order, self.settings.stall_seconds) as child:
             for lines in child.batches():
-                match self.lease.state:
-                    case "lost" | "cut_off":
-                        raise LeaseLost(self.claim.id)
-                    case "cancelling":
-                        raise Interrupted
-                    case "stopping":
-                        child.stop()
+                self._check_lease()
+                if self.lease.state == "stopping":
+                    child.stop()
                 if lines and self._record(lines):
                     return None
                 if self.lease.state == "pausing" or self.stopping.is_set():
@@ -118,25 +112,39 @@ class Supervision(Generic[Row]):
         raise AssertionError("a child that ends well says how its work ended")
 
     def _ends_while_leaving(self, child: Child) -> bool:
-        """Give the child a moment to secure what it has done; says whether the work has come to its end."""
-        if self.attempt.can_secure:
-            child.leave()
-            until = time.monotonic() + LEAVE_SECONDS
-            for lines in child.batches():
-                if lines and self._record(lines):
-                    return True
-                if time.monotonic() > until:
-                    break
+        """Wait until the child has saved its progress and ended; says whether the work has come to its end."""
+        if not self.attempt.can_secure:
+            return False
+        child.leave()
+        until = time.monotonic() + self.settings.drain_seconds
+        for lines in child.batches():
+            self._check_lease()
+            if lines and self._record(lines):
+                return True
+            if time.monotonic() > until:
+                log.warning("%s saved no snapshot in time (GRAFT_DRAIN_SECONDS), its child was ended", self.claim.id)
+                break
         return False
+
+    def _check_lease(self) -> None:
+        """Raise LeaseLost or Interrupted where the child's work is not wanted any more."""
+        match self.lease.state:
+            case "lost" | "cut_off":
+                raise LeaseLost(self.claim.id)
+            case "cancelling":
+                raise Interrupted
 
     def _record(self, lines: list[bytes]) -> bool:
         """Prepare events and write them down, once more where what was prepared was collected in between."""
         while True:
             try:
                 self._steadily(partial(self.attempt.prepare, lines))
-                return self._write(partial(self._unless_cancelled, partial(self.attempt.record, lines=lines)))
+                ended = self._write(partial(self._unless_cancelled, partial(self.attempt.record, lines=lines)))
             except ContentsCollected as error:
                 log.info("%s, attempt %d: %s", self.claim.id, self.claim.attempt, error)
+            else:
+                self.attempt.committed()
+                return ended
 
     def _write(self, write: Write[Row, Result]) -> Result:
         """Write in one fenced transaction; raises LeaseLost."""

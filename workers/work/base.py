@@ -43,6 +43,9 @@ class Attempt(ABC, Generic[Row]):
     def record(self, session: Session, row: Row, lines: list[bytes]) -> bool:
         """Write down events; says whether the work has ended with them. Raises ContentsCollected, Unwanted."""
 
+    def committed(self) -> None:
+        """Do what follows from the messages once their transaction is committed."""
+
     def crashed(self, session: Session, row: Row, cause: str, message: str) -> None:
         """The attempt died before its work was done; another shall begin again."""
         row.release()
