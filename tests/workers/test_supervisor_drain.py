@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,14 +60,13 @@ def test_who_leaves_off_secures_what_was_done(database: Database, settings: Sett
     assert left.progress == {"last": 3}
 
 
-def test_a_child_that_does_not_secure_anything_is_not_waited_for_long(database: Database, settings: Settings) -> None:
+def test_a_child_that_saves_nothing_in_time_is_killed(database: Database, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, drain_seconds=0.5)
     add_jobs(database, 1)
     stopping = threading.Event()
     attempt = Snapshotter(database, settings, taken(database), "sleep")
     attempt.then = stopping.set
-    began = time.monotonic()
     Supervision(database, settings, attempt.claim, attempt, stopping).run()
-    assert time.monotonic() - began < 10
     assert (job(database).status, job(database).crashes) == ("queued", 0)
 
 
