@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
-from faults.workload import delivered
+from faults.workload import digest_checkpoint
 from graft.client import Client
 from service.database import Database
 from service.tables import Snapshot
@@ -76,5 +76,5 @@ def test_a_whole_network_in_mid_epoch_is_handed_over_at_the_step_that_it_has_rea
         assert "crashed" not in events
         assert events["resumed_from_snapshot"]["epoch"] == 0
         assert reported <= events["resumed_from_snapshot"]["step"] < STEPS
-        assert delivered(client, job, tmp_path) == delivered(client, undisturbed, tmp_path)
+        assert digest_checkpoint(client, job, tmp_path) == digest_checkpoint(client, undisturbed, tmp_path)
         assert not (tmp_path / "storage" / "jobs" / job).exists(), "a job that has ended needs no snapshot"
