@@ -32,6 +32,8 @@ BETWEEN_SECONDS = (0.2, 1.0)
 """Pause between two faults."""
 FINISH_SECONDS = 600.0
 """Time for the last jobs after the last fault."""
+END_SECONDS = 5.0
+"""Time for processes to end after their parent."""
 
 
 def run(folder: Path, seed: int, count: int, console: Console) -> bool:
@@ -63,7 +65,7 @@ def run(folder: Path, seed: int, count: int, console: Console) -> bool:
         violations = {**_find_violations(world), "snapshot files are complete": damaged}
         with deployment.database.reading() as session:
             report.print_costs(console, session, world.deaths)
-    violations["no process is left"] = list(processes.find_by_environment(mark).values())
+    violations["no process is left"] = _wait_for_processes(mark)
     descriptions = {fault.__name__: inspect.getdoc(fault) or "" for fault in FAULTS}
     console.print(report.tabulate_faults(injected, descriptions))
     console.print(report.tabulate_invariants(violations))
@@ -99,6 +101,14 @@ def _find_violations(world: World) -> dict[str, list[str]]:
     found["no file is left"] = list(invariants.find_left_files(deployment))
     found["no request hangs"] = world.hangs
     return found
+
+
+def _wait_for_processes(mark: str) -> list[str]:
+    """The command lines of processes that have not ended in time: a fork server notices that its worker has gone."""
+    deadline = time.monotonic() + END_SECONDS
+    while (left := processes.find_by_environment(mark)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return list(left.values())
 
 
 def _describe(host: Host) -> str:

@@ -10,7 +10,6 @@ import argparse
 import json
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -69,10 +68,10 @@ def measure(folder: Path, architecture: str) -> Iterator[str]:
     write_backbone(folder / "backbones" / "network", architecture)
     archive = write_zip(folder / "colours.zip", coloured_classes(3, 80))
     env = deployments.environment(folder / "data", folder / "backbones", GRAFT_SNAPSHOT_SECONDS="1e6")
-    subprocess.run([sys.executable, "-m", "graft", "migrate"], env=env, cwd=deployments.ROOT, check=True)
+    subprocess.run([deployments.GRAFT, "migrate"], env=env, cwd=deployments.ROOT, check=True)
     with (
-        deployments.process(env, "workers.worker") as worker,
-        deployments.process(env, "service.app"),
+        deployments.process(env, "worker") as worker,
+        deployments.process(env, "api"),
         Client(deployments.ready(env)) as client,
     ):
         dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]

@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     broker_url: str = ""
     """redis://… for Celery to wake the workers; empty: workers only poll the database."""
     storage_url: str = ""
-    """Where uploads, packs and training snapshots lie, an fsspec URL (file://, s3://); empty: a folder in GRAFT_DATA."""
+    """Folder of uploads, packs and training snapshots, an fsspec URL (file://, s3://); empty: one in GRAFT_DATA."""
     cache_dir: Path | None = None
     """The feature cache of this machine; unset: a folder in GRAFT_DATA."""
     cache_bytes: Annotated[int, Field(ge=1 << 20)] = 20 << 30

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -20,7 +19,6 @@ from tests.support.small_backbone import write_backbone
 if TYPE_CHECKING:
     from pathlib import Path
 
-WORKER = "workers.worker"
 STEPS = 42
 """Steps of an epoch."""
 RECIPE = {"cut": "none", "optimizer": "adam", "batch_size": 2, "epochs": 2, "early_stopping": None}
@@ -50,10 +48,10 @@ def test_a_whole_network_in_mid_epoch_is_handed_over_at_the_step_that_it_has_rea
 ) -> None:
     write_backbone(tmp_path / "backbones" / "resnet18", "resnet18")
     env = deployments.environment(tmp_path, tmp_path / "backbones")
-    subprocess.run([sys.executable, "-m", "graft", "migrate"], env=env, cwd=deployments.ROOT, check=True)
+    subprocess.run([deployments.GRAFT, "migrate"], env=env, cwd=deployments.ROOT, check=True)
     with (
-        deployments.process(env, "service.app"),
-        deployments.process(env, WORKER) as first,
+        deployments.process(env, "api"),
+        deployments.process(env, "worker") as first,
         Client(deployments.ready(env)) as client,
     ):
         dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
@@ -69,7 +67,7 @@ def test_a_whole_network_in_mid_epoch_is_handed_over_at_the_step_that_it_has_rea
         assert snapshot.epoch == 0
         assert snapshot.bytes > 4 * 3 * PARAMETERS, "weights, and two moments of each"
         assert [path.stat().st_size for path in (tmp_path / "storage" / "jobs" / job).iterdir()] == [snapshot.bytes]
-        with deployments.process(env, WORKER):
+        with deployments.process(env, "worker"):
             ended = client.wait(job)
         assert ended["status"] == "succeeded", ended["error"]
         events = {event["kind"]: event["data"] for event in client.events(job)}
