@@ -1,4 +1,4 @@
-"""A deployment as people run it: API, two workers, sweep, PostgreSQL and Redis; what dies is started again."""
+"""A production deployment: API, sweep and two workers on PostgreSQL and Redis; what dies is started again."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import httpx
 from sqlalchemy.engine import make_url
 from ulid import ULID
 
-from faults import hosts
+from faults.hosts import LOOPBACK, Host, make_hosts
 from service.database import Database
 from tests.support.servers import PostgreSQL, Redis, free_port, running
 from workers.child_process import die_with_parent
@@ -25,37 +25,40 @@ from workers.child_process import die_with_parent
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from faults.hosts import Host
-
 ROOT = Path(__file__).parents[1]
 BACKBONES = ROOT / "demo" / "backbones"
 LEASE_SECONDS = 3.0
-LOOK_SECONDS = 0.1
+CHECK_SECONDS = 0.1
+"""Between two looks for dead processes."""
 READY_SECONDS = 120.0
-STOP_SECONDS = 15.0
+DRAIN_SECONDS = 10.0
+STOP_SECONDS = DRAIN_SECONDS + 10.0
 DISK_BYTES = 256 << 20
+"""Size of the disk that a fault fills."""
+STORAGE_FILES = "storage.files"
 CLOCK_SECONDS = 3600.0
-"""By how much the second worker's clock is wrong."""
+"""How far the second worker's clock is ahead."""
+THIS_MACHINE = Host("")
 
 
 class Part:
-    """A process of the deployment."""
+    """A process of the deployment that can be restarted."""
 
     def __init__(self, name: str, command: Sequence[str], environment: dict[str, str], log: Path) -> None:
         self.name, self._command, self._environment, self._log = name, command, environment, log
-        self.process = self._started()
+        self.process = self._start()
 
     @property
     def pid(self) -> int:
-        """Its number now."""
+        """Its present process id."""
         return self.process.pid
 
-    def start_again_if_dead(self) -> None:
-        """As whatever runs services does."""
+    def restart_if_dead(self) -> None:
+        """Start it again if it has ended, as a supervisor of services does."""
         if self.process.poll() is not None:
-            self.process = self._started()
+            self.process = self._start()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log:
             return subprocess.Popen(
                 self._command,
@@ -69,26 +72,28 @@ class Part:
 
 
 class Deployment:
-    """All parts, and the servers that they stand on."""
+    """All parts of a running deployment, and the servers that they need."""
 
     def __init__(
-        self, folder: Path, disk: Path | None, postgresql: PostgreSQL, redis: Redis, on: Sequence[Host]
+        self, folder: Path, disk: Path | None, postgresql: PostgreSQL, redis: Redis, hosts: Sequence[Host]
     ) -> None:
         self.folder, self.disk = folder, disk
-        self.postgresql, self.redis, self.hosts = postgresql, redis, on
+        self.postgresql, self.redis, self.hosts = postgresql, redis, hosts
         self.mark = f"GRAFT_FAULTS_RUN={ULID()}"
         self.port = free_port()
         self._ending = threading.Event()
-        self.database = Database(self._database_url("127.0.0.1"))
-        subprocess.run([sys.executable, "-m", "graft", "migrate"], env=self._environment(hosts.Host("")), check=True)
-        self.parts = {name: self._part(name, *how) for name, how in self._commands().items()}
-        self._watch = threading.Thread(target=self._start_again, daemon=True)
+        (folder / STORAGE_FILES).mkdir()
+        self.bring_storage_back()
+        self.database = Database(self._database_url(LOOPBACK))
+        subprocess.run([sys.executable, "-m", "graft", "migrate"], env=self._environment(THIS_MACHINE), check=True)
+        self.parts = {name: self._start_part(name, *how) for name, how in self._commands().items()}
+        self._watch = threading.Thread(target=self._restart_dead_parts, daemon=True)
         self._watch.start()
 
     @property
     def address(self) -> str:
-        """Of the API."""
-        return f"http://127.0.0.1:{self.port}"
+        """The URL of the API."""
+        return f"http://{LOOPBACK}:{self.port}"
 
     @property
     def workers(self) -> list[Part]:
@@ -97,11 +102,26 @@ class Deployment:
 
     @property
     def data(self) -> Path:
-        """What the parts keep on the disk that may fill up."""
+        """GRAFT_DATA of the parts, on the disk that a fault fills."""
         return (self.disk or self.folder) / "data"
 
-    def wait(self) -> None:
-        """Until it takes work."""
+    @property
+    def storage(self) -> Path:
+        """The folder of the storage: a link, so that it can be exchanged for something else at once."""
+        return self.folder / "storage"
+
+    def take_storage_away(self) -> None:
+        """Put a file where the folder of the storage was."""
+        (self.folder / "new").touch()
+        (self.folder / "new").replace(self.storage)
+
+    def bring_storage_back(self) -> None:
+        """Have the storage be a folder again, with the files that it had."""
+        (self.folder / "new").symlink_to(STORAGE_FILES)
+        (self.folder / "new").replace(self.storage)
+
+    def wait_until_ready(self) -> None:
+        """Wait until it accepts work."""
         until = time.monotonic() + READY_SECONDS
         while True:
             try:
@@ -113,7 +133,7 @@ class Deployment:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End all parts, as a deploy does."""
+        """Stop all parts with SIGTERM, and kill those that do not end in time."""
         self._ending.set()
         self._watch.join()
         for part in self.parts.values():
@@ -128,20 +148,19 @@ class Deployment:
                 part.process.wait()
         self.database.close()
 
-    def _start_again(self) -> None:
-        while not self._ending.wait(LOOK_SECONDS):
+    def _restart_dead_parts(self) -> None:
+        while not self._ending.wait(CHECK_SECONDS):
             for part in self.parts.values():
-                part.start_again_if_dead()
+                part.restart_if_dead()
 
     def _commands(self) -> dict[str, tuple[Sequence[str], Host]]:
-        here = hosts.Host("")
         return {
-            "api": (("graft", "api"), here),
-            "sweep": (("graft", "sweep"), here),
+            "api": (("graft", "api"), THIS_MACHINE),
+            "sweep": (("graft", "sweep"), THIS_MACHINE),
             **{f"worker on {host.name}": (("graft", "worker"), host) for host in self.hosts},
         }
 
-    def _part(self, name: str, arguments: Sequence[str], host: Host) -> Part:
+    def _start_part(self, name: str, arguments: Sequence[str], host: Host) -> Part:
         environment = self._environment(host)
         if self.hosts and host == self.hosts[-1]:
             environment["GRAFT_FAULTS_CLOCK"] = str(CLOCK_SECONDS)
@@ -163,11 +182,12 @@ class Deployment:
             "GRAFT_DATA": str(self.data),
             "GRAFT_PORT": str(self.port),
             "GRAFT_BACKBONES": str(BACKBONES),
-            "GRAFT_DATABASE_URL": self._database_url(host.sees),
-            "GRAFT_BROKER_URL": self.redis.url(host.sees),
-            "GRAFT_STORAGE_URL": (self.folder / "storage").as_uri(),
+            "GRAFT_DATABASE_URL": self._database_url(host.server_address),
+            "GRAFT_BROKER_URL": self.redis.url(host.server_address),
+            "GRAFT_STORAGE_URL": self.storage.as_uri(),
             "GRAFT_LEASE_SECONDS": str(LEASE_SECONDS),
             "GRAFT_SNAPSHOT_SECONDS": "0.2",
+            "GRAFT_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "GRAFT_MAX_CRASHES": "30",
             "HF_HUB_OFFLINE": "1",
             "HF_HOME": str(self.folder / "hub"),
@@ -175,26 +195,30 @@ class Deployment:
 
 
 @contextmanager
-def deployed(folder: Path) -> Iterator[Deployment]:
-    """A deployment on two hosts, taken down at last."""
-    with hosts.made(["first", "second"]) as on:
-        addresses = ["127.0.0.1", *sorted({host.sees for host in on} - {"127.0.0.1"})]
-        with running(PostgreSQL(addresses)) as postgresql, running(Redis(addresses)) as redis, _disk(folder) as disk:
+def deploy(folder: Path) -> Iterator[Deployment]:
+    """Run a deployment with workers on two hosts; stop and remove it afterwards."""
+    with make_hosts(["first", "second"]) as hosts:
+        addresses = [LOOPBACK, *sorted({host.server_address for host in hosts} - {LOOPBACK})]
+        with (
+            running(PostgreSQL(addresses)) as postgresql,
+            running(Redis(addresses)) as redis,
+            _mount_disk(folder) as disk,
+        ):
             maintenance = Database(postgresql.url())
             with maintenance.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
                 connection.exec_driver_sql("CREATE DATABASE graft")
             maintenance.close()
-            deployment = Deployment(folder, disk, postgresql, redis, on)
+            deployment = Deployment(folder, disk, postgresql, redis, hosts)
             try:
-                deployment.wait()
+                deployment.wait_until_ready()
                 yield deployment
             finally:
                 deployment.stop()
 
 
 @contextmanager
-def _disk(folder: Path) -> Iterator[Path | None]:
-    """A disk that can be filled, where one may be mounted."""
+def _mount_disk(folder: Path) -> Iterator[Path | None]:
+    """Mount a small disk where this process may; None where it may not."""
     disk = folder / "disk"
     disk.mkdir()
     mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(disk)]

@@ -1,4 +1,4 @@
-"""What goes wrong, one function for each fault; each leaves everything running again, or about to."""
+"""The faults, one function each; each leaves everything running again, or about to restart."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import redis
 
 from faults import processes
 from faults.deployment import LEASE_SECONDS, ROOT
-from faults.workload import TO_BE_CANCELLED, steadily
+from faults.workload import TO_BE_CANCELLED, retry
 from graft.errors import GraftError
 
 if TYPE_CHECKING:
@@ -25,14 +25,15 @@ if TYPE_CHECKING:
     from faults.workload import Workload
 
 AWAY_SECONDS = (0.5, 3.0)
+"""How long something is away."""
 HANG_SECONDS = 10.0
-"""No request takes longer, whatever the broker does."""
+"""The longest that a request may take, whatever the broker does."""
 BLOCK = bytes(1 << 20)
 
 
 @dataclass(frozen=True)
 class Death:
-    """When something died, and which jobs it ran."""
+    """The death of a worker or its child, and the jobs that it ran."""
 
     time: float
     jobs: list[str]
@@ -40,27 +41,27 @@ class Death:
 
 @dataclass
 class World:
-    """What faults are injected into, and what is noted of it."""
+    """The deployment and its workload, and a record of deaths and hangs."""
 
     deployment: Deployment
     workload: Workload
     random: random.Random
     deaths: list[Death] = field(default_factory=list)
     hangs: list[str] = field(default_factory=list)
-    """Requests that took too long."""
+    """What was wrong with the broker during requests that took too long."""
 
-    def worker(self) -> Part:
-        """Any of them."""
+    def pick_worker(self) -> Part:
+        """Pick a random worker."""
         return self.random.choice(self.deployment.workers)
 
-    def mourn(self, worker: Part) -> None:
-        """Note which jobs die with a worker, or its child."""
-        running = self.workload.unfinished().items()
+    def record_death(self, worker: Part) -> None:
+        """Record which jobs die with a worker, or its child."""
+        running = self.workload.list_unfinished().items()
         jobs = [job for job, (status, by) in running if status == "running" and by and f".{worker.pid}." in by]
         self.deaths.append(Death(time.time(), jobs))
 
-    def pause(self) -> None:
-        """For as long as something is away."""
+    def wait(self) -> None:
+        """Wait for as long as something is away."""
         time.sleep(self.random.uniform(*AWAY_SECONDS))
 
 
@@ -76,51 +77,51 @@ def kill_sweep(world: World) -> None:
 
 def kill_worker(world: World) -> None:
     """SIGKILL to a worker."""
-    worker = world.worker()
-    world.mourn(worker)
+    worker = world.pick_worker()
+    world.record_death(worker)
     worker.process.kill()
 
 
 def kill_fork_server(world: World) -> None:
     """SIGKILL to a worker's fork server."""
-    worker = world.worker()
-    world.mourn(worker)
-    processes.send(set(processes.fork_servers(worker.pid)), signal.SIGKILL)
+    worker = world.pick_worker()
+    world.record_death(worker)
+    processes.send_signal(set(processes.find_fork_servers(worker.pid)), signal.SIGKILL)
 
 
 def kill_child(world: World) -> None:
-    """SIGKILL to what trains, as the kernel does when memory is short."""
-    worker = world.worker()
-    world.mourn(worker)
-    processes.send(processes.children_of_fork_servers(worker.pid), signal.SIGKILL)
+    """SIGKILL to the children that train, as the kernel does when memory is short."""
+    worker = world.pick_worker()
+    world.record_death(worker)
+    processes.send_signal(processes.find_children_of_fork_servers(worker.pid), signal.SIGKILL)
 
 
 def crash_child(world: World) -> None:
-    """SIGSEGV to what trains."""
-    worker = world.worker()
-    world.mourn(worker)
-    processes.send(processes.children_of_fork_servers(worker.pid), signal.SIGSEGV)
+    """SIGSEGV to the children that train."""
+    worker = world.pick_worker()
+    world.record_death(worker)
+    processes.send_signal(processes.find_children_of_fork_servers(worker.pid), signal.SIGSEGV)
 
 
 def stop_worker_beyond_its_lease(world: World) -> None:
-    """SIGSTOP to a worker until its lease is over, then SIGCONT: it comes back and finds its work taken."""
-    worker = world.worker()
+    """SIGSTOP to a worker until its lease has expired, then SIGCONT: it comes back and finds its work taken."""
+    worker = world.pick_worker()
     worker.process.send_signal(signal.SIGSTOP)
     time.sleep(LEASE_SECONDS + 1.0)
     worker.process.send_signal(signal.SIGCONT)
 
 
 def stop_child_a_while(world: World) -> None:
-    """SIGSTOP to what trains, then SIGCONT."""
-    children = processes.children_of_fork_servers(world.worker().pid)
-    processes.send(children, signal.SIGSTOP)
-    world.pause()
-    processes.send(children, signal.SIGCONT)
+    """SIGSTOP to the children that train, then SIGCONT."""
+    children = processes.find_children_of_fork_servers(world.pick_worker().pid)
+    processes.send_signal(children, signal.SIGSTOP)
+    world.wait()
+    processes.send_signal(children, signal.SIGCONT)
 
 
 def deploy_worker(world: World) -> None:
-    """SIGTERM to a worker: it hands back what it does, and another version starts."""
-    world.worker().process.terminate()
+    """SIGTERM to a worker, as a deploy does: it hands its work back, and is started again."""
+    world.pick_worker().process.terminate()
 
 
 def flush_broker(world: World) -> None:
@@ -130,25 +131,25 @@ def flush_broker(world: World) -> None:
 
 
 def restart_broker(world: World) -> None:
-    """SIGKILL to Redis; it is away for a while, and comes back empty."""
+    """SIGKILL to Redis, which is away for a while and comes back empty."""
     world.deployment.redis.end(signal.SIGKILL)
     _submit_in_time(world, "broker away")
-    world.pause()
+    world.wait()
     world.deployment.redis.start()
 
 
 def silence_broker(world: World) -> None:
-    """Redis takes connections and answers nothing."""
+    """Redis accepts connections and answers nothing."""
     process = world.deployment.redis.process
     assert process is not None
     process.send_signal(signal.SIGSTOP)
     _submit_in_time(world, "broker silent")
-    world.pause()
+    world.wait()
     process.send_signal(signal.SIGCONT)
 
 
 def double_messages(world: World) -> None:
-    """Many wake-ups for nothing, and messages that are none."""
+    """Needless wake-up messages, and one that is no message."""
     # A process of its own: Celery keeps its connections open.
     wake = f"from service.wakeup import Queue; queue = Queue({world.deployment.redis.url()!r})"
     subprocess.run([sys.executable, "-c", f"{wake}\nfor _ in range(20): queue.wake()"], cwd=ROOT, check=True)
@@ -157,7 +158,7 @@ def double_messages(world: World) -> None:
 
 
 def restart_database(world: World) -> None:
-    """PostgreSQL ends at once, without saying good-bye, and starts again."""
+    """PostgreSQL shuts down immediately and starts again."""
     world.deployment.postgresql.end(signal.SIGQUIT)
     world.deployment.postgresql.start()
 
@@ -170,7 +171,7 @@ def take_database_away(world: World) -> None:
 
 
 def fill_disk(world: World) -> None:
-    """No room is left where the parts keep their files."""
+    """The disk of the parts is filled to the last byte for a while."""
     if world.deployment.disk is None:
         return
     ballast = world.deployment.disk / "ballast"
@@ -179,24 +180,31 @@ def fill_disk(world: World) -> None:
             while True:
                 file.write(BLOCK)
         except OSError:
-            world.pause()
+            world.wait()
     ballast.unlink()
+
+
+def take_storage_away(world: World) -> None:
+    """The storage is away for a while, as a network file system may be: a file stands where its folder was."""
+    world.deployment.take_storage_away()
+    world.wait()
+    world.deployment.bring_storage_back()
 
 
 def pause_and_resume(world: World) -> None:
     """A job is paused, and resumed."""
     job = world.workload.submit()
-    world.pause()
-    _ask(lambda: world.workload.client.pause(job))
-    world.pause()
-    _ask(lambda: world.workload.client.resume(job))
+    world.wait()
+    _request(lambda: world.workload.client.pause(job))
+    world.wait()
+    _request(lambda: world.workload.client.resume(job))
 
 
 def cancel(world: World) -> None:
-    """A job is cancelled, at any moment of its life."""
+    """A job is cancelled at a random moment."""
     job = world.workload.submit(metadata=TO_BE_CANCELLED)
-    world.pause()
-    _ask(lambda: world.workload.client.cancel(job))
+    world.wait()
+    _request(lambda: world.workload.client.cancel(job))
 
 
 def cut_off_upload(world: World) -> None:
@@ -207,13 +215,13 @@ def cut_off_upload(world: World) -> None:
         with socket.create_connection(("127.0.0.1", world.deployment.port), timeout=5) as connection:
             connection.sendall(head.encode() + archive[: len(archive) // 2])
     except OSError:
-        return  # the API is about to start again
-    steadily(lambda: world.workload.client.create_dataset(world.workload.archive, "again"))
+        return  # the API is restarting
+    retry(lambda: world.workload.client.create_dataset(world.workload.archive, "again"))
 
 
 def empty_cache_under_two(world: World) -> None:
-    """The feature cache is emptied, and two jobs need the same of it at once."""
-    steadily(world.workload.client.empty_cache)
+    """The feature cache is emptied while two jobs need the same rows."""
+    retry(world.workload.client.empty_cache)
     for _ in range(2):
         world.workload.submit("linear")
 
@@ -235,6 +243,7 @@ FAULTS: tuple[Callable[[World], None], ...] = (
     restart_database,
     take_database_away,
     fill_disk,
+    take_storage_away,
     pause_and_resume,
     cancel,
     cut_off_upload,
@@ -243,17 +252,17 @@ FAULTS: tuple[Callable[[World], None], ...] = (
 
 
 def _submit_in_time(world: World, what: str) -> None:
-    """A job is taken while the broker is no help; asking for it does not hang."""
+    """Create a job while the broker is away, which must not hang."""
     began = time.monotonic()
     world.workload.submit()
     if time.monotonic() - began > HANG_SECONDS:
         world.hangs.append(what)
 
 
-def _ask(requested_state: Callable[[], object]) -> None:
-    """Ask for it; a job that has gone another way refuses."""
+def _request(transition: Callable[[], object]) -> None:
+    """Request a transition; a job that is in another state by now may refuse."""
     try:
-        steadily(requested_state)
+        retry(transition)
     except GraftError as error:
         if error.status != 409:
             raise

@@ -1,14 +1,16 @@
-"""What must hold in the end, whatever has happened: each invariant says what violates it."""
+"""Invariants that must hold whatever has happened; each function finds the violations of one."""
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING
 
 from sqlalchemy import exists, func, select
 
-from faults.workload import delivered
+from faults.workload import digest_checkpoint, retry
 from service.checkpoints import blobs
+from service.jobs import snapshots
 from service.jobs.lifecycle import TERMINAL
 from service.storage import Storage
 from service.tables import Checkpoint, CheckpointTensor, Chunk, Dataset, Epoch, Event, Job, Snapshot, Tensor
@@ -25,52 +27,52 @@ if TYPE_CHECKING:
     from service.database import Database
 
 
-def every_job_has_ended_well(session: Session) -> Iterator[str]:
-    """Succeeded, or cancelled where somebody asked for that."""
+def find_bad_ends(session: Session) -> Iterator[str]:
+    """Jobs that have not succeeded, but for those that were cancelled on request, and jobs that are still held."""
     for job in session.scalars(select(Job)):
-        may_be = {"succeeded", "cancelled"} if job.details.get("fate") == "cancel" else {"succeeded"}
-        if job.status not in may_be:
+        allowed = {"succeeded", "cancelled"} if job.details.get("fate") == "cancel" else {"succeeded"}
+        if job.status not in allowed:
             yield f"{job.id} ({job.name}) is {job.status}: {job.error}"
         if job.lease_until is not None or job.worker is not None:
             yield f"{job.id} is held by {job.worker}"
 
 
-def every_job_has_ended_once(session: Session) -> Iterator[str]:
-    """One terminal event, the last."""
+def find_repeated_ends(session: Session) -> Iterator[str]:
+    """Jobs whose events have a terminal one that is not the last, or none."""
     ends = defaultdict(list)
-    for of, seq, kind in session.execute(select(Event.job_id, Event.seq, Event.kind)):
+    for job_id, seq, kind in session.execute(select(Event.job_id, Event.seq, Event.kind)):
         if kind in TERMINAL:
-            ends[of].append(seq)
+            ends[job_id].append(seq)
     for job in session.scalars(select(Job)):
         if ends[job.id] != [job.event_seq]:
-            yield f"{job.id} has its ends at {ends[job.id]} of {job.event_seq} events"
+            yield f"{job.id} has terminal events {ends[job.id]} of {job.event_seq}"
 
 
-def events_have_no_gaps(session: Session) -> Iterator[str]:
-    """Numbers 1, 2, … of each job."""
+def find_event_gaps(session: Session) -> Iterator[str]:
+    """Jobs whose events are not numbered 1, 2, …"""
     numbers = defaultdict(list)
-    for of, seq in session.execute(select(Event.job_id, Event.seq).order_by(Event.seq)):
-        numbers[of].append(seq)
+    for job_id, seq in session.execute(select(Event.job_id, Event.seq).order_by(Event.seq)):
+        numbers[job_id].append(seq)
     for job in session.scalars(select(Job)):
         if numbers[job.id] != list(range(1, job.event_seq + 1)):
             yield f"{job.id} has events {numbers[job.id]}"
 
 
-def epochs_have_no_gaps(session: Session) -> Iterator[str]:
-    """Each epoch once, up to the last."""
+def find_epoch_gaps(session: Session) -> Iterator[str]:
+    """Jobs whose epochs are not numbered 1, 2, …, and successful ones that lack some."""
     numbers = defaultdict(list)
-    for of, epoch in session.execute(select(Epoch.job_id, Epoch.epoch).order_by(Epoch.epoch)):
-        numbers[of].append(epoch)
-    for of, epochs in numbers.items():
+    for job_id, epoch in session.execute(select(Epoch.job_id, Epoch.epoch).order_by(Epoch.epoch)):
+        numbers[job_id].append(epoch)
+    for job_id, epochs in numbers.items():
         if epochs != list(range(1, len(epochs) + 1)):
-            yield f"{of} has epochs {epochs}"
+            yield f"{job_id} has epochs {epochs}"
     for job in session.scalars(select(Job).where(Job.status == "succeeded")):
         if len(numbers[job.id]) != job.recipe["epochs"]:
             yield f"{job.id} has {len(numbers[job.id])} of {job.recipe['epochs']} epochs"
 
 
-def attempts_write_no_more_when_the_next_has_started(session: Session) -> Iterator[str]:
-    """Attempts start one after another, and nothing tells of one that has not."""
+def find_late_attempts(session: Session) -> Iterator[str]:
+    """Jobs whose attempts did not start one after another, or with an event of an attempt that was never claimed."""
     for job in session.scalars(select(Job)):
         query = select(Event.data).where(Event.job_id == job.id, Event.kind == "started").order_by(Event.seq)
         started = [data["attempt"] for data in session.scalars(query)]
@@ -78,21 +80,22 @@ def attempts_write_no_more_when_the_next_has_started(session: Session) -> Iterat
             yield f"{job.id} started attempts {started} of {job.attempt}"
 
 
-def every_success_has_its_checkpoint(session: Session) -> Iterator[str]:
-    """One, and none of jobs that did not succeed."""
-    held = Counter(session.scalars(select(Checkpoint.job_id)))
+def find_wrong_checkpoints(session: Session) -> Iterator[str]:
+    """Successful jobs without exactly one checkpoint, and others that have any."""
+    counts = Counter(session.scalars(select(Checkpoint.job_id)))
     for job in session.scalars(select(Job)):
-        if held[job.id] != (job.status == "succeeded"):
-            yield f"{job.id} is {job.status} and has {held[job.id]} checkpoints"
+        if counts[job.id] != (job.status == "succeeded"):
+            yield f"{job.id} is {job.status} and has {counts[job.id]} checkpoints"
 
 
-def nothing_is_left_of_snapshots(session: Session) -> Iterator[str]:
-    """Jobs that have ended need none."""
-    yield from (f"{job} still has a snapshot" for job in session.scalars(select(Snapshot.job_id)))
+def find_left_snapshots(session: Session) -> Iterator[str]:
+    """Jobs that have ended and still name a snapshot."""
+    query = select(Snapshot.job_id).join(Job, Job.id == Snapshot.job_id).where(Job.status.in_(TERMINAL))
+    yield from (f"{job} still has a snapshot" for job in session.scalars(query))
 
 
-def tensors_are_whole(session: Session) -> Iterator[str]:
-    """Of what is delivered, every chunk is there; what a writer that died has begun, nothing names."""
+def find_incomplete_tensors(session: Session) -> Iterator[str]:
+    """Tensors of checkpoints that lack bytes, and chunks of no tensor; one that nothing names may be unfinished."""
     sizes = (
         select(Tensor.digest, Tensor.bytes, func.coalesce(func.sum(func.length(Chunk.data)), 0))
         .outerjoin(Chunk, Chunk.digest == Tensor.digest)
@@ -107,8 +110,8 @@ def tensors_are_whole(session: Session) -> Iterator[str]:
         yield f"{count} chunks belong to no tensor"
 
 
-def datasets_are_ready(session: Session) -> Iterator[str]:
-    """Whatever was uploaded whole; of what was cut off, there is no row."""
+def find_unready_datasets(session: Session) -> Iterator[str]:
+    """Datasets that are not ready, and datasets of uploads that were cut off."""
     for dataset in session.scalars(select(Dataset)):
         if dataset.status != "ready":
             yield f"{dataset.id} ({dataset.name}) is {dataset.status}: {dataset.error}"
@@ -116,30 +119,30 @@ def datasets_are_ready(session: Session) -> Iterator[str]:
             yield f"{dataset.id} was cut off, and is there"
 
 
-IN_THE_DATABASE: tuple[Callable[[Session], Iterator[str]], ...] = (
-    every_job_has_ended_well,
-    every_job_has_ended_once,
-    events_have_no_gaps,
-    epochs_have_no_gaps,
-    attempts_write_no_more_when_the_next_has_started,
-    every_success_has_its_checkpoint,
-    nothing_is_left_of_snapshots,
-    tensors_are_whole,
-    datasets_are_ready,
-)
+IN_THE_DATABASE: dict[str, Callable[[Session], Iterator[str]]] = {
+    "every job has ended well": find_bad_ends,
+    "every job has ended once": find_repeated_ends,
+    "events have no gaps": find_event_gaps,
+    "epochs have no gaps": find_epoch_gaps,
+    "attempts start one after another": find_late_attempts,
+    "every success has its checkpoint": find_wrong_checkpoints,
+    "jobs that have ended have no snapshot": find_left_snapshots,
+    "tensors are complete": find_incomplete_tensors,
+    "datasets are ready": find_unready_datasets,
+}
 
 
-def digests_are_those_of_undisturbed_runs(deployment: Deployment, workload: Workload) -> Iterator[str]:
-    """Of everything that was delivered; what is downloaded is checked against its digest on the way."""
+def find_other_digests(deployment: Deployment, workload: Workload) -> Iterator[str]:
+    """Jobs whose checkpoint differs from that of a run without faults; each download is checked against its digest."""
     with deployment.database.reading() as session:
         done = session.scalars(select(Job).where(Job.status == "succeeded")).all()
     for job in done:
-        if delivered(workload.client, job.id, workload.folder) != workload.expected[str(job.name)]:
-            yield f"{job.id} ({job.name}) delivers something else than an undisturbed run"
+        if digest_checkpoint(workload.client, job.id, workload.folder) != workload.expected[str(job.name)]:
+            yield f"{job.id} ({job.name}) has another checkpoint than a run without faults"
 
 
-def only_what_is_needed_is_kept(database: Database) -> Iterator[str]:
-    """Tensors that the collector leaves are those of checkpoints."""
+def find_unused_tensors(database: Database) -> Iterator[str]:
+    """Tensors that no checkpoint names after the collector has run, and named ones that are missing."""
     blobs.collect(database, grace_seconds=0)
     with database.reading() as session:
         kept = set(session.scalars(select(Tensor.digest)))
@@ -148,16 +151,40 @@ def only_what_is_needed_is_kept(database: Database) -> Iterator[str]:
         yield f"{len(kept - needed)} tensors are kept for nothing, {len(needed - kept)} are missing"
 
 
-def no_file_is_left(deployment: Deployment) -> Iterator[str]:
-    """In the folders of attempts, and among the files of datasets, once workers and sweep have tidied up."""
+def find_damaged_snapshots(database: Database, storage: Path) -> Iterator[str]:
+    """Jobs that name a snapshot file that is missing, or has another digest; holds at any moment."""
+    for snapshot in retry(lambda: _list_snapshots(database)):
+        digest = _digest(storage / snapshot.key)
+        # A worker may have replaced the snapshot since, and removed the file.
+        if digest != snapshot.digest and snapshot.key in {now.key for now in retry(lambda: _list_snapshots(database))}:
+            yield f"{snapshot.job_id} names {snapshot.key}, which is {'missing' if digest is None else 'damaged'}"
+
+
+def find_left_files(deployment: Deployment) -> Iterator[str]:
+    """Files in scratch folders, and files in the storage that no row names, after workers and sweep have cleaned up."""
     scratch.remove_orphans(deployment.database, deployment.data / "scratch")
     yield from (f"scratch has {path.name}" for path in (deployment.data / "scratch").glob("*"))
-    storage = deployment.folder / "storage"
-    maintenance.remove_orphans(deployment.database, Storage(storage.as_uri()), grace_seconds=0)
-    with deployment.database.reading() as session:
+    yield from find_unnamed_files(deployment.database, deployment.storage)
+
+
+def find_unnamed_files(database: Database, storage: Path) -> Iterator[str]:
+    """Files in the storage that neither a dataset nor a job names after the sweep, and named ones that are missing."""
+    maintenance.remove_orphans(database, Storage(storage.as_uri()), grace_seconds=0)
+    with database.reading() as session:
         named = {key for dataset in session.scalars(select(Dataset)) for key in (dataset.pack, dataset.index) if key}
-    yield from (f"storage has {key}" for key in _files(storage) - named)
+        named |= snapshots.list_keys(session)
+    there = {str(path.relative_to(storage)) for path in storage.rglob("*") if path.is_file()}
+    yield from (f"storage has {key}" for key in there - named)
+    yield from (f"storage lacks {key}" for key in named - there)
 
 
-def _files(folder: Path) -> set[str]:
-    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+def _list_snapshots(database: Database) -> list[Snapshot]:
+    with database.reading() as session:
+        return list(session.scalars(select(Snapshot)))
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return None

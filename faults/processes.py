@@ -1,4 +1,4 @@
-"""Processes of this machine: who descends from whom, and who carries a mark."""
+"""Find processes of this machine by parent or by environment, and signal them (reads /proc)."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import signal
 
 
-def descendants(pid: int) -> dict[int, str]:
-    """The command lines of all processes below `pid`."""
+def find_descendants(pid: int) -> dict[int, str]:
+    """Find all processes below `pid`, with their command lines."""
     parents: dict[int, int] = {}
     commands: dict[int, str] = {}
     for folder in Path("/proc").iterdir():
@@ -28,26 +28,26 @@ def descendants(pid: int) -> dict[int, str]:
     return {child: commands[child] for child in found - {pid} if commands[child]}
 
 
-def fork_servers(pid: int) -> list[int]:
-    """The fork servers below `pid`; what they have forked looks the same, and hangs below them."""
-    return [child for child, command in descendants(pid).items() if "forkserver" in command]
+def find_fork_servers(pid: int) -> list[int]:
+    """Find the fork servers below `pid`; the children that they fork have the same command line."""
+    return [child for child, command in find_descendants(pid).items() if "forkserver" in command]
 
 
-def children_of_fork_servers(pid: int) -> set[int]:
-    """What does the work below `pid`: what its fork server has forked."""
-    return {child for server in fork_servers(pid) for child in descendants(server)}
+def find_children_of_fork_servers(pid: int) -> set[int]:
+    """Find the processes that train, validate or inspect for the worker `pid`: its fork server has forked them."""
+    return {child for server in find_fork_servers(pid) for child in find_descendants(server)}
 
 
-def send(pids: set[int], signum: signal.Signals) -> bool:
-    """Signal all of them that are still there; says whether there were any."""
+def send_signal(pids: set[int], signum: signal.Signals) -> bool:
+    """Signal those of the processes that still exist; true if there were any processes to signal."""
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signum)
     return bool(pids)
 
 
-def marked(mark: str) -> dict[int, str]:
-    """The command lines of processes whose environment has this in it, zombies left out."""
+def find_by_environment(mark: str) -> dict[int, str]:
+    """Find processes with this text in their environment, with their command lines; zombies have none."""
     found = {}
     for folder in Path("/proc").iterdir():
         if folder.name.isdecimal() and int(folder.name) != os.getpid():

@@ -1,4 +1,4 @@
-"""The report: what was injected, what held, and what it cost."""
+"""The report of a run: injected faults, invariants, recovery times and repeated work."""
 
 from __future__ import annotations
 
@@ -20,26 +20,27 @@ if TYPE_CHECKING:
     from faults.injections import Death
 
 SHOWN = 5
+"""Violations of an invariant that are printed."""
 
 
-def injected(counts: Mapping[str, int], described: Mapping[str, str]) -> Table:
-    """How often each fault was injected."""
-    table = Table("fault", "times", "what it is", title="Faults")
+def tabulate_faults(counts: Mapping[str, int], descriptions: Mapping[str, str]) -> Table:
+    """Make a table of the injected faults and how often each was injected."""
+    table = Table("fault", "times", "description", title="Faults")
     for name, times in counts.items():
-        table.add_row(name, str(times), described[name])
+        table.add_row(name, str(times), descriptions[name])
     return table
 
 
-def held(violations: Mapping[str, Sequence[str]]) -> Table:
-    """Which invariants held."""
+def tabulate_invariants(violations: Mapping[str, Sequence[str]]) -> Table:
+    """Make a table of the invariants: each holds, or its first violations are listed."""
     table = Table("invariant", "", title="Invariants")
     for name, found in violations.items():
-        said = "holds" if not found else "\n".join([f"VIOLATED {len(found)} times", *found[:SHOWN]])
-        table.add_row(name.replace("_", " "), said)
+        result = "holds" if not found else "\n".join([f"VIOLATED {len(found)} times", *found[:SHOWN]])
+        table.add_row(name, result)
     return table
 
 
-def recoveries(session: Session, deaths: Sequence[Death]) -> list[float]:
+def measure_recoveries(session: Session, deaths: Sequence[Death]) -> list[float]:
     """Seconds from each death of a running job's process to the start of its next attempt."""
     found = []
     for death in deaths:
@@ -51,23 +52,23 @@ def recoveries(session: Session, deaths: Sequence[Death]) -> list[float]:
     return found
 
 
-def work_done_twice(session: Session) -> float:
-    """Share of all epochs that were trained again."""
+def measure_repeated_epochs(session: Session) -> float:
+    """Share of all trained epochs that had been trained before."""
     seen: dict[str, set[int]] = defaultdict(set)
-    epochs = again = 0
+    epochs = repeated = 0
     for job, data in session.execute(select(Event.job_id, Event.data).where(Event.kind == "epoch")):
         epochs += 1
-        again += data["epoch"] in seen[job]
+        repeated += data["epoch"] in seen[job]
         seen[job].add(data["epoch"])
-    return again / epochs if epochs else 0.0
+    return repeated / epochs if epochs else 0.0
 
 
-def say_costs(console: Console, session: Session, deaths: Sequence[Death]) -> None:
-    """What the faults cost."""
-    seconds = sorted(recoveries(session, deaths))
+def print_costs(console: Console, session: Session, deaths: Sequence[Death]) -> None:
+    """Print recovery times and the share of repeated epochs."""
+    seconds = sorted(measure_recoveries(session, deaths))
     if seconds:
         console.print(
             f"{len(seconds)} running jobs lost their process; they ran again after {statistics.median(seconds):.1f} s "
             f"(median), {seconds[-1]:.1f} s at most."
         )
-    console.print(f"{work_done_twice(session):.2%} of all epochs were trained again.")
+    console.print(f"{measure_repeated_epochs(session):.2%} of all epochs were trained again.")

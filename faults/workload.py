@@ -1,4 +1,4 @@
-"""The work: a stream of small real jobs, and what each would deliver if nothing ever happened."""
+"""The workload: a stream of small real jobs, and the digest of each one's checkpoint in a run without faults."""
 
 from __future__ import annotations
 
@@ -41,80 +41,81 @@ RECIPES: dict[str, dict[str, Any]] = {
     "searched": {**LONG, "epochs": 200, "search": {"trials": 8}},
 }
 TO_BE_CANCELLED = {"fate": "cancel"}
-"""Metadata of jobs that somebody cancels."""
+"""Metadata of jobs that a fault cancels."""
 PATIENCE_SECONDS = 120.0
+RETRY_SECONDS = 0.2
 
 
 class Workload:
-    """Jobs of all kinds on one dataset."""
+    """Jobs with all recipes on one dataset."""
 
     def __init__(self, deployment: Deployment, client: Client, random: random.Random, folder: Path) -> None:
         self.deployment, self.client, self.random, self.folder = deployment, client, random, folder
         self.archive = write_zip(folder / "colours.zip", coloured_classes(3, 40))
         self.expected: dict[str, str] = {}
-        """The digest of what each kind delivers."""
+        """The digest of the checkpoint that each recipe gives."""
         self.dataset = ""
 
     def prepare(self) -> None:
-        """The dataset, and one undisturbed job of each kind."""
+        """Upload the dataset, and run one job of each recipe without faults."""
         self.dataset = self.client.wait_for_dataset(self.client.create_dataset(self.archive)["id"])["id"]
-        for kind in RECIPES:
-            ended = self.client.wait(self.submit(kind))
+        for name in RECIPES:
+            ended = self.client.wait(self.submit(name))
             assert ended["status"] == "succeeded", ended["error"]
-            self.expected[kind] = delivered(self.client, ended["id"], self.folder)
+            self.expected[name] = digest_checkpoint(self.client, ended["id"], self.folder)
 
-    def submit(self, kind: str | None = None, **more: Any) -> str:
-        """One more job, of any kind."""
-        name = kind or self.random.choice(list(RECIPES))
-        made = steadily(lambda: self.client.create_job(self.dataset, BACKBONE, RECIPES[name], name=name, **more))
-        job: str = made["id"]
+    def submit(self, recipe: str | None = None, **more: Any) -> str:
+        """Create a job with this recipe, or a random one; gives its id."""
+        name = recipe or self.random.choice(list(RECIPES))
+        created = retry(lambda: self.client.create_job(self.dataset, BACKBONE, RECIPES[name], name=name, **more))
+        job: str = created["id"]
         return job
 
-    def keep(self, count: int) -> None:
-        """Have so many jobs that have not ended."""
-        for _ in range(count - len(self.unfinished())):
+    def top_up(self, count: int) -> None:
+        """Create jobs until so many have not ended."""
+        for _ in range(count - len(self.list_unfinished())):
             self.submit()
 
-    def unfinished(self) -> dict[str, tuple[str, str | None]]:
-        """Status and worker of the jobs that have not ended."""
+    def list_unfinished(self) -> dict[str, tuple[str, str | None]]:
+        """List the jobs that have not ended, with status and worker."""
         columns = select(Job.id, Job.status, Job.worker).where(Job.finished_at.is_(None))
 
-        def found() -> dict[str, tuple[str, str | None]]:
+        def read() -> dict[str, tuple[str, str | None]]:
             with self.deployment.database.reading() as session:
                 return {job: (status, worker) for job, status, worker in session.execute(columns)}
 
-        return steadily(found)
+        return retry(read)
 
-    def finish(self, until: float) -> None:
-        """Wait for all jobs, until a time of time.monotonic()."""
-        while (left := self.unfinished()) and time.monotonic() < until:
+    def wait_for_all(self, deadline: float) -> None:
+        """Wait until all jobs have ended, or until a time of time.monotonic(); paused jobs are resumed."""
+        while (left := self.list_unfinished()) and time.monotonic() < deadline:
             for job, (status, _) in left.items():
                 if status == "paused":
-                    steadily(lambda job=job: self.client.resume(job))  # type: ignore[misc]
+                    retry(lambda job=job: self.client.resume(job))  # type: ignore[misc]
             time.sleep(0.5)
 
 
-def steadily(act: Callable[[], Result]) -> Result:
-    """Do it, again as long as something that it needs is away."""
-    until = time.monotonic() + PATIENCE_SECONDS
+def retry(act: Callable[[], Result]) -> Result:
+    """Call again while a server is away, for PATIENCE_SECONDS at most."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while True:
         try:
             return act()
         except Exception as error:
-            if not is_away(error) or time.monotonic() > until:
+            if not is_temporary(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(0.2)
+            time.sleep(RETRY_SECONDS)
 
 
-def is_away(error: Exception) -> bool:
-    """Whether the same may work a little later."""
+def is_temporary(error: Exception) -> bool:
+    """Whether another try may succeed: a connection failed, or the API answered with 5xx."""
     return isinstance(error, httpx.TransportError | DBAPIError) or (
         isinstance(error, GraftError) and error.status >= 500
     )
 
 
-def delivered(client: Client, job: str, folder: Path) -> str:
-    """The digest of what a job delivers, but for the job's own name in it."""
+def digest_checkpoint(client: Client, job: str, folder: Path) -> str:
+    """Download a job's checkpoint; gives its SHA-256 without the job's id, which is in the metadata."""
     (checkpoint,) = client.checkpoints(job)
     path = client.download(checkpoint["id"], folder / f"{job}.safetensors")
     content = path.read_bytes()

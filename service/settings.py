@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     broker_url: str = ""
     """redis://… for Celery to wake the workers; empty: workers only poll the database."""
     storage_url: str = ""
-    """Where uploaded archives and packs lie, an fsspec URL (file://, s3://); empty: a folder in GRAFT_DATA."""
+    """Folder of uploads, packs and training snapshots, an fsspec URL (file://, s3://); empty: one in GRAFT_DATA."""
     cache_dir: Path | None = None
     """The feature cache of this machine; unset: a folder in GRAFT_DATA."""
     cache_bytes: Annotated[int, Field(ge=1 << 20)] = 20 << 30
@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Attempts of one job that may die, without getting further, before it counts as failed."""
     snapshot_seconds: PositiveFloat = 60.0
     """How much of an epoch may be lost when a process dies; the end of an epoch is kept anyway."""
+    drain_seconds: PositiveFloat = 25.0
+    """How long a worker that is told to stop waits for what it runs to save a snapshot and end."""
     stall_seconds: PositiveFloat = 1800.0
     """A process that gets nothing done for so long is taken to hang, and is ended."""
     max_archive_bytes: PositiveInt = 1 << 40

@@ -1,8 +1,10 @@
-"""Storage of large files, uploads and packs: a folder or a bucket that API and workers share."""
+"""Storage of large files (uploads, packs, training snapshots): a folder or a bucket that API and workers share."""
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,10 +14,16 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 from ulid import ULID
 
+from service import disk_full
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 BLOCK = 8 << 20
+
+
+class StorageUnavailable(OSError):
+    """The storage does not answer, or refuses; another try may succeed later."""
 
 
 class Storage:
@@ -37,12 +45,28 @@ class Storage:
         with self._files.open(self._path(key), "rb", block_size=BLOCK) as file:
             yield file
 
+    def put(self, path: Path, key: str) -> None:
+        """Move a file of this machine to `key`, where it appears whole or not at all.
+
+        Raises StorageUnavailable, and OSError where a disk is full.
+        """
+        with _naming_errors():
+            if self._local:
+                self._move_local(path, key)
+            else:
+                self._files.put_file(str(path), self._path(key))
+                path.unlink()
+
     def delete(self, prefix: str) -> None:
-        """Remove the file `prefix`, or every file whose key begins with the folder `prefix`; none is fine."""
-        if self._files.exists(self._path(prefix)):
-            self._files.rm(self._path(prefix), recursive=True)
-        if self._local:
-            _remove_empty(Path(self._path(prefix)).parent)
+        """Remove the file `prefix`, or every file whose key begins with the folder `prefix`; none is fine.
+
+        Raises StorageUnavailable.
+        """
+        with _naming_errors():
+            if self._files.exists(self._path(prefix)):
+                self._files.rm(self._path(prefix), recursive=True)
+            if self._local:
+                _remove_empty(Path(self._path(prefix)).parent)
 
     def old_files(self, prefix: str, seconds: float) -> list[str]:
         """The keys of the files below the folder `prefix` that nobody has written to for so long."""
@@ -54,12 +78,18 @@ class Storage:
         return [path.removeprefix(root) for path in paths if self._modified(path) < before]
 
     def local_path(self, key: str, folder: Path) -> Path:
-        """A path on this machine of the file under `key`, fetched into `folder` if it lies elsewhere."""
-        if self._local:
-            return Path(self._path(key))
-        path = folder / key.replace("/", "_")
-        self._files.get_file(self._path(key), str(path))
-        return path
+        """A path on this machine of the file under `key`, fetched into `folder` if it lies elsewhere.
+
+        Raises FileNotFoundError, StorageUnavailable, and OSError where a disk is full.
+        """
+        with _naming_errors():
+            if self._local:
+                path = Path(self._path(key))
+                path.stat()
+                return path
+            path = folder / key.replace("/", "_")
+            self._files.get_file(self._path(key), str(path))
+            return path
 
     def _modified(self, path: str) -> datetime:
         try:
@@ -70,6 +100,21 @@ class Storage:
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
+
+    def _move_local(self, path: Path, key: str) -> None:
+        target = Path(self._path(key))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            try:
+                path.replace(target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                # The storage is another file system than the folder of this machine.
+                with self._write_local(key) as copy:
+                    shutil.copyfileobj(file, copy, BLOCK)
+                path.unlink()
 
     @contextmanager
     def _write_local(self, key: str) -> Iterator[IO[bytes]]:
@@ -97,6 +142,19 @@ class Storage:
             file.discard()
             raise
         file.commit()
+
+
+@contextmanager
+def _naming_errors() -> Iterator[None]:
+    """Raise StorageUnavailable for whatever says neither that a file is missing nor that a disk is full."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # the errors of networks come in many classes, and some are no OSErrors
+        if disk_full.is_lacking(error):
+            raise
+        raise StorageUnavailable(f"The storage does not answer (GRAFT_STORAGE_URL): {error}") from error
 
 
 def _remove_empty(folder: Path) -> None:

@@ -234,19 +234,8 @@ class Chunk(Table):
     data: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class Stored:
-    """Columns of what is stored by content: a file is its header, and then its tensors in order."""
-
-    header: Mapped[bytes] = mapped_column(LargeBinary)
-    """The safetensors header with its length before it."""
-    bytes: Mapped[int]
-    digest: Mapped[str] = mapped_column(String(64))
-    """SHA-256 of the whole file, in hex."""
-    created_at: Mapped[float] = mapped_column(server_default=now())
-
-
-class Checkpoint(Stored, Table):
-    """A result of a job."""
+class Checkpoint(Table):
+    """A result of a job, stored by content: its file is a header, and then its tensors in order."""
 
     __tablename__ = "checkpoints"
 
@@ -257,6 +246,12 @@ class Checkpoint(Stored, Table):
     epoch: Mapped[int]
     metrics: Mapped[dict[str, Any]]
     classes: Mapped[list[Any]]
+    header: Mapped[bytes] = mapped_column(LargeBinary)
+    """The safetensors header with its length before it."""
+    bytes: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the whole file, in hex."""
+    created_at: Mapped[float] = mapped_column(server_default=now())
 
 
 class CheckpointTensor(Table):
@@ -269,24 +264,20 @@ class CheckpointTensor(Table):
     digest: Mapped[str] = mapped_column(ForeignKey("tensors.digest"), index=True)
 
 
-class Snapshot(Stored, Table):
-    """The state from which the next attempt at a running job goes on."""
+class Snapshot(Table):
+    """The newest training snapshot of a job that has not ended: a file in the storage."""
 
     __tablename__ = "snapshots"
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    key: Mapped[str]
+    """Storage key of the file."""
+    bytes: Mapped[int]
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the file, in hex."""
     epoch: Mapped[int]
-    """Epochs that were done."""
-
-
-class SnapshotTensor(Table):
-    """Which tensor stands at which place of a snapshot's file."""
-
-    __tablename__ = "snapshot_tensors"
-
-    job_id: Mapped[str] = mapped_column(ForeignKey("snapshots.job_id", ondelete="CASCADE"), primary_key=True)
-    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    digest: Mapped[str] = mapped_column(ForeignKey("tensors.digest"), index=True)
+    """Finished epochs."""
+    created_at: Mapped[float] = mapped_column(server_default=now())
 
 
 class Cache(Table):

@@ -18,7 +18,7 @@ from workers.child_process import die_with_parent
 
 PARTS = {"API": "service.app", "sweep": "workers.maintenance"}
 STOP_SECONDS = 4.0
-"""What does not end by itself in this time is killed."""
+"""What does not end by itself in this time is killed; workers have GRAFT_DRAIN_SECONDS more."""
 CHECK_SECONDS = 0.2
 MOST_EARLY_ENDS = 3
 """Of parts, before the service was ever ready: it will not become so by trying again."""
@@ -110,9 +110,10 @@ class Standalone:
         for process in self._processes.values():
             process.terminate()
         until = time.monotonic() + STOP_SECONDS
-        for process in self._processes.values():
+        for part, process in self._processes.items():
+            more = 0.0 if part in PARTS else self.settings.drain_seconds
             try:
-                process.wait(max(0.0, until - time.monotonic()))
+                process.wait(max(0.0, until + more - time.monotonic()))
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()

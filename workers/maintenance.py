@@ -15,7 +15,7 @@ from service.cache import repository as cache
 from service.checkpoints import blobs
 from service.database import Database
 from service.datasets import repository as datasets
-from service.jobs import lifecycle
+from service.jobs import lifecycle, snapshots
 from service.settings import from_environment
 from service.storage import Storage
 from service.tables import IdempotencyKey, Job, now
@@ -30,7 +30,7 @@ EVERY_SECONDS = 15.0
 STORAGE_EVERY_SECONDS = 3600.0
 """Listing a bucket takes a while, and orphans do no harm meanwhile."""
 GRACE_SECONDS = 3600.0
-"""Tensors that no checkpoint names, and files that no dataset does, may be about to be: they are written first."""
+"""Tensors that no checkpoint names, and files that no dataset or job names, may be about to be: they come first."""
 KEY_SECONDS = 7 * 86400.0
 """How long an Idempotency-Key is remembered."""
 CACHE_SECONDS = 7 * 86400.0
@@ -58,11 +58,13 @@ def _interrupt_orphans(session: Session) -> None:
 
 
 def remove_orphans(database: Database, storage: Storage, grace_seconds: float) -> None:
-    """Files that no dataset names: of uploads and validations that were cut off, of datasets that are gone."""
+    """Remove files that no dataset and no job names: of work that was cut off, of datasets and jobs that are gone."""
     # Listed before the rows are read: a file is written before a row names it.
-    files = storage.old_files(datasets.FOLDER, grace_seconds)
+    files = [
+        file for folder in (datasets.FOLDER, snapshots.FOLDER) for file in storage.old_files(folder, grace_seconds)
+    ]
     with database.reading() as session:
-        named = datasets.files(session)
+        named = datasets.files(session) | snapshots.list_keys(session)
     for file in files:
         if file not in named:
             storage.delete(file)

@@ -35,8 +35,6 @@ Result = TypeVar("Result")
 
 RETRY_SECONDS = 1.0
 """Between two tries to reach a database that does not answer."""
-DRAIN_SECONDS = 1.0
-"""How long a child that is asked to drain has to save its progress."""
 POSTPONED_SECONDS = 30.0
 """Between two attempts at work for which a disk has no room."""
 
@@ -113,16 +111,17 @@ class Supervisor(Generic[Row]):
                 raise InterruptRequested
 
     def _drain(self, child: Child) -> Ended | Drained:
-        """Give the child a moment to save its progress; it may also come to the end of the work."""
+        """Wait until the child has saved its progress and ended; it may also come to the end of the work."""
         if not self.attempt.can_save_progress:
             return Drained()
         child.drain()
-        deadline = time.monotonic() + DRAIN_SECONDS
+        deadline = time.monotonic() + self.settings.drain_seconds
         for lines in child.read_batches():
             self._check_lease()
             if lines and self._record(lines):
                 return Ended()
             if time.monotonic() > deadline:
+                log.warning("%s saved no snapshot in time (GRAFT_DRAIN_SECONDS); its child was ended", self.claim.id)
                 break
         return Drained()
 

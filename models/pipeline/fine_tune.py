@@ -111,9 +111,9 @@ class _Run:
         self.recipe, self.model = recipe, model
         self.training = Training(recipe, *parts, None if resumed is None else resumed["training"])
         if resumed is not None:
-            done = self.training.epochs_done
-            said = f"Goes on after epoch {done}, from where an earlier attempt was"
-            yield Noted(kind="resumed_from_snapshot", message=said, data={"epoch": done})
+            done, steps = self.training.epochs_done, self.training.trained[0]
+            message = f"Resumed after epoch {done}, step {steps}"
+            yield Noted(kind="resumed_from_snapshot", message=message, data={"epoch": done, "step": steps})
 
     def _material(self) -> Material:
         """What the new layers are pretrained with."""

@@ -1,4 +1,4 @@
-"""Contents of checkpoints and snapshots: tensors by content, in chunks; a file is a header and an order of tensors."""
+"""Contents of checkpoints: tensors by content, in chunks; a file is a header and an order of tensors."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from service.checkpoints.errors import CheckpointDamaged, ContentsCollected
-from service.tables import Checkpoint, CheckpointTensor, Chunk, Snapshot, SnapshotTensor, Tensor, now
+from service.tables import CheckpointTensor, Chunk, Tensor, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.database import Database
+    from service.tables import Checkpoint
 
 CHUNK = 1 << 20
 """Bytes of a chunk, and about those that one transaction writes: a heartbeat never waits long behind it."""
@@ -47,7 +48,7 @@ def store(database: Database, path: Path) -> Manifest:
     """Store the tensors of a safetensors file, those that are new, in small transactions.
 
     It is done outside of any fence: content under its own digest harms nobody, and what a writer that died left
-    half done the next one completes. `name` then has a checkpoint or a snapshot keep it.
+    half done the next one completes. `link` then has a checkpoint keep it.
 
     Raises ContentsCollected.
     """
@@ -63,28 +64,30 @@ def store(database: Database, path: Path) -> Manifest:
         return Manifest(header, digests, len(content), _digest(content, 0, len(content)))
 
 
-def link(session: Session, owner: Checkpoint | Snapshot, manifest: Manifest) -> None:
-    """Have a flushed checkpoint or snapshot name what was stored, in the caller's transaction.
+def link(session: Session, checkpoint: Checkpoint, manifest: Manifest) -> None:
+    """Have a flushed checkpoint name what was stored, in the caller's transaction.
 
     Raises ContentsCollected.
     """
-    table, column, key = _naming(owner)
-    rows = [{column: key, "position": position, "digest": digest} for position, digest in enumerate(manifest.tensors)]
+    rows = [
+        {"checkpoint_id": checkpoint.id, "position": position, "digest": digest}
+        for position, digest in enumerate(manifest.tensors)
+    ]
     try:
-        session.execute(insert(table), rows)
+        session.execute(insert(CheckpointTensor), rows)
     except IntegrityError as error:
         raise ContentsCollected("Stored tensors were collected before anything named them.") from error
 
 
-def read(database: Database, owner: Checkpoint | Snapshot, start: int, stop: int) -> Iterator[bytes]:
-    """The bytes from `start` to before `stop` of the owner's file, chunk by chunk, in short transactions.
+def read(database: Database, checkpoint: Checkpoint, start: int, stop: int) -> Iterator[bytes]:
+    """The bytes from `start` to before `stop` of the checkpoint's file, chunk by chunk, in short transactions.
 
     A tensor that is read whole is checked against its digest; raises CheckpointDamaged.
     """
-    position = len(owner.header)
+    position = len(checkpoint.header)
     if start < position:
-        yield owner.header[start:stop]
-    for digest, size in _tensors(database, owner):
+        yield checkpoint.header[start:stop]
+    for digest, size in _tensors(database, checkpoint.id):
         first, last = max(start - position, 0), min(stop - position, size)
         if first < last:
             yield from _read(database, digest, size, first, last)
@@ -102,16 +105,8 @@ def collect(database: Database, grace_seconds: float) -> int:
             return removed
 
 
-def discard(database: Database, digests: Sequence[str]) -> None:
-    """Remove those of these tensors that nothing needs, at once; who is just storing the same stores it again."""
-    for some in _runs(digests):
-        _remove(database, select(Tensor.digest).where(_is_unused(), Tensor.digest.in_(some)))
-
-
 def _is_unused() -> ColumnElement[bool]:
-    return ~exists().where(CheckpointTensor.digest == Tensor.digest) & ~exists().where(
-        SnapshotTensor.digest == Tensor.digest
-    )
+    return ~exists().where(CheckpointTensor.digest == Tensor.digest)
 
 
 def _remove(database: Database, unused: Select[str]) -> int:
@@ -184,18 +179,15 @@ def _insert(session: Session, table: type[Tensor | Chunk]) -> Any:
     return dialect.insert(table)
 
 
-def _tensors(database: Database, owner: Checkpoint | Snapshot) -> list[tuple[str, int]]:
-    table, column, key = _naming(owner)
-    query = select(Tensor.digest, Tensor.bytes).join(table).filter_by(**{column: key}).order_by(table.position)
+def _tensors(database: Database, checkpoint_id: str) -> list[tuple[str, int]]:
+    query = (
+        select(Tensor.digest, Tensor.bytes)
+        .join(CheckpointTensor)
+        .where(CheckpointTensor.checkpoint_id == checkpoint_id)
+        .order_by(CheckpointTensor.position)
+    )
     with database.reading() as session:
         return [(digest, size) for digest, size in session.execute(query)]
-
-
-def _naming(owner: Checkpoint | Snapshot) -> tuple[type[CheckpointTensor | SnapshotTensor], str, str]:
-    """The table that names an owner's tensors, and by which column and value."""
-    if isinstance(owner, Checkpoint):
-        return CheckpointTensor, "checkpoint_id", owner.id
-    return SnapshotTensor, "job_id", owner.job_id
 
 
 def _read(database: Database, digest: str, size: int, start: int, stop: int) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""Every query about snapshots: of a running job the newest is kept, and none of one that has ended."""
+"""Every query about training snapshots, which are files in the storage that the row of their job names."""
 
 from __future__ import annotations
 
@@ -6,38 +6,37 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, select
 
-from service.checkpoints import blobs
-from service.tables import Snapshot, SnapshotTensor
+from service.tables import Snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy.orm import Session
 
-    from service.checkpoints.blobs import Manifest
+
+FOLDER = "jobs"
+"""The folder of all snapshots in the storage."""
 
 
-def of_job(session: Session, job_id: str) -> Snapshot | None:
-    """The job's newest, if it has one."""
+def make_key(job_id: str, attempt: int, number: int) -> str:
+    """Make the storage key of the snapshot `number` of an attempt: no two snapshots ever share one."""
+    return f"{FOLDER}/{job_id}/snapshot.{attempt}.{number}.safetensors"
+
+
+def find(session: Session, job_id: str) -> Snapshot | None:
+    """Find the job's newest snapshot, if it has one."""
     return session.get(Snapshot, job_id)
 
 
-def replace(session: Session, job_id: str, manifest: Manifest, epoch: int) -> Sequence[str]:
-    """Make what was stored the job's newest, in the caller's fenced transaction; gives the tensors of the one before.
+def list_keys(session: Session) -> set[str]:
+    """List the storage keys of all snapshots."""
+    return set(session.scalars(select(Snapshot.key)))
 
-    Raises ContentsCollected.
-    """
-    before = session.scalars(select(SnapshotTensor.digest).where(SnapshotTensor.job_id == job_id)).all()
+
+def replace(session: Session, job_id: str, *, key: str, size: int, digest: str, epoch: int) -> None:
+    """Make a file in the storage the job's newest snapshot, in the caller's fenced transaction."""
     forget(session, job_id)
-    snapshot = Snapshot(
-        job_id=job_id, epoch=epoch, header=manifest.header, bytes=manifest.bytes, digest=manifest.digest
-    )
-    session.add(snapshot)
-    session.flush()
-    blobs.link(session, snapshot, manifest)
-    return before
+    session.add(Snapshot(job_id=job_id, key=key, bytes=size, digest=digest, epoch=epoch))
 
 
 def forget(session: Session, job_id: str) -> None:
-    """The job goes on from none; the sweep collects what it alone needed."""
+    """Forget the job's snapshot, if it has one; the sweep removes the file where no worker does."""
     session.execute(delete(Snapshot).where(Snapshot.job_id == job_id))

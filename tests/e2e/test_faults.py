@@ -14,8 +14,8 @@ import pytest
 import redis
 from sqlalchemy.engine import make_url
 
-from faults.processes import children_of_fork_servers, descendants, send
-from faults.workload import delivered
+from faults.processes import find_children_of_fork_servers, find_descendants, send_signal
+from faults.workload import digest_checkpoint
 from graft.client import Client
 from service.wakeup import WAKE, Queue
 from tests.support import deployments
@@ -83,7 +83,7 @@ def test_whatever_is_killed_the_job_goes_on_to_the_same_end(
     expected = client.wait(client.create_job(own_dataset, "local/small", LONG)["id"])
     job = running(client, own_dataset, LONG)
     time.sleep(0.5)
-    os.kill(child_of(descendants(pid), victim), signal.SIGKILL)
+    os.kill(child_of(find_descendants(pid), victim), signal.SIGKILL)
     ended = client.wait(job)
     assert ended["status"] == "succeeded", ended["error"]
     assert ended["metrics"] == expected["metrics"]
@@ -93,7 +93,7 @@ def test_whatever_is_killed_the_job_goes_on_to_the_same_end(
     assert kinds.count("succeeded") == 1
     assert ("resumed_from_snapshot" in kinds) == (ended["attempt"] > 1)
     assert [row["epoch"] for row in client.metrics(job)] == list(range(1, 301))
-    assert delivered(client, job, tmp_path) == delivered(client, expected["id"], tmp_path)
+    assert digest_checkpoint(client, job, tmp_path) == digest_checkpoint(client, expected["id"], tmp_path)
 
 
 @pytest.mark.slow
@@ -107,17 +107,17 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
     for kind, recipe in enumerate(KINDS):
         began = time.monotonic()
         job = client.wait(client.create_job(own_dataset, "local/small", recipe)["id"])["id"]
-        expected[kind] = delivered(client, job, tmp_path), time.monotonic() - began
+        expected[kind] = digest_checkpoint(client, job, tmp_path), time.monotonic() - began
     kills = taken_up = 0
     while kills < KILLS:
         kind = kills % len(KINDS)
         digest, seconds = expected[kind]
         job = client.create_job(own_dataset, "local/small", KINDS[kind])["id"]
         time.sleep(draw.uniform(0, seconds))
-        kills += send(children_of_fork_servers(pid), signal.SIGKILL)
+        kills += send_signal(find_children_of_fork_servers(pid), signal.SIGKILL)
         ended = client.wait(job)
         assert ended["status"] == "succeeded", ended["error"]
-        assert delivered(client, job, tmp_path) == digest, (kind, kills)
+        assert digest_checkpoint(client, job, tmp_path) == digest, (kind, kills)
         taken_up += any(event["kind"] == "resumed_from_snapshot" for event in client.events(job))
     assert taken_up > KILLS / 5, "many were killed while they trained"
 
@@ -140,7 +140,7 @@ def test_a_paused_job_goes_on_from_where_it_was(up: tuple[int, Client], own_data
     assert client.wait(job)["status"] == "succeeded"
     (taken_up,) = (event for event in client.events(job) if event["kind"] == "resumed_from_snapshot")
     assert taken_up["data"]["epoch"] == done, "nothing is done again"
-    assert delivered(client, job, tmp_path) == delivered(client, expected, tmp_path)
+    assert digest_checkpoint(client, job, tmp_path) == digest_checkpoint(client, expected, tmp_path)
 
 
 def test_a_job_that_kills_its_worker_every_time_fails_in_the_end(up: tuple[int, Client], own_dataset: str) -> None:
@@ -148,7 +148,7 @@ def test_a_job_that_kills_its_worker_every_time_fails_in_the_end(up: tuple[int, 
     job = running(client, own_dataset, {"epochs": 100_000, "early_stopping": None})
     end = time.monotonic() + 120
     while (said := client.job(job))["status"] not in ("failed", "succeeded") and time.monotonic() < end:
-        send(children_of_fork_servers(pid), signal.SIGKILL)
+        send_signal(find_children_of_fork_servers(pid), signal.SIGKILL)
         time.sleep(0.05)
     assert said["status"] == "failed"
     assert said["error"]["code"] == "killed_by_signal"
@@ -167,7 +167,7 @@ def test_stopping_leaves_no_process_and_loses_no_job(
     with deployments.process(env, "up") as process, Client(deployments.ready(env)) as client:
         dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
         job = running(client, dataset, LONG)
-        below = descendants(process.pid)
+        below = find_descendants(process.pid)
         assert any("workers.worker" in command for command in below.values())
         began = time.monotonic()
         process.send_signal(signum)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from faults.workload import delivered
+from faults.workload import digest_checkpoint
 from graft.client import Client
 from tests.e2e.test_faults import LONG, running
 from tests.support import deployments
@@ -74,6 +74,6 @@ def test_a_full_disk_fails_nothing_and_all_goes_on_when_there_is_room(
             ended = client.wait(job)
             assert ended["status"] == "succeeded", ended["error"]
             assert not [event for event in client.events(job) if event["kind"] == "crashed"]
-            assert delivered(client, job, tmp_path) == delivered(client, expected, tmp_path)
+            assert digest_checkpoint(client, job, tmp_path) == digest_checkpoint(client, expected, tmp_path)
             again = client.create_dataset(archive)
             assert client.wait_for_dataset(again["id"])["status"] == "ready"

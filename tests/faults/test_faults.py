@@ -1,7 +1,8 @@
-"""Every fault once, injected into a real deployment; and that a violated invariant is noticed."""
+"""Every fault once, injected into a real deployment; violations of invariants are found."""
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,7 +12,7 @@ from sqlalchemy import text
 from faults import invariants
 from faults.__main__ import run
 from faults.injections import FAULTS
-from service.jobs import lifecycle, repository
+from service.jobs import lifecycle, repository, snapshots
 from tests.support.jobs import add_jobs, claim_job
 from workers.lease import fence
 
@@ -51,41 +52,41 @@ def ended(database: Database) -> Database:
 def violated(database: Database) -> set[str]:
     """The invariants that do not hold."""
     with database.reading() as session:
-        return {check.__name__ for check in invariants.IN_THE_DATABASE if list(check(session))}
+        return {name for name, find in invariants.IN_THE_DATABASE.items() if list(find(session))}
 
 
 @pytest.mark.parametrize(
-    ("damage", "noticed"),
+    ("damage", "found"),
     [
-        ("UPDATE jobs SET status = 'failed'", {"every_job_has_ended_well"}),
-        ("UPDATE jobs SET lease_until = 1", {"every_job_has_ended_well"}),
-        ("DELETE FROM events WHERE seq = 2", {"events_have_no_gaps"}),
-        ("UPDATE events SET kind = 'succeeded' WHERE seq = 2", {"every_job_has_ended_once"}),
-        ("DELETE FROM epochs WHERE epoch = 1", {"epochs_have_no_gaps"}),
+        ("UPDATE jobs SET status = 'failed'", {"every job has ended well"}),
+        ("UPDATE jobs SET lease_until = 1", {"every job has ended well"}),
+        ("DELETE FROM events WHERE seq = 2", {"events have no gaps"}),
+        ("UPDATE events SET kind = 'succeeded' WHERE seq = 2", {"every job has ended once"}),
+        ("DELETE FROM epochs WHERE epoch = 1", {"epochs have no gaps"}),
         (
             "UPDATE events SET data = '{\"attempt\": 9}' WHERE kind = 'started'",
-            {"attempts_write_no_more_when_the_next_has_started"},
+            {"attempts start one after another"},
         ),
         (
-            "INSERT INTO snapshots (job_id, epoch, header, bytes, digest) VALUES ('job_000', 1, 'x', 1, 'x')",
-            {"nothing_is_left_of_snapshots"},
+            "INSERT INTO snapshots (job_id, key, epoch, bytes, digest) VALUES ('job_000', 'x', 1, 1, 'x')",
+            {"jobs that have ended have no snapshot"},
         ),
         (
             "INSERT INTO checkpoints (id, job_id, kind, epoch, metrics, classes, header, bytes, digest) "
             "VALUES ('c', 'job_000', 'best', 1, '{}', '[]', 'x', 1, 'x')",
-            {"every_success_has_its_checkpoint"},
+            {"every success has its checkpoint"},
         ),
-        ("UPDATE datasets SET status = 'validating'", {"datasets_are_ready"}),
+        ("UPDATE datasets SET status = 'validating'", {"datasets are ready"}),
     ],
 )
-def test_what_is_violated_is_noticed(ended: Database, damage: str, noticed: set[str]) -> None:
+def test_violations_in_the_database_are_found(ended: Database, damage: str, found: set[str]) -> None:
     assert violated(ended) == set()
     with ended.writing() as session:
         session.connection().exec_driver_sql(damage)
-    assert violated(ended) == noticed
+    assert violated(ended) == found
 
 
-def test_a_tensor_that_is_not_whole_is_noticed(ended: Database) -> None:
+def test_a_tensor_that_lacks_bytes_is_found(ended: Database) -> None:
     with ended.writing() as session:
         for statement in (
             "INSERT INTO checkpoints (id, job_id, kind, epoch, metrics, classes, header, bytes, digest) "
@@ -94,4 +95,33 @@ def test_a_tensor_that_is_not_whole_is_noticed(ended: Database) -> None:
             "INSERT INTO checkpoint_tensors (checkpoint_id, position, digest) VALUES ('c', 0, 't')",
         ):
             session.connection().exec_driver_sql(statement)
-    assert "tensors_are_whole" in violated(ended)
+    assert "tensors are complete" in violated(ended)
+
+
+@pytest.mark.parametrize(("content", "found"), [(b"weights", []), (b"other", ["damaged"]), (None, ["missing"])])
+def test_a_snapshot_file_that_is_missing_or_damaged_is_found(
+    database: Database, tmp_path: Path, content: bytes | None, found: list[str]
+) -> None:
+    add_jobs(database, 1)
+    storage = tmp_path / "storage"
+    key = snapshots.make_key("job_000", 1, 1)
+    if content is not None:
+        (storage / key).parent.mkdir(parents=True)
+        (storage / key).write_bytes(content)
+    with database.writing() as session:
+        digest = hashlib.sha256(b"weights").hexdigest()
+        snapshots.replace(session, "job_000", key=key, size=7, digest=digest, epoch=1)
+    violations = list(invariants.find_damaged_snapshots(database, storage))
+    assert [violation.split()[-1] for violation in violations] == found
+    assert list(invariants.find_unnamed_files(database, storage)) == (
+        [f"storage lacks {key}"] if content is None else []
+    )
+
+
+def test_a_snapshot_file_that_no_job_names_is_removed_by_the_sweep(database: Database, tmp_path: Path) -> None:
+    storage = tmp_path / "storage"
+    file = storage / snapshots.make_key("job_000", 1, 1)
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert list(invariants.find_unnamed_files(database, storage)) == []
+    assert not file.exists()

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 
 import migrations
 from service.database import Database
-from service.tables import Table
+from service.tables import Event, Job, Snapshot, Table
+from tests.support.jobs import add_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +30,27 @@ def test_down_to_nothing_and_up_again(database: Database) -> None:
     assert set(inspect(database.engine).get_table_names()) <= {"alembic_version"}
     migrations.upgrade(database.url)
     assert set(Table.metadata.tables) <= set(inspect(database.engine).get_table_names())
+
+
+def test_jobs_whose_snapshot_an_upgrade_drops_are_told(database: Database) -> None:
+    add_jobs(database, 2)
+    migrations.downgrade(database.url, "0005")
+    with database.writing() as session:
+        session.execute(text("UPDATE jobs SET event_seq = 4"))
+        for statement in (
+            "INSERT INTO snapshots (job_id, epoch, header, bytes, digest) VALUES ('job_001', 1, 'x', 1, 'x')",
+            "INSERT INTO tensors (digest, bytes) VALUES ('t', 4)",
+            "INSERT INTO snapshot_tensors (job_id, position, digest) VALUES ('job_001', 0, 't')",
+        ):
+            session.connection().exec_driver_sql(statement)
+    migrations.upgrade(database.url)
+    with database.reading() as session:
+        told = session.scalars(select(Event)).all()
+        assert [(event.job_id, event.seq, event.kind, event.data) for event in told] == [
+            ("job_001", 5, "snapshot_dropped", {})
+        ]
+        assert session.scalars(select(Job.event_seq).order_by(Job.id)).all() == [4, 5]
+        assert session.scalars(select(Snapshot)).all() == []
 
 
 def test_many_processes_may_upgrade_at_once(tmp_path: Path) -> None:

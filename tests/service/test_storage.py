@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import fsspec
 import pytest
 
-from service.storage import Storage
+from service.storage import Storage, StorageUnavailable
 
-if TYPE_CHECKING:
-    from pathlib import Path
+SHARED_MEMORY = Path("/dev/shm")
 
 
 @pytest.fixture
@@ -56,6 +56,40 @@ def test_nothing_is_seen_before_the_end(storage: Storage) -> None:
         file.write(b"half")
         with pytest.raises(FileNotFoundError), storage.reading("a/b"):
             pass
+
+
+def test_a_file_of_this_machine_is_moved(any_storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "here").write_bytes(b"hello")
+    any_storage.put(tmp_path / "here", "a/b")
+    assert not (tmp_path / "here").exists()
+    with any_storage.reading("a/b") as file:
+        assert file.read() == b"hello"
+
+
+@pytest.mark.skipif(not SHARED_MEMORY.is_dir(), reason="there is no second file system")
+def test_a_file_of_another_file_system_is_moved(storage: Storage) -> None:
+    with TemporaryDirectory(dir=SHARED_MEMORY) as folder:
+        path = Path(folder, "here")
+        path.write_bytes(b"hello")
+        storage.put(path, "a/b")
+        assert not path.exists()
+    with storage.reading("a/b") as file:
+        assert file.read() == b"hello"
+
+
+def test_a_file_that_is_missing_is_not_found(any_storage: Storage, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        any_storage.local_path("a/b", tmp_path)
+
+
+def test_a_storage_that_is_away_is_unavailable(storage: Storage, tmp_path: Path) -> None:
+    (tmp_path / "storage").touch()  # a file where the folder was
+    (tmp_path / "here").touch()
+    with pytest.raises(StorageUnavailable):
+        storage.put(tmp_path / "here", "a/b")
+    with pytest.raises(StorageUnavailable):
+        storage.local_path("a/b", tmp_path)
+    assert (tmp_path / "here").exists()
 
 
 def test_a_folder_is_deleted_with_all_in_it_and_none_is_fine(any_storage: Storage) -> None:

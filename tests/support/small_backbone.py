@@ -33,15 +33,15 @@ CONFIG = {
 }
 
 
-def write_backbone(folder: Path) -> Path:
-    """Write the backbone into `folder`."""
+def write_backbone(folder: Path, architecture: str = "test_resnet") -> Path:
+    """Write the backbone, a ResNet of timm's, into `folder`."""
     torch.manual_seed(0)
     folder.mkdir(parents=True)
-    network = timm.create_model("test_resnet", num_classes=10)
+    network = timm.create_model(architecture, num_classes=10)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_mean.uniform_(-0.2, 0.2)
             module.running_var.uniform_(0.5, 1.5)
     save_file(network.state_dict(), folder / "model.safetensors")
-    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "architecture": architecture}))
     return folder

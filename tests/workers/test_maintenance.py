@@ -9,6 +9,7 @@ import pytest
 from sqlalchemy import select, text
 
 from service.cache import repository as cache
+from service.jobs import snapshots
 from service.storage import Storage
 from service.tables import Dataset, IdempotencyKey, Job
 from service.wakeup import Queue
@@ -58,6 +59,21 @@ def test_files_that_no_dataset_names_are_removed(database: Database, storage: St
     remove_orphans(database, storage, GRACE_SECONDS)
     left = {str(path.relative_to(tmp_path / "storage/datasets")) for path in (tmp_path / "storage").rglob("*")}
     assert left == {".", "ds_1", "ds_1/archive", "ds_2", "ds_2/pack.2", "ds_4", "ds_4/archive.X.part"}
+
+
+def test_snapshots_that_no_job_names_are_removed(database: Database, storage: Storage, tmp_path: Path) -> None:
+    add_jobs(database, 1)
+    for number, named in ((1, False), (2, True)):
+        key = snapshots.make_key("job_000", 1, number)
+        with storage.writing(key) as file:
+            file.write(b"x")
+        if named:
+            with database.writing() as session:
+                snapshots.replace(session, "job_000", key=key, size=1, digest="0" * 64, epoch=1)
+    remove_orphans(database, storage, GRACE_SECONDS)
+    assert len(list((tmp_path / "storage/jobs/job_000").iterdir())) == 2, "one may be about to be named"
+    remove_orphans(database, storage, -GRACE_SECONDS)
+    assert [path.name for path in (tmp_path / "storage/jobs/job_000").iterdir()] == ["snapshot.1.2.safetensors"]
 
 
 def test_caches_without_workers_are_forgotten(database: Database) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,14 +59,13 @@ def test_progress_is_saved_before_a_pause_or_a_stop_of_the_worker(
     assert left.progress == {"last": 3}
 
 
-def test_a_child_that_does_not_drain_is_not_waited_for_long(database: Database, settings: Settings) -> None:
+def test_a_child_that_saves_nothing_in_time_is_killed(database: Database, tmp_path: Path) -> None:
+    settings = Settings(data=tmp_path, drain_seconds=0.5)
     add_jobs(database, 1)
     stopping = threading.Event()
     attempt = Snapshotter(database, settings, claim_job(database), "sleep")
     attempt.then = stopping.set
-    began = time.monotonic()
     Supervisor(database, settings, attempt.claim, attempt, stopping).run()
-    assert time.monotonic() - began < 10
     assert (read_job(database).status, read_job(database).crashes) == ("queued", 0)
 
 

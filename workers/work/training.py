@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import time
 from pathlib import Path
@@ -29,23 +28,18 @@ from models.messages import (
 from service.cache import repository as caches
 from service.checkpoints import blobs
 from service.checkpoints import repository as checkpoints
-from service.checkpoints.errors import CheckpointDamaged
 from service.jobs import lifecycle, repository, snapshots
 from service.tables import Dataset, Epoch, Job
 from workers import cache_reporter, scratch
 from workers.work.base import Attempt, InterruptRequested
+from workers.work.snapshot_files import SnapshotFiles
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from sqlalchemy.orm import Session
 
     from service.database import Database
     from service.settings import Settings
-    from service.tables import Snapshot
     from workers.lease import Claim
-
-log = logging.getLogger(__name__)
 
 
 class OtherDataset(BaseModel):
@@ -75,7 +69,7 @@ class TrainingOrder(BaseModel):
     """A folder of this attempt alone."""
     snapshot_seconds: float
     snapshot: Path | None
-    """What to go on from."""
+    """The file to resume from."""
     other: OtherDataset | None = None
     """The dataset for pretraining, if the recipe names another one."""
 
@@ -88,16 +82,11 @@ class JobAttempt(Attempt[Job]):
     def __init__(self, database: Database, settings: Settings, claim: Claim[Job]) -> None:
         self.database, self.settings, self.claim = database, settings, claim
         self.scratch = scratch.choose_folder(settings.scratch, claim)
-        self._resumed_from: Snapshot | None = None
-        self._is_damaged = False
+        self._snapshots = SnapshotFiles(database, settings, claim, self.scratch)
         self._phase: Phase = "preparing"
         self._store_seconds = 0.0
-        self._stored: dict[str, blobs.Manifest] = {}
-        """Of files in the attempt's folder whose tensors are in the database."""
-        self._taken: list[str] = []
-        """Files of the last snapshots."""
-        self._unneeded: Sequence[str] = []
-        """Tensors of the snapshot that they replaced."""
+        self._stored: blobs.Manifest | None = None
+        """The finished checkpoint, once its tensors are in the database."""
         self._cache: str | None = None
 
     @property
@@ -107,27 +96,16 @@ class JobAttempt(Attempt[Job]):
 
     def fetch_inputs(self) -> None:
         """Bring the job's newest snapshot to this machine. Raises OSError."""
-        with self.database.reading() as session:
-            found = snapshots.of_job(session, self.claim.id)
-        if found is None:
-            return
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        try:
-            with (self.scratch / SNAPSHOT).open("wb") as file:
-                file.writelines(blobs.read(self.database, found, 0, found.bytes))
-            self._resumed_from = found
-        except CheckpointDamaged as error:
-            log.warning("the snapshot of %s cannot be read, it begins anew: %s", self.claim.id, error)
-            self._is_damaged = True
+        self._snapshots.fetch()
 
     def start(self, session: Session, row: Job) -> TrainingOrder:
         """Start from the newest snapshot; forget what an earlier attempt measured after it."""
         lifecycle.start(session, row)
-        if self._is_damaged:
-            said = "The snapshot is damaged in the database; training begins anew"
-            repository.add_event(session, row, "warning", "snapshot_damaged", said, {})
+        if self._snapshots.is_damaged:
+            message = "The snapshot is missing or damaged in the storage; training begins anew"
+            repository.add_event(session, row, "warning", "snapshot_damaged", message, {})
             snapshots.forget(session, row.id)
-        done = 0 if self._resumed_from is None else self._resumed_from.epoch
+        done = self._snapshots.epochs_done
         session.execute(delete(Epoch).where(Epoch.job_id == row.id, Epoch.epoch > done))
         row.seconds, row.progress, row.diagnosis = {}, {}, None
         dataset = session.get_one(Dataset, row.dataset_id)
@@ -150,22 +128,20 @@ class JobAttempt(Attempt[Job]):
             backbones=self.settings.backbones,
             scratch=self.scratch,
             snapshot_seconds=self.settings.snapshot_seconds,
-            snapshot=None if self._resumed_from is None else self.scratch / SNAPSHOT,
+            snapshot=self._snapshots.resumed_from,
             other=None if other is None else OtherDataset(pack=other.pack, index=other.index, classes=_names(other)),
         )
 
     def prepare(self, lines: list[bytes]) -> None:
-        """Store the tensors of the newest snapshot, and of a finished checkpoint, by content.
+        """Put the newest snapshot into the storage, and the tensors of a finished checkpoint into the database.
 
         Doing it twice changes nothing. Raises ContentsCollected.
         """
         events = [EVENT.validate_json(line) for line in lines]
-        taken = [event.snapshot for event in events if isinstance(event, ProgressSaved) and event.snapshot]
-        self._tidy(taken)
-        self._stored = {name: blobs.store(self.database, self.scratch / name) for name in taken[-1:]}
+        self._snapshots.put([event.snapshot for event in events if isinstance(event, ProgressSaved) and event.snapshot])
         if any(isinstance(event, Finished) for event in events):
             began = time.monotonic()
-            self._stored[CHECKPOINT] = blobs.store(self.database, self.scratch / CHECKPOINT)
+            self._stored = blobs.store(self.database, self.scratch / CHECKPOINT)
             self._store_seconds = time.monotonic() - began
             self._cache = cache_reporter.read_identity(self.settings)
 
@@ -186,11 +162,12 @@ class JobAttempt(Attempt[Job]):
         return False
 
     def confirm(self, lines: list[bytes]) -> None:
-        """Remember the phase that was recorded."""
+        """Remember the phase that was recorded, and remove the snapshots that were replaced."""
         for line in lines:
             event = EVENT.validate_json(line)
             if isinstance(event, PhaseStarted):
                 self._phase = event.phase
+        self._snapshots.remove_replaced()
 
     def fail(self, session: Session, row: Job, cause: str, message: str) -> None:
         """End the job as failed; the error lists how each attempt ended."""
@@ -217,13 +194,7 @@ class JobAttempt(Attempt[Job]):
     def clean_up(self, *, is_over: bool) -> None:
         """Remove the attempt's folder."""
         shutil.rmtree(self.scratch, ignore_errors=True)
-
-    def _tidy(self, taken: list[str]) -> None:
-        """Remove what was needed until the last snapshots, but these, were written down."""
-        blobs.discard(self.database, self._unneeded)
-        for name in set(self._taken) - set(taken):
-            (self.scratch / name).unlink(missing_ok=True)
-        self._unneeded, self._taken = [], taken
+        self._snapshots.clean_up()
 
     def _record(self, session: Session, row: Job, event: Event) -> None:
         match event:
@@ -240,7 +211,7 @@ class JobAttempt(Attempt[Job]):
             case Diagnosed():
                 row.diagnosis = event.diagnosis
             case ProgressSaved():
-                self._secure(session, row, event)
+                self._snapshots.record(session, row, event)
 
     def _begin_phase(self, session: Session, row: Job, event: PhaseStarted) -> None:
         self._end_phase(row, event.elapsed)
@@ -251,12 +222,6 @@ class JobAttempt(Attempt[Job]):
         """Note how long the running phase took: the time that no earlier phase of this attempt took."""
         if elapsed and row.phase is not None:
             row.seconds = {**row.seconds, row.phase: round(elapsed - sum(row.seconds.values()), 3)}
-
-    def _secure(self, session: Session, row: Job, event: ProgressSaved) -> None:
-        """The job has got further, whatever becomes of this attempt."""
-        row.crashes = 0
-        if event.snapshot in self._stored:
-            self._unneeded = snapshots.replace(session, row.id, self._stored[event.snapshot], event.epoch)
 
     def _end_epoch(self, session: Session, row: Job, event: EpochEnded) -> None:
         figures = event.model_dump(exclude={"event"})
@@ -270,11 +235,12 @@ class JobAttempt(Attempt[Job]):
         row.cache = event.cache
         if self._cache is not None:
             caches.count(session, self._cache, event.cache)
+        assert self._stored is not None
         summary: dict[str, Any] = {part: event.metrics[part] for part in ("validation", "test")}
         checkpoints.publish(
             session,
             job_id=row.id,
-            manifest=self._stored[CHECKPOINT],
+            manifest=self._stored,
             kind="best",
             epoch=event.epoch,
             metrics=summary,
@@ -289,5 +255,3 @@ def _names(dataset: Dataset) -> list[str]:
 
 CHECKPOINT = "best.safetensors"
 """The checkpoint's name in an attempt's folder."""
-SNAPSHOT = "resumed_from.safetensors"
-"""The name of the snapshot that the attempt goes on from."""

@@ -207,15 +207,6 @@ def test_what_was_collected_before_it_was_named_is_told_and_can_be_stored_again(
     assert b"".join(blobs.read(jobs, checkpoint, 0, checkpoint.bytes)) == file.read_bytes()
 
 
-def test_what_something_needs_is_not_discarded(jobs: Database, tmp_path: Path) -> None:
-    kept = published(jobs, file_of(tmp_path, "a", trunk=trunk()))
-    manifest = blobs.store(jobs, file_of(tmp_path, "b", trunk=trunk(), head=torch.ones(2)))
-    blobs.discard(jobs, manifest.tensors)
-    assert b"".join(blobs.read(jobs, kept, 0, kept.bytes))
-    with pytest.raises(ContentsCollected):
-        publish(jobs, manifest)
-
-
 def test_writers_of_the_same_content_do_not_hinder_each_other(jobs: Database, tmp_path: Path) -> None:
     files = [file_of(tmp_path, str(n), trunk=trunk(), head=torch.full((9,), float(n))) for n in range(4)]
     found: list[Checkpoint] = []

@@ -1,21 +1,16 @@
-"""Snapshots in both databases: the newest comes back whole, and nothing of the others is left."""
+"""Queries about snapshots, on both databases: a job has one at most, and none once it has ended."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import pytest
-import torch
-from sqlalchemy import func, select
 
-from service.checkpoints import blobs
 from service.jobs import lifecycle, repository, snapshots
-from service.tables import Chunk, Job, SnapshotTensor, Tensor
-from tests.service.checkpoints.test_blobs import add_job, file_of
+from service.tables import Job
+from tests.service.checkpoints.test_blobs import add_job
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from service.database import Database
 
 
@@ -25,48 +20,43 @@ def job(database: Database) -> str:
     return add_job(database)
 
 
-def take(database: Database, job: str, file: Path, epoch: int) -> None:
-    """A snapshot, in place of the one before."""
-    manifest = blobs.store(database, file)
+def name(database: Database, job: str, epoch: int) -> str:
+    """Name a file as the job's newest snapshot; gives its key."""
+    key = snapshots.make_key(job, 1, epoch)
     with database.writing() as session:
-        before = snapshots.replace(session, job, manifest, epoch)
-    blobs.discard(database, before)
+        snapshots.replace(session, job, key=key, size=10, digest="0" * 64, epoch=epoch)
+    return key
 
 
-def count(database: Database, table: type[Tensor | Chunk | SnapshotTensor]) -> int:
-    """Rows of a table."""
+def keys(database: Database) -> set[str]:
+    """The keys of all snapshots."""
     with database.reading() as session:
-        return session.scalar(select(func.count()).select_from(table)) or 0
+        return snapshots.list_keys(session)
 
 
-def test_the_newest_comes_back_and_shares_what_has_not_changed(database: Database, job: str, tmp_path: Path) -> None:
-    best = torch.ones(400_000)
-    for epoch in (1, 2, 3):
-        file = file_of(tmp_path, str(epoch), best=best, weights=torch.full((10,), float(epoch)))
-        take(database, job, file, epoch)
+def test_the_newest_takes_the_place_of_the_one_before(database: Database, job: str) -> None:
+    first, second = name(database, job, 1), name(database, job, 2)
+    assert first != second
     with database.reading() as session:
-        found = snapshots.of_job(session, job)
+        found = snapshots.find(session, job)
     assert found is not None
-    assert found.epoch == 3
-    assert b"".join(blobs.read(database, found, 0, found.bytes)) == file.read_bytes()
-    assert count(database, Tensor) == count(database, SnapshotTensor) == 2, "those of the others are gone at once"
+    assert (found.key, found.bytes, found.digest, found.epoch) == (second, 10, "0" * 64, 2)
+    assert keys(database) == {second}
 
 
-def test_of_a_job_that_has_ended_nothing_is_left(database: Database, job: str, tmp_path: Path) -> None:
-    take(database, job, file_of(tmp_path, "a", weights=torch.ones(10)), 1)
+def test_a_job_that_has_ended_has_none(database: Database, job: str) -> None:
+    name(database, job, 1)
     with database.writing() as session:
         lifecycle.fail(session, repository.get(session, job, lock=True), "c", "m")
-    assert blobs.collect(database, grace_seconds=0) == 1
-    assert count(database, SnapshotTensor) == count(database, Tensor) == count(database, Chunk) == 0
+    assert keys(database) == set()
 
 
-def test_a_paused_job_keeps_it(database: Database, job: str, tmp_path: Path) -> None:
-    take(database, job, file_of(tmp_path, "a", weights=torch.ones(10)), 1)
+def test_a_paused_job_keeps_it(database: Database, job: str) -> None:
+    key = name(database, job, 1)
     with database.writing() as session:
         row = repository.get(session, job, lock=True)
         lifecycle.pause(session, row)
         lifecycle.interrupt(session, row)
-    assert blobs.collect(database, grace_seconds=0) == 0
     with database.reading() as session:
         assert session.get_one(Job, job).status == "paused"
-        assert snapshots.of_job(session, job) is not None
+    assert keys(database) == {key}

@@ -1,7 +1,8 @@
-"""An attempt at a job, on both databases: it goes on from the newest snapshot, and keeps no more than that."""
+"""An attempt at a job, on both databases: it resumes from the newest snapshot, and keeps no other file."""
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,13 +11,16 @@ from sqlalchemy import func, select, update
 
 from models.messages import EpochEnded, PhaseStarted, ProgressSaved
 from models.pipeline import training_state
-from service.jobs import snapshots
-from service.tables import Chunk, Dataset, Epoch, Event, Job, Tensor
+from service.jobs import lifecycle, snapshots
+from service.storage import StorageUnavailable
+from service.tables import Dataset, Epoch, Event, Job
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job
 from workers.lease import fence
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from service.database import Database
     from service.settings import Settings
     from workers.work.training import TrainingOrder
@@ -44,7 +48,26 @@ def take(attempt: JobAttempt, name: str, epoch: int) -> bytes:
     attempt.prepare(lines)
     with attempt.database.writing() as session:
         assert not attempt.record(session, fence(session, attempt.claim), lines)
+    attempt.confirm([])
     return content
+
+
+def stored(settings: Settings) -> dict[str, bytes]:
+    """Read the files in the storage, by name."""
+    folder = settings.data / "storage" / "jobs"
+    return {path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@contextmanager
+def storage_away(settings: Settings) -> Iterator[None]:
+    """The folder of the storage cannot be reached, as when a network file system is gone."""
+    folder, away = settings.data / "storage", settings.data / "away"
+    folder.mkdir(exist_ok=True)
+    folder.rename(away)
+    folder.touch()
+    yield
+    folder.unlink()
+    away.rename(folder)
 
 
 def test_the_first_attempt_has_no_snapshot(database: Database, settings: Settings) -> None:
@@ -87,12 +110,95 @@ def test_a_snapshot_takes_the_place_of_the_one_before(database: Database, settin
     add_jobs(database, 1)
     attempt, _ = begun(database, settings)
     for epoch in (1, 2, 3):
-        take(attempt, f"snapshot-{epoch}.safetensors", epoch)
-    assert [path.name for path in attempt.scratch.iterdir()] == ["snapshot-3.safetensors"]
-    attempt.prepare([])
+        newest = take(attempt, f"snapshot-{epoch}.safetensors", epoch)
+        assert list(attempt.scratch.iterdir()) == []
+    assert stored(settings) == {"snapshot.1.3.safetensors": newest}
+    attempt.clean_up(is_over=False)
+    assert stored(settings) == {"snapshot.1.3.safetensors": newest}
+    again, _ = begun(database, settings)
+    after_it = take(again, "snapshot-0.safetensors", 4)
+    assert stored(settings) == {"snapshot.2.1.safetensors": after_it}, "another attempt never uses the same name"
+
+
+def test_of_several_at_once_the_newest_is_stored(database: Database, settings: Settings) -> None:
+    add_jobs(database, 1)
+    attempt, _ = begun(database, settings)
+    attempt.scratch.mkdir(parents=True)
+    lines = []
+    for number in range(3):
+        training_state.write(attempt.scratch / f"snapshot-{number}.safetensors", {"number": number})
+        saved = ProgressSaved(snapshot=f"snapshot-{number}.safetensors", epoch=number)
+        lines.append(saved.model_dump_json().encode())
+    newest = (attempt.scratch / "snapshot-2.safetensors").read_bytes()
+    for _ in range(2):  # a transaction that failed is tried again
+        attempt.prepare(lines)
+        with database.writing() as session:
+            attempt.record(session, fence(session, attempt.claim), lines)
+    attempt.confirm([])
+    assert stored(settings) == {"snapshot.1.1.safetensors": newest}
     assert list(attempt.scratch.iterdir()) == []
+
+
+def test_a_file_that_was_stored_but_not_named_is_removed(database: Database, settings: Settings) -> None:
+    add_jobs(database, 1)
+    attempt, _ = begun(database, settings)
+    named = take(attempt, "snapshot-0.safetensors", 1)
+    training_state.write(attempt.scratch / "snapshot-1.safetensors", {"number": 1})
+    attempt.prepare([ProgressSaved(snapshot="snapshot-1.safetensors", epoch=1).model_dump_json().encode()])
+    assert len(stored(settings)) == 2
+    attempt.clean_up(is_over=False)
+    assert stored(settings) == {"snapshot.1.1.safetensors": named}
+
+
+def test_a_job_that_has_ended_needs_no_snapshot(database: Database, settings: Settings) -> None:
+    add_jobs(database, 1)
+    first, _ = begun(database, settings)
+    take(first, "snapshot-0.safetensors", 1)
+    first.clean_up(is_over=False)
+    second, _ = begun(database, settings)
+    with database.writing() as session:
+        lifecycle.fail(session, fence(session, second.claim), "c", "m")
+    second.clean_up(is_over=True)
+    assert stored(settings) == {}
+
+
+def test_without_storage_training_continues_and_that_is_told_once(database: Database, settings: Settings) -> None:
+    add_jobs(database, 1)
+    attempt, _ = begun(database, settings)
+    before = take(attempt, "snapshot-0.safetensors", 1)
+    with storage_away(settings):
+        for epoch in (2, 3):
+            take(attempt, f"snapshot-{epoch}.safetensors", epoch)
+    assert event_kinds(database).count("snapshot_failed") == 1
+    assert stored(settings) == {"snapshot.1.1.safetensors": before}
+    after_it = take(attempt, "snapshot-4.safetensors", 4)
+    assert stored(settings) == {"snapshot.1.4.safetensors": after_it}
+    with storage_away(settings):
+        take(attempt, "snapshot-5.safetensors", 5)
+    assert event_kinds(database).count("snapshot_failed") == 2, "it worked in between"
+
+
+def test_a_snapshot_that_could_not_be_stored_forgives_no_crashes(database: Database, settings: Settings) -> None:
+    add_jobs(database, 1)
+    attempt, _ = begun(database, settings)
+    with database.writing() as session:
+        session.execute(update(Job).values(crashes=2))
+    with storage_away(settings):
+        take(attempt, "snapshot-0.safetensors", 1)
     with database.reading() as session:
-        assert session.scalar(select(func.count()).select_from(Tensor)) == 2, "of the newest, and the best"
+        assert session.get_one(Job, "job_000").crashes == 2
+
+
+def test_without_storage_no_attempt_begins_anew(database: Database, settings: Settings) -> None:
+    add_jobs(database, 1)
+    first, _ = begun(database, settings)
+    newest = take(first, "snapshot-0.safetensors", 1)
+    first.clean_up(is_over=False)
+    with storage_away(settings), pytest.raises(StorageUnavailable):
+        begun(database, settings)
+    _, order = begun(database, settings)
+    assert order.snapshot is not None
+    assert order.snapshot.read_bytes() == newest
 
 
 def test_progress_resets_the_count_of_crashes(database: Database, settings: Settings) -> None:
@@ -105,18 +211,26 @@ def test_progress_resets_the_count_of_crashes(database: Database, settings: Sett
         assert session.get_one(Job, "job_000").crashes == 0
 
 
-def test_a_damaged_snapshot_is_told_and_the_job_begins_anew(database: Database, settings: Settings) -> None:
+@pytest.mark.parametrize("damage", ["changed", "missing"])
+def test_a_damaged_snapshot_is_told_and_the_job_begins_anew(
+    database: Database, settings: Settings, damage: str
+) -> None:
     add_jobs(database, 1)
     first, _ = begun(database, settings)
-    take(first, "snapshot-0.safetensors", 1)
-    with database.writing() as session:
-        session.execute(update(Chunk).values(data=b"x" * 32))
-    _, order = begun(database, settings)
+    content = take(first, "snapshot-0.safetensors", 1)
+    file = settings.data / "storage/jobs/job_000/snapshot.1.1.safetensors"
+    if damage == "changed":
+        file.write_bytes(content[:-1] + b"x")
+    else:
+        file.unlink()
+    again, order = begun(database, settings)
     assert order.snapshot is None
-    assert "snapshot_damaged" in event_kinds(database)
+    assert event_kinds(database) == ["started", "epoch", "started", "snapshot_damaged"]
     with database.reading() as session:
-        assert snapshots.of_job(session, "job_000") is None
+        assert snapshots.find(session, "job_000") is None
         assert session.scalar(select(func.count()).select_from(Epoch)) == 0
+    newest = take(again, "snapshot-0.safetensors", 1)
+    assert stored(settings) == {"snapshot.2.1.safetensors": newest}
 
 
 def test_a_worker_that_died_is_reported_by_the_next_attempt(database: Database, settings: Settings) -> None:

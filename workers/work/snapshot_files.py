@@ -1,0 +1,153 @@
+"""Training snapshots of one attempt at a job: stored, named by the job's row, removed when they are replaced."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.jobs import repository, snapshots
+from service.storage import Storage, StorageUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from sqlalchemy.orm import Session
+
+    from models.messages import ProgressSaved
+    from service.database import Database
+    from service.settings import Settings
+    from service.tables import Job
+    from workers.lease import Claim
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Put:
+    """A file that was put into the storage."""
+
+    name: str
+    """The child's name of it."""
+    key: str
+    size: int
+    digest: str
+
+
+class SnapshotFiles:
+    """A file is put first, under a key of its own, and then named in a fenced transaction; so what is named is whole.
+
+    Calls: `fetch` before the attempt begins; for each batch of messages `put`, `record` in the transaction, and
+    `remove_replaced` after the commit; `clean_up` at the end. What a worker that dies leaves behind, the sweep removes.
+    """
+
+    def __init__(self, database: Database, settings: Settings, claim: Claim[Job], scratch: Path) -> None:
+        self._database, self._claim, self._scratch = database, claim, scratch
+        self._storage = Storage(settings.storage)
+        self.resumed_from: Path | None = None
+        """The snapshot of an earlier attempt, on this machine."""
+        self.epochs_done = 0
+        """Finished epochs in that snapshot."""
+        self.is_damaged = False
+        """The job has a snapshot, but its file is missing or has changed."""
+        self._keys: set[str] = set()
+        """Files in the storage that are this attempt's to remove when they are not needed any more."""
+        self._count = 0
+        self._newest: _Put | None = None
+        self._is_failing = False
+        self._failure: str | None = None
+        """Why there is no new snapshot, as long as the job has not been told."""
+
+    def fetch(self) -> None:
+        """Bring the job's newest snapshot to this machine. Raises StorageUnavailable, and OSError for a full disk."""
+        with self._database.reading() as session:
+            found = snapshots.find(session, self._claim.id)
+        if found is None:
+            return
+        self._keys.add(found.key)
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            path = self._storage.local_path(found.key, self._scratch)
+            self.is_damaged = _digest(path) != found.digest
+        except FileNotFoundError:
+            self.is_damaged = True
+        if self.is_damaged:
+            log.warning("the snapshot of %s, %s, is missing or damaged", self._claim.id, found.key)
+        else:
+            self.resumed_from, self.epochs_done = path, found.epoch
+
+    def put(self, names: Sequence[str]) -> None:
+        """Put the newest of these files of the scratch folder into the storage; the others are outdated already.
+
+        Where that is not possible, the job keeps the snapshot that it has. Doing it twice changes nothing.
+        """
+        if not names or (self._newest is not None and self._newest.name == names[-1]):
+            return
+        self._count += 1
+        key = snapshots.make_key(self._claim.id, self._claim.attempt, self._count)
+        path = self._scratch / names[-1]
+        try:
+            put = _Put(names[-1], key, path.stat().st_size, _digest(path))
+            self._storage.put(path, key)
+        except OSError as error:
+            log.warning("no snapshot of %s can be stored: %s", self._claim.id, error)
+            self._failure = None if self._is_failing else str(error)
+            self._is_failing = True
+        else:
+            self._keys.add(key)
+            self._newest, self._is_failing = put, False
+        for name in names:
+            (self._scratch / name).unlink(missing_ok=True)
+
+    def record(self, session: Session, row: Job, event: ProgressSaved) -> None:
+        """Name the newest file in the job's row, or tell the job that there is none."""
+        newest = self._newest
+        if event.snapshot is None:  # of features, which are in the cache
+            row.crashes = 0
+        elif newest is not None and newest.name == event.snapshot:
+            row.crashes = 0  # the job has got further, whatever becomes of this attempt
+            snapshots.replace(
+                session, row.id, key=newest.key, size=newest.size, digest=newest.digest, epoch=event.epoch
+            )
+        elif self._failure is not None:
+            message = (
+                f"No snapshot can be stored: {self._failure}. Training continues; if this attempt dies, the next one "
+                "resumes from the last snapshot."
+            )
+            repository.add_event(session, row, "warning", "snapshot_failed", message, {})
+
+    def remove_replaced(self) -> None:
+        """Remove the files that the committed row does not name any more."""
+        self._failure = None
+        if self._newest is not None:
+            self._remove_all_but(self._newest.key)
+
+    def clean_up(self) -> None:
+        """Remove the files that the row does not name; none is needed once the job has ended."""
+        if not self._keys:
+            return
+        try:
+            with self._database.reading() as session:
+                found = snapshots.find(session, self._claim.id)
+        except SQLAlchemyError as error:
+            log.warning("the database does not answer, the sweep will remove the snapshots: %s", error)
+        else:
+            self._remove_all_but(None if found is None else found.key)
+
+    def _remove_all_but(self, named: str | None) -> None:
+        for key in self._keys - {named}:
+            try:
+                self._storage.delete(key)
+            except StorageUnavailable as error:
+                log.warning("the sweep will remove %s: %s", key, error)
+            self._keys.remove(key)
+
+
+def _digest(path: Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
