@@ -42,7 +42,7 @@ def sweep(database: Database, queue: Queue) -> None:
     with database.writing() as session:
         _leave_off(session)
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
-        cache.forget_silent(session, CACHE_SECONDS)
+        cache.delete_silent(session, CACHE_SECONDS)
     with database.reading() as session:
         waiting = session.scalar(select(exists().where(Job.status == "queued")))
     if waiting:
@@ -62,7 +62,7 @@ def remove_orphans(database: Database, storage: Storage, grace_seconds: float) -
     # Listed before the rows are read: a file is written before a row names it.
     files = storage.old_files(datasets.FOLDER, grace_seconds)
     with database.reading() as session:
-        named = datasets.files(session)
+        named = datasets.find_file_keys(session)
     for file in files:
         if file not in named:
             storage.delete(file)

@@ -88,7 +88,7 @@ class Supervision(Generic[Row]):
         except ChildDied as death:
             return self._died(death)
         except Exception as error:
-            if disk_full.is_lacking(error):
+            if disk_full.is_disk_full(error):
                 return self._died(ChildDied("disk_full", str(error)))
             log.exception("%s, attempt %d: an error of Graft's own", self.claim.id, self.claim.attempt)
             message = "Its supervisor met an error of Graft's own, which the worker's log shows."

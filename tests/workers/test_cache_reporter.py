@@ -39,7 +39,7 @@ def fill(settings: Settings, rows: int) -> FeatureStore:
 
 def reported(database: Database) -> list[Cache]:
     with database.reading() as session:
-        return repository.caches(session)
+        return repository.find_all(session)
 
 
 def test_what_is_there_is_reported_once_for_all_workers_of_a_machine(database: Database, settings: Settings) -> None:
@@ -67,7 +67,7 @@ def test_it_is_emptied_when_somebody_asks_and_who_reads_goes_on(database: Databa
     space = fill(settings, 3)
     worker.look()
     with database.writing() as session:
-        repository.empty(session)
+        repository.request_emptying(session)
     worker.look()
     (said,) = reported(database)
     assert (said.bytes, said.is_emptying) == (0, False)
@@ -84,7 +84,7 @@ def test_what_it_did_for_jobs_is_summed(database: Database, settings: Settings) 
         found = cache_reporter.identity(settings)
         assert found is not None
         with database.writing() as session:
-            repository.count(session, found, {"hits": 10, "misses": 2, "saved_seconds": 0.5})
+            repository.add_savings(session, found, {"hits": 10, "misses": 2, "saved_seconds": 0.5})
     (said,) = reported(database)
     assert (said.hits, said.misses, said.saved_seconds) == (20, 4, 1.0)
 

@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from service.database import Database
 from service.jobs import lifecycle
 from service.settings import Settings
+from service.statuses import JobStatus
 from service.tables import Event, Job
 from tests.support.child_work import Order, Said
 from tests.workers.test_lease import add_jobs, job, take, taken
@@ -157,7 +158,7 @@ def test_what_is_cancelled_while_it_dies_or_is_handed_back_is_cancelled(
 ) -> None:
     class Interrupted(Told):
         def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
-            row.status = "cancelling"
+            row.status = JobStatus.CANCELLING
             stopping.set()
             return False
 
