@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.datasets.pack import Pack
-    from models.messages import Noted
+    from models.messages import Event
 
 SPLITS = 20
 
@@ -107,7 +107,7 @@ def trained(
     cut_network = CutNetwork(None, torch.nn.Identity(), "", plain_test.shape[1:], "")
     model = TrainableModel.of(recipe, len(classes), cut_network, features, train)
 
-    def beginning() -> Iterator[Noted]:
+    def beginning() -> Iterator[Event]:
         nonlocal recipe
         recipe = yield from begin(recipe, classes, model, features, learn, check)
 

@@ -36,7 +36,7 @@ def train(
     output: Annotated[Path, typer.Option(help="Where to put the checkpoint.")] = Path("best.safetensors"),
     url: Url = None,
 ) -> None:
-    """Send images, train, and download the checkpoint."""
+    """Upload images, train, and download the checkpoint."""
     with _client(url) as client:
         dataset = client.wait_for_dataset(client.create_dataset(images)["id"])
         if dataset["status"] == "failed":
@@ -46,8 +46,8 @@ def train(
         if job["status"] != "succeeded":
             _fail((job["error"] or {}).get("message", f"The job was {job['status']}."))
         client.download(job["checkpoints"][0], output)
-        part = "validation" if job["metrics"]["test"] is None else "test"
-        console.print(f"{output} has a {part} accuracy of {job['metrics'][part]['accuracy']:.1%}")
+        split = "validation" if job["metrics"]["test"] is None else "test"
+        console.print(f"{output}: {split} accuracy {job['metrics'][split]['accuracy']:.1%}")
 
 
 @app.command()
@@ -75,28 +75,28 @@ def trials(job: str, url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def cancel(job: str, url: Url = None) -> None:
-    """End a job."""
+    """Cancel a job."""
     with _client(url) as client:
         console.print(client.cancel(job)["status"])
 
 
 @app.command()
 def pause(job: str, url: Url = None) -> None:
-    """Have a job wait until it is resumed."""
+    """Pause a job until it is resumed."""
     with _client(url) as client:
         console.print(client.pause(job)["status"])
 
 
 @app.command()
 def stop(job: str, url: Url = None) -> None:
-    """End a running job now, with the best that it has reached."""
+    """Stop a running job now and keep its best epoch."""
     with _client(url) as client:
         console.print(client.stop(job)["status"])
 
 
 @app.command()
 def resume(job: str, url: Url = None) -> None:
-    """Have a paused job go on."""
+    """Resume a paused job."""
     with _client(url) as client:
         console.print(client.resume(job)["status"])
 
@@ -130,15 +130,15 @@ def datasets(url: Url = None, as_json: AsJson = False) -> None:
 
 @app.command()
 def cache(
-    empty: Annotated[bool, typer.Option("--empty", help="Delete all that it holds.")] = False,
+    empty: Annotated[bool, typer.Option("--empty", help="Delete its contents.")] = False,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show how large the feature cache is on each machine, and what it has saved."""
+    """Show the size of the feature cache on each machine, and what it has saved."""
     with _client(url) as client:
-        said = client.empty_cache() if empty else client.cache()
+        found = client.empty_cache() if empty else client.cache()
     columns = ("host", "folder", "bytes", "budget_bytes", "hits", "misses", "saved_seconds", "emptying")
-    _show(said["caches"], columns, as_json)
+    _show(found["caches"], columns, as_json)
 
 
 @app.command()

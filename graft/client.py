@@ -1,4 +1,4 @@
-"""Client: Graft's HTTP interface as Python calls. What it gives are the service's JSON objects as dicts."""
+"""Client: Graft's HTTP interface as Python calls, which return the service's JSON objects as dicts."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ Json = dict[str, Any]
 
 ADDRESS = "http://127.0.0.1:8000"
 TRIES = 5
-"""Of a call that may be repeated, when the connection fails."""
+"""How often a call that may be repeated is made, while the connection fails."""
 PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
-"""How long a service may be away while somebody follows a job: it may be starting again."""
+"""How long a service may be away while somebody follows a job: it may be restarting."""
 LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 ENDED = ("succeeded", "failed", "cancelled")
 
 
 class Client:
-    """A connection to one service. Every call raises GraftError when the service says no."""
+    """Connection to one service. Every call raises GraftError where the service refuses it."""
 
     def __init__(self, url: str | None = None) -> None:
         """`url` is the service's address; without it GRAFT_URL's, or this machine's."""
@@ -49,43 +49,43 @@ class Client:
         self._http.close()
 
     def create_dataset(self, path: Path, name: str | None = None) -> Json:
-        """Send a folder or an archive of images; gives the dataset, which is then validated."""
-        content = tar_stream.pack(path) if path.is_dir() else tar_stream.blocks(path)
+        """Upload a folder or an archive of images; returns the dataset, which is then validated."""
+        content = tar_stream.pack_folder(path) if path.is_dir() else tar_stream.read_blocks(path)
         headers = {"Content-Type": "application/octet-stream"}
         if path.is_file():
             headers["Content-Length"] = str(path.stat().st_size)
         query = {"name": path.stem if name is None else name}
-        return self._json(self._http.post("/v1/datasets", params=query, content=content, headers=headers))
+        return self._parse(self._http.post("/v1/datasets", params=query, content=content, headers=headers))
 
     def dataset(self, dataset: str) -> Json:
-        """One dataset."""
+        """Get a dataset."""
         return self._get(f"/v1/datasets/{dataset}")
 
     def datasets(self, **filters: Any) -> Iterator[Json]:
-        """All datasets, newest first."""
-        return self._pages("/v1/datasets", filters)
+        """List all datasets, newest first."""
+        return self._iterate_pages("/v1/datasets", filters)
 
     def wait_for_dataset(self, dataset: str) -> Json:
-        """The dataset once it is validated: ready or failed."""
-        while (said := self.dataset(dataset))["status"] == "validating":
+        """Wait until a dataset is validated; returns it, ready or failed."""
+        while (found := self.dataset(dataset))["status"] == "validating":
             time.sleep(0.2)
-        return said
+        return found
 
     def backbones(self, **filters: Any) -> Iterator[Json]:
-        """Backbones by name; filters are q, source and max_params."""
-        return self._pages("/v1/backbones", filters)
+        """List backbones by name; filters are q, source and max_params."""
+        return self._iterate_pages("/v1/backbones", filters)
 
     def techniques(self) -> Json:
-        """The catalog of techniques."""
+        """Get the catalog of techniques."""
         return self._get("/v1/techniques")
 
     def cache(self) -> Json:
-        """How large the feature cache is, and what it has saved."""
+        """Get the size of the feature cache, and what it has saved."""
         return self._get("/v1/cache")
 
     def empty_cache(self) -> Json:
-        """Have the workers empty the feature cache; gives it as it is now."""
-        return self._json(self._steadily("DELETE", "/v1/cache"))
+        """Have the workers empty the feature cache; returns it as it is now."""
+        return self._parse(self._request_with_retries("DELETE", "/v1/cache"))
 
     def create_job(
         self,
@@ -96,38 +96,38 @@ class Client:
         metadata: Mapping[str, str] | None = None,
         priority: int = 0,
     ) -> Json:
-        """Ask for a fine-tuning; a repeated call after a broken connection makes no second job."""
-        order: Json = {"dataset": dataset, "backbone": backbone, "recipe": recipe or {}, "name": name}
-        order |= {"metadata": dict(metadata or {}), "priority": priority}
+        """Start a fine-tuning; repeating the call over a broken connection creates no second job."""
+        body: Json = {"dataset": dataset, "backbone": backbone, "recipe": recipe or {}, "name": name}
+        body |= {"metadata": dict(metadata or {}), "priority": priority}
         key = {"Idempotency-Key": str(uuid.uuid4())}
-        return self._json(self._steadily("POST", "/v1/jobs", json=order, headers=key))
+        return self._parse(self._request_with_retries("POST", "/v1/jobs", json=body, headers=key))
 
     def job(self, job: str) -> Json:
-        """One job as it is now."""
+        """Get a job: its state, progress and results."""
         return self._get(f"/v1/jobs/{job}")
 
     def jobs(self, **filters: Any) -> Iterator[Json]:
-        """All jobs, newest first; filters are status, dataset, backbone."""
-        return self._pages("/v1/jobs", filters)
+        """List all jobs, newest first; filters are status, dataset, backbone."""
+        return self._iterate_pages("/v1/jobs", filters)
 
     def cancel(self, job: str) -> Json:
-        """End a job."""
-        return self._json(self._steadily("POST", f"/v1/jobs/{job}/cancel"))
+        """Cancel a job."""
+        return self._parse(self._request_with_retries("POST", f"/v1/jobs/{job}/cancel"))
 
     def pause(self, job: str) -> Json:
-        """Have a job wait until it is resumed."""
-        return self._json(self._steadily("POST", f"/v1/jobs/{job}/pause"))
+        """Pause a job until it is resumed."""
+        return self._parse(self._request_with_retries("POST", f"/v1/jobs/{job}/pause"))
 
     def stop(self, job: str) -> Json:
-        """End a running job now, with the best that it has reached."""
-        return self._json(self._steadily("POST", f"/v1/jobs/{job}/stop"))
+        """Stop a running job now and keep its best epoch."""
+        return self._parse(self._request_with_retries("POST", f"/v1/jobs/{job}/stop"))
 
     def resume(self, job: str) -> Json:
-        """Have a paused job go on."""
-        return self._json(self._http.post(f"/v1/jobs/{job}/resume"))
+        """Resume a paused job."""
+        return self._parse(self._http.post(f"/v1/jobs/{job}/resume"))
 
     def events(self, job: str) -> Iterator[Json]:
-        """All events of a job, live until it ends; a broken connection is taken up where it broke.
+        """Stream all events of a job, live until it ends; resumes after a broken connection.
 
         Raises httpx.TransportError when the service stays away for longer than PATIENCE_SECONDS.
         """
@@ -135,7 +135,7 @@ class Client:
         heard = time.monotonic()
         while True:
             try:
-                for event in self._stream(job, last):
+                for event in self._stream_events(job, last):
                     last, heard = event["id"], time.monotonic()
                     yield event
                 if self.job(job)["status"] in ENDED:
@@ -147,34 +147,33 @@ class Client:
                 time.sleep(PAUSE_SECONDS)
 
     def wait(self, job: str) -> Json:
-        """The job once it has ended."""
+        """Wait until a job has ended; returns it."""
         for _ in self.events(job):
             pass
         return self.job(job)
 
     def metrics(self, job: str) -> list[Json]:
-        """A row for each epoch."""
-        return list(self._pages(f"/v1/jobs/{job}/metrics", {}))
+        """List the metrics of each epoch."""
+        return list(self._iterate_pages(f"/v1/jobs/{job}/metrics", {}))
 
     def trials(self, job: str) -> list[Json]:
-        """The heads that a search has tried, the best first."""
-        return list(self._pages(f"/v1/jobs/{job}/trials", {}))
+        """List the heads that a search has tried, the best first."""
+        return list(self._iterate_pages(f"/v1/jobs/{job}/trials", {}))
 
     def checkpoints(self, job: str) -> list[Json]:
-        """The checkpoints of a job, the best first."""
-        return list(self._pages(f"/v1/jobs/{job}/checkpoints", {}))
+        """List the checkpoints of a job, the best first."""
+        return list(self._iterate_pages(f"/v1/jobs/{job}/checkpoints", {}))
 
     def checkpoint(self, checkpoint: str) -> Json:
-        """One checkpoint."""
+        """Get a checkpoint."""
         return self._get(f"/v1/checkpoints/{checkpoint}")
 
     def download(self, checkpoint: str, path: Path) -> Path:
-        """The checkpoint's file, whole and checked, or nothing; a broken connection is taken up where it broke.
+        """Download a checkpoint's file, checked against its digest; resumes after a broken connection.
 
         Raises DownloadDamaged.
         """
-        said = self.checkpoint(checkpoint)
-        digest = said["digest"].removeprefix("sha256:")
+        digest = self.checkpoint(checkpoint)["digest"].removeprefix("sha256:")
         part = path.with_name(f"{path.name}.part")
         part.unlink(missing_ok=True)
         for attempt in range(1, TRIES + 1):
@@ -189,7 +188,7 @@ class Client:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != digest:
             part.unlink()
-            raise DownloadDamaged(f"{checkpoint} came with the digest {found} instead of {digest}; try again.")
+            raise DownloadDamaged(f"{checkpoint} arrived with the digest {found} instead of {digest}; try again.")
         return part.replace(path)
 
     def _download(self, address: str, etag: str, part: Path) -> None:
@@ -198,25 +197,25 @@ class Client:
         with self._http.stream("GET", address, headers=headers) as response:
             if response.is_error:
                 response.read()
-                raise GraftError.of(response)
+                raise GraftError.from_response(response)
             with part.open("ab" if response.status_code == httpx.codes.PARTIAL_CONTENT else "wb") as file:
                 for block in response.iter_bytes():
                     file.write(block)
 
-    def _stream(self, job: str, last: str | None) -> Iterator[Json]:
+    def _stream_events(self, job: str, last: str | None) -> Iterator[Json]:
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": last} if last else {})
         with self._http.stream("GET", f"/v1/jobs/{job}/events", headers=headers) as response:
             if response.is_error:
                 response.read()
-                raise GraftError.of(response)
+                raise GraftError.from_response(response)
             for line in response.iter_lines():
                 if line.startswith("data:"):
                     yield json.loads(line.removeprefix("data:"))
 
     def _get(self, address: str, query: Mapping[str, Any] | None = None) -> Json:
-        return self._json(self._steadily("GET", address, params=query))
+        return self._parse(self._request_with_retries("GET", address, params=query))
 
-    def _pages(self, address: str, query: Mapping[str, Any]) -> Iterator[Json]:
+    def _iterate_pages(self, address: str, query: Mapping[str, Any]) -> Iterator[Json]:
         after: Json = {}
         while True:
             page = self._get(address, {**query, **after})
@@ -225,8 +224,8 @@ class Client:
                 return
             after = {"after": page["last_id"]}
 
-    def _steadily(self, method: str, address: str, **request: Any) -> httpx.Response:
-        """A call that may be repeated, over connections that may fail."""
+    def _request_with_retries(self, method: str, address: str, **request: Any) -> httpx.Response:
+        """Make a call that may be repeated, again while the connection fails."""
         for _ in range(TRIES - 1):
             try:
                 return self._http.request(method, address, **request)
@@ -235,8 +234,8 @@ class Client:
         return self._http.request(method, address, **request)
 
     @staticmethod
-    def _json(response: httpx.Response) -> Json:
+    def _parse(response: httpx.Response) -> Json:
         if response.is_error:
-            raise GraftError.of(response)
-        said: Json = response.json()
-        return said
+            raise GraftError.from_response(response)
+        body: Json = response.json()
+        return body

@@ -1,4 +1,4 @@
-"""What the client raises."""
+"""Errors of the client."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ if TYPE_CHECKING:
 
 
 class GraftError(Exception):
-    """The service said no: `status` and `code` name the error, the message says what to do."""
+    """The service refused the call: `status` and `code` name the error, the message says what to do."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)
         self.status, self.code = status, code
 
     @classmethod
-    def of(cls, response: httpx.Response) -> GraftError:
-        """The error of a response that has been read; of a proxy's, which is no problem+json, too."""
+    def from_response(cls, response: httpx.Response) -> GraftError:
+        """Build the error of a response that has been read; a proxy's may be no problem+json."""
         if "json" not in response.headers.get("content-type", ""):
             return cls(response.status_code, "http_error", f"{response.url} answered {response.status_code}")
-        said = response.json()
-        return cls(response.status_code, said.get("code", "http_error"), said.get("detail", str(said)))
+        problem = response.json()
+        return cls(response.status_code, problem.get("code", "http_error"), problem.get("detail", str(problem)))
 
 
 class DownloadDamaged(Exception):
-    """The bytes that came are not those that the service has; nothing was kept."""
+    """The downloaded bytes differ from the service's; nothing was kept."""

@@ -1,4 +1,4 @@
-"""A job's progress on the terminal."""
+"""Progress of a job on the terminal."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ POLL_SECONDS = 0.5
 
 
 def follow(client: Client, job: str, console: Console) -> dict[str, Any]:
-    """Show a job's events as they come and its progress in a bar; gives the job once it has ended."""
+    """Show a job's events as they come and its progress in a bar; returns the job once it has ended."""
     with Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f}%"),
         TimeElapsedColumn(),
-        TextColumn("{task.fields[said]}"),
+        TextColumn("{task.fields[details]}"),
         console=console,
     ) as bar:
-        task = bar.add_task("queued", total=100, said="")
+        task = bar.add_task("queued", total=100, details="")
         ended = threading.Event()
 
         def watch() -> None:
             while not ended.wait(POLL_SECONDS):
                 try:
-                    said = client.job(job)
-                except httpx.TransportError:  # whoever reads the events decides for how long to wait
+                    current = client.job(job)
+                except httpx.TransportError:  # the reader of the events decides how long to wait
                     continue
                 bar.update(
                     task,
-                    completed=said["progress"]["percent"],
-                    description=said["phase"] or said["status"],
-                    said=_said(said["progress"]),
+                    completed=current["progress"]["percent"],
+                    description=current["phase"] or current["status"],
+                    details=_format_progress(current["progress"]),
                 )
 
         watcher = threading.Thread(target=watch, daemon=True)
@@ -52,11 +52,11 @@ def follow(client: Client, job: str, console: Console) -> dict[str, Any]:
             ended.set()
             watcher.join()
         final = client.job(job)
-        bar.update(task, completed=final["progress"]["percent"], description=final["status"], said="")
+        bar.update(task, completed=final["progress"]["percent"], description=final["status"], details="")
     return final
 
 
-def _said(progress: dict[str, Any]) -> str:
+def _format_progress(progress: dict[str, Any]) -> str:
     parts = []
     if progress["epoch"]:
         parts.append(f"epoch {progress['epoch']} of at most {progress['epochs']}")

@@ -1,4 +1,4 @@
-"""A folder of images as a tar archive, made while it is sent."""
+"""Tar archive of a folder of images, packed while it is sent."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 
 
-def pack(folder: Path) -> Iterator[bytes]:
-    """The bytes of a tar of all files below `folder`, in the order of their names; hidden ones are left out."""
+def pack_folder(folder: Path) -> Iterator[bytes]:
+    """Yield the bytes of a tar of all files below `folder`, in order of their names, without hidden ones."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
         for path in sorted(folder.rglob("*")):
@@ -26,19 +26,19 @@ def pack(folder: Path) -> Iterator[bytes]:
             with path.open("rb") as file:
                 archive.addfile(entry, file)
             if buffer.tell() >= BLOCK:
-                yield _taken(buffer)
-    yield _taken(buffer)
+                yield _drain_buffer(buffer)
+    yield _drain_buffer(buffer)
 
 
-def blocks(file: Path) -> Iterator[bytes]:
-    """The bytes of a file."""
+def read_blocks(file: Path) -> Iterator[bytes]:
+    """Yield the bytes of a file."""
     with file.open("rb") as archive:
         while block := archive.read(BLOCK):
             yield block
 
 
-def _taken(buffer: io.BytesIO) -> bytes:
-    taken = buffer.getvalue()
+def _drain_buffer(buffer: io.BytesIO) -> bytes:
+    content = buffer.getvalue()
     buffer.seek(0)
     buffer.truncate()
-    return taken
+    return content

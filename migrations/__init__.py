@@ -1,4 +1,4 @@
-"""The database's schema, step by step (Alembic)."""
+"""Migrations of the database's schema (Alembic)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LOCK = 0x67726166
 
 
 def upgrade(url: str) -> None:
-    """Bring the database to the newest schema; does nothing when it is there already."""
+    """Migrate the database to the newest schema; does nothing where it is there already."""
     database = Database(url)
     try:
         with database.engine.execution_options(graft_writes=True).begin() as connection:
@@ -30,7 +30,7 @@ def upgrade(url: str) -> None:
 
 
 def downgrade(url: str, revision: str) -> None:
-    """Take the database back to an older schema; `base` is an empty one."""
+    """Migrate the database back to an older schema; `base` is an empty one."""
     database = Database(url)
     try:
         with database.engine.execution_options(graft_writes=True).begin() as connection:
@@ -40,7 +40,7 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def revise(url: str, message: str) -> None:
-    """Write a new step: what the tables in the code have that the database has not."""
+    """Write a migration: what the tables in the code have and the database lacks."""
     database = Database(url)
     with database.engine.begin() as connection:
         command.revision(_config(connection), message, autogenerate=True)

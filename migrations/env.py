@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the steps in the transaction that `migrations.upgrade` has begun."""
+"""Entry point of Alembic: runs the migrations in the transaction that `migrations.upgrade` has begun."""
 
 from alembic import context
 

@@ -70,6 +70,29 @@ class Noted(_Event):
     data: dict[str, Any] = {}
 
 
+class Trial(BaseModel):
+    """A head that a search has tried: its hyperparameters, and the metrics of its best epoch."""
+
+    lr: float
+    l2: float
+    dropout: float
+    epoch: int
+    """Its best one; 0 where it had none."""
+    epochs: int
+    """Epochs that it was trained for."""
+    validation_loss: float | None
+    """None where it was never finite."""
+    validation_accuracy: float
+
+
+class HeadsSearched(_Event):
+    """A search of heads is over: its trials, the best first."""
+
+    event: Literal["heads_searched"] = "heads_searched"
+    message: str
+    trials: list[Trial]
+
+
 class Diagnosed(_Event):
     """What the training doctor found so far; replaces what was said before."""
 
@@ -109,7 +132,16 @@ class Failed(_Event):
 
 
 Event = Annotated[
-    PhaseStarted | RecipeResolved | Progressed | EpochEnded | Noted | Diagnosed | ProgressSaved | Finished | Failed,
+    PhaseStarted
+    | RecipeResolved
+    | Progressed
+    | EpochEnded
+    | Noted
+    | HeadsSearched
+    | Diagnosed
+    | ProgressSaved
+    | Finished
+    | Failed,
     Field(discriminator="event"),
 ]
 

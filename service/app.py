@@ -10,7 +10,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from service.database import Database
-from service.middleware import Guard
+from service.middleware import RequestLimits
 from service.problems import register_handlers
 from service.router import router
 from service.settings import Settings, from_environment
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """The application of these settings; its database must have been migrated."""
+    """Create the application of these settings; its database must be migrated."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -40,20 +40,20 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         separate_input_output_schemas=False,
     )
-    app.add_middleware(Guard)
+    app.add_middleware(RequestLimits)
     app.include_router(router)
     register_handlers(app)
     return app
 
 
 def serve(settings: Settings) -> None:
-    """Answer requests until the process is told to stop."""
+    """Serve requests until the process is told to stop."""
     uvicorn.run(
         create_app(settings),
         host=settings.host,
         port=settings.port,
         log_level="warning",
-        timeout_graceful_shutdown=3,  # open event streams must not hold the process back
+        timeout_graceful_shutdown=3,  # open event streams must not keep the process alive
     )
 
 

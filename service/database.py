@@ -1,4 +1,4 @@
-"""The database: one engine, and the two kinds of transaction that all code uses.
+"""Database access: one engine, and the two kinds of transaction that all code uses.
 
 `reading()` sees one consistent state. `writing()` commits once, at its end, or rolls all back. On SQLite a writing
 transaction takes the write lock at once (BEGIN IMMEDIATE): one that begins by reading and writes later would
@@ -36,26 +36,29 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """A transaction that changes nothing."""
+        """Open a read-only transaction."""
         with Session(self._reader, expire_on_commit=False) as session:
             yield session
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """A transaction that commits when its block ends, and rolls back when it raises."""
+        """Open a transaction that commits when its block ends, and rolls back when it raises."""
         writer = self.engine.execution_options(graft_writes=True)
         with Session(writer, expire_on_commit=False) as session, session.begin():
             yield session
 
     def close(self) -> None:
-        """Give all connections back."""
+        """Close all connections."""
         self.engine.dispose()
 
 
-def one_at_a_time(session: Session, what: str) -> None:
-    """Wait until no other transaction that called this for `what` is open; SQLite has one writer at a time anyway."""
+def lock_name(session: Session, name: str) -> None:
+    """Lock a name until the transaction ends, so that transactions that do so run one after another.
+
+    SQLite has one writer at a time anyway.
+    """
     if session.get_bind().dialect.name == "postgresql":
-        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
 def _postgresql(url: str) -> Engine:
@@ -83,7 +86,7 @@ def _sqlite(url: str) -> Engine:
 
 
 def _write_ahead(connection: SqliteConnection) -> None:
-    """Turn on write-ahead logging. Of several that make the same new file, SQLite lets all but one fail at once."""
+    """Turn on write-ahead logging. Of several processes that create one file, SQLite fails all but one at once."""
     until = time.monotonic() + BUSY_SECONDS
     while True:
         try:

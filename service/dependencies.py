@@ -1,4 +1,4 @@
-"""What endpoints ask for by type: the parts that the application made at its start."""
+"""Dependencies of endpoints: what the application has created at its start, and common headers."""
 
 from typing import Annotated
 
@@ -10,36 +10,36 @@ from service.storage import Storage
 from service.wakeup import Queue
 
 
-def _database(request: Request) -> Database:
+def _get_database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-def _storage(request: Request) -> Storage:
+def _get_storage(request: Request) -> Storage:
     storage: Storage = request.app.state.storage
     return storage
 
 
-def _queue(request: Request) -> Queue:
+def _get_queue(request: Request) -> Queue:
     queue: Queue = request.app.state.queue
     return queue
 
 
-def _settings(request: Request) -> Settings:
+def _get_settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
-DatabaseDep = Annotated[Database, Depends(_database)]
-StorageDep = Annotated[Storage, Depends(_storage)]
-QueueDep = Annotated[Queue, Depends(_queue)]
-SettingsDep = Annotated[Settings, Depends(_settings)]
+DatabaseDep = Annotated[Database, Depends(_get_database)]
+StorageDep = Annotated[Storage, Depends(_get_storage)]
+QueueDep = Annotated[Queue, Depends(_get_queue)]
+SettingsDep = Annotated[Settings, Depends(_get_settings)]
 IdempotencyKeyDep = Annotated[
     str | None,
     Header(
         alias="Idempotency-Key",
         min_length=1,
         max_length=255,
-        description="The same key with the same request gives the same thing again, instead of another.",
+        description="Repeating a request with the same key returns what the first one created.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Room: which errors say that a disk is full."""
+"""Full disks: recognizes the errors of files, SQLite and PostgreSQL that report one."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ DISK_FULL = "53100"
 """PostgreSQL's own code."""
 
 
-def is_lacking(error: BaseException) -> bool:
-    """Whether a disk, or somebody's share of it, is full: a file's, SQLite's or PostgreSQL's."""
+def is_disk_full(error: BaseException) -> bool:
+    """Tell whether an error reports a full disk or an exhausted quota."""
     if isinstance(error, OSError):
         return error.errno in (errno.ENOSPC, errno.EDQUOT)
     cause = error.orig if isinstance(error, DBAPIError) else None

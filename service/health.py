@@ -1,4 +1,4 @@
-"""Liveness, readiness, and figures for Prometheus."""
+"""Liveness, readiness, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz")
 def get_health() -> dict[str, str]:
-    """The process answers."""
+    """Check that the process answers."""
     return {"status": "ok"}
 
 
 @router.get("/readyz", responses={503: {"description": "Not ready, and why"}})
 def get_readiness(database: DatabaseDep) -> dict[str, str]:
-    """The service can take work: the database answers, and a worker has listed the backbones."""
+    """Check that the service can take work: the database answers, and a worker has listed the backbones."""
     with database.reading() as session:
         backbones.require_listed(session)
     return {"status": "ready"}
@@ -34,31 +34,33 @@ def get_readiness(database: DatabaseDep) -> dict[str, str]:
 
 @router.get("/metrics", response_class=Response)
 def get_metrics(database: DatabaseDep) -> Response:
-    """Figures of the whole service in Prometheus' text format."""
+    """Get metrics of the whole service in Prometheus' text format."""
     registry = CollectorRegistry()
-    registry.register(_Tables(database))
+    registry.register(_DatabaseMetrics(database))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
-class _Tables(Collector):
-    """What the database says: the same on every API process."""
+class _DatabaseMetrics(Collector):
+    """Metrics of the database, the same on every API process."""
 
     def __init__(self, database: Database) -> None:
         self.database = database
 
     def describe(self) -> Iterator[GaugeMetricFamily]:
-        """Nothing: the registry would otherwise collect twice."""
+        """Describe nothing: the registry would otherwise collect twice."""
         return iter(())
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """The figures now."""
+        """Count rows and bytes."""
         with self.database.reading() as session:
             for name, table in (("jobs", Job), ("datasets", Dataset)):
-                gauge = GaugeMetricFamily(f"graft_{name}", f"How many {name} are in each state", labels=["status"])
+                gauge = GaugeMetricFamily(f"graft_{name}", f"Number of {name} in each state", labels=["status"])
                 for status, count in session.execute(select(table.status, func.count()).group_by(table.status)):
                     gauge.add_metric([status], count)
                 yield gauge
             checkpoints = session.scalar(select(func.count()).select_from(Checkpoint)) or 0
             stored = session.scalar(select(func.sum(Tensor.bytes))) or 0
-        yield GaugeMetricFamily("graft_checkpoints", "Checkpoints kept", value=checkpoints)
-        yield GaugeMetricFamily("graft_checkpoint_bytes", "Bytes of the tensors kept, each once", value=float(stored))
+        yield GaugeMetricFamily("graft_checkpoints", "Checkpoints stored", value=checkpoints)
+        yield GaugeMetricFamily(
+            "graft_checkpoint_bytes", "Bytes of the stored tensors, each counted once", value=float(stored)
+        )

@@ -1,10 +1,10 @@
-"""Idempotency: a POST that is sent twice with one Idempotency-Key makes one thing."""
+"""Idempotency: a POST sent twice with one Idempotency-Key creates one resource."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
-from service.database import one_at_a_time
+from service.database import lock_name
 from service.errors import Conflict, Unprocessable
 from service.tables import Dataset, IdempotencyKey, Job
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-Row = TypeVar("Row", Dataset, Job)
+Resource = TypeVar("Resource", Dataset, Job)
 
 
 class IdempotencyKeyReused(Unprocessable):
@@ -22,28 +22,29 @@ class IdempotencyKeyReused(Unprocessable):
 
 
 class IdempotencyKeySpent(Conflict):
-    """What the key has made is deleted."""
+    """The resource that the key has created is deleted."""
 
     code = "idempotency_key_spent"
 
 
-def earlier(session: Session, key: str, request: str, table: type[Row]) -> Row | None:
-    """What this key has made before, of a request with this digest; raises IdempotencyKeyReused, IdempotencyKeySpent.
+def find_earlier(session: Session, key: str, request: str, table: type[Resource]) -> Resource | None:
+    """Find what an earlier request with this key and digest has created.
 
     Of two requests with one key at once, the second waits here until the first is committed.
+    Raises IdempotencyKeyReused, IdempotencyKeySpent.
     """
-    one_at_a_time(session, f"idempotency key {key}")
+    lock_name(session, f"idempotency key {key}")
     found = session.get(IdempotencyKey, key)
     if found is None:
         return None
     if found.request != request:
         raise IdempotencyKeyReused("This Idempotency-Key came before with another request. Send a new key.")
-    made = session.get(table, found.resource)
-    if made is None:
-        raise IdempotencyKeySpent(f"This key has made {found.resource}, which is deleted. Send a new key.")
-    return made
+    created = session.get(table, found.resource)
+    if created is None:
+        raise IdempotencyKeySpent(f"This Idempotency-Key has made {found.resource}, which is deleted. Send a new key.")
+    return created
 
 
 def remember(session: Session, key: str, request: str, resource: str) -> None:
-    """Note what the key has made, in the transaction that asked for what is `earlier`."""
+    """Remember what the key has created, in the transaction that called `find_earlier`."""
     session.add(IdempotencyKey(key=key, request=request, resource=resource))

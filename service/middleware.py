@@ -1,4 +1,4 @@
-"""The guard before all endpoints: refuses bodies that would fill the memory, and characters that nothing can store."""
+"""Middleware before all endpoints: refuses bodies that would fill the memory, and NUL characters."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from service.problems import build_problem
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-MOST_BYTES = 1 << 20
+MAX_BYTES = 1 << 20
 UPLOADS = "/v1/datasets"
-"""Uploads stream, and have a bound of their own."""
-TOO_LARGE = f"The body has more than {MOST_BYTES} bytes. Only POST {UPLOADS} takes more."
-NUL = "The address holds a NUL character (%00), which no name has. Leave it out."
+"""Uploads are streamed, and have a limit of their own."""
+TOO_LARGE = f"The body has more than {MAX_BYTES} bytes. Only POST {UPLOADS} takes larger ones."
+NUL = "The address contains a NUL character (%00), which no name has. Remove it."
 
 
-class Guard:
-    """ASGI middleware. Starlette's own bound on bodies answers in plain text, whatever the application's handlers."""
+class RequestLimits:
+    """ASGI middleware. Starlette's own limit on bodies answers in plain text, whatever the application's handlers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer what cannot be taken; end the reading of a body that turns out to be too large."""
+        """Refuse a request that is too large or has a NUL; stop reading a body that turns out to be too large."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -37,18 +37,18 @@ class Guard:
         if scope["path"] == UPLOADS:
             await self.app(scope, receive, send)
             return
-        announced = Headers(scope=scope).get("content-length", "0")
-        if announced.isdecimal() and int(announced) > MOST_BYTES:
+        declared = Headers(scope=scope).get("content-length", "0")
+        if declared.isdecimal() and int(declared) > MAX_BYTES:
             await build_problem(Request(scope), 413, "content_too_large", TOO_LARGE)(scope, receive, send)
             return
         received = 0
 
-        async def bounded() -> Message:
+        async def receive_limited() -> Message:
             nonlocal received
             message = await receive()
             received += len(message.get("body", b""))
-            if received > MOST_BYTES:
+            if received > MAX_BYTES:
                 raise HTTPException(413, TOO_LARGE)
             return message
 
-        await self.app(scope, bounded, send)
+        await self.app(scope, receive_limited, send)

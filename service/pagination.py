@@ -1,4 +1,4 @@
-"""Lists: `?limit=&after=` in, one page out."""
+"""Pagination: `?limit=&after=` in, one page out."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
 from service.errors import BadRequest
 
@@ -14,13 +14,15 @@ _NUMBERED = re.compile(r"(.+)\.(\d{1,18})", re.ASCII)
 
 
 class PositionUnknown(BadRequest):
-    """A place in a list that names something else than an item of it."""
+    """The position names no item of the list."""
 
     code = "position_unknown"
 
 
 class Identified(BaseModel):
-    """Anything with an id."""
+    """An item of a list; made from a row of a table where their fields agree."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     id: str
 
@@ -40,8 +42,8 @@ class Page(BaseModel, Generic[Item]):
     last_id: str | None
 
     @classmethod
-    def of(cls, items: list[Item], limit: int) -> Page[Item]:
-        """The page of the first `limit` of `items`, which hold one more if there are more."""
+    def from_items(cls, items: list[Item], limit: int) -> Page[Item]:
+        """Build the page of the first `limit` of `items`, which hold one more if there are more."""
         data = items[:limit]
         return cls(
             data=data,
@@ -51,8 +53,8 @@ class Page(BaseModel, Generic[Item]):
         )
 
 
-def position(owner: str, item_id: str | None) -> int:
-    """The number in `OWNER.NUMBER`, the id of an item of a list of this owner's; without one, -1.
+def parse_position(owner: str, item_id: str | None) -> int:
+    """Parse the number of OWNER.NUMBER, the id of an item of the owner's list; -1 without an id.
 
     Raises PositionUnknown.
     """

@@ -75,7 +75,7 @@ def _rewrite_message(message: str) -> str:
 
 
 def _handle_database_error(request: Request, error: Exception) -> JSONResponse:
-    if disk_full.is_lacking(error):
+    if disk_full.is_disk_full(error):
         return _handle_full_disk(request, error)
     log.warning("the database does not answer: %s", error)
     detail = "The database does not answer now. Send the request again in some seconds."
@@ -89,7 +89,7 @@ def _handle_full_disk(request: Request, error: Exception) -> JSONResponse:
 
 
 def _handle_os_error(request: Request, error: Exception) -> JSONResponse:
-    if disk_full.is_lacking(error):
+    if disk_full.is_disk_full(error):
         return _handle_full_disk(request, error)
     raise error
 

@@ -1,4 +1,4 @@
-"""Conditional and partial downloads (RFC 9110): which bytes a request wants."""
+"""Conditional and partial downloads (RFC 9110): If-None-Match, Range and If-Range."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Span(NamedTuple):
     stop: int
 
 
-def unchanged(headers: Mapping[str, str], etag: str) -> bool:
-    """Whether the caller already has what `etag` names (If-None-Match)."""
+def is_unchanged(headers: Mapping[str, str], etag: str) -> bool:
+    """Tell whether the caller already has what `etag` names (If-None-Match)."""
     tags = [tag.strip().removeprefix("W/") for tag in headers.get("if-none-match", "").split(",")]
     return etag in tags or "*" in tags
 
 
-def wanted(headers: Mapping[str, str], etag: str, size: int) -> Span | None:
-    """The range that is asked for; none where the whole is. One that begins at `size` or beyond cannot be served.
+def parse_range(headers: Mapping[str, str], etag: str, size: int) -> Span | None:
+    """Parse the requested range; none for the whole file. A range that begins at `size` or beyond cannot be served.
 
     As the RFC allows, several ranges, malformed ones, and those whose If-Range names another version give the whole.
     """

@@ -1,4 +1,4 @@
-"""Every address of the service, in the order of the documentation."""
+"""Router of the whole API, in the order of the documentation."""
 
 from fastapi import APIRouter
 

@@ -1,4 +1,4 @@
-"""The settings of a deployment: environment variables GRAFT_*, every one with a default."""
+"""Settings of a deployment: environment variables GRAFT_*, every one with a default."""
 
 from functools import cached_property
 from pathlib import Path
@@ -30,7 +30,7 @@ class Settings(BaseSettings):
     cache_dir: Path | None = None
     """The feature cache of this machine; unset: a folder in GRAFT_DATA."""
     cache_bytes: Annotated[int, Field(ge=1 << 20)] = 20 << 30
-    """What the feature cache may take; what was used longest ago goes first."""
+    """Largest size of the feature cache; what was used longest ago is removed first."""
     backbones: Path | None = None
     """A directory of local backbones in Hub layout, offered as local/NAME."""
     workers: PositiveInt = 1
@@ -76,7 +76,7 @@ class Settings(BaseSettings):
 
 
 def from_environment() -> Settings:
-    """The settings of this process. A bad one ends it, in one line that names the variable."""
+    """Read the settings of this process; a bad one ends it, in one line that names the variable."""
     try:
         return Settings()
     except ValidationError as error:

@@ -152,7 +152,7 @@ def _naming_errors() -> Iterator[None]:
     except FileNotFoundError:
         raise
     except Exception as error:  # the errors of networks come in many classes, and some are no OSErrors
-        if disk_full.is_lacking(error):
+        if disk_full.is_disk_full(error):
             raise
         raise StorageUnavailable(f"The storage does not answer (GRAFT_STORAGE_URL): {error}") from error
 

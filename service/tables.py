@@ -2,100 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, String, case
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
-from sqlalchemy.sql.functions import FunctionElement
-from ulid import ULID
+from sqlalchemy import ForeignKey, LargeBinary, String, case, type_coerce
+from sqlalchemy.orm import Mapped, mapped_column
+
+from service.statuses import BackboneStatus, DatasetStatus, JobStatus
+from service.table_base import Leased, status_type
+from service.table_base import Table as Table
+from service.table_base import new_id as new_id
+from service.table_base import now as now
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
-    from sqlalchemy.orm import Session
-
-
-class now(FunctionElement[float]):  # noqa: N801 (an SQL function)
-    """Unix seconds at this very moment, by the database's clock (not the transaction's start)."""
-
-    type = Double()
-    inherit_cache = True
-
-
-@compiles(now, "sqlite")
-def _now_sqlite(*_: Any, **__: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-@compiles(now, "postgresql")
-def _now_postgresql(*_: Any, **__: Any) -> str:
-    return "extract(epoch from clock_timestamp())::float8"
-
-
-def new_id(prefix: str) -> str:
-    """A fresh sortable id, such as job_01JD…"""
-    return f"{prefix}_{ULID()}"
-
-
-class Table(DeclarativeBase):
-    """All tables; constraints are named by rule, so that migrations can name them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(column_0_N_label)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
-            "pk": "pk_%(table_name)s",
-        }
-    )
-    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, float: Double, int: BigInteger}
-
-
-class Leased:
-    """Columns of what a worker claims. `attempt` is the fencing token: a write with an old one changes nothing."""
-
-    @declared_attr.directive
-    @classmethod
-    def __table_args__(cls) -> tuple[Index, ...]:
-        return (Index(None, "status", "lease_until"),)
-
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)
-    status: Mapped[str] = mapped_column(String(16))
-    attempt: Mapped[int] = mapped_column(default=0)
-    crashes: Mapped[int] = mapped_column(default=0)
-    worker: Mapped[str | None]
-    lease_until: Mapped[float | None]
-    waits_until: Mapped[float | None]
-    """Before this time nobody takes it up: what it needs was not there."""
-    silent_worker: Mapped[str | None]
-    """The worker that held it before, and died or stopped responding."""
-    error: Mapped[dict[str, Any] | None]
-    created_at: Mapped[float] = mapped_column(server_default=now())
-    finished_at: Mapped[float | None]
-
-    @classmethod
-    def claim_order(cls) -> tuple[ColumnElement[Any], ...]:
-        """In which order what waits is taken."""
-        return (cls.id.asc(),)
-
-    @classmethod
-    def requested_state(cls) -> ColumnElement[str]:
-        """What whoever works on it looks at: its status, or more."""
-        return cls.status.expression
-
-    def release(self) -> None:
-        """Nobody works on it any more."""
-        self.worker = self.lease_until = None
-
-    def wait(self, session: Session, seconds: float) -> None:
-        """Nobody takes it up for so long."""
-        self.waits_until = session.scalar(now()) + seconds
-
-    def end(self, session: Session, status: str) -> None:
-        """The work is over, now."""
-        self.status = status
-        self.finished_at = session.scalar(now())
-        self.release()
 
 
 class Dataset(Leased, Table):
@@ -103,6 +22,7 @@ class Dataset(Leased, Table):
 
     __tablename__ = "datasets"
 
+    status: Mapped[DatasetStatus] = mapped_column(status_type(DatasetStatus))
     name: Mapped[str]
     archive: Mapped[str | None]
     """Storage key of the upload; none once it is validated and dropped."""
@@ -121,12 +41,13 @@ class Dataset(Leased, Table):
 class Backbone(Leased, Table):
     """A backbone that can be named in a job. listed → inspecting → inspected | failed; its id is its name.
 
-    Those of the sources timm and local are listed by a worker when it starts, those of hf once somebody asks for one.
+    Workers list those of the sources timm and local when they start; one of hf is listed once somebody asks for it.
     """
 
     __tablename__ = "backbones"
 
     id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    status: Mapped[BackboneStatus] = mapped_column(status_type(BackboneStatus))
     source: Mapped[str] = mapped_column(String(16), index=True)
     architecture: Mapped[str | None]
     parameters: Mapped[int | None]
@@ -136,17 +57,23 @@ class Backbone(Leased, Table):
     inspection: Mapped[dict[str, Any] | None]
     """Stages and cuts with their costs, measured by a worker on first demand."""
 
+    @property
+    def name(self) -> str:
+        """The API's other name of the id."""
+        return self.id
+
 
 class Job(Leased, Table):
     """One request to train. queued → running → succeeded | failed | cancelled; paused in between."""
 
     __tablename__ = "jobs"
 
+    status: Mapped[JobStatus] = mapped_column(status_type(JobStatus))
     name: Mapped[str | None]
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
     backbone: Mapped[str] = mapped_column(index=True)
     recipe: Mapped[dict[str, Any]]
-    """As asked for until a worker resolved it; then with no "auto" left."""
+    """The requested recipe, until a worker has resolved it and no "auto" is left."""
     details: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
     """The caller's own labels (`metadata` in the API; the ORM keeps that name for itself)."""
     phase: Mapped[str | None] = mapped_column(String(16))
@@ -158,34 +85,49 @@ class Job(Leased, Table):
     other_dataset_id: Mapped[str | None] = mapped_column(ForeignKey("datasets.id"), index=True)
     """The dataset that the recipe's pretraining names."""
     diagnosis: Mapped[dict[str, Any] | None]
-    """What the training doctor found."""
+    """Findings of the training diagnostics."""
     cache: Mapped[dict[str, Any] | None]
     """Hits and misses of the feature cache, and the seconds that the hits saved."""
     priority: Mapped[int] = mapped_column(default=0)
-    """Those with more are taken first."""
+    """Higher ones are claimed first."""
     is_stopping: Mapped[bool] = mapped_column(default=False)
-    """Somebody wants what is best so far."""
+    """Somebody has asked to stop, and keep the best epoch."""
     started_at: Mapped[float | None]
     event_seq: Mapped[int] = mapped_column(default=0)
-    """Number of the newest event; raised under the row's lock, so events have no gaps."""
+    """Number of the newest event; incremented under the row's lock, so events have no gaps."""
 
     @classmethod
     def claim_order(cls) -> tuple[ColumnElement[Any], ...]:
-        """In which order what waits is taken."""
+        """Order in which waiting rows are claimed."""
         return (cls.priority.desc(), cls.id.asc())
 
     @classmethod
     def requested_state(cls) -> ColumnElement[str]:
-        """Its status, or stopping."""
-        return case((cls.is_stopping & (cls.status == "running"), "stopping"), else_=cls.status)
+        """SQL for what the worker that holds it is asked to do: its status, or to stop."""
+        is_stopping = cls.is_stopping & (cls.status == JobStatus.RUNNING)
+        return case((is_stopping, "stopping"), else_=type_coerce(cls.status, String))
 
 
-class Event(Table):
-    """Something that happened to a job, numbered without gaps."""
+class _JobItem:
+    """Key of what belongs to a job and is numbered in it, and the id that the API makes of it."""
 
-    __tablename__ = "events"
+    _number: ClassVar[str]
+    """Name of the column of the number."""
 
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+
+    @property
+    def id(self) -> str:
+        """The API's id, JOB.NUMBER."""
+        return f"{self.job_id}.{getattr(self, self._number)}"
+
+
+class Event(_JobItem, Table):
+    """An entry of a job's log, numbered without gaps."""
+
+    __tablename__ = "events"
+    _number = "seq"
+
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     time: Mapped[float] = mapped_column(server_default=now())
     level: Mapped[str] = mapped_column(String(8))
@@ -194,12 +136,12 @@ class Event(Table):
     data: Mapped[dict[str, Any]]
 
 
-class Epoch(Table):
-    """The metrics of one epoch of a job."""
+class Epoch(_JobItem, Table):
+    """Metrics of one epoch of a job."""
 
     __tablename__ = "epochs"
+    _number = "epoch"
 
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
     epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     view: Mapped[int]
     train_loss: Mapped[float]
@@ -212,8 +154,35 @@ class Epoch(Table):
     cache_misses: Mapped[int]
 
 
+class Trial(_JobItem, Table):
+    """A head that a job's search has tried, and how it did in its best epoch."""
+
+    __tablename__ = "trials"
+    _number = "rank"
+
+    rank: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """0 is the best."""
+    lr: Mapped[float]
+    l2: Mapped[float]
+    dropout: Mapped[float]
+    epoch: Mapped[int]
+    epochs: Mapped[int]
+    validation_loss: Mapped[float | None]
+    validation_accuracy: Mapped[float]
+
+
+class Crash(Table):
+    """An attempt at a job that died."""
+
+    __tablename__ = "crashes"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    cause: Mapped[str]
+
+
 class Tensor(Table):
-    """The bytes of one tensor, by content: what many checkpoints share is kept once."""
+    """A tensor, stored by content: checkpoints that share it store it once."""
 
     __tablename__ = "tensors"
 
@@ -221,7 +190,7 @@ class Tensor(Table):
     """SHA-256 of the bytes, in hex."""
     bytes: Mapped[int]
     touched_at: Mapped[float] = mapped_column(server_default=now())
-    """When a writer last counted on it; only what is older than the grace is collected."""
+    """When a writer last relied on it; only what is older than the grace period is collected."""
 
 
 class Chunk(Table):
@@ -255,7 +224,7 @@ class Checkpoint(Table):
 
 
 class CheckpointTensor(Table):
-    """Which tensor stands at which place of a checkpoint's file."""
+    """A tensor's position in a checkpoint's file."""
 
     __tablename__ = "checkpoint_tensors"
 
@@ -281,7 +250,7 @@ class Snapshot(Table):
 
 
 class Cache(Table):
-    """What the workers that share one feature cache have said of it."""
+    """The feature cache of one machine, as its workers have reported it."""
 
     __tablename__ = "caches"
 
@@ -291,16 +260,21 @@ class Cache(Table):
     bytes: Mapped[int]
     budget_bytes: Mapped[int]
     hits: Mapped[int] = mapped_column(default=0)
-    """Of jobs that have succeeded: rows read, rows computed, and the seconds that the rows read had once cost."""
+    """Rows that successful jobs read; `misses`: computed; `saved_seconds`: what the rows read had once cost."""
     misses: Mapped[int] = mapped_column(default=0)
     saved_seconds: Mapped[float] = mapped_column(default=0.0)
     is_emptying: Mapped[bool] = mapped_column(default=False)
-    """Somebody wants it empty, and no worker has done so yet."""
+    """Somebody has asked to empty it, and no worker has done so yet."""
     reported_at: Mapped[float] = mapped_column(server_default=now())
+
+    @property
+    def emptying(self) -> bool:
+        """The API's name of `is_emptying`."""
+        return self.is_emptying
 
 
 class IdempotencyKey(Table):
-    """What a caller's Idempotency-Key has made, and of which request."""
+    """An Idempotency-Key of a caller: its request, and the resource that it created."""
 
     __tablename__ = "idempotency_keys"
 
@@ -309,3 +283,7 @@ class IdempotencyKey(Table):
     """SHA-256 of the request's address and body, in hex."""
     resource: Mapped[str] = mapped_column(String(40))
     created_at: Mapped[float] = mapped_column(server_default=now())
+
+
+LeasedRow = TypeVar("LeasedRow", Job, Dataset, Backbone)
+"""A row of one of the tables that workers claim from."""

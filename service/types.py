@@ -1,4 +1,4 @@
-"""Types of fields in requests and answers: one line of text, keys of labels, timestamps."""
+"""Types of fields in requests and responses: one line of text, keys of labels, digests, timestamps."""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -6,14 +6,17 @@ from typing import Annotated
 from pydantic import PlainSerializer, StringConstraints, WithJsonSchema
 
 Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""One line. Control characters are in no name, and PostgreSQL stores no NUL."""
+"""One line of text. Control characters are in no name, and PostgreSQL stores no NUL."""
 Key = Annotated[str, StringConstraints(max_length=255, pattern=r'^[^\x00-\x1f\x7f"\\]*$')]
-"""Names a label of the caller's. A path in JSON quotes with what it leaves out."""
+"""The key of one of the caller's labels. JSON paths quote keys with the characters that it excludes."""
 
 
 def _rfc3339(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
+
+Digest = Annotated[str, PlainSerializer(lambda digest: f"sha256:{digest}", return_type=str)]
+"""A SHA-256 in hex, which becomes sha256:… in JSON."""
 
 Timestamp = Annotated[
     float,

@@ -1,4 +1,4 @@
-"""Wakes the workers. The database is the truth: a wake-up that is lost, doubled or late harms nothing."""
+"""Messages that wake the workers. The database is the truth: one that is lost, doubled or late harms nothing."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ WAKE = "graft.wake"
 """The task's name; who sends it need not import the workers."""
 
 TRANSPORT_OPTIONS = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
-"""Redis may be down or silent at any moment: with kombu's defaults a publish to a silent one hangs for ever."""
+"""Redis may be down or hang at any moment: with kombu's defaults a publish to one that hangs never returns."""
 
 
 class Queue:
-    """The way to the workers: a Celery broker, or nothing at all where workers only poll."""
+    """Queue of wake-up messages: a Celery broker, or nothing where workers only poll."""
 
     def __init__(self, broker_url: str) -> None:
         self.broker_url = broker_url
 
     def wake(self) -> None:
-        """Tell one worker that there is work. Call it after the commit; it never raises."""
+        """Wake one worker. Call it after the commit; it never raises."""
         if not self.broker_url:
             return
         try:

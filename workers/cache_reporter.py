@@ -33,7 +33,7 @@ class CacheReporter:
         if is_emptying:
             self._cache.empty()
             with self._database.writing() as session:
-                repository.emptied(session, identity)
+                repository.mark_emptied(session, identity)
         size = self._cache.bytes
         if size != self._reported_bytes or time.monotonic() - self._reported_at > REPORT_SECONDS:
             self._report(identity, size)

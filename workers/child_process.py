@@ -213,7 +213,7 @@ def _status(error: Exception) -> int:
         return OUT_OF_MEMORY
     if isinstance(error, GpuError):
         return GPU_ERROR
-    return DISK_FULL if disk_full.is_lacking(error) else 1
+    return DISK_FULL if disk_full.is_disk_full(error) else 1
 
 
 def _exit_with_reader(sender: Connection) -> None:

@@ -42,7 +42,7 @@ def sweep(database: Database, queue: Queue) -> None:
     with database.writing() as session:
         _interrupt_orphans(session)
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
-        cache.forget_silent(session, CACHE_SECONDS)
+        cache.delete_silent(session, CACHE_SECONDS)
     with database.reading() as session:
         waiting = session.scalar(select(exists().where(Job.status == "queued")))
     if waiting:
@@ -64,7 +64,7 @@ def remove_orphans(database: Database, storage: Storage, grace_seconds: float) -
         file for folder in (datasets.FOLDER, snapshots.FOLDER) for file in storage.old_files(folder, grace_seconds)
     ]
     with database.reading() as session:
-        named = datasets.files(session) | snapshots.list_keys(session)
+        named = datasets.find_file_keys(session) | snapshots.list_keys(session)
     for file in files:
         if file not in named:
             storage.delete(file)

@@ -85,7 +85,7 @@ class Supervisor(Generic[Row]):
                 return Interrupted()
             case ChildDied(cause=cause) if cause != "disk_full":
                 return Crashed(cause, str(error))
-            case _ if isinstance(error, ChildDied) or disk_full.is_lacking(error):
+            case _ if isinstance(error, ChildDied) or disk_full.is_disk_full(error):
                 message = f"{error} Free some space; it is tried again every {POSTPONED_SECONDS:.0f} seconds."
                 return Postponed("disk_full", message, POSTPONED_SECONDS)
         log.error("%s, attempt %d: internal error", self.claim.id, self.claim.attempt, exc_info=error)

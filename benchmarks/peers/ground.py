@@ -50,7 +50,7 @@ def export(dataset: Path, folder: Path) -> dict[str, int]:
     if dataset.is_dir():
         archive = folder / "dataset.tar"
         with archive.open("wb") as file:
-            file.writelines(tar_stream.pack(dataset))
+            file.writelines(tar_stream.pack_folder(dataset))
     pack, classes = packed(folder, archive)
     if pack.is_multi_label:
         raise SystemExit("Peers are measured on images of one class each; this dataset has some of several.")

@@ -1,1 +1,1 @@
-"""The steps, in the order of their names."""
+"""Migrations, in the order of their names."""

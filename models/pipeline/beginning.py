@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from models.catalog.recipe import Recipe
     from models.features.sources import FeatureSource
-    from models.messages import Noted
+    from models.messages import HeadsSearched, Noted
     from models.runtime.stop_condition import StopCondition
     from models.training.model import TrainableModel
     from models.training.subset import Subset
@@ -28,7 +28,7 @@ def begin(
     train: Subset,
     validation: Subset,
     stop_condition: StopCondition = NONE,
-) -> Generator[Noted, None, Recipe]:
+) -> Generator[Noted | HeadsSearched, None, Recipe]:
     """Find the rate of what is grafted, have its head start in closed form, and search, as the recipe has it.
 
     Tells what was found, and returns the recipe with nothing left to find.

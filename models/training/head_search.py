@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -13,7 +13,8 @@ from torch import nn
 from models.catalog.head_search import Trial
 from models.catalog.mixup import FeatureAugmentation
 from models.evaluation.metrics import right
-from models.messages import Noted
+from models.messages import HeadsSearched
+from models.messages import Trial as TrialRow
 from models.nn.layers import Dropout
 from models.runtime.rng import seed_epoch
 from models.runtime.stop_condition import NONE
@@ -50,11 +51,16 @@ class Judged:
             return Judged(self.trial, epoch, loss, accuracy, epoch)
         return replace(self, epochs=epoch)
 
-    def row(self) -> dict[str, Any]:
+    def row(self) -> TrialRow:
         """As JSON, which has no infinity."""
         loss = self.validation_loss if math.isfinite(self.validation_loss) else None
-        figures = {name: getattr(self, name) for name in ("epoch", "validation_accuracy", "epochs")}
-        return {**self.trial._asdict(), **figures, "validation_loss": loss}
+        return TrialRow(
+            **self.trial._asdict(),
+            epoch=self.epoch,
+            epochs=self.epochs,
+            validation_loss=loss,
+            validation_accuracy=self.validation_accuracy,
+        )
 
 
 def search(
@@ -65,7 +71,7 @@ def search(
     train: Subset,
     validation: Subset,
     stop_condition: StopCondition = NONE,
-) -> tuple[Recipe, Noted]:
+) -> tuple[Recipe, HeadsSearched]:
     """The recipe, resolved, with the best trial's choices in place of its search; and the table of all trials.
 
     The head is left as it is before its first step, but for its dropout.
@@ -79,13 +85,12 @@ def search(
     dropout = model.head[0]
     assert isinstance(dropout, Dropout)
     dropout.p = best.trial.dropout
-    return recipe.found(best.trial), Noted(
-        kind="searched",
+    return recipe.found(best.trial), HeadsSearched(
         message=(
             f"Of {len(judged)} heads the best has lr {best.trial.lr:g}, l2 {best.trial.l2:g}, dropout "
             f"{best.trial.dropout:g}: validation accuracy {best.validation_accuracy:.1%} in epoch {best.epoch}"
         ),
-        data={"trials": [found.row() for found in judged]},
+        trials=[found.row() for found in judged],
     )
 
 

@@ -10,6 +10,7 @@ from service.backbones import repository
 from service.backbones.schemas import Backbone, InspectedBackbone
 from service.dependencies import DatabaseDep, QueueDep
 from service.pagination import After, Limit, Page
+from service.statuses import BackboneStatus
 
 router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
 
@@ -21,21 +22,23 @@ def list_backbones(
     after: After = None,
     q: Annotated[str | None, Query(description="Part of the name.")] = None,
     source: Annotated[str | None, Query(description="timm, local or hf.")] = None,
-    max_params: Annotated[int | None, Query(ge=0, lt=2**63, description="Most parameters.")] = None,
+    max_params: Annotated[int | None, Query(ge=0, lt=2**63, description="Largest number of parameters.")] = None,
 ) -> Page[Backbone]:
-    """Backbones by name. Nothing is downloaded for this."""
+    """List backbones by name. Downloads nothing."""
     with database.reading() as session:
-        rows = repository.page(session, limit=limit, after=after, contains=q, source=source, max_parameters=max_params)
-    return Page.of([Backbone.of(row) for row in rows], limit)
+        rows = repository.find_page(
+            session, limit=limit, after=after, contains=q, source=source, max_parameters=max_params
+        )
+    return Page.from_items([Backbone.model_validate(row) for row in rows], limit)
 
 
 @router.get("/{name:path}")
 def get_backbone(name: str, tasks: BackgroundTasks, database: DatabaseDep, queue: QueueDep) -> InspectedBackbone:
-    """One backbone. Its stages and cuts are found by a worker on first demand: ask until it is inspected."""
+    """Get a backbone. A worker finds its stages and cuts on first demand: poll until it is inspected."""
     with database.reading() as session:
         row = repository.get(session, name)
-    if row is None or row.status in {"listed", "failed"}:
+    if row is None or row.status in {BackboneStatus.LISTED, BackboneStatus.FAILED}:
         with database.writing() as session:
-            row = repository.ask(session, name)
+            row = repository.request_inspection(session, name)
         tasks.add_task(queue.wake)
-    return InspectedBackbone.of(row)
+    return InspectedBackbone.model_validate(row)

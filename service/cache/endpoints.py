@@ -13,14 +13,14 @@ router = APIRouter(prefix="/v1/cache", tags=["cache"])
 
 @router.get("")
 def get_cache(database: DatabaseDep) -> Cache:
-    """How large the feature cache is on each machine, and what it has saved."""
+    """Get the size of the feature cache on each machine, and what it has saved."""
     with database.reading() as session:
-        return Cache.of(repository.caches(session))
+        return Cache.from_rows(repository.find_all(session))
 
 
 @router.delete("", status_code=202)
 def empty_cache(database: DatabaseDep) -> Cache:
-    """Empty the feature cache on every machine. Workers do it within seconds; jobs that run go on."""
+    """Empty the feature cache on every machine. Workers do it within seconds; running jobs continue."""
     with database.writing() as session:
-        repository.empty(session)
-        return Cache.of(repository.caches(session))
+        repository.request_emptying(session)
+        return Cache.from_rows(repository.find_all(session))

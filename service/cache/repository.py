@@ -14,23 +14,23 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-def caches(session: Session) -> list[Cache]:
-    """All of them, by host and folder."""
+def find_all(session: Session) -> list[Cache]:
+    """Find all caches, by host and folder."""
     return list(session.scalars(select(Cache).order_by(Cache.host, Cache.folder, Cache.id)))
 
 
 def is_emptying(session: Session, cache_id: str) -> bool:
-    """Whether somebody wants the cache empty."""
+    """Tell whether somebody has asked to empty the cache."""
     return bool(session.scalar(select(Cache.is_emptying).where(Cache.id == cache_id)))
 
 
-def empty(session: Session) -> None:
-    """Have the workers empty all of them."""
+def request_emptying(session: Session) -> None:
+    """Have the workers empty all caches."""
     session.execute(update(Cache).values(is_emptying=True))
 
 
 def report(session: Session, cache_id: str, *, host: str, folder: str, size: int, budget: int) -> None:
-    """Write down what a worker found: a cache that holds `size` bytes and may take `budget`."""
+    """Record the size and the budget of a cache, in bytes."""
     cache = session.get(Cache, cache_id)
     if cache is None:
         cache = Cache(id=cache_id)
@@ -39,17 +39,17 @@ def report(session: Session, cache_id: str, *, host: str, folder: str, size: int
     cache.reported_at = session.scalars(select(now())).one()
 
 
-def emptied(session: Session, cache_id: str) -> None:
-    """It was done."""
+def mark_emptied(session: Session, cache_id: str) -> None:
+    """Record that a worker has emptied the cache."""
     session.execute(update(Cache).where(Cache.id == cache_id).values(is_emptying=False))
 
 
-def count(session: Session, cache_id: str, job: Mapping[str, float]) -> None:
-    """Add the hits, misses and saved_seconds of a job."""
+def add_savings(session: Session, cache_id: str, job: Mapping[str, float]) -> None:
+    """Add the hits, misses and saved_seconds of a job to its cache's."""
     more = {name: getattr(Cache, name) + job[name] for name in ("hits", "misses", "saved_seconds")}
     session.execute(update(Cache).where(Cache.id == cache_id).values(more))
 
 
-def forget_silent(session: Session, seconds: float) -> None:
-    """Delete the rows of caches whose workers have said nothing for so long."""
+def delete_silent(session: Session, seconds: float) -> None:
+    """Delete the rows of caches that no worker has reported for so long."""
     session.execute(delete(Cache).where(Cache.reported_at < now() - seconds))

@@ -2,55 +2,47 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
+from service import tables
 from service.types import Timestamp
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from service import tables
 
 
 class Figures(BaseModel):
-    """What is kept, what it may take, and what it was good for."""
+    """Size, budget and savings of one feature cache, or of all."""
+
+    model_config = ConfigDict(from_attributes=True)
 
     bytes: int
     budget_bytes: int
     hits: int
     """Features that jobs have read instead of computing them."""
     misses: int
-    """Features that they have computed."""
+    """Features that jobs have computed."""
     saved_seconds: float
-    """What the features that were read had once cost to compute."""
+    """Seconds that computing the features that jobs have read had once taken."""
 
 
 class MachineCache(Figures):
-    """The feature cache of one machine, as its workers saw it last."""
+    """The feature cache of one machine, as its workers have reported it."""
 
     host: str
     folder: str
     emptying: bool
     reported_at: Timestamp
 
-    @classmethod
-    def of(cls, row: tables.Cache) -> MachineCache:
-        """The cache of a row."""
-        figures = {name: getattr(row, name) for name in Figures.model_fields}
-        return cls(host=row.host, folder=row.folder, emptying=row.is_emptying, reported_at=row.reported_at, **figures)
-
 
 class Cache(Figures):
-    """All feature caches together, and each."""
+    """Sum of all feature caches, and each of them."""
 
     emptying: bool
     caches: list[MachineCache]
 
     @classmethod
-    def of(cls, rows: Sequence[tables.Cache]) -> Cache:
-        """The caches of all rows."""
-        caches = [MachineCache.of(row) for row in rows]
+    def from_rows(cls, rows: Sequence[tables.Cache]) -> Cache:
+        """Sum up the caches of all machines."""
+        caches = [MachineCache.model_validate(row) for row in rows]
         sums = {name: sum(getattr(cache, name) for cache in caches) for name in Figures.model_fields}
         return cls(emptying=any(cache.emptying for cache in caches), caches=caches, **sums)

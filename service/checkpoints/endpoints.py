@@ -22,23 +22,23 @@ router = APIRouter(prefix="/v1", tags=["checkpoints"])
 
 @router.get("/jobs/{job_id}/checkpoints")
 def list_checkpoints(job_id: str, database: DatabaseDep) -> Page[Checkpoint]:
-    """The checkpoints of a job, the best first."""
+    """List the checkpoints of a job, the best first."""
     with database.reading() as session:
         jobs.get(session, job_id)
-        rows = repository.of_job(session, job_id)
-    return Page.of([Checkpoint.of(row) for row in rows], len(rows))
+        rows = repository.find_by_job(session, job_id)
+    return Page.from_items([Checkpoint.from_row(row) for row in rows], len(rows))
 
 
 @router.get("/checkpoints/{checkpoint_id}")
 def get_checkpoint(checkpoint_id: str, database: DatabaseDep) -> Checkpoint:
-    """One checkpoint: its metrics, classes and artifacts."""
+    """Get a checkpoint: its metrics, classes and artifacts."""
     with database.reading() as session:
-        return Checkpoint.of(repository.get(session, checkpoint_id))
+        return Checkpoint.from_row(repository.get(session, checkpoint_id))
 
 
 @router.delete("/checkpoints/{checkpoint_id}", status_code=204)
 def delete_checkpoint(checkpoint_id: str, database: DatabaseDep) -> None:
-    """Forget a checkpoint. The sweep frees the bytes that no other needs."""
+    """Delete a checkpoint. The sweep frees the bytes that no other needs."""
     with database.writing() as session:
         repository.delete(session, checkpoint_id)
 
@@ -57,17 +57,17 @@ def delete_checkpoint(checkpoint_id: str, database: DatabaseDep) -> None:
 def download_checkpoint(
     request: Request, checkpoint_id: str, database: DatabaseDep, format: str = "safetensors"
 ) -> Response:
-    """The checkpoint's file. Takes Range, If-Range and If-None-Match, so a broken download can go on."""
+    """Download the checkpoint's file. Range, If-Range and If-None-Match let a broken download resume."""
     if format != "safetensors":
-        raise FormatNotOffered(f"Checkpoints cannot be had as {format} here; use format=safetensors.")
+        raise FormatNotOffered(f"Checkpoints are not available as {format}; use format=safetensors.")
     with database.reading() as session:
         checkpoint = repository.get(session, checkpoint_id)
     etag = f'"{checkpoint.digest}"'
-    headers = _headers(checkpoint, etag)
-    if range_requests.unchanged(request.headers, etag):
+    headers = _build_headers(checkpoint, etag)
+    if range_requests.is_unchanged(request.headers, etag):
         return Response(status_code=304, headers=headers)
     # Only GET has ranges (RFC 9110, 14.2).
-    span = range_requests.wanted(request.headers, etag, checkpoint.bytes) if request.method == "GET" else None
+    span = range_requests.parse_range(request.headers, etag, checkpoint.bytes) if request.method == "GET" else None
     if span is not None and span.start >= checkpoint.bytes:
         detail = f"The file has {checkpoint.bytes} bytes; ask for a range that begins before its end."
         size = {"Content-Range": f"bytes */{checkpoint.bytes}"}
@@ -84,7 +84,7 @@ def download_checkpoint(
     return StreamingResponse(content, status, headers, media_type)
 
 
-def _headers(checkpoint: tables.Checkpoint, etag: str) -> dict[str, str]:
+def _build_headers(checkpoint: tables.Checkpoint, etag: str) -> dict[str, str]:
     digest = base64.b64encode(bytes.fromhex(checkpoint.digest)).decode()
     name = re.sub(r"[^A-Za-z0-9._-]", "_", f"{checkpoint.job_id}-{checkpoint.kind}.safetensors")
     return {

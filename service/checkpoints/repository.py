@@ -1,4 +1,4 @@
-"""Every query about checkpoints; their bytes are in `contents`."""
+"""Every query about checkpoints; `blobs` has their bytes."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 
 def get(session: Session, checkpoint_id: str) -> Checkpoint:
-    """The checkpoint; raises CheckpointNotFound."""
+    """Get a checkpoint; raises CheckpointNotFound."""
     checkpoint = session.get(Checkpoint, checkpoint_id)
     if checkpoint is None:
         raise CheckpointNotFound(f"There is no checkpoint {checkpoint_id}.")
     return checkpoint
 
 
-def of_job(session: Session, job_id: str) -> Sequence[Checkpoint]:
-    """The checkpoints of a job, the best first."""
+def find_by_job(session: Session, job_id: str) -> Sequence[Checkpoint]:
+    """Find the checkpoints of a job, the best first."""
     # By kind: "best" comes before "last" in the alphabet too.
     query = select(Checkpoint).where(Checkpoint.job_id == job_id).order_by(Checkpoint.kind, Checkpoint.id)
     return session.scalars(query).all()
@@ -65,5 +65,5 @@ def publish(
 
 
 def delete(session: Session, checkpoint_id: str) -> None:
-    """Forget the checkpoint; the sweep collects what it alone needed. Raises CheckpointNotFound."""
+    """Delete the checkpoint; the sweep collects the tensors that it alone needed. Raises CheckpointNotFound."""
     session.delete(get(session, checkpoint_id))

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from service import tables
 from service.pagination import Identified
-from service.types import Timestamp
+from service.types import Digest, Timestamp
 
 
 class Artifact(BaseModel):
@@ -16,7 +16,7 @@ class Artifact(BaseModel):
 
     format: Literal["safetensors"]
     bytes: int
-    digest: str
+    digest: Digest
     url: str
 
 
@@ -29,15 +29,14 @@ class Checkpoint(Identified):
     metrics: dict[str, Any]
     classes: list[str]
     bytes: int
-    digest: str
+    digest: Digest
     """sha256: and the SHA-256 of the file in hex."""
     artifacts: list[Artifact]
     created_at: Timestamp
 
     @classmethod
-    def of(cls, row: tables.Checkpoint) -> Checkpoint:
-        """The checkpoint of a row."""
-        digest = f"sha256:{row.digest}"
+    def from_row(cls, row: tables.Checkpoint) -> Checkpoint:
+        """Build the JSON of a row."""
         url = f"/v1/checkpoints/{row.id}/content?format=safetensors"
         return cls(
             id=row.id,
@@ -47,7 +46,7 @@ class Checkpoint(Identified):
             metrics=row.metrics,
             classes=row.classes,
             bytes=row.bytes,
-            digest=digest,
-            artifacts=[Artifact(format="safetensors", bytes=row.bytes, digest=digest, url=url)],
+            digest=row.digest,
+            artifacts=[Artifact(format="safetensors", bytes=row.bytes, digest=row.digest, url=url)],
             created_at=row.created_at,
         )

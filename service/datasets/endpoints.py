@@ -13,9 +13,10 @@ from service import idempotency, tables
 from service.database import Database
 from service.datasets import repository, upload
 from service.datasets.errors import ImportNotOffered
-from service.datasets.schemas import Dataset, Status
+from service.datasets.schemas import Dataset
 from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep, SettingsDep, StorageDep
 from service.pagination import After, Limit, Page
+from service.statuses import DatasetStatus
 from service.storage import Storage
 from service.types import Text
 
@@ -49,11 +50,11 @@ async def create_dataset(
     key: IdempotencyKeyDep = None,
     name: Annotated[Text, Query(description="A name for people.")] = "",
 ) -> Dataset:
-    """Send a .zip, .tar or .tar.gz of images as the body. Poll the dataset until it is validated."""
+    """Upload a .zip, .tar or .tar.gz of images as the body. Poll the dataset until it is validated."""
     if request.headers.get("content-type", "").startswith("application/json"):
         raise ImportNotOffered("Graft fetches nothing from other addresses. Send the archive's bytes as the body.")
     dataset_id = tables.new_id("ds")
-    archive = f"{repository.folder(dataset_id)}/archive"
+    archive = f"{repository.get_folder(dataset_id)}/archive"
     digest = await upload.receive(request, storage, archive, settings.max_archive_bytes)
     dataset = await run_in_threadpool(_create, database, storage, dataset_id, name, archive, digest, key)
     tasks.add_task(queue.wake)
@@ -66,27 +67,27 @@ def list_datasets(
     database: DatabaseDep,
     limit: Limit = 20,
     after: After = None,
-    status: Annotated[Status | None, Query()] = None,
+    status: Annotated[DatasetStatus | None, Query()] = None,
 ) -> Page[Dataset]:
-    """Datasets, newest first."""
+    """List datasets, newest first."""
     with database.reading() as session:
-        rows = repository.page(session, limit=limit, after=after, status=status)
-    return Page.of([Dataset.of(row) for row in rows], limit)
+        rows = repository.find_page(session, limit=limit, after=after, status=status)
+    return Page.from_items([Dataset.model_validate(row) for row in rows], limit)
 
 
 @router.get("/{dataset_id}")
 def get_dataset(dataset_id: str, database: DatabaseDep) -> Dataset:
-    """One dataset, with the report of its validation."""
+    """Get a dataset, with the report of its validation."""
     with database.reading() as session:
-        return Dataset.of(repository.get(session, dataset_id))
+        return Dataset.model_validate(repository.get(session, dataset_id))
 
 
 @router.delete("/{dataset_id}", status_code=204)
 def delete_dataset(dataset_id: str, database: DatabaseDep, storage: StorageDep) -> None:
-    """Forget a dataset that no job uses, and remove its images."""
+    """Delete a dataset that no job uses, and its images."""
     with database.writing() as session:
         repository.delete(session, dataset_id)
-    storage.delete(repository.folder(dataset_id))
+    storage.delete(repository.get_folder(dataset_id))
 
 
 def _create(
@@ -101,14 +102,14 @@ def _create(
     request = hashlib.sha256(f"POST /v1/datasets\n{name}\n{digest}".encode()).hexdigest()
     try:
         with database.writing() as session:
-            earlier = idempotency.earlier(session, key, request, tables.Dataset) if key else None
+            earlier = idempotency.find_earlier(session, key, request, tables.Dataset) if key else None
             if earlier is not None:
-                storage.delete(repository.folder(dataset_id))
-                return Dataset.of(earlier)
+                storage.delete(repository.get_folder(dataset_id))
+                return Dataset.model_validate(earlier)
             row = tables.Dataset(
                 id=dataset_id,
                 name=name,
-                status="validating",
+                status=DatasetStatus.VALIDATING,
                 archive=archive,
                 attempt=0,
                 crashes=0,
@@ -120,10 +121,10 @@ def _create(
                 idempotency.remember(session, key, request, dataset_id)
             session.flush()
             session.refresh(row)
-            return Dataset.of(row)
+            return Dataset.model_validate(row)
     except OperationalError:
         # The row may have been committed before the connection broke. If it was not, the sweep finds the archive.
         raise
     except BaseException:
-        storage.delete(repository.folder(dataset_id))
+        storage.delete(repository.get_folder(dataset_id))
         raise

@@ -1,4 +1,4 @@
-"""Every query about datasets, and the end of their validation."""
+"""Every query about datasets, and the transitions that end their validation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import or_, select
 
 from service.datasets.errors import DatasetInUse, DatasetNotFound
+from service.statuses import DatasetStatus
 from service.tables import Dataset, Job
 
 if TYPE_CHECKING:
@@ -19,27 +20,27 @@ FOLDER = "datasets"
 """The folder of all datasets in the storage."""
 
 
-def folder(dataset_id: str) -> str:
-    """The folder of the dataset's files in the storage."""
+def get_folder(dataset_id: str) -> str:
+    """Get the folder of the dataset's files in the storage."""
     return f"{FOLDER}/{dataset_id}"
 
 
-def files(session: Session) -> set[str]:
-    """The storage keys of all files that datasets name."""
+def find_file_keys(session: Session) -> set[str]:
+    """Find the storage keys of all files that datasets name."""
     rows = session.execute(select(Dataset.archive, Dataset.pack, Dataset.index))
     return {key for row in rows for key in row if key is not None}
 
 
 def get(session: Session, dataset_id: str, *, lock: bool = False) -> Dataset:
-    """The dataset, locked until the transaction ends if so wished; raises DatasetNotFound."""
+    """Get a dataset, with `lock` locked until the transaction ends; raises DatasetNotFound."""
     dataset = session.get(Dataset, dataset_id, with_for_update=lock or None)
     if dataset is None:
         raise DatasetNotFound(f"There is no dataset {dataset_id}.")
     return dataset
 
 
-def page(session: Session, *, limit: int, after: str | None = None, status: str | None = None) -> list[Dataset]:
-    """The newest `limit` + 1 datasets before `after` that match all that is given."""
+def find_page(session: Session, *, limit: int, after: str | None = None, status: str | None = None) -> list[Dataset]:
+    """Find the newest `limit` + 1 datasets before `after` that match every filter."""
     query = select(Dataset).order_by(Dataset.id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(Dataset.id < after)
@@ -49,7 +50,7 @@ def page(session: Session, *, limit: int, after: str | None = None, status: str 
 
 
 def delete(session: Session, dataset_id: str) -> None:
-    """Forget the dataset; raises DatasetNotFound, DatasetInUse."""
+    """Delete the dataset; raises DatasetNotFound, DatasetInUse."""
     dataset = get(session, dataset_id, lock=True)
     uses = or_(Job.dataset_id == dataset_id, Job.other_dataset_id == dataset_id)
     job = session.scalar(select(Job.id).where(uses).limit(1))
@@ -75,11 +76,11 @@ def accept(
     dataset.task, dataset.classes = task, classes
     dataset.images, dataset.digest, dataset.report = images, digest, report
     dataset.archive = None
-    dataset.end(session, "ready")
+    dataset.end(session, DatasetStatus.READY)
 
 
 def reject(session: Session, dataset: Dataset, code: str, message: str) -> None:
     """validating → failed, on the locked row."""
     dataset.error = {"code": code, "message": message}
     dataset.archive = None
-    dataset.end(session, "failed")
+    dataset.end(session, DatasetStatus.FAILED)

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from service.storage import Storage
 
 BLOCK = 1 << 20
-"""Bytes that are gathered before they are written."""
+"""Bytes that are buffered before they are written."""
 TAR_MAGIC = slice(257, 262)
 
 
 async def receive(request: Request, storage: Storage, key: str, limit: int) -> str:
-    """Write the body, at most `limit` bytes, under `key`; gives its SHA-256 in hex.
+    """Stream the body, at most `limit` bytes, to the storage under `key`; returns its SHA-256 in hex.
 
-    Whatever goes wrong, nothing is left behind. Raises ArchiveTooLarge, EmptyBody, NotAnArchive, UploadCutOff.
+    On an error nothing is left behind. Raises ArchiveTooLarge, EmptyBody, NotAnArchive, UploadCutOff.
     """
     if int(request.headers.get("content-length", 0)) > limit:
-        raise _too_large(limit)
+        raise _build_too_large(limit)
     digest = hashlib.sha256()
-    blocks = _blocks(request, limit)
+    blocks = _read_blocks(request, limit)
     first = await anext(blocks, b"")
     _check_magic(first)
     async with contextmanager_in_threadpool(storage.writing(key)) as file:
@@ -43,14 +43,14 @@ async def receive(request: Request, storage: Storage, key: str, limit: int) -> s
     return digest.hexdigest()
 
 
-async def _blocks(request: Request, limit: int) -> AsyncIterator[bytes]:
+async def _read_blocks(request: Request, limit: int) -> AsyncIterator[bytes]:
     received = 0
     block = bytearray()
     try:
         async for chunk in request.stream():
             received += len(chunk)
             if received > limit:
-                raise _too_large(limit)
+                raise _build_too_large(limit)
             block += chunk
             if len(block) >= BLOCK:
                 yield bytes(block)
@@ -70,5 +70,5 @@ def _check_magic(start: bytes) -> None:
         raise NotAnArchive("The body is no .zip, .tar or .tar.gz. Pack the images, a folder for each class.")
 
 
-def _too_large(limit: int) -> ArchiveTooLarge:
+def _build_too_large(limit: int) -> ArchiveTooLarge:
     return ArchiveTooLarge(f"The archive has more than {limit} bytes, the limit here (GRAFT_MAX_ARCHIVE_BYTES).")

@@ -1,4 +1,4 @@
-"""Whether a job can be done as asked, and its row when it can."""
+"""Creation of jobs: checks a request against its dataset and backbone, and adds the row."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from service.backbones import repository as backbones
 from service.jobs import repository
 from service.jobs.errors import BackboneUnknown, ClassUnknown, DatasetNotReady, DatasetUnknown, RecipeDoesNotFit
+from service.statuses import DatasetStatus, JobStatus
 from service.tables import Dataset, Job, new_id
 
 if TYPE_CHECKING:
@@ -17,24 +18,24 @@ if TYPE_CHECKING:
     from service.jobs.schemas import JobCreate
 
 
-def create_job(session: Session, order: JobCreate) -> Job:
-    """The new queued job, with its first event.
+def create_job(session: Session, request: JobCreate) -> Job:
+    """Add a queued job and its first event.
 
     Raises: DatasetUnknown, DatasetNotReady, RecipeDoesNotFit, ClassUnknown, BackboneUnknown.
     """
-    _check_recipe(order.recipe, _ready(session, order.dataset))
-    other = _other_dataset(session, order.recipe)
-    _check_backbone(session, order.backbone)
+    _check_recipe(request.recipe, _lock_ready_dataset(session, request.dataset))
+    other = _check_other_dataset(session, request.recipe)
+    _check_backbone(session, request.backbone)
     job = Job(
         id=new_id("job"),
-        status="queued",
-        name=order.name,
-        dataset_id=order.dataset,
+        status=JobStatus.QUEUED,
+        name=request.name,
+        dataset_id=request.dataset,
         other_dataset_id=other,
-        backbone=order.backbone,
-        recipe=order.recipe.model_dump(mode="json"),
-        details=order.metadata,
-        priority=order.priority,
+        backbone=request.backbone,
+        recipe=request.recipe.model_dump(mode="json"),
+        details=request.metadata,
+        priority=request.priority,
         is_stopping=False,
         attempt=0,
         crashes=0,
@@ -44,25 +45,25 @@ def create_job(session: Session, order: JobCreate) -> Job:
     )
     session.add(job)
     session.flush()
-    repository.add_event(session, job, "info", "queued", "Waits for a worker", {})
+    repository.add_event(session, job, "info", "queued", "Waiting for a worker", {})
     return job
 
 
-def _ready(session: Session, dataset_id: str) -> Dataset:
-    """The dataset, locked in common, so that it cannot be deleted between this look and the commit."""
+def _lock_ready_dataset(session: Session, dataset_id: str) -> Dataset:
+    """Get a dataset that is ready, share-locked: nobody can delete it before the commit."""
     dataset = session.get(Dataset, dataset_id, with_for_update={"read": True, "key_share": True})
     if dataset is None:
         raise DatasetUnknown(f"There is no dataset {dataset_id}; POST /v1/datasets makes one.")
-    if dataset.status == "validating":
-        raise DatasetNotReady(f"Dataset {dataset.id} is still being validated; ask again when it is ready.")
-    if dataset.status != "ready":
+    if dataset.status == DatasetStatus.VALIDATING:
+        raise DatasetNotReady(f"Dataset {dataset.id} is still being validated; try again when it is ready.")
+    if dataset.status != DatasetStatus.READY:
         assert dataset.error is not None
         raise DatasetNotReady(f"Dataset {dataset.id} failed validation: {dataset.error['message']}")
     return dataset
 
 
 def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
-    """Whether it fits the dataset's task and classes."""
+    """Check that the recipe fits the dataset's task and classes; raises RecipeDoesNotFit, ClassUnknown."""
     assert dataset.task is not None
     try:
         loss = recipe.for_task(dataset.task).loss
@@ -77,11 +78,11 @@ def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
         )
 
 
-def _other_dataset(session: Session, recipe: Recipe) -> str | None:
-    """The dataset that pretraining names, ready."""
+def _check_other_dataset(session: Session, recipe: Recipe) -> str | None:
+    """Get the id of the dataset that pretraining names, which must be ready."""
     if recipe.pretraining is None or recipe.pretraining.dataset is None:
         return None
-    other = _ready(session, recipe.pretraining.dataset)
+    other = _lock_ready_dataset(session, recipe.pretraining.dataset)
     if recipe.pretraining.kind == "other_labels" and other.task != "single_label":
         raise RecipeDoesNotFit(
             f"Images of dataset {other.id} carry several labels; pretrain on one with one label an image."
@@ -93,6 +94,6 @@ def _check_backbone(session: Session, name: str) -> None:
     if backbones.can_be_named(session, name):
         return
     backbones.require_listed(session)
-    near = difflib.get_close_matches(name, backbones.names(session), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, backbones.list_names(session), n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     raise BackboneUnknown(f"There is no backbone {name}. {hint}GET /v1/backbones?q= finds those that exist.")

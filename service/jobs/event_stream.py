@@ -23,17 +23,17 @@ HEARTBEAT_SECONDS = 15.0
 BATCH = 500
 
 
-def response(database: Database, job_id: str, after: int) -> EventSourceResponse:
-    """All events above the number `after`; ends by itself with the job, or when the job is deleted."""
+def stream_events(database: Database, job_id: str, after: int) -> EventSourceResponse:
+    """Stream all events above the number `after`; the stream ends with the job, or when the job is deleted."""
     # Buffering proxies hold events back unless told not to.
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return EventSourceResponse(_stream(database, job_id, after), headers=headers)
+    return EventSourceResponse(_poll_events(database, job_id, after), headers=headers)
 
 
-async def _stream(database: Database, job_id: str, after: int) -> AsyncIterator[bytes]:
+async def _poll_events(database: Database, job_id: str, after: int) -> AsyncIterator[bytes]:
     silent = 0.0
     while True:
-        events, ended = await run_in_threadpool(_news, database, job_id, after)
+        events, ended = await run_in_threadpool(_read_new_events, database, job_id, after)
         if events:
             after = events[-1].seq
             # In one piece: a listener who has gone is noticed between pieces only.
@@ -45,14 +45,14 @@ async def _stream(database: Database, job_id: str, after: int) -> AsyncIterator[
         silent = 0.0 if events else silent + POLL_SECONDS
         if silent >= HEARTBEAT_SECONDS:
             silent = 0.0
-            yield format_sse_event(comment="still here")
+            yield format_sse_event(comment="keep-alive")
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _news(database: Database, job_id: str, after: int) -> tuple[list[Event], bool]:
+def _read_new_events(database: Database, job_id: str, after: int) -> tuple[list[Event], bool]:
     with database.reading() as session:
         # The state is read first: whoever ends a job writes its last event in the same transaction.
         job = session.get(Job, job_id)
         ended = job is None or job.status in lifecycle.TERMINAL
-        rows = repository.events(session, job_id, after=after, limit=BATCH)
-    return [Event.of(row) for row in rows], ended and len(rows) < BATCH
+        rows = repository.find_events(session, job_id, after=after, limit=BATCH)
+    return [Event.model_validate(row) for row in rows], ended and len(rows) < BATCH

@@ -11,8 +11,8 @@
 (requeue: crash, drain or postpone.)
 
 Each transition is a function on a row that its caller has locked in the transaction (`repository.get` for the API,
-`leases.fence` for a worker), so of two that race, one finds a state that it may not leave. Terminal states are left
-by none.
+`lease.fence` for a worker), so of two that race, one finds a state that it may not leave. No transition leaves a
+terminal state.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from service.jobs import repository, snapshots
 from service.jobs.errors import WrongState
+from service.statuses import JobStatus
 from service.tables import now
 
 if TYPE_CHECKING:
@@ -28,129 +29,132 @@ if TYPE_CHECKING:
 
     from service.tables import Job
 
-TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
-INTERRUPTING = frozenset({"cancelling", "pausing"})
-"""Whoever works on it shall leave off."""
+TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
+INTERRUPTING = frozenset({JobStatus.CANCELLING, JobStatus.PAUSING})
+"""The job's worker is to end the attempt, and to write nothing more than that."""
 
 
 def cancel(session: Session, job: Job) -> None:
-    """queued, paused → cancelled; running, pausing → cancelling (its worker leaves off within seconds).
+    """queued, paused → cancelled; running, pausing → cancelling (its worker ends it within seconds).
 
     Again: no change.
     """
-    if job.status in {"cancelling", "cancelled"}:
+    if job.status in {JobStatus.CANCELLING, JobStatus.CANCELLED}:
         return
-    _require(job, "be cancelled", "queued", "paused", "running", "pausing")
-    if job.status in {"queued", "paused"}:
-        _finish(session, job, "cancelled", "info", "Cancelled while it waited")
+    waiting = {JobStatus.QUEUED, JobStatus.PAUSED}
+    _require(job, "be cancelled", *waiting, JobStatus.RUNNING, JobStatus.PAUSING)
+    if job.status in waiting:
+        _finish(session, job, JobStatus.CANCELLED, "info", "Cancelled while waiting")
     else:
-        job.status = "cancelling"
+        job.status = JobStatus.CANCELLING
 
 
 def pause(session: Session, job: Job) -> None:
-    """queued → paused, running → pausing (its worker leaves off within seconds); again: no change."""
-    if job.status in {"pausing", "paused"}:
+    """queued → paused, running → pausing (its worker ends the attempt within seconds); again: no change."""
+    if job.status in {JobStatus.PAUSING, JobStatus.PAUSED}:
         return
-    _require(job, "be paused", "queued", "running")
-    if job.status == "queued":
+    _require(job, "be paused", JobStatus.QUEUED, JobStatus.RUNNING)
+    if job.status == JobStatus.QUEUED:
         _pause(session, job)
     else:
-        job.status = "pausing"
+        job.status = JobStatus.PAUSING
 
 
 def stop(session: Session, job: Job) -> None:
-    """running → running, and soon succeeded with what is best so far; again: no change."""
-    _require(job, "be stopped", "running")
+    """running → running, and soon succeeded with the best epoch so far; again: no change."""
+    _require(job, "be stopped", JobStatus.RUNNING)
     if not job.is_stopping:
         job.is_stopping = True
-        repository.add_event(session, job, "info", "stopping", "Ends with what is best so far", {})
+        repository.add_event(session, job, "info", "stopping", "Stopping; keeping the best epoch", {})
 
 
 def resume(session: Session, job: Job) -> None:
     """paused → queued."""
-    _require(job, "be resumed", "paused")
-    job.status = "queued"
-    repository.add_event(session, job, "info", "resumed", "Waits for a worker", {})
+    _require(job, "be resumed", JobStatus.PAUSED)
+    job.status = JobStatus.QUEUED
+    repository.add_event(session, job, "info", "resumed", "Resumed; waiting for a worker", {})
 
 
 def interrupt(session: Session, job: Job) -> None:
-    """cancelling → cancelled, pausing → paused: nobody works on it any more."""
-    _require(job, "be left off", *INTERRUPTING)
-    if job.status == "cancelling":
-        _finish(session, job, "cancelled", "info", "Cancelled")
+    """cancelling → cancelled, pausing → paused: its worker has ended the attempt, or has died."""
+    _require(job, "be interrupted", *INTERRUPTING)
+    if job.status == JobStatus.CANCELLING:
+        _finish(session, job, JobStatus.CANCELLED, "info", "Cancelled")
     else:
         _pause(session, job)
 
 
 def start(session: Session, job: Job) -> None:
-    """A claimed job begins an attempt: running → running, its first time noted."""
-    _require(job, "start", "running")
+    """running → running: a claimed job begins an attempt."""
+    _require(job, "start", JobStatus.RUNNING)
     if job.started_at is None:
         job.started_at = session.scalar(now())
     job.phase = "preparing"
     if job.silent_worker is not None:
         lost = {"cause": "worker_died", "attempt": job.attempt - 1, "worker": job.silent_worker}
         message = "The worker running it died or stopped responding"
+        repository.add_crash(session, job, job.attempt - 1, "worker_died")
         repository.add_event(session, job, "warning", "crashed", message, lost)
     repository.add_event(session, job, "info", "started", f"Attempt {job.attempt} started", {"attempt": job.attempt})
 
 
 def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, Any]) -> None:
     """running → succeeded, with its results."""
-    _require(job, "succeed", "running")
+    _require(job, "succeed", JobStatus.RUNNING)
     job.stop_reason = stop_reason
     job.metrics = metrics
     job.progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
-    part = "validation" if metrics["test"] is None else "test"  # a tiny dataset has no image left to test on
-    figure, name = ("map", "mean average precision") if "map" in metrics[part] else ("accuracy", "accuracy")
-    _finish(session, job, "succeeded", "info", f"Succeeded with a {part} {name} of {metrics[part][figure]:.1%}")
+    split = "validation" if metrics["test"] is None else "test"  # a tiny dataset has no image left to test on
+    metric, name = ("map", "mean average precision") if "map" in metrics[split] else ("accuracy", "accuracy")
+    _finish(session, job, JobStatus.SUCCEEDED, "info", f"Succeeded: {split} {name} {metrics[split][metric]:.1%}")
 
 
 def fail(session: Session, job: Job, code: str, message: str) -> None:
-    """running → failed: trying again would end the same way."""
-    _require(job, "fail", "running")
+    """running → failed: another attempt would end the same way."""
+    _require(job, "fail", JobStatus.RUNNING)
     job.error = {"code": code, "message": message}
-    _finish(session, job, "failed", "error", message)
+    _finish(session, job, JobStatus.FAILED, "error", message)
 
 
 def crash(session: Session, job: Job, cause: str, message: str) -> None:
-    """running → queued after an attempt died, to be tried again."""
+    """running → queued: the attempt died, and another is made."""
+    repository.add_crash(session, job, job.attempt, cause)
     repository.add_event(session, job, "warning", "crashed", message, {"cause": cause, "attempt": job.attempt})
     _requeue(job)
 
 
 def drain(session: Session, job: Job) -> None:
-    """running → queued: its worker gives it back, for any to take."""
-    repository.add_event(session, job, "info", "drained", "Handed back; waits for a worker", {})
+    """running → queued: its worker stops, and any may take it."""
+    repository.add_event(session, job, "info", "drained", "The worker stopped; waiting for another", {})
     _requeue(job)
 
 
 def postpone(session: Session, job: Job, cause: str, message: str, seconds: float) -> None:
-    """running → queued, and for a while nobody takes it: what it needs was not there."""
+    """running → queued, and no worker takes it for a while: something that it needs was missing."""
     repository.add_event(session, job, "warning", "postponed", message, {"cause": cause, "seconds": seconds})
     _requeue(job)
     job.wait(session, seconds)
 
 
 def _requeue(job: Job) -> None:
-    _require(job, "requeue", "running")
-    job.status = "queued"
+    _require(job, "be queued again", JobStatus.RUNNING)
+    job.status = JobStatus.QUEUED
     job.phase = None
     job.release()
 
 
-def _require(job: Job, action: str, *states: str) -> None:
+def _require(job: Job, action: str, *states: JobStatus) -> None:
     if job.status not in states:
         raise WrongState(f"Job {job.id} is {job.status}; only a {' or '.join(sorted(states))} job can {action}.")
 
 
 def _pause(session: Session, job: Job) -> None:
-    job.status, job.phase = "paused", None
+    job.status, job.phase = JobStatus.PAUSED, None
     job.release()
-    repository.add_event(session, job, "info", "paused", "Paused; it goes on when it is resumed", {})
+    repository.add_event(session, job, "info", "paused", "Paused; resume it to continue", {})
 
 
-def _finish(session: Session, job: Job, status: str, level: str, message: str) -> None:
+def _finish(session: Session, job: Job, status: JobStatus, level: str, message: str) -> None:
     job.phase = None
     snapshots.forget(session, job.id)
     job.end(session, status)

@@ -1,13 +1,14 @@
-"""Every query about jobs, their events and their epochs."""
+"""Every query about jobs, their events, epochs, trials and crashes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
 from service.jobs.errors import JobNotFound
-from service.tables import Checkpoint, Epoch, Event, Job
+from service.statuses import JobStatus
+from service.tables import Checkpoint, Crash, Epoch, Event, Job, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,14 +17,14 @@ if TYPE_CHECKING:
 
 
 def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
-    """The job, locked until the transaction ends if so wished; raises JobNotFound."""
+    """Get a job, with `lock` locked until the transaction ends; raises JobNotFound."""
     job = session.get(Job, job_id, with_for_update=lock or None)
     if job is None:
         raise JobNotFound(f"There is no job {job_id}.")
     return job
 
 
-def page(
+def find_page(
     session: Session,
     *,
     limit: int,
@@ -33,7 +34,7 @@ def page(
     backbone: str | None = None,
     details: Mapping[str, str] | None = None,
 ) -> list[Job]:
-    """The newest `limit` + 1 jobs before `after` that match all that is given."""
+    """Find the newest `limit` + 1 jobs before `after` that match every filter."""
     query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(Job.id < after)
@@ -48,19 +49,19 @@ def page(
     return list(session.scalars(query))
 
 
-def queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
-    """How many queued jobs stand before each queued one of `jobs`, itself counted: 1 is next."""
-    queued = [job.id for job in jobs if job.status == "queued"]
+def find_queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
+    """Find the position in the queue of each queued one of `jobs`: 1 is next."""
+    queued = [job.id for job in jobs if job.status == JobStatus.QUEUED]
     if not queued:
         return {}
-    number = func.row_number().over(order_by=Job.claim_order()).label("place")
-    place = select(Job.id, number).where(Job.status == "queued").subquery()
-    rows = session.execute(select(place.c.id, place.c.place).where(place.c.id.in_(queued)))
+    number = func.row_number().over(order_by=Job.claim_order()).label("position")
+    queue = select(Job.id, number).where(Job.status == JobStatus.QUEUED).subquery()
+    rows = session.execute(select(queue.c.id, queue.c.position).where(queue.c.id.in_(queued)))
     return dict(iter(rows))
 
 
-def checkpoint_ids(session: Session, jobs: Sequence[Job]) -> dict[str, list[str]]:
-    """The ids of each job's checkpoints, the best first."""
+def find_checkpoint_ids(session: Session, jobs: Sequence[Job]) -> dict[str, list[str]]:
+    """Find the ids of each job's checkpoints, the best first."""
     query = (
         select(Checkpoint.job_id, Checkpoint.id)
         .where(Checkpoint.job_id.in_([job.id for job in jobs]))
@@ -73,32 +74,41 @@ def checkpoint_ids(session: Session, jobs: Sequence[Job]) -> dict[str, list[str]
 
 
 def add_event(session: Session, job: Job, level: str, kind: str, message: str, data: dict[str, Any]) -> None:
-    """Append an event; the job's row must be locked, which numbers events without gaps in the order of commits."""
+    """Append an event; the job's row must be locked, so that events are numbered without gaps, in order of commits."""
     job.event_seq += 1
     session.add(Event(job_id=job.id, seq=job.event_seq, level=level, kind=kind, message=message, data=data))
 
 
-def events(session: Session, job_id: str, *, after: int, limit: int) -> list[Event]:
-    """At most `limit` events of the job with numbers above `after`, in order."""
+def find_events(session: Session, job_id: str, *, after: int, limit: int) -> list[Event]:
+    """Find at most `limit` events of the job with numbers above `after`, in order."""
     query = select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit)
     return list(session.scalars(query))
 
 
-def crashes(session: Session, job_id: str, *, limit: int) -> list[tuple[int, str]]:
-    """The last attempts that have died, the newest first, and of what."""
-    died = select(Event.data).where(Event.job_id == job_id, Event.kind == "crashed")
-    data = session.scalars(died.order_by(Event.seq.desc()).limit(limit))
-    return [(one["attempt"], one["cause"]) for one in data]
+def add_crash(session: Session, job: Job, attempt: int, cause: str) -> None:
+    """Record that an attempt has died, once however often it is called; the job's row must be locked."""
+    session.merge(Crash(job_id=job.id, attempt=attempt, cause=cause))
 
 
-def trials(session: Session, job_id: str) -> list[dict[str, Any]]:
-    """The trials of the job's search, the best first; none where it searches nothing, or has not done so yet."""
-    searched = select(Event.data).where(Event.job_id == job_id, Event.kind == "searched").order_by(Event.seq.desc())
-    data = session.scalars(searched.limit(1)).one_or_none()
-    return [] if data is None else data["trials"]
+def find_crashes(session: Session, job_id: str, *, limit: int) -> list[Crash]:
+    """Find the last attempts that have died, the newest first."""
+    query = select(Crash).where(Crash.job_id == job_id).order_by(Crash.attempt.desc()).limit(limit)
+    return list(session.scalars(query))
 
 
-def epochs(session: Session, job_id: str, *, after: int, limit: int) -> list[Epoch]:
-    """At most `limit` epochs of the job above `after`, in order."""
+def replace_trials(session: Session, job_id: str, trials: Sequence[Mapping[str, Any]]) -> None:
+    """Keep the trials of the job's search, the best first, in place of those of an earlier attempt."""
+    session.execute(delete(Trial).where(Trial.job_id == job_id))
+    session.add_all(Trial(job_id=job_id, rank=rank, **trial) for rank, trial in enumerate(trials))
+
+
+def find_trials(session: Session, job_id: str, *, after: int, limit: int) -> list[Trial]:
+    """Find at most `limit` trials of the job's search ranked below `after`, the best first."""
+    query = select(Trial).where(Trial.job_id == job_id, Trial.rank > after).order_by(Trial.rank).limit(limit)
+    return list(session.scalars(query))
+
+
+def find_epochs(session: Session, job_id: str, *, after: int, limit: int) -> list[Epoch]:
+    """Find at most `limit` epochs of the job above `after`, in order."""
     query = select(Epoch).where(Epoch.job_id == job_id, Epoch.epoch > after).order_by(Epoch.epoch).limit(limit)
     return list(session.scalars(query))

@@ -1,4 +1,4 @@
-"""Jobs as JSON: what a caller sends, and what Graft answers."""
+"""Jobs as JSON: requests and responses."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.catalog.recipe import Recipe
 from service import tables
 from service.pagination import Identified
+from service.statuses import JobStatus
 from service.types import Key, Text, Timestamp
-
-Status = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled", "pausing", "paused"]
 
 
 class JobCreate(BaseModel):
@@ -24,17 +23,17 @@ class JobCreate(BaseModel):
     backbone: Text
     """Name of a backbone, such as timm/mobilenetv3_small_100.lamb_in1k."""
     recipe: Recipe = Recipe()
-    """What to train and how; the empty recipe is the recommended one."""
+    """The choices of the training; the empty recipe is the recommended one."""
     name: Text | None = None
     """A name for people."""
     metadata: Annotated[dict[Key, Text], Field(max_length=50)] = {}
     """The caller's own labels; lists can be filtered by them."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
-    """Of the jobs that wait, those with more are taken first."""
+    """Queued jobs with a higher one start first."""
 
 
 class Progress(BaseModel):
-    """How far a job is. Null is what is not known yet."""
+    """Progress of a job; null where it is not known yet."""
 
     percent: float = 0.0
     epoch: int | None = None
@@ -46,10 +45,10 @@ class Progress(BaseModel):
 
 
 class Job(Identified):
-    """A request to train, and what has become of it."""
+    """A request to train: its state and its results."""
 
     name: str | None
-    status: Status
+    status: JobStatus
     phase: str | None
     dataset: str
     backbone: str
@@ -63,7 +62,7 @@ class Job(Identified):
     seconds: dict[str, float]
     cache: dict[str, Any] | None
     diagnosis: dict[str, Any] | None
-    """What the training doctor found so far, with advice in the recipe's words."""
+    """Findings of the training diagnostics so far, with advice in the recipe's words."""
     checkpoints: list[str]
     stop_reason: Literal["epochs_done", "early_stopping", "target_reached", "stopped", "time_budget"] | None
     error: dict[str, Any] | None
@@ -72,8 +71,8 @@ class Job(Identified):
     finished_at: Timestamp | None
 
     @classmethod
-    def of(cls, row: tables.Job, checkpoints: list[str], queue_position: int | None) -> Job:
-        """The job of a row."""
+    def from_row(cls, row: tables.Job, checkpoints: list[str], queue_position: int | None) -> Job:
+        """Build the JSON of a row."""
         return cls(
             id=row.id,
             name=row.name,
@@ -101,7 +100,7 @@ class Job(Identified):
 
 
 class Event(Identified):
-    """Something that happened to a job; `seq` has no gaps."""
+    """An entry of a job's log; `seq` has no gaps."""
 
     seq: int
     time: Timestamp
@@ -110,22 +109,9 @@ class Event(Identified):
     message: str
     data: dict[str, Any]
 
-    @classmethod
-    def of(cls, row: tables.Event) -> Event:
-        """The event of a row."""
-        return cls(
-            id=f"{row.job_id}.{row.seq}",
-            seq=row.seq,
-            time=row.time,
-            level=row.level,
-            kind=row.kind,
-            message=row.message,
-            data=row.data,
-        )
-
 
 class Epoch(Identified):
-    """The metrics of one epoch; accuracies are fractions."""
+    """Metrics of one epoch; accuracies are fractions."""
 
     epoch: int
     view: int
@@ -138,23 +124,17 @@ class Epoch(Identified):
     cache_hits: int
     cache_misses: int
 
-    @classmethod
-    def of(cls, row: tables.Epoch) -> Epoch:
-        """The metrics of a row."""
-        columns = {column.name: getattr(row, column.name) for column in row.__table__.columns}
-        return cls(id=f"{row.job_id}.{row.epoch}", **columns)
-
 
 class Trial(Identified):
-    """A head that a search has tried: its choices, and how it did in its best epoch."""
+    """A head that a search has tried: its hyperparameters, and the metrics of its best epoch."""
 
     lr: float
     l2: float
     dropout: float
     epoch: int
-    """Its best; 0 where it had none."""
+    """Its best one; 0 where it had none."""
     epochs: int
-    """For which it was trained."""
+    """Epochs that it was trained for."""
     validation_loss: float | None
-    """Null where it was never a number."""
+    """Null where it was never finite."""
     validation_accuracy: float

@@ -32,7 +32,7 @@ class Catalog(BaseModel):
 @router.get("")
 @cache
 def get_catalog() -> Catalog:
-    """What a recipe can say."""
+    """Get the catalog: every technique, and the JSON Schema of a recipe."""
     return Catalog(
         families={name: [_entry(name, technique) for technique in members(f)] for name, f in FAMILIES.items()},
         recipe=Recipe.model_json_schema(),

@@ -33,7 +33,7 @@ def test_trains_from_a_folder_and_lists_what_there_is(tmp_path: Path) -> None:
             assert done.exit_code == 0, done.output
             return done.output
 
-        said = run(
+        printed = run(
             "train",
             str(tmp_path / "photos"),
             "--backbone",
@@ -43,7 +43,7 @@ def test_trains_from_a_folder_and_lists_what_there_is(tmp_path: Path) -> None:
             "--output",
             str(output),
         )
-        assert "test accuracy" in said
+        assert "test accuracy" in printed
         assert output.stat().st_size > 1_000_000
         jobs = json.loads(run("jobs", "--json"))
         assert [job["status"] for job in jobs] == ["succeeded"]

@@ -52,10 +52,10 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body[:cut])
         self.close_connection = True
 
-    def give_json(self, said: object, status: int = 200) -> None:
+    def give_json(self, body: object, status: int = 200) -> None:
         """Send JSON."""
         kind = "application/json" if status < 400 else "application/problem+json"
-        self.give(json.dumps(said).encode(), status, Content_Type=kind)
+        self.give(json.dumps(body).encode(), status, Content_Type=kind)
 
 
 @pytest.fixture
@@ -124,8 +124,8 @@ def test_a_stream_that_breaks_goes_on_after_the_last_event(server: type[Handler]
 
 
 def test_a_problem_becomes_an_error_with_its_code(server: type[Handler], client: Client) -> None:
-    said = {"code": "job_not_found", "detail": "There is no job j.", "status": 404}
-    server.answers["GET", "/v1/jobs/j"] = lambda h: h.give_json(said, 404)
+    body = {"code": "job_not_found", "detail": "There is no job j.", "status": 404}
+    server.answers["GET", "/v1/jobs/j"] = lambda h: h.give_json(body, 404)
     with pytest.raises(GraftError, match="There is no job j") as caught:
         client.job("j")
     assert (caught.value.status, caught.value.code) == (404, "job_not_found")
@@ -193,6 +193,6 @@ def test_a_folder_is_sent_as_a_tar(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    with tarfile.open(fileobj=BytesIO(b"".join(tar_stream.pack(tmp_path)))) as archive:
+    with tarfile.open(fileobj=BytesIO(b"".join(tar_stream.pack_folder(tmp_path)))) as archive:
         found = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
     assert found == files

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,11 +14,14 @@ from sqlalchemy import inspect, select, text
 
 import migrations
 from service.database import Database
+from service.jobs import repository
 from service.tables import Event, Job, Snapshot, Table
 from tests.support.jobs import add_jobs
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from sqlalchemy.orm import Session
 
 
 def test_the_steps_build_exactly_the_tables(database: Database) -> None:
@@ -99,3 +103,123 @@ def test_chunks_are_large_pages_on_sqlite_and_uncompressed_on_postgresql(databas
         else:
             storage = text("SELECT attstorage FROM pg_attribute WHERE attrelid='chunks'::regclass AND attname='data'")
             assert session.scalar(storage) in {"e", b"e"}
+
+
+def rows_of(database: Database, query: str) -> list[tuple[Any, ...]]:
+    """Rows of a query on tables that the code may not know any more; JSON is parsed."""
+    with database.reading() as session:
+        found = session.execute(text(query)).all()
+    return [
+        tuple(json.loads(value) if isinstance(value, str) and value[:1] in "{[" else value for value in row)
+        for row in found
+    ]
+
+
+def add_old_rows(
+    session: Session, recipes: dict[str, dict[str, Any]], events: dict[str, list[tuple[str, dict[str, Any]]]]
+) -> None:
+    """Add jobs and their events to the schema of revision 0005."""
+    session.execute(
+        text(
+            "INSERT INTO datasets (id, name, classes, images, status, attempt, crashes) "
+            "VALUES ('ds_1', '', '[]', 0, 'ready', 1, 0)"
+        )
+    )
+    session.execute(
+        text(
+            "INSERT INTO jobs (id, dataset_id, backbone, recipe, metadata, progress, seconds, priority, "
+            "is_stopping, event_seq, status, attempt, crashes) "
+            "VALUES (:id, 'ds_1', 'b', :recipe, '{}', '{}', '{}', 0, FALSE, 0, 'queued', 0, 0)"
+        ),
+        [{"id": job, "recipe": json.dumps(recipe)} for job, recipe in recipes.items()],
+    )
+    session.execute(
+        text(
+            "INSERT INTO events (job_id, seq, level, kind, message, data) "
+            "VALUES (:job, :seq, 'info', :kind, 'as it was', :data)"
+        ),
+        [
+            {"job": job, "seq": seq, "kind": kind, "data": json.dumps(data)}
+            for job, log in events.items()
+            for seq, (kind, data) in enumerate(log, 1)
+        ],
+    )
+
+
+KINDS = "SELECT kind, data FROM events ORDER BY seq"
+RECIPES = "SELECT recipe FROM jobs ORDER BY id"
+TRIAL = {
+    "lr": 0.1,
+    "l2": 0.0,
+    "dropout": 0.5,
+    "epoch": 2,
+    "epochs": 4,
+    "validation_loss": None,
+    "validation_accuracy": 0.75,
+}
+
+
+def test_stored_events_and_recipes_get_the_words_of_the_field_and_lose_them_again(database: Database) -> None:
+    old_events: list[tuple[str, dict[str, Any]]] = [
+        ("batch_halved", {"parts": 2}),
+        ("first_head", {}),
+        ("views_left_out", {}),
+        ("taken_up", {"epoch": 3}),
+        ("not_secured", {}),
+        ("handed_back", {}),
+        ("pretraining", {"pictures": 7}),
+        ("searched", {"trials": [{**TRIAL, "lr": 0.2}]}),
+        ("crashed", {"cause": "out_of_memory", "attempt": 1}),
+        ("searched", {"trials": [TRIAL, {**TRIAL, "lr": 0.3}]}),
+        ("crashed", {"cause": "worker_died", "attempt": 2, "worker": "w"}),
+        ("epoch", {"epoch": 1}),
+    ]
+    old_recipes: list[dict[str, Any]] = [
+        {"head": {"kind": "linear", "start": "discriminant"}, "seed": 1},
+        {"head": {"kind": "mlp"}},
+    ]
+    migrations.downgrade(database.url, "0005")
+    with database.writing() as session:
+        add_old_rows(
+            session, {f"job_{number}": recipe for number, recipe in enumerate(old_recipes)}, {"job_0": old_events}
+        )
+    migrations.upgrade(database.url)
+    new_events = [
+        ("micro_batches", {"parts": 2}),
+        ("lda_initialized", {}),
+        ("views_limited", {}),
+        ("resumed_from_snapshot", {"epoch": 3}),
+        ("snapshot_failed", {}),
+        ("drained", {}),
+        ("pretraining", {"images": 7}),
+        ("searched", {}),
+        ("crashed", {"cause": "out_of_memory", "attempt": 1}),
+        ("searched", {}),
+        *old_events[-2:],
+    ]
+    assert rows_of(database, KINDS) == new_events
+    assert rows_of(database, RECIPES) == [({"head": {"kind": "linear", "start": "lda"}, "seed": 1},), (old_recipes[1],)]
+    crashes = rows_of(database, "SELECT job_id, attempt, cause FROM crashes ORDER BY attempt")
+    assert crashes == [("job_0", 1, "out_of_memory"), ("job_0", 2, "worker_died")]
+    with database.reading() as session:
+        trials = repository.find_trials(session, "job_0", after=-1, limit=10)
+        assert [(trial.rank, trial.lr, trial.validation_loss) for trial in trials] == [(0, 0.1, None), (1, 0.3, None)]
+    migrations.downgrade(database.url, "0005")
+    newest = {"trials": [TRIAL, {**TRIAL, "lr": 0.3}]}
+    assert rows_of(database, KINDS) == [(kind, newest if kind == "searched" else data) for kind, data in old_events]
+    assert rows_of(database, RECIPES) == [(recipe,) for recipe in old_recipes]
+
+
+def test_more_rows_than_a_batch_are_all_renamed(sqlite_url: str) -> None:
+    database = Database(sqlite_url)
+    migrations.downgrade(sqlite_url, "0005")
+    count = 1203
+    with database.writing() as session:
+        jobs = [f"job_{number:04}" for number in range(count)]
+        crashed = [("crashed", {"cause": "c", "attempt": attempt}) for attempt in (1, 2)]
+        recipe: dict[str, Any] = {"head": {"start": "discriminant"}}
+        add_old_rows(session, dict.fromkeys(jobs, recipe), dict.fromkeys(jobs, crashed))
+    migrations.upgrade(sqlite_url)
+    assert rows_of(database, RECIPES) == [({"head": {"start": "lda"}},)] * count
+    assert rows_of(database, "SELECT COUNT(*) FROM crashes") == [(2 * count,)]
+    database.close()

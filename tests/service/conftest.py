@@ -60,7 +60,7 @@ def db(app: FastAPI, client: TestClient) -> Database:
 
 @pytest.fixture
 def rows(db: Database) -> Callable[[], dict[str, int]]:
-    """How many rows each table has, to show that nothing was written."""
+    """Count the rows of each table, to show that nothing was written."""
 
     def count() -> dict[str, int]:
         with db.reading() as session:

@@ -52,7 +52,7 @@ def test_databases_without_room_are_known(database: Database) -> None:
     fill(database)
     with pytest.raises(OperationalError) as caught:
         grow(database)
-    assert disk_full.is_lacking(caught.value)
+    assert disk_full.is_disk_full(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_databases_without_room_are_known(database: Database) -> None:
     ],
 )
 def test_other_errors_are_none_of_room(error: Exception, is_lacking: bool) -> None:
-    assert disk_full.is_lacking(error) == is_lacking
+    assert disk_full.is_disk_full(error) == is_lacking
 
 
 def test_an_upload_for_which_there_is_no_room_is_refused_and_leaves_nothing(

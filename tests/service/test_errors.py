@@ -73,7 +73,7 @@ WORK_CODES = {
 
 
 def subclasses(kind: type[Error]) -> Iterator[type[Error]]:
-    """All subclasses of a class, however deep."""
+    """Subclasses of a class, however deep."""
     for child in kind.__subclasses__():
         yield child
         yield from subclasses(child)

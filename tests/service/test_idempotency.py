@@ -25,7 +25,7 @@ def test_two_at_once_make_one_thing(database: Database) -> None:
 
     def ask(number: int) -> None:
         with database.writing() as session:
-            row = idempotency.earlier(session, "key", "request", Dataset)
+            row = idempotency.find_earlier(session, "key", "request", Dataset)
             if row is None:
                 row = new(f"ds_{number}")
                 session.add(row)
@@ -47,13 +47,13 @@ def test_a_key_of_another_request_is_refused(database: Database) -> None:
         session.add(new("ds_1"))
         idempotency.remember(session, "key", "request", "ds_1")
     with database.reading() as session, pytest.raises(idempotency.IdempotencyKeyReused, match="new key"):
-        idempotency.earlier(session, "key", "another", Dataset)
+        idempotency.find_earlier(session, "key", "another", Dataset)
     with database.reading() as session:
-        assert idempotency.earlier(session, "other key", "another", Dataset) is None
+        assert idempotency.find_earlier(session, "other key", "another", Dataset) is None
 
 
 def test_a_key_whose_thing_is_deleted_is_spent(database: Database) -> None:
     with database.writing() as session:
         idempotency.remember(session, "key", "request", "ds_1")
     with database.reading() as session, pytest.raises(idempotency.IdempotencyKeySpent, match="ds_1, which is deleted"):
-        idempotency.earlier(session, "key", "request", Dataset)
+        idempotency.find_earlier(session, "key", "request", Dataset)

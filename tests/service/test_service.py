@@ -1,4 +1,4 @@
-"""What holds for every address: errors, bounds, health, the catalog, the list of backbones."""
+"""The whole API: errors, limits, health, the catalog, the list of backbones."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from models.catalog.recipe import FAMILIES
 from models.catalog.technique import members
 from service.backbones import repository as backbones
 from service.database import Database
-from service.middleware import MOST_BYTES
+from service.middleware import MAX_BYTES
 from tests.service.conftest import add_dataset, problem
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def test_a_number_beyond_all_bounds_is_refused(client: TestClient) -> None:
 
 
 def test_large_bodies_are_refused_announced_or_not(client: TestClient) -> None:
-    large = b"x" * (MOST_BYTES + 1)
+    large = b"x" * (MAX_BYTES + 1)
     problem(client.post("/v1/jobs", content=large), 413, "content_too_large", "POST /v1/datasets")
 
     def chunks() -> Iterator[bytes]:
@@ -82,7 +82,7 @@ def test_health_readiness_and_figures(client: TestClient, db: Database) -> None:
     assert figures.headers["content-type"].startswith("text/plain")
     assert "graft_checkpoint_bytes 0.0" in figures.text
     with db.writing() as session:
-        backbones.replace(session, [])
+        backbones.replace_listings(session, [])
     problem(client.get("/readyz"), 503, "backbones_not_listed", "No worker")
 
 

@@ -42,7 +42,7 @@ def fill(settings: Settings, rows: int) -> FeatureStore:
 def read_reports(database: Database) -> list[Cache]:
     """Read the rows of all caches."""
     with database.reading() as session:
-        return repository.caches(session)
+        return repository.find_all(session)
 
 
 def test_the_workers_of_a_machine_report_its_cache_once(database: Database, settings: Settings) -> None:
@@ -70,7 +70,7 @@ def test_the_cache_is_emptied_on_request_while_a_job_reads_on(database: Database
     store = fill(settings, 3)
     worker.update()
     with database.writing() as session:
-        repository.empty(session)
+        repository.request_emptying(session)
     worker.update()
     (report,) = read_reports(database)
     assert (report.bytes, report.is_emptying) == (0, False)
@@ -87,7 +87,7 @@ def test_hits_and_misses_of_jobs_are_summed(database: Database, settings: Settin
         found = cache_reporter.read_identity(settings)
         assert found is not None
         with database.writing() as session:
-            repository.count(session, found, {"hits": 10, "misses": 2, "saved_seconds": 0.5})
+            repository.add_savings(session, found, {"hits": 10, "misses": 2, "saved_seconds": 0.5})
     (report,) = read_reports(database)
     assert (report.hits, report.misses, report.saved_seconds) == (20, 4, 1.0)
 

@@ -83,7 +83,7 @@ def test_caches_without_workers_are_forgotten(database: Database) -> None:
         session.execute(text("UPDATE caches SET reported_at = 1 WHERE id = 'gone'"))
     sweep(database, Queue(""))
     with database.reading() as session:
-        assert [row.id for row in cache.caches(session)] == ["here"]
+        assert [row.id for row in cache.find_all(session)] == ["here"]
 
 
 def test_old_keys_are_forgotten(database: Database) -> None:

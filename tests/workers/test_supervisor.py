@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from service.database import Database
 from service.jobs import lifecycle
+from service.statuses import JobStatus
 from service.tables import Job
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job, try_claim
 from tests.support.scripted_attempt import ScriptedAttempt, supervise
@@ -103,7 +104,7 @@ def test_a_job_that_is_cancelled_while_it_crashes_or_drains_is_cancelled(
 ) -> None:
     class WithInterrupt(ScriptedAttempt):
         def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
-            row.status = "cancelling"
+            row.status = JobStatus.CANCELLING
             stopping.set()
             return False
 

@@ -57,7 +57,7 @@ def list_backbones(database: Database, settings: Settings) -> None:
     with Child("workers.entrypoints.listing", ListingOrder(backbones=settings.backbones)) as child:
         lines = [line for batch in child.read_batches() for line in batch]
     with database.writing() as session:
-        repository.replace(session, [ListedBackbone.model_validate_json(line).model_dump() for line in lines])
+        repository.replace_listings(session, [ListedBackbone.model_validate_json(line).model_dump() for line in lines])
 
 
 class BackboneAttempt(Attempt[Backbone]):

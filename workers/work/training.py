@@ -18,6 +18,7 @@ from models.messages import (
     Event,
     Failed,
     Finished,
+    HeadsSearched,
     Noted,
     Phase,
     PhaseStarted,
@@ -171,8 +172,8 @@ class JobAttempt(Attempt[Job]):
 
     def fail(self, session: Session, row: Job, cause: str, message: str) -> None:
         """End the job as failed; the error lists how each attempt ended."""
-        earlier = repository.crashes(session, row.id, limit=row.crashes - 1)
-        causes = "".join(f" Attempt {attempt} ended before: {cause}." for attempt, cause in earlier)
+        earlier = repository.find_crashes(session, row.id, limit=row.crashes - 1)
+        causes = "".join(f" Attempt {crash.attempt} ended before: {crash.cause}." for crash in earlier)
         lifecycle.fail(session, row, cause, f"{message}{causes}")
 
     def crash(self, session: Session, row: Job, cause: str, message: str) -> None:
@@ -200,18 +201,28 @@ class JobAttempt(Attempt[Job]):
         match event:
             case PhaseStarted():
                 self._begin_phase(session, row, event)
-            case RecipeResolved():
-                row.recipe = event.recipe
-            case Progressed():
-                row.progress = event.model_dump(exclude={"event"})
             case EpochEnded():
                 self._end_epoch(session, row, event)
             case Noted():
                 repository.add_event(session, row, event.level, event.kind, event.message, event.data)
-            case Diagnosed():
-                row.diagnosis = event.diagnosis
+            case HeadsSearched():
+                self._record_trials(session, row, event)
             case ProgressSaved():
                 self._snapshots.record(session, row, event)
+            case RecipeResolved():
+                row.recipe = event.recipe
+            case Progressed() | Diagnosed():
+                self._update_row(row, event)
+
+    def _update_row(self, row: Job, event: Progressed | Diagnosed) -> None:
+        if isinstance(event, Diagnosed):
+            row.diagnosis = event.diagnosis
+        else:
+            row.progress = event.model_dump(exclude={"event"})
+
+    def _record_trials(self, session: Session, row: Job, event: HeadsSearched) -> None:
+        repository.replace_trials(session, row.id, [trial.model_dump() for trial in event.trials])
+        repository.add_event(session, row, "info", "searched", event.message, {})
 
     def _begin_phase(self, session: Session, row: Job, event: PhaseStarted) -> None:
         self._end_phase(row, event.elapsed)
@@ -234,7 +245,7 @@ class JobAttempt(Attempt[Job]):
         self._end_phase(row, event.elapsed + self._store_seconds)
         row.cache = event.cache
         if self._cache is not None:
-            caches.count(session, self._cache, event.cache)
+            caches.add_savings(session, self._cache, event.cache)
         assert self._stored is not None
         summary: dict[str, Any] = {part: event.metrics[part] for part in ("validation", "test")}
         checkpoints.publish(

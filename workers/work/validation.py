@@ -62,8 +62,8 @@ class DatasetAttempt(Attempt[Dataset]):
         self.settings, self.claim = settings, claim
         self._storage = Storage(settings.storage)
         # Names of its own for each attempt: one that lost its lease may still be writing.
-        self._pack = f"{repository.folder(claim.id)}/pack.{claim.attempt}"
-        self._index = f"{repository.folder(claim.id)}/index.{claim.attempt}"
+        self._pack = f"{repository.get_folder(claim.id)}/pack.{claim.attempt}"
+        self._index = f"{repository.get_folder(claim.id)}/index.{claim.attempt}"
         self._archive: str | None = None
         """Storage key of the upload."""
 

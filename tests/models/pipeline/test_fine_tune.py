@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from models.catalog.recipe import Recipe
 from models.features.cache import FeatureCache
 from models.images import decode
-from models.messages import EpochEnded, Finished, Noted, PhaseStarted, Progressed, RecipeResolved
+from models.messages import EpochEnded, Finished, HeadsSearched, Noted, PhaseStarted, Progressed, RecipeResolved
 from models.networks.surgery import InputSizeUnsupported
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.spec import Assignment
@@ -181,12 +181,12 @@ def test_an_attempt_that_starts_from_the_recipe_as_it_is_shown_gives_the_same_by
 
 def test_a_search_ends_before_training_begins_and_the_recipe_has_the_best(tmp_path: Path) -> None:
     events = list(fine_tune(assignment(tmp_path, search={"trials": 6}, optimizer={"lr": 0.01})))
-    (searched,) = (event for event in events if isinstance(event, Noted) and event.kind == "searched")
-    best = searched.data["trials"][0]
+    (searched,) = (event for event in events if isinstance(event, HeadsSearched))
+    best = searched.trials[0]
     *_, resolved = (event.recipe for event in events if isinstance(event, RecipeResolved))
     assert resolved["search"] is None
-    assert (resolved["optimizer"]["lr"], resolved["head"]["dropout"]) == (best["lr"], best["dropout"])
-    assert resolved["regularizers"] == [{"kind": "l2", "strength": best["l2"]}]
+    assert (resolved["optimizer"]["lr"], resolved["head"]["dropout"]) == (best.lr, best.dropout)
+    assert resolved["regularizers"] == [{"kind": "l2", "strength": best.l2}]
     training = next(
         n for n, event in enumerate(events) if isinstance(event, PhaseStarted) and event.phase == "training"
     )

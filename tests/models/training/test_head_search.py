@@ -28,9 +28,9 @@ def searched(
     pack = small_pack(tmp_path, classes=3, each=30)
     recipe, model, source, train, validation = prepared(pack, tmp_path, **given)
     before = copy.deepcopy(model.head.state_dict())
-    found, noted = search(recipe, CLASSES, model, source, train, validation, stop_condition)
+    found, event = search(recipe, CLASSES, model, source, train, validation, stop_condition)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.head.state_dict().items())
-    return found, noted.data["trials"], model
+    return found, [trial.model_dump() for trial in event.trials], model
 
 
 def test_the_half_that_does_worse_ends_each_time(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.backbones import repository
+from service.statuses import BackboneStatus
 from service.tables import Backbone
 from tests.service.conftest import BACKBONES, problem
 
@@ -69,7 +70,7 @@ def test_an_inspection_that_failed_is_tried_again_later(client: TestClient, db: 
 
 
 def listing(name: str, parameters: int = 1000) -> dict[str, Any]:
-    """What a worker says of a backbone."""
+    """A listing of a backbone by a worker."""
     return {
         "id": f"local/{name}",
         "source": "local",
@@ -83,14 +84,14 @@ def listing(name: str, parameters: int = 1000) -> dict[str, Any]:
 def replace(database: Database, *listings: dict[str, Any]) -> None:
     """A worker lists its backbones."""
     with database.writing() as session:
-        repository.replace(session, listings)
+        repository.replace_listings(session, listings)
 
 
 def test_the_table_says_what_the_worker_lists(database: Database) -> None:
     replace(database, listing("a"), listing("b"))
     replace(database, listing("b"), listing("c"))
     with database.reading() as session:
-        assert repository.names(session) == ["local/b", "local/c"]
+        assert repository.list_names(session) == ["local/b", "local/c"]
 
 
 def test_workers_that_start_at_once_list_without_error(database: Database) -> None:
@@ -128,7 +129,7 @@ def test_what_was_found_out_is_kept_while_the_backbone_stays_the_same(
     replace(database, listing("a"))
     with database.writing() as session:
         row = session.get_one(Backbone, "local/a")
-        row.status, row.inspection, row.crashes = status, {"cuts": []}, 2
+        row.status, row.inspection, row.crashes = BackboneStatus(status), {"cuts": []}, 2
     replace(database, listing("a", parameters))
     with database.reading() as session:
         row = session.get_one(Backbone, "local/a")

@@ -18,8 +18,8 @@ def report(db: Database, host: str, size: int) -> None:
 
 
 def test_without_a_worker_there_is_none(client: TestClient) -> None:
-    said = client.get("/v1/cache").json()
-    assert said == {
+    body = client.get("/v1/cache").json()
+    assert body == {
         "bytes": 0,
         "budget_bytes": 0,
         "hits": 0,
@@ -35,19 +35,19 @@ def test_machines_are_summed_and_told_apart(client: TestClient, db: Database) ->
     report(db, "b", 20)
     report(db, "b", 30)  # grown since
     with db.writing() as session:
-        repository.count(session, "id of a", {"hits": 5, "misses": 3, "saved_seconds": 1.5})
-        repository.count(session, "id of a", {"hits": 1, "misses": 0, "saved_seconds": 0.25})
-        repository.count(session, "id of nobody", {"hits": 1, "misses": 0, "saved_seconds": 0.25})
-    said = client.get("/v1/cache").json()
-    assert {name: said[name] for name in ("bytes", "budget_bytes", "hits", "misses", "saved_seconds")} == {
+        repository.add_savings(session, "id of a", {"hits": 5, "misses": 3, "saved_seconds": 1.5})
+        repository.add_savings(session, "id of a", {"hits": 1, "misses": 0, "saved_seconds": 0.25})
+        repository.add_savings(session, "id of nobody", {"hits": 1, "misses": 0, "saved_seconds": 0.25})
+    body = client.get("/v1/cache").json()
+    assert {name: body[name] for name in ("bytes", "budget_bytes", "hits", "misses", "saved_seconds")} == {
         "bytes": 40,
         "budget_bytes": 2000,
         "hits": 6,
         "misses": 3,
         "saved_seconds": 1.75,
     }
-    assert [(cache["host"], cache["bytes"], cache["hits"]) for cache in said["caches"]] == [("a", 10, 6), ("b", 30, 0)]
-    assert said["caches"][0]["reported_at"].endswith("Z")
+    assert [(cache["host"], cache["bytes"], cache["hits"]) for cache in body["caches"]] == [("a", 10, 6), ("b", 30, 0)]
+    assert body["caches"][0]["reported_at"].endswith("Z")
 
 
 def test_emptying_is_asked_of_every_machine(client: TestClient, db: Database) -> None:
@@ -57,7 +57,7 @@ def test_emptying_is_asked_of_every_machine(client: TestClient, db: Database) ->
     assert answer.status_code == 202
     assert [cache["emptying"] for cache in answer.json()["caches"]] == [True, True]
     with db.writing() as session:
-        repository.emptied(session, "id of a")
-    said = client.get("/v1/cache").json()
-    assert [cache["emptying"] for cache in said["caches"]] == [False, True]
-    assert said["emptying"]
+        repository.mark_emptied(session, "id of a")
+    body = client.get("/v1/cache").json()
+    assert [cache["emptying"] for cache in body["caches"]] == [False, True]
+    assert body["emptying"]

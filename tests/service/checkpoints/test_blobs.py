@@ -236,4 +236,4 @@ def test_the_best_comes_first(jobs: Database, tmp_path: Path) -> None:
     file = file_of(tmp_path, "a", head=torch.ones(1))
     last, best = published(jobs, file, "last"), published(jobs, file, "best")
     with jobs.reading() as session:
-        assert [found.id for found in repository.of_job(session, "job_1")] == [best.id, last.id]
+        assert [found.id for found in repository.find_by_job(session, "job_1")] == [best.id, last.id]

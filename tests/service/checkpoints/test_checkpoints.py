@@ -47,33 +47,33 @@ def get(client: TestClient, checkpoint: str, method: str = "GET", **headers: str
 
 
 def test_the_whole_file_comes_with_all_that_a_client_needs(client: TestClient, checkpoint: str, file: bytes) -> None:
-    said = get(client, checkpoint)
+    response = get(client, checkpoint)
     digest = hashlib.sha256(file)
-    assert (said.status_code, said.content) == (200, file)
-    assert said.headers["content-length"] == str(len(file))
-    assert said.headers["etag"] == f'"{digest.hexdigest()}"'
-    assert said.headers["accept-ranges"] == "bytes"
-    assert said.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
-    assert said.headers["content-disposition"] == 'attachment; filename="job_1-best.safetensors"'
+    assert (response.status_code, response.content) == (200, file)
+    assert response.headers["content-length"] == str(len(file))
+    assert response.headers["etag"] == f'"{digest.hexdigest()}"'
+    assert response.headers["accept-ranges"] == "bytes"
+    assert response.headers["repr-digest"] == f"sha-256=:{base64.b64encode(digest.digest()).decode()}:"
+    assert response.headers["content-disposition"] == 'attachment; filename="job_1-best.safetensors"'
     head = get(client, checkpoint, "HEAD")
     assert (head.status_code, head.content) == (200, b"")
     same = ("content-length", "etag", "accept-ranges", "repr-digest", "content-disposition", "content-type")
     assert get(client, checkpoint, "HEAD", range="bytes=0-9").status_code == 200, "only GET has ranges"
-    assert {name: head.headers[name] for name in same} == {name: said.headers[name] for name in same}
+    assert {name: head.headers[name] for name in same} == {name: response.headers[name] for name in same}
 
 
 @hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(first=st.integers(0, 4 << 20), length=st.integers(1, 2 << 20))
 def test_every_range_is_that_slice(client: TestClient, checkpoint: str, file: bytes, first: int, length: int) -> None:
-    said = get(client, checkpoint, range=f"bytes={first}-{first + length - 1}")
+    response = get(client, checkpoint, range=f"bytes={first}-{first + length - 1}")
     if first >= len(file):
-        problem(said, 416, "range_not_satisfiable", str(len(file)))
-        assert said.headers["content-range"] == f"bytes */{len(file)}"
+        problem(response, 416, "range_not_satisfiable", str(len(file)))
+        assert response.headers["content-range"] == f"bytes */{len(file)}"
         return
     stop = min(first + length, len(file))
-    assert (said.status_code, said.content) == (206, file[first:stop])
-    assert said.headers["content-range"] == f"bytes {first}-{stop - 1}/{len(file)}"
-    assert said.headers["content-length"] == str(stop - first)
+    assert (response.status_code, response.content) == (206, file[first:stop])
+    assert response.headers["content-range"] == f"bytes {first}-{stop - 1}/{len(file)}"
+    assert response.headers["content-length"] == str(stop - first)
 
 
 def test_open_and_suffix_ranges(client: TestClient, checkpoint: str, file: bytes) -> None:
@@ -87,32 +87,32 @@ def test_open_and_suffix_ranges(client: TestClient, checkpoint: str, file: bytes
     "range_", ["bytes=0-1,5-6", "bytes=5-2", "bytes=-", "items=0-1", "bytes=a-b", "bytes=٣-٤", "bytes=0-" + "9" * 5000]
 )
 def test_several_or_malformed_ranges_give_the_whole(range_: str) -> None:
-    assert range_requests.wanted({"range": range_}, '"e"', 100) is None
+    assert range_requests.parse_range({"range": range_}, '"e"', 100) is None
 
 
 def test_the_conditions_of_a_range() -> None:
-    assert range_requests.wanted({"range": "bytes=0-9", "if-range": '"e"'}, '"e"', 100) == Span(0, 10)
-    assert range_requests.wanted({"range": "bytes=0-9", "if-range": '"other"'}, '"e"', 100) is None
-    assert range_requests.wanted({"range": "bytes=0-9", "if-range": 'W/"e"'}, '"e"', 100) is None
+    assert range_requests.parse_range({"range": "bytes=0-9", "if-range": '"e"'}, '"e"', 100) == Span(0, 10)
+    assert range_requests.parse_range({"range": "bytes=0-9", "if-range": '"other"'}, '"e"', 100) is None
+    assert range_requests.parse_range({"range": "bytes=0-9", "if-range": 'W/"e"'}, '"e"', 100) is None
 
 
 def test_what_the_caller_has_is_not_sent_again(client: TestClient, checkpoint: str) -> None:
     etag = get(client, checkpoint, "HEAD").headers["etag"]
     for tag in (etag, f'"x", {etag}', f"W/{etag}", "*"):
-        said = get(client, checkpoint, if_none_match=tag)
-        assert (said.status_code, said.content) == (304, b"")
-        assert said.headers["etag"] == etag
+        response = get(client, checkpoint, if_none_match=tag)
+        assert (response.status_code, response.content) == (304, b"")
+        assert response.headers["etag"] == etag
     assert get(client, checkpoint, if_none_match='"x"').status_code == 200
 
 
 def test_metadata_lists_and_deletion(client: TestClient, checkpoint: str, file: bytes) -> None:
-    said = client.get(f"/v1/checkpoints/{checkpoint}").json()
+    body = client.get(f"/v1/checkpoints/{checkpoint}").json()
     digest = f"sha256:{hashlib.sha256(file).hexdigest()}"
-    assert (said["job"], said["kind"], said["bytes"], said["digest"]) == ("job_1", "best", len(file), digest)
-    assert said["artifacts"][0]["digest"] == digest
-    assert client.get(said["artifacts"][0]["url"]).content == file
-    assert client.get("/v1/jobs/job_1/checkpoints").json()["data"] == [said]
-    problem(client.get(f"{said['artifacts'][0]['url']}".replace("safetensors", "onnx")), 422, "format_not_offered")
+    assert (body["job"], body["kind"], body["bytes"], body["digest"]) == ("job_1", "best", len(file), digest)
+    assert body["artifacts"][0]["digest"] == digest
+    assert client.get(body["artifacts"][0]["url"]).content == file
+    assert client.get("/v1/jobs/job_1/checkpoints").json()["data"] == [body]
+    problem(client.get(f"{body['artifacts'][0]['url']}".replace("safetensors", "onnx")), 422, "format_not_offered")
     assert client.delete(f"/v1/checkpoints/{checkpoint}").status_code == 204
     problem(client.get(f"/v1/checkpoints/{checkpoint}"), 404, "checkpoint_not_found")
     problem(get(client, checkpoint), 404, "checkpoint_not_found")

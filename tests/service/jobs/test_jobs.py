@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.jobs import repository
+from service.statuses import JobStatus
 from service.tables import Epoch, Job
 from tests.service.conftest import add_dataset, problem
 
@@ -198,7 +199,7 @@ def test_a_running_job_is_cancelling_until_its_worker_has_ended_it(
     client: TestClient, dataset: str, db: Database
 ) -> None:
     job = create(client, dataset)["id"]
-    set_status(db, job, "running")
+    set_status(db, job, JobStatus.RUNNING)
     for _ in range(2):
         assert client.post(f"/v1/jobs/{job}/cancel").json()["status"] == "cancelling"
 
@@ -277,7 +278,7 @@ def test_trials_are_those_of_the_newest_search(client: TestClient, dataset: str,
     with db.writing() as session:
         for attempt in (1, 2):  # the first died after its search
             trials = [{**row, "lr": attempt + place / 10} for place in range(3)]
-            repository.add_event(session, repository.get(session, job), "info", "searched", "", {"trials": trials})
+            repository.replace_trials(session, job, trials)
     page = client.get(f"/v1/jobs/{job}/trials", params={"limit": 2}).json()
     assert [trial["lr"] for trial in page["data"]] == [2.0, 2.1]
     assert page["has_more"]
@@ -289,19 +290,19 @@ def test_no_worker_yet_is_no_unknown_backbone(client: TestClient, dataset: str, 
     from service.backbones import repository as backbones
 
     with db.writing() as session:
-        backbones.replace(session, [])
+        backbones.replace_listings(session, [])
     problem(client.post("/v1/jobs", json=order(dataset)), 503, "backbones_not_listed", "Start one")
 
 
 def add_events(database: Database, job: str, count: int) -> None:
-    """So many events of a job."""
+    """Add `count` events to a job."""
     with database.writing() as session:
         row = repository.get(session, job, lock=True)
         for number in range(count):
             repository.add_event(session, row, "info", "note", f"event {number}", {})
 
 
-def set_status(database: Database, job: str, status: str) -> None:
+def set_status(database: Database, job: str, status: JobStatus) -> None:
     """Put a job into a state."""
     with database.writing() as session:
         session.get_one(Job, job).status = status

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from service.jobs import lifecycle, repository
 from service.jobs.errors import WrongState
-from service.jobs.schemas import Status
+from service.statuses import JobStatus
 from tests.service.jobs.test_jobs import create, set_status
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
     }
     job = create(client, dataset)["id"]
     for name, states in allowed.items():
-        for status in get_args(Status):
+        for status in JobStatus:
             set_status(db, job, status)
             with db.writing() as session:
                 row = repository.get(session, job, lock=True)
@@ -54,11 +54,11 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
 
 def test_a_job_without_images_to_test_on_succeeds_too(client: TestClient, dataset: str, db: Database) -> None:
     job = create(client, dataset)["id"]
-    set_status(db, job, "running")
+    set_status(db, job, JobStatus.RUNNING)
     with db.writing() as session:
         row = repository.get(session, job, lock=True)
         metrics = {"validation": {"accuracy": 0.5}, "test": None}
         lifecycle.succeed(session, row, stop_reason="early_stopping", metrics=metrics)
     assert client.get(f"/v1/jobs/{job}").json()["metrics"]["test"] is None
     last = client.get(f"/v1/jobs/{job}/events").json()["data"][-1]
-    assert last["message"] == "Succeeded with a validation accuracy of 50.0%"
+    assert last["message"] == "Succeeded: validation accuracy 50.0%"

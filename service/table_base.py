@@ -1,0 +1,105 @@
+"""Base of all tables: naming of constraints, ids, the database's clock, and the columns of a lease."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import JSON, BigInteger, Double, Enum, Index, MetaData, String, type_coerce
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
+from sqlalchemy.sql.functions import FunctionElement
+from ulid import ULID
+
+if TYPE_CHECKING:
+    from enum import StrEnum
+
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.orm import Session
+
+
+class now(FunctionElement[float]):  # noqa: N801 (an SQL function)
+    """Unix seconds at this very moment, by the database's clock (not the transaction's start)."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(now, "sqlite")
+def _now_sqlite(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+@compiles(now, "postgresql")
+def _now_postgresql(*_: Any, **__: Any) -> str:
+    return "extract(epoch from clock_timestamp())::float8"
+
+
+def new_id(prefix: str) -> str:
+    """Make a sortable id, such as job_01JD…"""
+    return f"{prefix}_{ULID()}"
+
+
+class Table(DeclarativeBase):
+    """Base class of all tables; constraints are named by rule, so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_N_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {dict[str, Any]: JSON, list[Any]: JSON, float: Double, int: BigInteger}
+
+
+def status_type(states: type[StrEnum]) -> Enum:
+    """Column type of a status: a string in the database, a member of `states` in Python."""
+    return Enum(states, values_callable=lambda members: list(members), native_enum=False, length=16)
+
+
+class Leased:
+    """Columns of what a worker claims. `attempt` is the fencing token: a write with an old one changes nothing."""
+
+    @declared_attr.directive
+    @classmethod
+    def __table_args__(cls) -> tuple[Index, ...]:
+        return (Index(None, "status", "lease_until"),)
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    status: Mapped[Any]
+    attempt: Mapped[int] = mapped_column(default=0)
+    crashes: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None]
+    lease_until: Mapped[float | None]
+    waits_until: Mapped[float | None]
+    """Nobody claims it before this time: something that it needs was missing."""
+    silent_worker: Mapped[str | None]
+    """The worker of the attempt before, if it died or went silent."""
+    error: Mapped[dict[str, Any] | None]
+    created_at: Mapped[float] = mapped_column(server_default=now())
+    finished_at: Mapped[float | None]
+
+    @classmethod
+    def claim_order(cls) -> tuple[ColumnElement[Any], ...]:
+        """Order in which waiting rows are claimed."""
+        return (cls.id.asc(),)
+
+    @classmethod
+    def requested_state(cls) -> ColumnElement[str]:
+        """SQL for what the worker that holds it is asked to do: its status, or more."""
+        return type_coerce(cls.status, String)
+
+    def release(self) -> None:
+        """Give up the lease: nobody works on it."""
+        self.worker = self.lease_until = None
+
+    def wait(self, session: Session, seconds: float) -> None:
+        """Keep workers from claiming it for so long."""
+        self.waits_until = session.scalar(now()) + seconds
+
+    def end(self, session: Session, status: str) -> None:
+        """Set a final status, and give up the lease."""
+        self.status = status
+        self.finished_at = session.scalar(now())
+        self.release()
