@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Row = TypeVar("Row", Job, Dataset, Backbone)
+"""A table that workers claim from."""
 
 WATCH_SECONDS = 0.5
 """Between two looks at whether the row was cancelled, paused or stopped."""

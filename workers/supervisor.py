@@ -11,9 +11,8 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from service import disk_full
 from service.checkpoints.errors import ContentsCollected
 from service.jobs.lifecycle import INTERRUPTING
-from service.tables import Backbone, Dataset, Job
 from workers.child_process import Child, ChildDied
-from workers.lease import Claim, Lease, LeaseLost, fence
+from workers.lease import Claim, Lease, LeaseLost, Row, fence
 from workers.outcome import Crashed, Drained, Ended, Interrupted, Outcome, Postponed, Unfinished
 from workers.work.base import InterruptRequested
 
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Row = TypeVar("Row", Job, Dataset, Backbone)
 Result = TypeVar("Result")
 
 RETRY_SECONDS = 1.0

@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,6 +20,7 @@ from service.tables import Backbone, Dataset, Job
 from workers import lease, scratch
 from workers.cache_reporter import CacheReporter
 from workers.child_process import ChildDied, start_fork_server
+from workers.lease import Row
 from workers.supervisor import Supervisor
 from workers.work.inspection import BackboneAttempt, list_backbones
 from workers.work.training import JobAttempt
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from workers.work.base import Attempt
 
 log = logging.getLogger(__name__)
-
-Row = TypeVar("Row", Job, Dataset, Backbone)
 
 LISTING_RETRY_SECONDS = 5.0
 """Between two tries to list the backbones."""

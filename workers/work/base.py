@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Generic
 
-from service.tables import Backbone, Dataset, Job
+from workers.lease import Row
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from sqlalchemy.orm import Session
-
-Row = TypeVar("Row", Job, Dataset, Backbone)
 
 
 class InterruptRequested(Exception):
