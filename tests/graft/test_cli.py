@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_trains_from_a_folder_and_lists_what_there_is(tmp_path: Path) -> None:
+def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
     write_backbone(tmp_path / "backbones" / "small")
     for name, data in coloured_classes(2, 12).items():
         path = tmp_path / "photos" / name
@@ -68,7 +68,7 @@ def test_trains_from_a_folder_and_lists_what_there_is(tmp_path: Path) -> None:
         assert "is succeeded" in refused.output
 
 
-def test_no_service_is_said_in_one_line() -> None:
+def test_a_missing_service_is_reported_in_one_line() -> None:
     done = CliRunner().invoke(app, ["jobs", "--url", "http://127.0.0.1:9"])
     assert done.exit_code == 1
     assert "graft up" in done.output

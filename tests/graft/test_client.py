@@ -33,7 +33,7 @@ class Handler(BaseHTTPRequestHandler):
     asked: list[tuple[str, str, dict[str, str]]]
 
     def do_GET(self) -> None:
-        """Answer."""
+        """Handle a request."""
         path = self.path.split("?")[0]
         self.asked.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
         self.answers[self.command, path](self)
@@ -41,7 +41,7 @@ class Handler(BaseHTTPRequestHandler):
     do_POST = do_GET
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
     def give(self, body: bytes, status: int = 200, cut: int | None = None, **headers: str) -> None:
         """Send an answer; with `cut`, break the connection after so many bytes of it."""
@@ -91,7 +91,7 @@ def content(cuts: list[int], body: bytes = FILE) -> Answer:
     return answer
 
 
-def test_a_download_that_breaks_goes_on_where_it_broke(server: type[Handler], client: Client, tmp_path: Path) -> None:
+def test_a_broken_download_resumes(server: type[Handler], client: Client, tmp_path: Path) -> None:
     server.answers["GET", "/v1/checkpoints/c"] = lambda h: h.give_json({"digest": f"sha256:{DIGEST}"})
     server.answers["GET", "/v1/checkpoints/c/content"] = content([700_000, 200_000, 1])
     path = client.download("c", tmp_path / "best")
@@ -111,7 +111,7 @@ def test_a_damaged_download_is_not_kept(server: type[Handler], client: Client, t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_stream_that_breaks_goes_on_after_the_last_event(server: type[Handler], client: Client) -> None:
+def test_a_broken_stream_resumes_after_the_last_event(server: type[Handler], client: Client) -> None:
     def events(handler: Handler) -> None:
         after = int(handler.headers.get("Last-Event-ID") or 0)
         lines = [f'id: {n}\ndata: {{"id": "{n}", "seq": {n}}}\n\n' for n in range(after + 1, 7)]
@@ -134,7 +134,7 @@ def test_a_problem_becomes_an_error_with_its_code(server: type[Handler], client:
         client.job("j")
 
 
-def test_a_job_that_is_asked_for_twice_carries_one_key(server: type[Handler], client: Client) -> None:
+def test_a_repeated_request_for_a_job_carries_one_key(server: type[Handler], client: Client) -> None:
     tries = [b"", b""]
 
     def create(handler: Handler) -> None:
@@ -152,7 +152,7 @@ def test_a_job_that_is_asked_for_twice_carries_one_key(server: type[Handler], cl
     assert len(set(keys)) == 1
 
 
-def test_lists_go_through_all_pages(server: type[Handler], client: Client) -> None:
+def test_lists_iterate_over_all_pages(server: type[Handler], client: Client) -> None:
     def page(handler: Handler) -> None:
         last = "after=b" in handler.path
         handler.give_json(
@@ -164,13 +164,13 @@ def test_lists_go_through_all_pages(server: type[Handler], client: Client) -> No
     assert all("status=failed" in address for _, address, _ in server.asked)
 
 
-def test_nobody_at_home_is_said_after_some_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_service_is_reported_after_some_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("graft.client.PAUSE_SECONDS", 0.0)
     with Client("http://127.0.0.1:9") as client, pytest.raises(httpx.ConnectError):
         client.job("j")
 
 
-def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(
+def test_requests_to_this_machine_bypass_the_environments_proxy(
     server: type[Handler], client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):

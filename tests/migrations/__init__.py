@@ -1,1 +1,1 @@
-"""Tests of the schema steps."""
+"""Tests of migrations."""

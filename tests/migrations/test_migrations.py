@@ -1,4 +1,4 @@
-"""The steps build what the tables say, on both databases."""
+"""Migrations build the tables of the code, and carry stored rows over, on both databases."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-def test_the_steps_build_exactly_the_tables(database: Database) -> None:
+def test_the_migrations_build_exactly_the_tables(database: Database) -> None:
     with database.engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
 
@@ -66,7 +66,7 @@ def test_many_processes_may_upgrade_at_once(tmp_path: Path) -> None:
     database.close()
 
 
-def test_many_may_make_the_same_file_at_once(tmp_path: Path) -> None:
+def test_many_processes_may_create_one_file_at_once(tmp_path: Path) -> None:
     together = Barrier(6)
 
     def make(url: str) -> None:
@@ -81,7 +81,7 @@ def test_many_may_make_the_same_file_at_once(tmp_path: Path) -> None:
             list(threads.map(make, [f"sqlite:///{tmp_path / f'{turn}.sqlite'}"] * 6))
 
 
-def test_a_step_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = f"sqlite:///{tmp_path / 'new.sqlite'}"
     database = Database(url)
     with database.writing() as session:
@@ -159,7 +159,7 @@ TRIAL = {
 }
 
 
-def test_stored_events_and_recipes_get_the_words_of_the_field_and_lose_them_again(database: Database) -> None:
+def test_0006_renames_events_and_recipes_and_moves_trials_and_crashes(database: Database) -> None:
     old_events: list[tuple[str, dict[str, Any]]] = [
         ("batch_halved", {"parts": 2}),
         ("first_head", {}),
@@ -210,7 +210,7 @@ def test_stored_events_and_recipes_get_the_words_of_the_field_and_lose_them_agai
     assert rows_of(database, RECIPES) == [(recipe,) for recipe in old_recipes]
 
 
-def test_more_rows_than_a_batch_are_all_renamed(sqlite_url: str) -> None:
+def test_0006_renames_more_rows_than_a_batch(sqlite_url: str) -> None:
     database = Database(sqlite_url)
     migrations.downgrade(sqlite_url, "0005")
     count = 1203

@@ -1,4 +1,4 @@
-"""A full disk is known as such, whoever says so, and is told to callers by name."""
+"""Full disks: files, SQLite and PostgreSQL that report one, and the answer to callers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def fill(database: Database) -> None:
-    """Let the database grow no more."""
+    """Keep the database from growing."""
     with database.writing() as session:
         if database.url.startswith("sqlite"):
             session.execute(text("CREATE TABLE ballast (x)"))
@@ -39,7 +39,7 @@ def fill(database: Database) -> None:
 
 
 def grow(database: Database) -> None:
-    """Write more than there is room for."""
+    """Write more than fits on the disk."""
     with database.writing() as session:
         if database.url.startswith("sqlite"):
             session.execute(text("PRAGMA max_page_count = 1"))
@@ -48,7 +48,7 @@ def grow(database: Database) -> None:
             session.execute(text("INSERT INTO jobs (id) VALUES ('job_1')"))
 
 
-def test_databases_without_room_are_known(database: Database) -> None:
+def test_full_databases_are_recognized(database: Database) -> None:
     fill(database)
     with pytest.raises(OperationalError) as caught:
         grow(database)
@@ -56,7 +56,7 @@ def test_databases_without_room_are_known(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "is_lacking"),
+    ("error", "is_full"),
     [
         (OSError(errno.ENOSPC, "No space left on device"), True),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
@@ -65,11 +65,11 @@ def test_databases_without_room_are_known(database: Database) -> None:
         (ValueError(), False),
     ],
 )
-def test_other_errors_are_none_of_room(error: Exception, is_lacking: bool) -> None:
-    assert disk_full.is_disk_full(error) == is_lacking
+def test_full_disks_are_told_from_other_errors(error: Exception, is_full: bool) -> None:
+    assert disk_full.is_disk_full(error) == is_full
 
 
-def test_an_upload_for_which_there_is_no_room_is_refused_and_leaves_nothing(
+def test_an_upload_to_a_full_disk_is_refused_and_leaves_nothing(
     client: TestClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import pkgutil
+import re
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+import pytest
 
 import models
 import service
@@ -71,6 +75,28 @@ WORK_CODES = {
 }
 """`error.code` of jobs and backbones that failed."""
 
+ARCHIVE_CODES = {
+    "archive_duplicate_name",
+    "archive_empty",
+    "archive_nested",
+    "archive_overlapping",
+    "archive_too_large",
+    "archive_unreadable",
+    "archive_unsafe_path",
+    "class_too_small",
+    "labels_ambiguous",
+    "labels_unreadable",
+    "no_images",
+    "nothing_to_train_on",
+    "nothing_to_validate_on",
+    "too_few_classes",
+    "too_many_bad_files",
+}
+"""`error.code` of datasets that failed, beside archive_link, archive_encrypted and archive_not_a_file."""
+
+IMAGE_CODES = {"empty_file", "not_an_image", "too_elongated", "too_large", "too_small", "truncated", "unreadable"}
+"""`code` of images that a dataset's report says were skipped."""
+
 
 def subclasses(kind: type[Error]) -> Iterator[type[Error]]:
     """Subclasses of a class, however deep."""
@@ -91,3 +117,9 @@ def test_the_codes_of_work_that_failed_are_these() -> None:
         errors += [root, *subclasses(root)]
     assert {vars(error)["code"] for error in errors} == WORK_CODES
     assert len(errors) == len(WORK_CODES)
+
+
+@pytest.mark.parametrize(("error", "codes"), [("DatasetRejected", ARCHIVE_CODES), ("BadImage", IMAGE_CODES)])
+def test_the_codes_of_archives_and_images_are_these(error: str, codes: set[str]) -> None:
+    sources = [path.read_text() for path in Path(models.__path__[0]).rglob("*.py")]
+    assert {code for source in sources for code in re.findall(rf'\b{error}\(\s*"([a-z_]+)"', source)} == codes

@@ -1,4 +1,4 @@
-"""One key makes one thing, on both databases, also when two requests come at once."""
+"""One Idempotency-Key creates one resource, on both databases, also when two requests come at once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def new(name: str) -> Dataset:
     return Dataset(id=name, name="", status="validating", attempt=0, crashes=0, classes=[], images=0)
 
 
-def test_two_at_once_make_one_thing(database: Database) -> None:
+def test_concurrent_requests_with_one_key_create_one_resource(database: Database) -> None:
     made: list[str] = []
     found: list[str] = []
 
@@ -52,7 +52,7 @@ def test_a_key_of_another_request_is_refused(database: Database) -> None:
         assert idempotency.find_earlier(session, "other key", "another", Dataset) is None
 
 
-def test_a_key_whose_thing_is_deleted_is_spent(database: Database) -> None:
+def test_a_key_whose_resource_is_deleted_is_spent(database: Database) -> None:
     with database.writing() as session:
         idempotency.remember(session, "key", "request", "ds_1")
     with database.reading() as session, pytest.raises(idempotency.IdempotencyKeySpent, match="ds_1, which is deleted"):

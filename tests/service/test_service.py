@@ -34,14 +34,14 @@ def test_an_unknown_address_and_method_are_problems(client: TestClient) -> None:
     problem(client.put("/v1/jobs"), 405, "method_not_allowed", "PUT")
 
 
-def test_an_error_of_our_own_says_nothing_of_the_inside(client: TestClient, db: Database) -> None:
+def test_an_internal_error_reveals_no_details(client: TestClient, db: Database) -> None:
     broken = add_dataset(db, task="no task at all")
     body = problem(client.get(f"/v1/datasets/{broken}"), 500, "internal_error")
     assert "no task" not in str(body)
     assert "pydantic" not in str(body).lower()
 
 
-def test_a_database_that_is_away_is_said_so(client: TestClient, app: FastAPI, tmp_path: Path) -> None:
+def test_an_unreachable_database_is_a_problem_of_its_own(client: TestClient, app: FastAPI, tmp_path: Path) -> None:
     app.state.database.close()
     app.state.database = Database("postgresql+psycopg://graft:secret@127.0.0.1:9/graft")
     for address in ("/v1/jobs", "/readyz", "/metrics"):
@@ -60,11 +60,11 @@ def test_a_nul_in_an_address_is_refused(client: TestClient, address: str) -> Non
     problem(client.get(address), 400, "nul_in_address", "%00")
 
 
-def test_a_number_beyond_all_bounds_is_refused(client: TestClient) -> None:
+def test_a_number_too_large_for_the_database_is_refused(client: TestClient) -> None:
     problem(client.get(f"/v1/backbones?max_params={10**20}"), 422, "invalid_request", "max_params")
 
 
-def test_large_bodies_are_refused_announced_or_not(client: TestClient) -> None:
+def test_large_bodies_are_refused_with_and_without_a_length(client: TestClient) -> None:
     large = b"x" * (MAX_BYTES + 1)
     problem(client.post("/v1/jobs", content=large), 413, "content_too_large", "POST /v1/datasets")
 
@@ -75,7 +75,7 @@ def test_large_bodies_are_refused_announced_or_not(client: TestClient) -> None:
     problem(client.post("/v1/jobs", content=chunks(), headers=headers), 413, "content_too_large")
 
 
-def test_health_readiness_and_figures(client: TestClient, db: Database) -> None:
+def test_health_readiness_and_metrics(client: TestClient, db: Database) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
     assert client.get("/readyz").json() == {"status": "ready"}
     figures = client.get("/metrics")
@@ -97,7 +97,7 @@ def test_the_catalog_is_that_of_the_recipe(client: TestClient) -> None:
     assert "optimizer" in catalog["recipe"]["properties"]
 
 
-def test_the_recipe_is_typed_in_the_document_of_the_interface(client: TestClient) -> None:
+def test_the_recipe_is_typed_in_openapi(client: TestClient) -> None:
     schemas = client.get("/openapi.json").json()["components"]["schemas"]
     assert {"Recipe", "Adam", "EarlyStopping", "JobCreate"} <= schemas.keys()
     assert "minimum" in str(schemas["Recipe"]["properties"]["epochs"])

@@ -87,7 +87,7 @@ def replace(database: Database, *listings: dict[str, Any]) -> None:
         repository.replace_listings(session, listings)
 
 
-def test_the_table_says_what_the_worker_lists(database: Database) -> None:
+def test_the_table_holds_what_the_worker_lists(database: Database) -> None:
     replace(database, listing("a"), listing("b"))
     replace(database, listing("b"), listing("c"))
     with database.reading() as session:
@@ -123,7 +123,7 @@ def test_workers_that_start_at_once_list_without_error(database: Database) -> No
         ("inspecting", 1000, "inspecting"),
     ],
 )
-def test_what_was_found_out_is_kept_while_the_backbone_stays_the_same(
+def test_an_inspection_is_kept_while_the_backbone_stays_the_same(
     database: Database, status: str, parameters: int, then: str
 ) -> None:
     replace(database, listing("a"))

@@ -17,7 +17,7 @@ def report(db: Database, host: str, size: int) -> None:
         repository.report(session, f"id of {host}", host=host, folder="/cache", size=size, budget=1000)
 
 
-def test_without_a_worker_there_is_none(client: TestClient) -> None:
+def test_without_a_worker_there_is_no_cache(client: TestClient) -> None:
     body = client.get("/v1/cache").json()
     assert body == {
         "bytes": 0,
@@ -30,7 +30,7 @@ def test_without_a_worker_there_is_none(client: TestClient) -> None:
     }
 
 
-def test_machines_are_summed_and_told_apart(client: TestClient, db: Database) -> None:
+def test_caches_are_summed_and_listed_by_machine(client: TestClient, db: Database) -> None:
     report(db, "a", 10)
     report(db, "b", 20)
     report(db, "b", 30)  # grown since
@@ -50,7 +50,7 @@ def test_machines_are_summed_and_told_apart(client: TestClient, db: Database) ->
     assert body["caches"][0]["reported_at"].endswith("Z")
 
 
-def test_emptying_is_asked_of_every_machine(client: TestClient, db: Database) -> None:
+def test_emptying_is_requested_of_every_machine(client: TestClient, db: Database) -> None:
     report(db, "a", 10)
     report(db, "b", 20)
     answer = client.delete("/v1/cache")

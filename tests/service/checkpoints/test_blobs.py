@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def add_job(database: Database, job: str = "job_1") -> str:
-    """A job to hang checkpoints on."""
+    """Add a job that checkpoints can belong to."""
     with database.writing() as session:
         if session.get(Dataset, "ds_1") is None:
             session.add(Dataset(id="ds_1", name="", status="ready", attempt=0, crashes=0, classes=[], images=0))
@@ -56,7 +56,7 @@ def published(database: Database, file: Path, kind: str = "best") -> Checkpoint:
 
 
 def publish(database: Database, manifest: blobs.Manifest, kind: str = "best") -> Checkpoint:
-    """A checkpoint of what is stored."""
+    """Add a checkpoint of a stored file."""
     with database.writing() as session:
         return repository.publish(
             session, job_id=add_job_id, manifest=manifest, kind=kind, epoch=1, metrics={}, classes=["a", "b"]

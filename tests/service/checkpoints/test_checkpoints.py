@@ -46,7 +46,7 @@ def get(client: TestClient, checkpoint: str, method: str = "GET", **headers: str
     return client.request(method, f"/v1/checkpoints/{checkpoint}/content", headers=named)
 
 
-def test_the_whole_file_comes_with_all_that_a_client_needs(client: TestClient, checkpoint: str, file: bytes) -> None:
+def test_the_whole_file_comes_with_the_headers_of_a_download(client: TestClient, checkpoint: str, file: bytes) -> None:
     response = get(client, checkpoint)
     digest = hashlib.sha256(file)
     assert (response.status_code, response.content) == (200, file)
@@ -86,17 +86,17 @@ def test_open_and_suffix_ranges(client: TestClient, checkpoint: str, file: bytes
 @pytest.mark.parametrize(
     "range_", ["bytes=0-1,5-6", "bytes=5-2", "bytes=-", "items=0-1", "bytes=a-b", "bytes=٣-٤", "bytes=0-" + "9" * 5000]
 )
-def test_several_or_malformed_ranges_give_the_whole(range_: str) -> None:
+def test_several_or_malformed_ranges_give_the_whole_file(range_: str) -> None:
     assert range_requests.parse_range({"range": range_}, '"e"', 100) is None
 
 
-def test_the_conditions_of_a_range() -> None:
+def test_if_range_gives_the_range_of_the_same_version_only() -> None:
     assert range_requests.parse_range({"range": "bytes=0-9", "if-range": '"e"'}, '"e"', 100) == Span(0, 10)
     assert range_requests.parse_range({"range": "bytes=0-9", "if-range": '"other"'}, '"e"', 100) is None
     assert range_requests.parse_range({"range": "bytes=0-9", "if-range": 'W/"e"'}, '"e"', 100) is None
 
 
-def test_what_the_caller_has_is_not_sent_again(client: TestClient, checkpoint: str) -> None:
+def test_if_none_match_answers_not_modified(client: TestClient, checkpoint: str) -> None:
     etag = get(client, checkpoint, "HEAD").headers["etag"]
     for tag in (etag, f'"x", {etag}', f"W/{etag}", "*"):
         response = get(client, checkpoint, if_none_match=tag)

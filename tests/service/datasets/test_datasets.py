@@ -70,7 +70,7 @@ def _chunks(size: int) -> Iterator[bytes]:
         (b"\x89PNG\r\n\x1a\n" * 100, 422, "not_an_archive", "folder for each class"),
     ],
 )
-def test_what_is_no_archive_is_refused_and_leaves_no_trace(
+def test_a_body_that_is_no_archive_is_refused_and_leaves_no_trace(
     client: TestClient,
     settings: Settings,
     rows: Callable[[], dict[str, int]],
@@ -85,7 +85,7 @@ def test_what_is_no_archive_is_refused_and_leaves_no_trace(
     assert rows() == before
 
 
-def test_a_source_elsewhere_is_refused(client: TestClient) -> None:
+def test_a_dataset_from_an_address_is_refused(client: TestClient) -> None:
     order = {"name": "x", "source": {"uri": "http://127.0.0.1/secret"}}
     problem(client.post("/v1/datasets", json=order), 422, "import_not_offered", "Send the archive's bytes")
 
@@ -100,7 +100,7 @@ def test_too_large_an_archive_is_refused_and_leaves_no_trace(settings: Settings,
         assert client.post("/v1/datasets", content=_chunks(40)).status_code == 202
 
 
-def test_the_same_key_makes_one_dataset(client: TestClient, settings: Settings) -> None:
+def test_repeating_an_idempotency_key_creates_one_dataset(client: TestClient, settings: Settings) -> None:
     key = {"Idempotency-Key": "k"}
     first = client.post("/v1/datasets", content=zipped(), headers=key).json()
     again = client.post("/v1/datasets", content=zipped(), headers=key)
@@ -132,6 +132,6 @@ def test_deleting_removes_the_images_but_not_under_a_job(client: TestClient, db:
 
 
 @pytest.mark.parametrize("name", ["a%0Ab", "x" * 256, "a%7F"])
-def test_a_name_that_is_none_is_refused_and_leaves_no_trace(client: TestClient, settings: Settings, name: str) -> None:
+def test_a_malformed_name_is_refused_and_leaves_no_trace(client: TestClient, settings: Settings, name: str) -> None:
     problem(client.post(f"/v1/datasets?name={name}", content=zipped()), 422, "invalid_request", "name")
     assert stored(settings) == []

@@ -57,7 +57,7 @@ def test_a_recipe_that_does_not_fit_is_refused_with_what_to_change(
     assert rows() == before
 
 
-def test_pretraining_holds_on_to_its_dataset(client: TestClient, db: Database, dataset: str) -> None:
+def test_a_dataset_that_pretraining_uses_cannot_be_deleted(client: TestClient, db: Database, dataset: str) -> None:
     several, other = add_dataset(db, **MULTI_LABEL), add_dataset(db)
     recipe = {"head": "mlp", "pretraining": {"kind": "other_labels", "dataset": several}}
     problem(client.post("/v1/jobs", json=order(dataset, recipe=recipe)), 422, "recipe_does_not_fit", several)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("wrong", ["5", "job_other.5", "x" * 5000, "9" * 5000])
-def test_a_stream_from_nowhere_is_refused(client: TestClient, dataset: str, wrong: str) -> None:
+def test_a_stream_from_an_unknown_position_is_refused(client: TestClient, dataset: str, wrong: str) -> None:
     job = create(client, dataset)["id"]
     headers = {"accept": "text/event-stream", "last-event-id": wrong}
     problem(client.get(f"/v1/jobs/{job}/events", headers=headers), 400, "position_unknown")
@@ -45,7 +45,7 @@ def streamed(client: TestClient, job: str, **headers: str) -> list[dict[str, Any
         return [json.loads(line[5:]) for line in stream.iter_lines() if line.startswith("data:")]
 
 
-def test_a_stream_replays_what_was_and_ends_with_the_job(client: TestClient, dataset: str, db: Database) -> None:
+def test_a_stream_replays_earlier_events_and_ends_with_the_job(client: TestClient, dataset: str, db: Database) -> None:
     job = create(client, dataset)["id"]
     add_events(db, job, 1200)
     client.post(f"/v1/jobs/{job}/cancel")
@@ -56,7 +56,7 @@ def test_a_stream_replays_what_was_and_ends_with_the_job(client: TestClient, dat
     assert streamed(client, job, **{"last-event-id": f"{job}.1202"}) == []
 
 
-def test_a_stream_gives_what_happens_meanwhile(client: TestClient, dataset: str, db: Database) -> None:
+def test_a_stream_sends_events_as_they_happen(client: TestClient, dataset: str, db: Database) -> None:
     job = create(client, dataset)["id"]
     found: list[dict[str, Any]] = []
     reader = threading.Thread(target=lambda: found.extend(streamed(client, job)))

@@ -71,7 +71,7 @@ def create(client: TestClient, dataset: str, **more: Any) -> dict[str, Any]:
         ({"recipe": {"loss": {"class_weights": {"owl": 2}}}}, "class_unknown", ["owl", "cat, dog"]),
     ],
 )
-def test_what_cannot_be_done_is_refused_and_nothing_is_written(
+def test_a_refused_job_writes_nothing(
     client: TestClient,
     dataset: str,
     rows: Callable[[], dict[str, int]],
@@ -124,7 +124,9 @@ def test_a_job_is_queued_with_all_its_fields(client: TestClient, dataset: str) -
     assert create(client, dataset)["queue_position"] == 2
 
 
-def test_the_same_key_makes_one_job(client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]) -> None:
+def test_repeating_an_idempotency_key_creates_one_job(
+    client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]
+) -> None:
     key = {"Idempotency-Key": "k1"}
     first = client.post("/v1/jobs", json=order(dataset), headers=key).json()
     again = client.post("/v1/jobs", json=order(dataset), headers=key)
@@ -137,7 +139,7 @@ def test_the_same_key_makes_one_job(client: TestClient, dataset: str, rows: Call
     problem(client.post("/v1/jobs", json=order(dataset), headers=key), 409, "idempotency_key_spent", "Send a new key")
 
 
-def test_the_same_key_at_once_makes_one_job(
+def test_concurrent_requests_with_one_key_create_one_job(
     client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]
 ) -> None:
     answers: list[str] = []
@@ -187,9 +189,7 @@ def test_a_queued_job_is_cancelled_at_once_and_then_stays_so(client: TestClient,
 
 
 @pytest.mark.parametrize("status", ["succeeded", "failed"])
-def test_what_has_ended_otherwise_cannot_be_cancelled(
-    client: TestClient, dataset: str, db: Database, status: str
-) -> None:
+def test_a_finished_job_cannot_be_cancelled(client: TestClient, dataset: str, db: Database, status: str) -> None:
     job = create(client, dataset)["id"]
     set_status(db, job, status)
     problem(client.post(f"/v1/jobs/{job}/cancel"), 409, "wrong_state", f"is {status}", "be cancelled")
@@ -219,7 +219,7 @@ def test_a_queued_job_is_paused_at_once_and_resumed(client: TestClient, dataset:
     assert [event["kind"] for event in events] == ["queued", "paused", "resumed", "paused", "cancelled"]
 
 
-def test_those_with_more_priority_stand_first_in_line(client: TestClient, dataset: str) -> None:
+def test_jobs_with_a_higher_priority_come_first_in_the_queue(client: TestClient, dataset: str) -> None:
     jobs = [create(client, dataset, priority=priority)["id"] for priority in (0, -1, 3, 0)]
     listed = {job["id"]: job for job in client.get("/v1/jobs").json()["data"]}
     assert [listed[job]["queue_position"] for job in jobs] == [2, 4, 1, 3]
@@ -227,7 +227,7 @@ def test_those_with_more_priority_stand_first_in_line(client: TestClient, datase
     problem(client.post("/v1/jobs", json=order(dataset, priority=101)), 422, "invalid_request")
 
 
-def test_only_what_has_ended_is_deleted_with_all_that_belongs_to_it(
+def test_only_a_finished_job_is_deleted_with_everything_it_owns(
     client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]
 ) -> None:
     job = create(client, dataset)["id"]
@@ -286,7 +286,9 @@ def test_trials_are_those_of_the_newest_search(client: TestClient, dataset: str,
     assert rest["data"] == [{"id": f"{job}.2", "lr": 2.2, **row}]
 
 
-def test_no_worker_yet_is_no_unknown_backbone(client: TestClient, dataset: str, db: Database) -> None:
+def test_backbones_are_not_unknown_before_a_worker_has_listed_them(
+    client: TestClient, dataset: str, db: Database
+) -> None:
     from service.backbones import repository as backbones
 
     with db.writing() as session:
