@@ -1,4 +1,4 @@
-"""What the child that lists backbones does."""
+"""The child process that lists the backbones that this worker can load."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ if TYPE_CHECKING:
 
 
 def work(order: ListingOrder) -> Iterator[Listed]:
-    """Say what can be loaded; nothing is downloaded."""
-    for listing in backbones.listings(order.backbones):
-        yield Listed.of(listing)
+    """List the backbones; downloads nothing."""
+    for summary in backbones.list_backbones(order.backbones):
+        yield Listed.of(summary)

@@ -15,7 +15,7 @@ from workers.work.base import Attempt
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from models.backbones.backbone import Listing
+    from models.backbones.backbone import BackboneSummary
     from service.database import Database
     from service.settings import Settings
     from workers.lease import Claim
@@ -39,7 +39,7 @@ class Listed(BaseModel):
     licence: str | None
 
     @classmethod
-    def of(cls, listing: Listing) -> Listed:
+    def of(cls, listing: BackboneSummary) -> Listed:
         """The row of what a source lists."""
         return cls(
             id=listing.name,
