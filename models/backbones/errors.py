@@ -11,8 +11,6 @@ class BackboneError(Exception):
     code: ClassVar[str] = "backbone_error"
     """The error's name in the API."""
 
-    code = "backbone_error"
-
 
 class BackboneUnknown(BackboneError):
     """No source has a backbone of this name."""
@@ -25,13 +23,9 @@ class ConfigurationBroken(BackboneError):
 
     code = "configuration_broken"
 
-    code = "configuration_broken"
-
 
 class WeightsUnavailable(BackboneError):
     """The weights cannot be downloaded: the Hub is offline or out of reach, or access is gated."""
-
-    code = "weights_unavailable"
 
     code = "weights_unavailable"
 
@@ -44,8 +38,6 @@ class WeightsUnsafe(BackboneError):
 
 class WeightsBroken(BackboneError):
     """The file of weights is truncated or damaged."""
-
-    code = "weights_broken"
 
     code = "weights_broken"
 

@@ -30,13 +30,9 @@ class SurgeryError(Exception):
     code: ClassVar[str] = "surgery_error"
     """The error's name in the API."""
 
-    code = "surgery_error"
-
 
 class Untraceable(SurgeryError):
     """The operations of the network depend on its input, so that it has no graph."""
-
-    code = "untraceable"
 
     code = "untraceable"
 

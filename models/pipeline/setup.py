@@ -68,7 +68,7 @@ class Preparation:
     def _split(self) -> None:
         pack, recipe = self.assignment.pack, self.assignment.recipe
         self.task: Task = "multi_label" if pack.is_multi_label else "single_label"
-        labels = pack.targets(len(self.assignment.classes)) if pack.is_multi_label else pack.labels
+        labels = pack.encode_targets(len(self.assignment.classes)) if pack.is_multi_label else pack.labels
         parts = split(pack.digests.tolist(), labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
         self.learn, self.validation, self.test = (
             Subset(part, labels[part]) for part in (parts.train, parts.validation, parts.test)
