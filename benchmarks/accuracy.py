@@ -63,7 +63,7 @@ def opened(pack: Pack, backbone: str, cache: Path) -> CachedFeatures:
     preprocessing = loaded.preprocessing
     identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
     feature_network = surgery.cut_before_classifier(loaded.network, preprocessing.input_size, identity)
-    cut_network = CutNetwork.below_classifier(feature_network)
+    cut_network = CutNetwork.from_feature_network(feature_network)
     extractor = Extractor(cut_network, preprocessing, torch.device("cpu"), FeatureCache(cache))
     extractor.choose_engine("auto", "auto", pack, np.arange(len(pack)))
     features = extractor.features(pack, Recipe().image_augmentations)

@@ -54,7 +54,7 @@ def write(path: Path, pack: Pack, name: Callable[[int], str], wanted: Callable[[
     with tarfile.open(path, "w") as archive:
         for place, label in enumerate(pack.labels.tolist()):
             if wanted(place):
-                encoded = pack.encoded(place)
+                encoded = pack.read_file(place)
                 entry = tarfile.TarInfo(f"{name(label)}/{place:06}")
                 entry.size = len(encoded)
                 archive.addfile(entry, BytesIO(encoded))

@@ -137,12 +137,12 @@ class Material:
         `untrained` is the seed of its weights.
         """
         loaded = backbones.load(self.backbone, self.backbones)
-        preprocessing = loaded.preprocessing.at(side or loaded.preprocessing.side)
+        preprocessing = loaded.preprocessing.resize_to(side or loaded.preprocessing.side)
         network = loaded.network if untrained is None else _untrained(loaded, untrained)
         cut: Cut = All() if untrained is None else Nothing()
         identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
         feature_network = surgery.cut_before_classifier(network, preprocessing.input_size, identity)
-        cut_network = cut_at(network, feature_network, cut, preprocessing.input_size, identity)
+        cut_network = cut_at(feature_network, cut)
         return Network(cut_network, preprocessing, feature_network.num_features)
 
     def source(
@@ -218,4 +218,5 @@ def _draw(path: Path) -> None:
 def _untrained(loaded: Backbone, seed: int) -> TimmNetwork:
     """A network of the same architecture as timm initializes it."""
     torch.manual_seed(seed)
-    return timm.create_model(loaded.architecture, pretrained=False, **loaded.model_args)
+    network: TimmNetwork = timm.create_model(loaded.architecture, pretrained=False, **loaded.model_args)
+    return network

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from sqlalchemy import ForeignKey, LargeBinary, String, case, type_coerce
 from sqlalchemy.orm import Mapped, mapped_column
@@ -283,7 +283,3 @@ class IdempotencyKey(Table):
     """SHA-256 of the request's address and body, in hex."""
     resource: Mapped[str] = mapped_column(String(40))
     created_at: Mapped[float] = mapped_column(server_default=now())
-
-
-LeasedRow = TypeVar("LeasedRow", Job, Dataset, Backbone)
-"""A row of one of the tables that workers claim from."""

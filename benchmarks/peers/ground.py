@@ -68,7 +68,7 @@ def export(dataset: Path, folder: Path) -> dict[str, int]:
 def _write(pack: Pack, image: int, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{image:06}{Path(pack.names[image]).suffix.lower()}"
-    (folder / name).write_bytes(pack.encoded(image))
+    (folder / name).write_bytes(pack.read_file(image))
 
 
 def keep_as_hub(backbone: Path, cache: Path) -> None:

@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models.backbones.architecture import Blueprint
-    from models.backbones.backbone import Backbone, Listing
+    from models.backbones.architecture import BackboneConfig
+    from models.backbones.backbone import Backbone, BackboneSummary
 
 
-def listings(directory: Path | None) -> Iterator[Listing]:
-    """Every backbone that can be listed; `directory` holds the local ones."""
+def list_backbones(directory: Path | None) -> Iterator[BackboneSummary]:
+    """List every backbone of timm and of the directory of local ones."""
     if directory is not None:
-        yield from local.listings(directory)
-    yield from timm_hub.listings()
+        yield from local.list_backbones(directory)
+    yield from timm_hub.list_backbones()
 
 
 def load(name: str, directory: Path | None) -> Backbone:
-    """The backbone with its weights; raises BackboneError."""
+    """Load a backbone with its weights; raises BackboneError."""
     source = name.split("/")[0]
     if source == "timm":
         return timm_hub.load(name)
@@ -34,13 +34,13 @@ def load(name: str, directory: Path | None) -> Backbone:
     raise BackboneUnknown(f"There is no source {source}; names begin with timm/, hf/ or local/.")
 
 
-def blueprint(name: str, directory: Path | None) -> Blueprint:
-    """What the source says of the backbone, without its weights; raises BackboneError."""
+def read_config(name: str, directory: Path | None) -> BackboneConfig:
+    """Read a backbone's configuration without its weights; raises BackboneError."""
     source = name.split("/")[0]
     if source == "timm":
-        return timm_hub.blueprint(name)
+        return timm_hub.read_config(name)
     if source == "hf":
-        return timm_hub.repository_blueprint(name)
+        return timm_hub.read_repository_config(name)
     if source == "local":
-        return local.blueprint(name, directory)
+        return local.read_config(name, directory)
     raise BackboneUnknown(f"There is no source {source}; names begin with timm/, hf/ or local/.")

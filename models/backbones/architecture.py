@@ -1,4 +1,4 @@
-"""A blueprint: what timm needs to build a backbone's network, and to build it again for the delivered weights."""
+"""A backbone's configuration: what timm needs to build its network, now and from the weights of a finished job."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from safetensors import SafetensorError
 from timm.models import PretrainedCfg
 
-from models.backbones.backbone import Backbone, Listing
+from models.backbones.backbone import Backbone, BackboneSummary
 from models.backbones.errors import ConfigurationBroken, WeightsBroken, WeightsUnfit
 from models.images.preprocessing import Preprocessing
 
@@ -19,43 +19,43 @@ if TYPE_CHECKING:
 
     from models.networks.types import TimmNetwork
 
-    Told = tuple[dict[str, Any], str, dict[str, Any] | None]
-    """Configuration, architecture and model_args, as timm's own readers of a config.json give them."""
+    ParsedConfig = tuple[dict[str, Any], str, dict[str, Any] | None]
+    """Configuration, architecture and model_args, as timm parses a config.json."""
 
-FAULTS = (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError)
-"""What timm raises, without a name of its own, when a file is not as it expects."""
+TIMM_ERRORS = (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError)
+"""timm has no errors of its own: it raises one of these when a file is not as it expects."""
 
 
 @dataclass(frozen=True)
-class Blueprint:
-    """What a source says of a backbone."""
+class BackboneConfig:
+    """The configuration of a backbone, as its source gives it."""
 
     name: str
     architecture: str
     """timm's name, without the tag."""
     model_args: dict[str, Any]
-    """What timm.create_model needs beside the architecture and the number of classes to build this very network."""
+    """The arguments with which timm.create_model builds exactly this network, but for the number of classes."""
     pretrained_cfg: dict[str, Any]
     """timm's configuration: preprocessing and licence."""
     preprocessing: Preprocessing
 
     @classmethod
-    def read(cls, name: str, tell: Callable[[], Told]) -> Blueprint:
-        """What `tell` tells; raises ConfigurationBroken."""
+    def from_source(cls, name: str, read: Callable[[], ParsedConfig]) -> BackboneConfig:
+        """Check the configuration that `read` reads from a source; raises ConfigurationBroken."""
         try:
-            told, architecture, given = tell()
-            cfg = PretrainedCfg(**{**told, "architecture": architecture}).to_dict(remove_source=True)
-            preprocessing = Preprocessing.of(cfg)
+            given, architecture, arguments = read()
+            cfg = PretrainedCfg(**{**given, "architecture": architecture}).to_dict(remove_source=True)
+            preprocessing = Preprocessing.from_config(cfg)
             # Two networks of one architecture may be made for different sizes; timm would take the default tag's.
             sized = {"img_size": list(preprocessing.input_size[1:])} if cfg["fixed_input_size"] else {}
-            model_args = {key: value for key, value in {**sized, **(given or {})}.items() if key != "num_classes"}
-            known = timm.is_model(architecture)
-        except FAULTS as error:
+            model_args = {key: value for key, value in {**sized, **(arguments or {})}.items() if key != "num_classes"}
+            is_known = timm.is_model(architecture)
+        except TIMM_ERRORS as error:
             raise ConfigurationBroken(
-                f"The config.json of {name} is none of timm's ({error!r}). "
+                f"The config.json of {name} is not in timm's format ({error!r}). "
                 "Write one with timm.models.save_for_hf, or choose another backbone."
             ) from error
-        if not known:
+        if not is_known:
             raise ConfigurationBroken(
                 f"The config.json of {name} names the architecture {architecture}, which timm {timm.__version__} "
                 "does not have. Name one of timm.list_models(), or choose another backbone."
@@ -64,9 +64,9 @@ class Blueprint:
             raise ConfigurationBroken(f"{name} takes no images of three channels; choose another backbone.")
         return cls(name, architecture, model_args, cfg, preprocessing)
 
-    def listing(self, parameters: int) -> Listing:
-        """What a list says of it."""
-        return Listing(
+    def summarize(self, parameters: int) -> BackboneSummary:
+        """Summarize the backbone for lists."""
+        return BackboneSummary(
             name=self.name,
             source=self.name.split("/")[0],
             architecture=self.architecture,
@@ -75,51 +75,46 @@ class Blueprint:
             licence=self.pretrained_cfg.get("license"),
         )
 
-    def outline(self) -> TimmNetwork:
-        """The network without its weights, on the meta device; raises ConfigurationBroken."""
+    def build_without_weights(self) -> TimmNetwork:
+        """Build the network on the meta device; raises ConfigurationBroken."""
         return self._build(pretrained_cfg=self.pretrained_cfg)
 
     def load(self, model: str, filename: str) -> Backbone:
-        """The backbone with its weights, which timm finds by the name `model`.
+        """Load the backbone with its weights, which timm finds by the name `model`.
 
-        Raises WeightsBroken, WeightsUnfit, ConfigurationBroken, and whatever the Hub raises.
+        Raises WeightsBroken, WeightsUnfit, ConfigurationBroken, and all errors of the Hub.
         """
         try:
             network = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"hf_hub_filename": filename})
         except SafetensorError as error:
             raise WeightsBroken(
-                f"The weights of {self.name} cannot be read ({error}): the file is cut off or damaged. Copy it again; "
-                "if it came from the Hub, delete it from HF_HOME first."
+                f"The weights of {self.name} cannot be read ({error}): the file is truncated or damaged. Copy it "
+                "again; if it came from the Hub, delete it from HF_HOME first."
             ) from error
-        except FAULTS as error:
+        except TIMM_ERRORS as error:
             raise WeightsUnfit(f"The weights of {self.name} do not fit its {self.architecture}: {error}") from error
         self._check_that_timm_rebuilds(network)
-        return Backbone(
-            name=self.name,
-            architecture=self.architecture,
-            model_args=self.model_args,
-            pretrained_cfg=self.pretrained_cfg,
-            network=network.eval().requires_grad_(False),
-        )
+        return Backbone.from_network(self.name, self.architecture, self.model_args, self.pretrained_cfg, network)
 
     def _check_that_timm_rebuilds(self, network: TimmNetwork) -> None:
-        """The delivered weights must load where nothing but architecture, classes and model_args is known."""
+        """Check that a checkpoint will load where only architecture, number of classes and model_args are known."""
         rebuilt = self._build(num_classes=network.num_classes)
         if _shapes(rebuilt) != _shapes(network):
             raise ConfigurationBroken(
                 f"timm builds no network for the weights of {self.name} from its architecture and model_args alone. "
-                "Say in its config.json how it differs from the default; usually img_size is missing in model_args."
+                "State in its config.json how it differs from the default; usually img_size is missing in model_args."
             )
 
-    def _build(self, **given: Any) -> TimmNetwork:
+    def _build(self, **arguments: Any) -> TimmNetwork:
         try:
             with torch.device("meta"):
-                return timm.create_model(self.architecture, **given, **self.model_args)
-        except FAULTS as error:
+                network: TimmNetwork = timm.create_model(self.architecture, **arguments, **self.model_args)
+        except TIMM_ERRORS as error:
             raise ConfigurationBroken(
                 f"timm cannot build the {self.architecture} of {self.name}: {error}. "
                 "Correct the model_args in its config.json."
             ) from error
+        return network
 
 
 def _shapes(network: TimmNetwork) -> dict[str, torch.Size]:

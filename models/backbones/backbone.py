@@ -1,4 +1,4 @@
-"""What a backbone is: a pretrained network with its source, its preprocessing, its licence and its digest."""
+"""A backbone: a pretrained network with its source, preprocessing, licence and digest."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Listing:
-    """What can be said of a backbone without loading it."""
+class BackboneSummary:
+    """A backbone as lists show it, known without its weights."""
 
     name: str
     source: str
@@ -33,10 +33,27 @@ class Backbone:
     architecture: str
     """timm's name, without the tag."""
     model_args: dict[str, Any]
-    """What timm.create_model needs beside the architecture to build this very network."""
+    """The arguments with which timm.create_model builds exactly this network of the architecture."""
     pretrained_cfg: dict[str, Any]
     """timm's configuration: preprocessing and origin."""
     network: TimmNetwork
+    """Surgery gives copies of it; training changes the tensors that these share with it."""
+    digest: str
+    """SHA-256, in hex, of the architecture and all weights as they were loaded."""
+
+    @classmethod
+    def from_network(
+        cls,
+        name: str,
+        architecture: str,
+        model_args: dict[str, Any],
+        pretrained_cfg: dict[str, Any],
+        network: TimmNetwork,
+    ) -> Backbone:
+        """Freeze a network that has just been loaded, and compute its digest."""
+        network.eval().requires_grad_(False)
+        about = {"architecture": architecture, "model_args": model_args}
+        return cls(name, architecture, model_args, pretrained_cfg, network, state_digest(network.state_dict(), about))
 
     @property
     def licence(self) -> str | None:
@@ -45,11 +62,5 @@ class Backbone:
 
     @cached_property
     def preprocessing(self) -> Preprocessing:
-        """The backbone's own."""
-        return Preprocessing.of(self.pretrained_cfg)
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256, in hex, of the architecture and all weights. Take it before surgery."""
-        about = {"architecture": self.architecture, "model_args": self.model_args}
-        return state_digest(self.network.state_dict(), about)
+        """The preprocessing with which the network was pretrained."""
+        return Preprocessing.from_config(self.pretrained_cfg)

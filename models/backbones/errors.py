@@ -1,10 +1,15 @@
-"""What can go wrong with a backbone. Each message says what to do."""
+"""Errors of backbones. Each message says what to do."""
+
+from __future__ import annotations
+
+from typing import ClassVar
 
 
 class BackboneError(Exception):
-    """A backbone that cannot be used."""
+    """The backbone cannot be used."""
 
-    code = "backbone_error"
+    code: ClassVar[str] = "backbone_error"
+    """The error's name in the API."""
 
 
 class BackboneUnknown(BackboneError):
@@ -14,13 +19,13 @@ class BackboneUnknown(BackboneError):
 
 
 class ConfigurationBroken(BackboneError):
-    """Its config.json does not say which network of timm it is."""
+    """The backbone's config.json describes no network that timm can build."""
 
     code = "configuration_broken"
 
 
 class WeightsUnavailable(BackboneError):
-    """The weights cannot be fetched: no network, offline, gated, or not there."""
+    """The weights cannot be downloaded: the Hub is offline or out of reach, or access is gated."""
 
     code = "weights_unavailable"
 
@@ -32,7 +37,7 @@ class WeightsUnsafe(BackboneError):
 
 
 class WeightsBroken(BackboneError):
-    """The file of weights is cut off or damaged."""
+    """The file of weights is truncated or damaged."""
 
     code = "weights_broken"
 

@@ -23,8 +23,8 @@ from huggingface_hub.errors import (
 )
 from timm.models import get_pretrained_cfg, load_model_config_from_hf
 
-from models.backbones.architecture import Blueprint
-from models.backbones.backbone import Listing
+from models.backbones.architecture import BackboneConfig
+from models.backbones.backbone import BackboneSummary
 from models.backbones.errors import BackboneUnknown, WeightsUnavailable, WeightsUnsafe
 
 if TYPE_CHECKING:
@@ -35,54 +35,56 @@ if TYPE_CHECKING:
     from models.backbones.backbone import Backbone
 
 SAFE_NAMES = {None: "model.safetensors", "open_clip_pytorch_model.bin": "open_clip_model.safetensors"}
-"""timm's file name of weights → that of the same weights as safetensors."""
+"""timm's file name of weights → the file name of the same weights as safetensors."""
 ENCODERS = "_enc"
-"""The ends of names of architectures that have no classifier, and can be given none."""
+"""Suffix of architectures that have no classifier and cannot get one."""
 
 
-def listings() -> Iterator[Listing]:
-    """Every pretrained classifier of timm whose weights are on the Hub. Nothing is downloaded."""
+def list_backbones() -> Iterator[BackboneSummary]:
+    """List every pretrained classifier of timm whose weights are on the Hub; downloads nothing."""
     for name in timm.list_pretrained():
         cfg = get_pretrained_cfg(name)
         if _is_offered(cfg):
-            yield Listing(
+            yield BackboneSummary(
                 name=f"timm/{name}",
                 source="timm",
                 architecture=cfg.architecture,
-                parameters=_parameters().get(cfg.architecture),
+                parameters=_parameter_counts().get(cfg.architecture),
                 input_size=tuple(cfg.input_size),
                 licence=cfg.license,
             )
 
 
 def load(name: str) -> Backbone:
-    """timm/NAME.TAG with its weights, from the Hub or its cache; raises BackboneError."""
-    said = blueprint(name)
+    """Load timm/NAME.TAG with its weights from the Hub or its cache; raises BackboneError."""
+    config = read_config(name)
     model = name.removeprefix("timm/")
-    with _reaching(name):
-        return said.load(model, SAFE_NAMES[get_pretrained_cfg(model).hf_hub_filename])
+    with _name_hub_errors(name):
+        return config.load(model, SAFE_NAMES[get_pretrained_cfg(model).hf_hub_filename])
 
 
 def load_repository(name: str) -> Backbone:
-    """hf/ORG/REPO, any timm network on the Hub, with its weights; raises BackboneError."""
-    said = repository_blueprint(name)
-    with _reaching(name):
-        return said.load(f"hf-hub:{_repository(name)}", SAFE_NAMES[None])
+    """Load hf/ORG/REPO, any timm network on the Hub, with its weights; raises BackboneError."""
+    config = read_repository_config(name)
+    with _name_hub_errors(name):
+        return config.load(f"hf-hub:{_repository(name)}", SAFE_NAMES[None])
 
 
-def blueprint(name: str) -> Blueprint:
-    """What timm says of timm/NAME.TAG; raises BackboneUnknown."""
+def read_config(name: str) -> BackboneConfig:
+    """Read timm's configuration of timm/NAME.TAG; raises BackboneUnknown."""
     model = name.removeprefix("timm/")
     cfg = get_pretrained_cfg(model) if timm.is_model_pretrained(model) else None
     if cfg is None or not _is_offered(cfg):
-        raise BackboneUnknown(f"timm offers no {model}. GET /v1/backbones?source=timm lists what it offers.")
-    return Blueprint.read(name, lambda: (cfg.to_dict(), cfg.architecture, None))
+        raise BackboneUnknown(
+            f"timm has no {model} with weights as safetensors. GET /v1/backbones?source=timm lists what there is."
+        )
+    return BackboneConfig.from_source(name, lambda: (cfg.to_dict(), cfg.architecture, None))
 
 
-def repository_blueprint(name: str) -> Blueprint:
-    """What the Hub says of hf/ORG/REPO; downloads its config.json alone. Raises BackboneError."""
-    with _reaching(name):
-        return Blueprint.read(name, partial(load_model_config_from_hf, _repository(name)))
+def read_repository_config(name: str) -> BackboneConfig:
+    """Download and read the config.json of hf/ORG/REPO, without its weights; raises BackboneError."""
+    with _name_hub_errors(name):
+        return BackboneConfig.from_source(name, partial(load_model_config_from_hf, _repository(name)))
 
 
 def _repository(name: str) -> str:
@@ -90,7 +92,7 @@ def _repository(name: str) -> str:
 
 
 def _is_offered(cfg: PretrainedCfg) -> bool:
-    """Whether it is a classifier, or can become one, of images, and has safetensors on the Hub."""
+    """Tell whether a network classifies images, or can, and has safetensors on the Hub."""
     return (
         bool(cfg.hf_hub_id)
         and cfg.hf_hub_filename in SAFE_NAMES
@@ -100,8 +102,8 @@ def _is_offered(cfg: PretrainedCfg) -> bool:
 
 
 @contextmanager
-def _reaching(name: str) -> Iterator[None]:
-    """Name what can go wrong on the way to the Hub."""
+def _name_hub_errors(name: str) -> Iterator[None]:
+    """Turn errors of the Hub into BackboneErrors that say what to do."""
     try:
         yield
     except GatedRepoError as error:
@@ -119,7 +121,7 @@ def _reaching(name: str) -> Iterator[None]:
         ) from error
     except EntryNotFoundError as error:
         raise WeightsUnsafe(
-            f"{name} has no config.json or no safetensors; weights in other forms may run code and are not read. "
+            f"{name} has no config.json or no safetensors; weights in other formats may run code and are not read. "
             "Convert them to safetensors, or choose another backbone."
         ) from error
     except (HfHubHTTPError, OSError) as error:
@@ -127,6 +129,6 @@ def _reaching(name: str) -> Iterator[None]:
 
 
 @cache
-def _parameters() -> dict[str, int]:
+def _parameter_counts() -> dict[str, int]:
     with (files(__package__) / "parameter_counts.csv").open() as table:
         return {row["architecture"]: int(row["parameters"]) for row in csv.DictReader(table)}

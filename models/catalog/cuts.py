@@ -15,45 +15,45 @@ if TYPE_CHECKING:
 
 
 class CutUnknown(ValueError):
-    """The backbone has no such place; the message lists those that it has."""
+    """The backbone has no such stage or cut; the message lists those that it has."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place where a backbone can be cut: the value's path, the stage it lies in, and the cost of what is below."""
+class CandidateCut:
+    """A value at which a backbone can be cut: its path, its stage, and the cost of what is below."""
 
     name: str
     stage: str
     multiply_adds_below: int
     bytes: int = 0
-    """What the cache keeps of an image that is cut there."""
+    """What the cache keeps of each image."""
 
     @classmethod
-    def of(cls, cut: Mapping[str, Any]) -> Place:
-        """One of a backbone's cuts, as it is listed."""
+    def from_dict(cls, cut: Mapping[str, Any]) -> CandidateCut:
+        """Read one of a backbone's cuts, as the API lists it."""
         return cls(cut["name"], cut["stage"], cut["multiply_adds_below"], cut["bytes_per_feature"])
 
 
-def owners(places: Sequence[Place]) -> list[str]:
-    """The stage that each place counts to: that which it lies in, or the one before where that computes nothing.
+def assign_stages(cuts: Sequence[CandidateCut]) -> list[str]:
+    """Assign each cut to a stage: the one it lies in, or the one before where that one computes nothing.
 
-    Norms and pools by themselves are such, and what stands amid a stage. `places` lie in the order of the network.
+    Norms and pools outside all stages compute nothing, and so do modules amid a stage. `cuts` are in order.
     """
-    costs = [0, *(place.multiply_adds_below for place in places)]
-    computing = [place.stage for below, place in zip(costs, places, strict=False) if place.multiply_adds_below > below]
-    last = {place.stage: number for number, place in enumerate(places)}
+    costs = [0, *(cut.multiply_adds_below for cut in cuts)]
+    computing = [cut.stage for below, cut in zip(costs, cuts, strict=False) if cut.multiply_adds_below > below]
+    last = {cut.stage: number for number, cut in enumerate(cuts)}
     owner = next(iter([*computing, *last]), "")
     found = []
-    for number, place in enumerate(places):
-        if place.stage in computing and last[owner] < number:
-            owner = place.stage
+    for number, cut in enumerate(cuts):
+        if cut.stage in computing and last[owner] < number:
+            owner = cut.stage
         found.append(owner)
     return found
 
 
-def stages(places: Sequence[Place]) -> dict[str, Place]:
-    """The stages that compute something, from below, each with its last place."""
-    return dict(zip(owners(places), places, strict=True))
+def find_stages(cuts: Sequence[CandidateCut]) -> dict[str, CandidateCut]:
+    """Find the stages that compute something, from the lowest up, each with its last cut."""
+    return dict(zip(assign_stages(cuts), cuts, strict=True))
 
 
 class All(Technique):
@@ -91,11 +91,11 @@ class Stage(_Trained):
     name: Annotated[str, Field(examples=["layer3"])]
     """A stage, or else a cut, of the backbone, as GET /v1/backbones/{name} lists them."""
 
-    def place(self, places: Sequence[Place]) -> str | None:
+    def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """The end of the stage; raises CutUnknown."""
-        ends = {place.name: place for place in places} | {place.stage: place for place in places} | stages(places)
+        ends = {cut.name: cut for cut in cuts} | {cut.stage: cut for cut in cuts} | find_stages(cuts)
         if self.name not in ends:
-            raise CutUnknown(f"This backbone has no stage or cut {self.name}; its stages are {_names(places)}.")
+            raise CutUnknown(f"This backbone has no stage or cut {self.name}; its stages are {_names(cuts)}.")
         return ends[self.name].name
 
 
@@ -106,9 +106,9 @@ class Top(_Trained):
     stages: Annotated[int, Field(ge=1, le=1000)] = 1
     """How many; norms and pools do not count."""
 
-    def place(self, places: Sequence[Place]) -> str | None:
+    def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """Below them; raises CutUnknown."""
-        return _below(places, self.stages)
+        return _below(cuts, self.stages)
 
 
 class Fraction(_Trained):
@@ -118,12 +118,12 @@ class Fraction(_Trained):
     frozen: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
     """Share of the multiply-adds that lie below the cut."""
 
-    def place(self, places: Sequence[Place]) -> str | None:
-        """The highest place with no more below it; raises CutUnknown where the first has more."""
-        total = places[-1].multiply_adds_below
-        fitting = [place.name for place in places if place.multiply_adds_below <= self.frozen * total]
+    def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
+        """The highest cut with no more below it; raises CutUnknown where the first has more."""
+        total = cuts[-1].multiply_adds_below
+        fitting = [cut.name for cut in cuts if cut.multiply_adds_below <= self.frozen * total]
         if not fitting:
-            least = math.ceil(100 * places[0].multiply_adds_below / total) / 100
+            least = math.ceil(100 * cuts[0].multiply_adds_below / total) / 100
             raise CutUnknown(
                 f"This backbone cannot be cut with at most {self.frozen:g} of its multiply-adds below: set cut.frozen "
                 f"to {least:g} or more, or cut to none."
@@ -139,7 +139,7 @@ class Nothing(_Trained):
 
     kind: Literal["none"] = "none"
 
-    def place(self, places: Sequence[Place]) -> str | None:
+    def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """At the image itself."""
         return None
 
@@ -156,26 +156,26 @@ class Gradual(_Trained):
     every: Epochs = 5
     """Epochs from one to the next."""
 
-    def place(self, places: Sequence[Place]) -> str | None:
+    def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """Below them; raises CutUnknown."""
-        return _below(places, self.stages)
+        return _below(cuts, self.stages)
 
     def unfrozen(self, epoch: int, count: int) -> int:
         """None at first, then one more each `every` epochs."""
         return min(count, (epoch - 1) // self.every)
 
 
-def _below(places: Sequence[Place], count: int) -> str:
-    ends = list(stages(places).values())
+def _below(cuts: Sequence[CandidateCut], count: int) -> str:
+    ends = list(find_stages(cuts).values())
     if count >= len(ends):
         raise CutUnknown(
-            f"This backbone has {len(ends)} stages ({_names(places)}); train fewer than these, or cut: none."
+            f"This backbone has {len(ends)} stages ({_names(cuts)}); train fewer than these, or cut: none."
         )
     return ends[-count - 1].name
 
 
-def _names(places: Sequence[Place]) -> str:
-    return ", ".join(stages(places))
+def _names(cuts: Sequence[CandidateCut]) -> str:
+    return ", ".join(find_stages(cuts))
 
 
 Cut = Annotated[All | Stage | Top | Fraction | Nothing | Gradual, Field(discriminator="kind"), by_name("all")]

@@ -1,4 +1,4 @@
-"""Why a dataset is rejected as a whole."""
+"""Errors that reject a whole dataset."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MOST_NAMED = 10
+MAX_NAMES = 10
 
 
 class DatasetRejected(Exception):
-    """Nothing can be trained on this archive; the message says what to do."""
+    """No network can be trained on this archive; the message says what to do."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(message)
         self.code = code
 
 
-def some_of(names: Sequence[str]) -> str:
-    """The names as a message says them, however many there are."""
-    said = ", ".join(names[:MOST_NAMED])
-    return said if len(names) <= MOST_NAMED else f"{said} and {len(names) - MOST_NAMED} more"
+def join_names(names: Sequence[str]) -> str:
+    """Join names for a message; of many, the first and how many more there are."""
+    first = ", ".join(names[:MAX_NAMES])
+    return first if len(names) <= MAX_NAMES else f"{first} and {len(names) - MAX_NAMES} more"

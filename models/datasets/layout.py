@@ -1,4 +1,4 @@
-"""Layouts: which class, labels and split a file of an archive has, by its path or by labels.csv."""
+"""Read labels and splits of an archive's files from their folders or from labels.csv."""
 
 from __future__ import annotations
 
@@ -20,92 +20,94 @@ SPLITS = {
     **dict.fromkeys(("val", "valid", "validation"), VALIDATION),
     **dict.fromkeys(("test", "testing"), TEST),
 }
-"""Names of splits as people write them."""
+"""Common names of the splits."""
 TABLE = "labels.csv"
 COLUMNS = ("file", "label", "split")
 DELIMITERS = ",;"
-"""Excel parts by semicolons where the comma is the decimal sign."""
+"""Excel separates by semicolons where the comma is the decimal sign."""
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where an image belongs. Several labels only in a multi-label dataset; split "" where none is given."""
+class Annotation:
+    """The labels and the split of an image. Several labels only in a multi-label dataset; split "" if none is given."""
 
     labels: tuple[str, ...]
     split: str
 
 
 def is_table(path: PurePosixPath) -> bool:
-    """Whether this is the file that gives the labels."""
+    """Tell whether a file is the table of labels."""
     return path.name.lower() == TABLE
 
 
 @dataclass(frozen=True)
 class Layout:
-    """The places of all files."""
+    """The annotations of an archive's files."""
 
-    places: Mapping[PurePosixPath, Place]
-    unlisted: Sequence[PurePosixPath]
-    """Files that have no place: beside the class folders, or not in labels.csv."""
-    absent: Sequence[str]
-    """Files of labels.csv that the archive lacks."""
+    annotations: Mapping[PurePosixPath, Annotation]
+    unlabelled: Sequence[PurePosixPath]
+    """Files outside the class folders, or not in labels.csv."""
+    missing: Sequence[str]
+    """Files of labels.csv that are not in the archive."""
 
 
-def by_folders(paths: Sequence[PurePosixPath], images: Sequence[PurePosixPath]) -> Layout:
-    """class/…/file, or split/class/…/file, below folders that all `images`, those of `paths` that are any, share."""
-    top = _common_folder([path for path in images if len(path.parts) > 1])
+def read_folders(paths: Sequence[PurePosixPath], images: Sequence[PurePosixPath]) -> Layout:
+    """Read paths as class/…/file or split/class/…/file, below the folders that all `images` among them share."""
+    top = _find_common_folder([path for path in images if len(path.parts) > 1])
     inside = {path: path.parts[len(top) :] for path in paths if path.parts[: len(top)] == top}
-    split_given = _gives_splits([path.parts[len(top) :] for path in images])
-    places = {path: place for path, parts in inside.items() if (place := _folder_place(parts, split_given))}
-    return Layout(places, [path for path in paths if path not in places], [])
+    has_splits = _has_split_folders([path.parts[len(top) :] for path in images])
+    annotations = {
+        path: annotation for path, parts in inside.items() if (annotation := _read_folder(parts, has_splits))
+    }
+    return Layout(annotations, [path for path in paths if path not in annotations], [])
 
 
-def _folder_place(parts: tuple[str, ...], split_given: bool) -> Place | None:
-    if not split_given:
-        return Place((parts[0],), "") if len(parts) > 1 else None
+def _read_folder(parts: tuple[str, ...], has_splits: bool) -> Annotation | None:
+    if not has_splits:
+        return Annotation((parts[0],), "") if len(parts) > 1 else None
     is_in_split = len(parts) > 2 and parts[0].lower() in SPLITS
-    return Place((parts[1],), SPLITS[parts[0].lower()]) if is_in_split else None
+    return Annotation((parts[1],), SPLITS[parts[0].lower()]) if is_in_split else None
 
 
-def by_table(paths: Sequence[PurePosixPath], table: PurePosixPath, content: bytes) -> Layout:
-    """As labels.csv says: `file,label[,split]`, paths relative to it; several labels are parted by `|`."""
+def read_table(paths: Sequence[PurePosixPath], table: PurePosixPath, content: bytes) -> Layout:
+    """Read labels.csv: `file,label[,split]` with paths relative to it; several labels are separated by `|`."""
     present = set(paths)
-    places: dict[PurePosixPath, Place] = {}
-    absent: list[str] = []
-    for number, row in _rows(content):
-        path = table.parent / names.path_of(row["file"])
+    annotations: dict[PurePosixPath, Annotation] = {}
+    missing: list[str] = []
+    for number, row in _read_rows(content):
+        path = table.parent / names.parse_path(row["file"])
         if path not in present:
-            absent.append(row["file"])
+            missing.append(row["file"])
             continue
-        if path in places:
-            _bad_table(number, f"names {row['file']} a second time")
-        places[path] = _place(number, row)
-    return Layout(places, [path for path in paths if path not in places], absent)
+        if path in annotations:
+            _reject_line(number, f"names {row['file']} a second time")
+        annotations[path] = _read_row(number, row)
+    return Layout(annotations, [path for path in paths if path not in annotations], missing)
 
 
-def _rows(content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and columns of each row."""
-    reader = _reader(content)
+def _read_rows(content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
+    """Iterate over line numbers and columns."""
+    reader = _open_table(content)
     try:
         columns = [name.strip().lower() for name in reader.fieldnames or ()]
         if not {"file", "label"} <= set(columns):
             raise DatasetRejected(
                 "labels_unreadable",
-                f"{TABLE} must begin with the line file,label or file,label,split; it has {columns}.",
+                f"{TABLE} must begin with the line file,label or file,label,split; it has {','.join(columns)}.",
             )
         reader.fieldnames = columns
         for row in reader:
             values = {name: (row.get(name) or "").strip() for name in COLUMNS}
             if any(names.has_controls(value) for value in values.values()):
-                _bad_table(reader.line_num, "has a control character, or a quote that is never closed")
+                _reject_line(reader.line_num, "has a control character, or a quote that is never closed")
             yield reader.line_num, values
     except csv.Error as error:
-        _bad_table(reader.line_num + 1, f"cannot be read ({error})")
+        _reject_line(reader.line_num + 1, f"cannot be read ({error})")
 
 
-def _reader(content: bytes) -> csv.DictReader[str]:
+def _open_table(content: bytes) -> csv.DictReader[str]:
     try:
-        text = names.normalized(content.decode("utf-8-sig"))
+        text = names.normalize(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise DatasetRejected("labels_unreadable", f"{TABLE} is not UTF-8: {error}. Save it as UTF-8.") from error
     lines = io.StringIO(text, newline="")
@@ -114,29 +116,29 @@ def _reader(content: bytes) -> csv.DictReader[str]:
     return csv.DictReader(lines, delimiter=delimiter, strict=True)
 
 
-def _place(number: int, row: dict[str, str]) -> Place:
+def _read_row(number: int, row: dict[str, str]) -> Annotation:
     labels = tuple(sorted({label.strip() for label in row["label"].split("|")} - {""}))
     if not labels:
-        _bad_table(number, f"gives {row['file']} no label")
+        _reject_line(number, f"has no label for {row['file']}")
     split = row["split"].lower()
     if split and split not in SPLITS:
-        _bad_table(number, f"has the split {row['split']!r}; use train, validation or test")
-    return Place(labels, SPLITS.get(split, ""))
+        _reject_line(number, f"has the split {row['split']!r}; use train, validation or test")
+    return Annotation(labels, SPLITS.get(split, ""))
 
 
-def _bad_table(number: int, what: str) -> NoReturn:
-    raise DatasetRejected("labels_unreadable", f"Line {number} of {TABLE} {what}. Correct it and send it again.")
+def _reject_line(number: int, problem: str) -> NoReturn:
+    raise DatasetRejected("labels_unreadable", f"Line {number} of {TABLE} {problem}. Correct it and send it again.")
 
 
-def _gives_splits(images: Sequence[tuple[str, ...]]) -> bool:
-    """Whether the first folders are splits; with no folder below, they are classes that are called so."""
+def _has_split_folders(images: Sequence[tuple[str, ...]]) -> bool:
+    """Tell whether the first folders are splits; without folders in them, they are classes of these names."""
     folders = {parts[0].lower() for parts in images if len(parts) > 1}
-    named = folders <= SPLITS.keys() and TRAIN in {SPLITS[name] for name in folders}
-    return named and any(len(parts) > 2 for parts in images)
+    are_splits = folders <= SPLITS.keys() and TRAIN in {SPLITS[name] for name in folders}
+    return are_splits and any(len(parts) > 2 for parts in images)
 
 
-def _common_folder(paths: Sequence[PurePosixPath]) -> tuple[str, ...]:
-    """The folders that all files share, as long as classes remain below them."""
+def _find_common_folder(paths: Sequence[PurePosixPath]) -> tuple[str, ...]:
+    """Find the folders that all files share, as long as class folders remain below them."""
     top: tuple[str, ...] = ()
     while paths:
         names = {path.parts[len(top)] for path in paths if len(path.parts) > len(top) + 1}

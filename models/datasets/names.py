@@ -1,4 +1,4 @@
-"""Names of files, as archives and tables of labels write them."""
+"""Parse and check the names of files in archives and in labels.csv."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from pathlib import PurePosixPath
 
 from models.datasets.errors import DatasetRejected
 
-MOST_BYTES = 255
-"""Of one part of a path."""
+MAX_BYTES = 255
+"""Of one component of a path."""
 JUNK = {"__macosx", "icon\r", "thumbs.db", "desktop.ini"}
 
 IMAGE = re.compile(
@@ -17,41 +17,41 @@ IMAGE = re.compile(
     r"|raw|dng|cr[23]|nef|arw|orf|rw2|raf)$",
     re.IGNORECASE,
 )
-"""Suffixes of images, of those too that cannot be opened here."""
+"""Suffixes of image files, including formats that cannot be decoded here."""
 
 
-def normalized(text: str) -> str:
-    """Composed as most systems write it (NFC); macOS takes letters and their accents apart."""
+def normalize(text: str) -> str:
+    """Normalize Unicode to NFC, as most systems write it; macOS separates letters from their accents."""
     return unicodedata.normalize("NFC", text)
 
 
-def path_of(name: str) -> PurePosixPath:
-    """The normalized path that a name stands for; Windows may part folders by a backslash."""
-    return PurePosixPath(normalized(name).replace("\\", "/"))
+def parse_path(name: str) -> PurePosixPath:
+    """Parse a name as a normalized path; Windows may separate folders by backslashes."""
+    return PurePosixPath(normalize(name).replace("\\", "/"))
 
 
 def is_junk(path: PurePosixPath) -> bool:
-    """Files that systems leave about: hidden ones, __MACOSX, Thumbs.db."""
+    """Tell whether a file is an operating system's own: hidden files, __MACOSX, Thumbs.db."""
     return any((part.startswith(".") and part != "..") or part.lower() in JUNK for part in path.parts)
 
 
 def is_image(path: PurePosixPath) -> bool:
-    """Whether its suffix promises an image."""
+    """Tell whether a file has the suffix of an image."""
     return IMAGE.search(path.name) is not None
 
 
 def has_controls(text: str) -> bool:
-    """Whether a control character is in it."""
+    """Tell whether a text has control characters."""
     return any(unicodedata.category(character) == "Cc" for character in text)
 
 
-def check(path: PurePosixPath) -> None:
-    """Raises DatasetRejected for one that could leave its folder, or that cannot be written down."""
+def check_path(path: PurePosixPath) -> None:
+    """Raise DatasetRejected for a path that could leave its folder, or that is not UTF-8."""
     name = str(path)
     if any(unicodedata.category(character) == "Cs" for character in name):
         raise DatasetRejected(
             "archive_name_not_utf8",
-            f"The name {name[:100]!a} is not UTF-8. Rename the file, or make the archive where names are UTF-8.",
+            f"The name {name[:100]!a} is not UTF-8. Rename the file, or create the archive with UTF-8 names.",
         )
     unsafe = (
         not path.parts
@@ -59,10 +59,11 @@ def check(path: PurePosixPath) -> None:
         or ".." in path.parts
         or path.parts[0][1:2] == ":"
         or has_controls(name)
-        or any(len(part.encode()) > MOST_BYTES for part in path.parts)
+        or any(len(part.encode()) > MAX_BYTES for part in path.parts)
     )
     if unsafe:
         raise DatasetRejected(
             "archive_unsafe_path",
-            f"{name[:100]!r} is absolute, leaves its folder, or has forbidden characters. Use plain relative names.",
+            f"The path {name[:100]!r} is absolute, leaves its folder, is too long or has control characters. "
+            "Use relative paths of plain names.",
         )

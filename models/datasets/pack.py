@@ -1,7 +1,7 @@
-"""Packs: the bytes of good images one after another, unchanged, with an index of those that were accepted.
+"""Packs: the files of accepted images, unchanged, in one file, with an index.
 
-An index is the length of its head (8 bytes, little-endian), the head (JSON: names of files, and the labels of a
-multi-label dataset), and then a fixed record for each image.
+An index is the length of its header (8 bytes, little-endian), the header (JSON: names of files, and the labels of a
+multi-label dataset), and a fixed-width record for each image.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPLIT_CODES = ("", "train", "validation", "test")
-"""A given split by its number in a record; "" where none was given."""
+"""Splits by their number in a record; "" if the dataset gives none."""
 
 RECORD = np.dtype(
     [
@@ -39,23 +39,23 @@ class Entry:
     """One image of a pack."""
 
     digest: bytes
-    """Of its size and pixels, 32 bytes."""
+    """Digest of its size and pixels, 32 bytes."""
     offset: int
     length: int
     width: int
     height: int
     labels: tuple[int, ...]
-    """Places in the dataset's list of classes; more than one only in a multi-label dataset."""
+    """Indices of classes; more than one only in a multi-label dataset."""
     split: str
     name: str
 
 
 def write_index(file: IO[bytes], entries: Sequence[Entry]) -> None:
     """Write the index of a pack."""
-    head = {"names": [entry.name for entry in entries]}
+    header = {"names": [entry.name for entry in entries]}
     if any(len(entry.labels) > 1 for entry in entries):
-        head["labels"] = [list(entry.labels) for entry in entries]  # type: ignore[misc]
-    said = json.dumps(head).encode()
+        header["labels"] = [list(entry.labels) for entry in entries]  # type: ignore[misc]
+    encoded = json.dumps(header).encode()
     records = np.zeros(len(entries), RECORD)
     for record, entry in zip(records, entries, strict=True):
         record["digest"] = np.void(entry.digest)
@@ -63,8 +63,8 @@ def write_index(file: IO[bytes], entries: Sequence[Entry]) -> None:
         record["split"] = SPLIT_CODES.index(entry.split)
         for field in ("offset", "length", "width", "height"):
             record[field] = getattr(entry, field)
-    file.write(len(said).to_bytes(8, "little"))
-    file.write(said)
+    file.write(len(encoded).to_bytes(8, "little"))
+    file.write(encoded)
     file.write(records.tobytes())
 
 
@@ -73,17 +73,17 @@ class Pack:
 
     def __init__(self, pack: Path, index: Path) -> None:
         content = index.read_bytes()
-        head = int.from_bytes(content[:8], "little")
-        self._head = json.loads(content[8 : 8 + head])
-        self._records = np.frombuffer(content, RECORD, offset=8 + head)
+        length = int.from_bytes(content[:8], "little")
+        self._header = json.loads(content[8 : 8 + length])
+        self._records = np.frombuffer(content, RECORD, offset=8 + length)
         with pack.open("rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
     def __len__(self) -> int:
         return len(self._records)
 
-    def encoded(self, image: int) -> bytes:
-        """The bytes of one image's file."""
+    def read_file(self, image: int) -> bytes:
+        """Read the file of one image."""
         record = self._records[image]
         start = int(record["offset"])
         return self._bytes[start : start + int(record["length"])]
@@ -100,15 +100,15 @@ class Pack:
 
     @property
     def is_multi_label(self) -> bool:
-        """Whether any image has several classes."""
-        return "labels" in self._head
+        """True if any image has several classes."""
+        return "labels" in self._header
 
-    def targets(self, num_classes: int) -> np.ndarray:
-        """1 where an image has the class, else 0: float32 of shape (n, num_classes)."""
+    def encode_targets(self, num_classes: int) -> np.ndarray:
+        """Encode the classes of each image as multi-hot float32 of shape (n, num_classes)."""
         targets = np.zeros((len(self), num_classes), np.float32)
         images, labels = np.arange(len(self)), self.labels
         if self.is_multi_label:
-            several: list[list[int]] = self._head["labels"]
+            several: list[list[int]] = self._header["labels"]
             images = np.repeat(images, [len(of_one) for of_one in several])
             labels = np.fromiter(chain.from_iterable(several), np.int64)
         targets[images, labels] = 1
@@ -116,11 +116,11 @@ class Pack:
 
     @property
     def splits(self) -> np.ndarray:
-        """The given split of each image, a number in SPLIT_CODES."""
+        """The split that the dataset gives each image, a number in SPLIT_CODES."""
         return self._records["split"]
 
     @property
     def names(self) -> list[str]:
         """The path of each image in its archive."""
-        names: list[str] = self._head["names"]
+        names: list[str] = self._header["names"]
         return names

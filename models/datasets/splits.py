@@ -1,10 +1,10 @@
-"""Splits: which images to train on, to validate on and to test on.
+"""Stratified train, validation and test splits that depend on the images' content alone.
 
-Decided class by class by the images' content alone: in the order of their digests, which is as good as random, the
-first go to the test, the next to validation, the rest is trained on. So the split is the same for everybody, and a
-image added later moves hardly any other. Splits that the dataset brings are kept.
+In each class, images are ordered by their digests, which is as good as random: the first go to the test split, the
+next to the validation split, the rest to the training split. So the split is the same on every machine, and an image
+added later moves hardly any other. Splits that the dataset gives are kept.
 
-An image of several classes counts for each of them, and the rarest class chooses first (iterative stratification,
+An image of several classes counts for each of them, and the rarest class comes first (iterative stratification,
 Sechidis et al., 2011); there, an image added later moves a few in a hundred.
 """
 
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.datasets.errors import DatasetRejected, some_of
+from models.datasets.errors import DatasetRejected, join_names
 from models.datasets.pack import SPLIT_CODES
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _FREE, _TRAIN, _VALIDATION, _TEST = range(len(SPLIT_CODES))
 
 @dataclass(frozen=True)
 class Split:
-    """Places of images in the dataset, int64 arrays in ascending order."""
+    """Indices of images in the dataset, int64 arrays in ascending order."""
 
     train: np.ndarray
     validation: np.ndarray
@@ -47,10 +47,10 @@ def split(
 
     labels: the class of each image, (n,), or multi-hot, (n, C), where an image may have several.
 
-    A part that the dataset does not bring is carved from what is free, and else from the training images. Each
-    class keeps at least one image to train on, then one to validate on where it has two, then one to test on where
-    it has three. An image is carved only if all of its classes keep as much: where no image of a class can be
-    spared so, the class lacks that part.
+    A split that the dataset does not give is selected from images without one and from training images. Each class
+    keeps at least one training image, then gets one validation image if it has two, then one test image if it has
+    three. An image is selected only if all of its classes keep enough training images: a class in which there is no
+    such image lacks that split.
     """
     several = [np.flatnonzero(row).tolist() for row in labels] if labels.ndim == 2 else labels[:, None].tolist()
     return _split(digests, several, given, validation_fraction, test_fraction)
@@ -63,84 +63,84 @@ def _split(
     validation_fraction: float,
     test_fraction: float,
 ) -> Split:
-    parts = np.where(_may_train(given), _TRAIN, given)
+    assigned = np.where(_is_training(given), _TRAIN, given)
     members: dict[int, list[int]] = {}
     for image in sorted(range(len(digests)), key=digests.__getitem__):
         for label in labels[image]:
             members.setdefault(label, []).append(image)
-    for part, fraction, keep in ((_TEST, test_fraction, 2), (_VALIDATION, validation_fraction, 1)):
-        if (given == part).any():
+    for name, fraction, keep in ((_TEST, test_fraction, 2), (_VALIDATION, validation_fraction, 1)):
+        if (given == name).any():
             continue
-        carving = _Carving(labels, np.flatnonzero(parts == _TRAIN), keep)
-        wanted = {label: max(1, round(len(images) * fraction)) for label, images in members.items()}
-        parts[carving.carve(members, wanted)] = part
-    return Split(*(np.flatnonzero(parts == part) for part in (_TRAIN, _VALIDATION, _TEST)))
+        selection = _Selection(labels, np.flatnonzero(assigned == _TRAIN), keep)
+        quotas = {label: max(1, round(len(images) * fraction)) for label, images in members.items()}
+        assigned[selection.select(members, quotas)] = name
+    return Split(*(np.flatnonzero(assigned == name) for name in (_TRAIN, _VALIDATION, _TEST)))
 
 
-class _Carving:
-    """Taking a part from the images to train on, of which each class keeps at least `keep`."""
+class _Selection:
+    """Selects a split from the training images, of which each class keeps at least `keep`."""
 
     def __init__(self, labels: Sequence[Sequence[int]], training: np.ndarray, keep: int) -> None:
         self.labels, self.training, self.keep = labels, set(training.tolist()), keep
         self.left = Counter(label for image in self.training for label in labels[image])
 
-    def carve(self, members: Mapping[int, Sequence[int]], wanted: Mapping[int, int]) -> list[int]:
-        """Take as many images as each class wants, the rarest class first, each time the first of its `members`.
+    def select(self, members: Mapping[int, Sequence[int]], quotas: Mapping[int, int]) -> list[int]:
+        """Select as many images as each class's quota, the rarest class first, in the order of its `members`.
 
-        Those all of whose classes want more come before the others.
+        Images all of whose classes are below their quotas come before the others.
         """
-        self.wanted = Counter(wanted)
-        carved = []
+        self.open = Counter(quotas)
+        selected = []
         for label in sorted(members, key=lambda label: (self.left[label], label)):
-            for may_be_taken in (self.is_wanted, self.can_be_spared):
-                for image in filter(may_be_taken, members[label]):
-                    if self.wanted[label] <= 0:
+            for is_eligible in (self.is_below_quotas, self.is_spare):
+                for image in filter(is_eligible, members[label]):
+                    if self.open[label] <= 0:
                         break
                     self.take(image)
-                    carved.append(image)
-        return carved
+                    selected.append(image)
+        return selected
 
-    def can_be_spared(self, image: int) -> bool:
-        """Whether all its classes keep enough to train on."""
+    def is_spare(self, image: int) -> bool:
+        """Tell whether all classes of an image keep enough training images without it."""
         return image in self.training and all(self.left[label] > self.keep for label in self.labels[image])
 
-    def is_wanted(self, image: int) -> bool:
-        """Whether all its classes want more."""
-        return self.can_be_spared(image) and all(self.wanted[label] > 0 for label in self.labels[image])
+    def is_below_quotas(self, image: int) -> bool:
+        """Tell whether an image is spare and all its classes are below their quotas."""
+        return self.is_spare(image) and all(self.open[label] > 0 for label in self.labels[image])
 
     def take(self, image: int) -> None:
-        """Count it as taken."""
+        """Take an image out of the training images."""
         self.training.remove(image)
         self.left.subtract(self.labels[image])
-        self.wanted.subtract(self.labels[image])
+        self.open.subtract(self.labels[image])
 
 
-def _may_train(given: np.ndarray) -> np.ndarray:
-    """Which images a class may be trained on."""
+def _is_training(given: np.ndarray) -> np.ndarray:
+    """Mask the images that the dataset gives no split or the training split."""
     return np.isin(given, (_FREE, _TRAIN))
 
 
-def check(entries: Sequence[Entry], classes: Sequence[str]) -> None:
-    """Raises DatasetRejected where `split` cannot leave each class an image to train on, or any to validate on.
+def check_splits(entries: Sequence[Entry], classes: Sequence[str]) -> None:
+    """Raise DatasetRejected if `split` leaves a class without training images, or no validation images at all.
 
-    That does not depend on the fractions, as long as each image has one class or each class two images: of what
-    can be spared, at least one image is carved.
+    This does not depend on the fractions, as long as each image has one class or each class two images: at least one
+    of the spare images is selected.
     """
     given = np.array([SPLIT_CODES.index(entry.split) for entry in entries])
-    may_train = zip(entries, _may_train(given), strict=True)
-    trained = Counter(label for entry, may in may_train if may for label in entry.labels)
+    is_training = zip(entries, _is_training(given), strict=True)
+    trained = Counter(label for entry, training in is_training if training for label in entry.labels)
     untrained = [name for label, name in enumerate(classes) if not trained[label]]
     if untrained:
         raise DatasetRejected(
             "nothing_to_train_on",
-            f"All images of {some_of(untrained)} are given to validate or to test on. "
-            "Put some of their own in the training split (a copy stays where it is tested), or leave them out.",
+            f"All images of {join_names(untrained)} are in the validation or test split. Put other images of each into "
+            "the training split (copies of validation or test images do not count), or leave the class out.",
         )
     digests, labels = [entry.digest for entry in entries], [entry.labels for entry in entries]
     if not len(_split(digests, labels, given, 0.0, 0.0).validation):
         alone = [name for label, name in enumerate(classes) if trained[label] == 1]
         raise DatasetRejected(
             "nothing_to_validate_on",
-            f"Each image to train on is the only one of a class ({some_of(alone)}), so none can be spared to "
-            "validate on. Add images to the training split, or give a validation split.",
+            f"Each training image is the only one of a class ({join_names(alone)}), so that none is left to validate "
+            "on. Add images to the training split, or add a validation split.",
         )

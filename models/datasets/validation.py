@@ -1,4 +1,4 @@
-"""Validation: one pass over an archive, each file looked at, the good images packed, the others reported."""
+"""Validate an uploaded archive in one pass: pack the good images, report the others."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from pathlib import PurePosixPath
 from typing import IO, TYPE_CHECKING, Any
 
 from models.datasets import layout, names, splits
-from models.datasets.archives.reader import Limits, members
-from models.datasets.errors import DatasetRejected, some_of
+from models.datasets.archives.reader import Limits, read_files
+from models.datasets.errors import DatasetRejected, join_names
 from models.datasets.pack import Entry
 from models.images import decode
 from models.runtime import context
@@ -25,30 +25,30 @@ if TYPE_CHECKING:
     from models.catalog.losses import Task
 
 LOOKAHEAD = 16
-"""Images that are decoded side by side: bounds memory."""
-MOST_BAD = 0.2
-LEAST_IMAGES = 2
-"""Of a class: one to train on, one to validate on."""
-MOST_REPORTED = 1000
-KEPT_FIRST = {"test": 0, "validation": 1, "train": 2, "": 3}
-"""Of copies of an image in several splits the foremost is kept: what is tested on must not be trained on."""
-NO_CLASS = "The file stands in no class folder."
-MISSING_FILE = f"{layout.TABLE} names it, but the archive lacks it."
+"""Images that are decoded at the same time: bounds memory."""
+MAX_BAD_SHARE = 0.2
+MIN_IMAGES_PER_CLASS = 2
+"""One to train on, one to validate on."""
+MAX_REPORTED = 1000
+SPLIT_PRIORITY = {"test": 0, "validation": 1, "train": 2, "": 3}
+"""Of copies of an image in several splits, the first in this order is kept: test images must not be trained on."""
+NO_CLASS = "The file is in no class folder. Move it into one, or list it in labels.csv."
+MISSING_FILE = f"{layout.TABLE} lists this file, but the archive does not have it."
 
-Places = Mapping[PurePosixPath, layout.Place]
+Annotations = Mapping[PurePosixPath, layout.Annotation]
 
 
 @dataclass(frozen=True)
-class Validated:
+class ValidatedDataset:
     """A dataset that can be trained on."""
 
     entries: list[Entry]
     classes: list[dict[str, Any]]
-    """name and count of each class, by name."""
+    """name and count of each class, sorted by name."""
     task: Task
     """single_label or multi_label."""
     digest: str
-    """SHA-256, in hex, of all images with their labels and splits, in whatever order."""
+    """SHA-256, in hex, of all images with their labels and splits, in any order."""
     report: dict[str, Any]
 
 
@@ -70,46 +70,46 @@ class _Skipped:
     code: str
     message: str
     is_damage: bool = True
-    """Copies, scripts and notes do a dataset no harm."""
+    """False for duplicates, scripts and notes, which do a dataset no harm."""
 
 
 @dataclass
-class _Survey:
+class _ArchiveContents:
     files: list[_File] = field(default_factory=list)
     table: tuple[PurePosixPath, bytes] | None = None
 
 
-def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> Validated:
-    """Look at every file of the archive (seekable), and write the good images to `pack`.
+def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> ValidatedDataset:
+    """Validate an uploaded archive (seekable), and write its good images to `pack`.
 
-    As the archive is read once, images are written before it is known whether they are accepted: the pack holds
-    those without a class or under several too, at most a fifth of all, which no entry names.
+    As the archive is read once, images are written before it is known whether they are accepted: the pack also holds
+    images without a class or with several, at most a fifth of all, which no entry names.
 
     Raises DatasetRejected.
     """
-    survey = _survey(archive, pack, limits)
-    foreign = _foreign(survey)
-    _check_any([file for file in survey.files if file.path not in foreign])
-    arranged = _arrange(survey)
-    placed = [file for file in survey.files if file.path in arranged.places]
-    accepted = _without_copies(placed, arranged.places)
+    contents = _read_archive(archive, pack, limits)
+    non_images = _find_non_images(contents)
+    _check_has_images([file for file in contents.files if file.path not in non_images])
+    found = _read_layout(contents)
+    labelled = [file for file in contents.files if file.path in found.annotations]
+    accepted = _drop_duplicates(labelled, found.annotations)
     skipped = [
-        *_problems(placed, foreign),
-        *(_Skipped(str(path), "no_class", NO_CLASS) for path in _placeless(survey, arranged)),
-        *(_Skipped(name, "missing_file", MISSING_FILE) for name in arranged.absent),
+        *_list_problems(labelled, non_images),
+        *(_Skipped(str(path), "no_class", NO_CLASS) for path in _find_unlabelled_images(contents, found)),
+        *(_Skipped(name, "missing_file", MISSING_FILE) for name in found.missing),
     ]
-    _check_bad(len(accepted), skipped)
-    places = {path: place for path, place in arranged.places.items() if path not in foreign}
-    return _validated(accepted, places, skipped)
+    _check_bad_share(len(accepted), skipped)
+    annotations = {path: annotation for path, annotation in found.annotations.items() if path not in non_images}
+    return _build_dataset(accepted, annotations, skipped)
 
 
-def _survey(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> _Survey:
-    """Read all files, write each image to the pack once."""
-    survey = _Survey()
+def _read_archive(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> _ArchiveContents:
+    """Read all files, and write each image to the pack once."""
+    contents = _ArchiveContents()
     written: dict[bytes, tuple[int, int]] = {}
     end = 0
-    for file, data in _looked_at(archive, limits, survey):
-        survey.files.append(file)
+    for file, data in _decode_files(archive, limits, contents):
+        contents.files.append(file)
         if file.problem:
             continue
         if file.digest not in written:
@@ -117,20 +117,20 @@ def _survey(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> _Survey:
             written[file.digest] = (end, len(data))
             end += len(data)
         file.offset, file.length = written[file.digest]
-    return survey
+    return contents
 
 
-def _looked_at(archive: IO[bytes], limits: Limits, survey: _Survey) -> Iterator[tuple[_File, bytes]]:
-    """Each file with its bytes, in the archive's order; Pillow frees the interpreter, so threads use all cores."""
+def _decode_files(archive: IO[bytes], limits: Limits, contents: _ArchiveContents) -> Iterator[tuple[_File, bytes]]:
+    """Decode each file, in the archive's order; Pillow releases the interpreter lock, so threads use all cores."""
     ahead: deque[tuple[Future[_File], bytes]] = deque()
     with ThreadPoolExecutor(thread_name_prefix="decode") as threads:
-        for member in members(archive, limits):
+        for file in read_files(archive, limits):
             context.beat()
-            data = member.read()
-            if layout.is_table(member.path):
-                _keep_table(survey, member.path, data)
+            data = file.read()
+            if layout.is_table(file.path):
+                _keep_table(contents, file.path, data)
                 continue
-            ahead.append((threads.submit(_look, member.path, data), data))
+            ahead.append((threads.submit(_decode_file, file.path, data), data))
             if len(ahead) > LOOKAHEAD:
                 future, data = ahead.popleft()
                 yield future.result(), data
@@ -138,16 +138,16 @@ def _looked_at(archive: IO[bytes], limits: Limits, survey: _Survey) -> Iterator[
             yield future.result(), data
 
 
-def _keep_table(survey: _Survey, path: PurePosixPath, data: bytes) -> None:
-    if survey.table is not None:
+def _keep_table(contents: _ArchiveContents, path: PurePosixPath, data: bytes) -> None:
+    if contents.table is not None:
         raise DatasetRejected(
             "labels_ambiguous",
-            f"Both {survey.table[0]} and {path} give labels. Join them into one, with paths relative to it.",
+            f"Both {contents.table[0]} and {path} give labels. Join them into one, with paths relative to it.",
         )
-    survey.table = (path, data)
+    contents.table = (path, data)
 
 
-def _look(path: PurePosixPath, data: bytes) -> _File:
+def _decode_file(path: PurePosixPath, data: bytes) -> _File:
     try:
         image = decode.decode(data)
     except decode.BadImage as problem:
@@ -155,108 +155,109 @@ def _look(path: PurePosixPath, data: bytes) -> _File:
     return _File(path, decode.digest(image), image.width, image.height)
 
 
-def _arrange(survey: _Survey) -> layout.Layout:
-    paths = [file.path for file in survey.files]
-    if survey.table is not None:
-        return layout.by_table(paths, *survey.table)
-    return layout.by_folders(paths, [file.path for file in survey.files if not file.problem])
+def _read_layout(contents: _ArchiveContents) -> layout.Layout:
+    paths = [file.path for file in contents.files]
+    if contents.table is not None:
+        return layout.read_table(paths, *contents.table)
+    return layout.read_folders(paths, [file.path for file in contents.files if not file.problem])
 
 
-def _foreign(survey: _Survey) -> set[PurePosixPath]:
-    """Files that nobody calls an image: neither labels.csv, nor their suffix, nor their bytes."""
-    if survey.table is not None:
+def _find_non_images(contents: _ArchiveContents) -> set[PurePosixPath]:
+    """Find the files that are no images by labels.csv, by their suffix and by their bytes."""
+    if contents.table is not None:
         return set()
     return {
         file.path
-        for file in survey.files
+        for file in contents.files
         if file.problem and file.problem[0] in {"not_an_image", "empty_file"} and not names.is_image(file.path)
     }
 
 
-def _problems(files: Sequence[_File], foreign: AbstractSet[PurePosixPath]) -> list[_Skipped]:
-    """The files that have one."""
+def _list_problems(files: Sequence[_File], non_images: AbstractSet[PurePosixPath]) -> list[_Skipped]:
+    """List the files that have a problem."""
     return [
-        _Skipped(str(file.path), *file.problem, file.path not in foreign and file.problem[0] != "duplicate")
+        _Skipped(str(file.path), *file.problem, file.path not in non_images and file.problem[0] != "duplicate")
         for file in files
         if file.problem
     ]
 
 
-def _placeless(survey: _Survey, arranged: layout.Layout) -> list[PurePosixPath]:
-    """Images without a class; other files without one (a README, a licence) are nobody's business."""
-    unlisted = set(arranged.unlisted)
-    return [file.path for file in survey.files if file.path in unlisted and not file.problem]
+def _find_unlabelled_images(contents: _ArchiveContents, found: layout.Layout) -> list[PurePosixPath]:
+    """Find images without a class; other files without one (a README, a licence) are not reported."""
+    unlabelled = set(found.unlabelled)
+    return [file.path for file in contents.files if file.path in unlabelled and not file.problem]
 
 
-def _without_copies(files: list[_File], places: Places) -> list[_File]:
-    """The good images, each once; marks copies, and images that stand under different labels."""
+def _drop_duplicates(files: list[_File], annotations: Annotations) -> list[_File]:
+    """Keep each good image once; mark duplicates, and images that have different labels in several files."""
     copies: dict[bytes, list[_File]] = {}
     for file in files:
         if not file.problem:
             copies.setdefault(file.digest, []).append(file)
     kept = []
     for group in copies.values():
-        if len({places[file.path].labels for file in group}) > 1:
-            labels = ", ".join(sorted({"|".join(places[file.path].labels) for file in group}))
+        if len({annotations[file.path].labels for file in group}) > 1:
+            labels = ", ".join(sorted({"|".join(annotations[file.path].labels) for file in group}))
             for file in group:
-                file.problem = ("label_conflict", f"The same image stands under {labels}.")
+                file.problem = (
+                    "label_conflict",
+                    f"The same image has different labels: {labels}. Keep the file with the right one.",
+                )
             continue
-        first, *others = sorted(group, key=lambda file: KEPT_FIRST[places[file.path].split])
+        first, *others = sorted(group, key=lambda file: SPLIT_PRIORITY[annotations[file.path].split])
         kept.append(first)
         for file in others:
-            file.problem = ("duplicate", f"The same image as {first.path}.")
+            file.problem = ("duplicate", f"The same image as {first.path}, which is kept.")
     return kept
 
 
-def _check_any(files: Sequence[_File]) -> None:
+def _check_has_images(files: Sequence[_File]) -> None:
     if not files:
         raise DatasetRejected("no_images", "No file of the archive is an image. Put JPEG or PNG files in it.")
-    bad = _problems(files, frozenset())
+    bad = _list_problems(files, frozenset())
     if len(bad) == len(files):
-        raise DatasetRejected("no_images", f"None of the archive's {len(bad)} images can be used {_said(bad)}")
+        raise DatasetRejected("no_images", f"None of the archive's {len(bad)} images can be used {_summarize(bad)}")
 
 
-def _check_bad(accepted: int, skipped: Sequence[_Skipped]) -> None:
+def _check_bad_share(accepted: int, skipped: Sequence[_Skipped]) -> None:
     bad = [one for one in skipped if one.is_damage]
     total = accepted + len(bad)
-    if len(bad) > MOST_BAD * total:
+    if len(bad) > MAX_BAD_SHARE * total:
         raise DatasetRejected(
             "too_many_bad_files",
-            f"{len(bad)} of {total} files cannot be used, at most {MOST_BAD:.0%} may {_said(bad)}",
+            f"{len(bad)} of {total} files cannot be used, more than {MAX_BAD_SHARE:.0%} {_summarize(bad)}",
         )
 
 
-def _said(bad: Sequence[_Skipped]) -> str:
-    """Why so many are bad, in words."""
-    causes = ", ".join(f"{count} {code}" for code, count in Counter(one.code for one in bad).most_common())
-    return f"({causes}). First: {bad[0].file}: {bad[0].message}"
+def _summarize(bad: Sequence[_Skipped]) -> str:
+    """Count the problems by code, and give the message of the first."""
+    counts = ", ".join(f"{count} {code}" for code, count in Counter(one.code for one in bad).most_common())
+    return f"({counts}). First: {bad[0].file}: {bad[0].message}"
 
 
-def _validated(files: list[_File], places: Places, skipped: Sequence[_Skipped]) -> Validated:
-    counts = Counter(label for file in files for label in places[file.path].labels)
-    # A class all of whose images are bad must be named too, not silently lost.
-    classes = sorted(counts.keys() | {label for place in places.values() for label in place.labels})
+def _build_dataset(files: list[_File], annotations: Annotations, skipped: Sequence[_Skipped]) -> ValidatedDataset:
+    counts = Counter(label for file in files for label in annotations[file.path].labels)
+    # A class all of whose images are bad must be reported too, not silently lost.
+    classes = sorted(counts.keys() | {label for annotation in annotations.values() for label in annotation.labels})
     _check_classes({name: counts[name] for name in classes})
-    entries = _entries(files, places, classes)
-    splits.check(entries, classes)
-    return Validated(
+    entries = _build_entries(files, annotations, classes)
+    splits.check_splits(entries, classes)
+    return ValidatedDataset(
         entries=entries,
         classes=[{"name": name, "count": counts[name]} for name in classes],
         task="multi_label" if any(len(entry.labels) > 1 for entry in entries) else "single_label",
-        digest=_digest(entries, classes),
+        digest=_compute_digest(entries, classes),
         report={
             "files": len(files) + len(skipped),
             "accepted": len(files),
             "counts": dict(Counter(one.code for one in skipped)),
-            "skipped": [
-                {"file": one.file, "code": one.code, "message": one.message} for one in skipped[:MOST_REPORTED]
-            ],
+            "skipped": [{"file": one.file, "code": one.code, "message": one.message} for one in skipped[:MAX_REPORTED]],
         },
     )
 
 
-def _entries(files: Sequence[_File], places: Places, classes: Sequence[str]) -> list[Entry]:
-    number = {name: index for index, name in enumerate(classes)}
+def _build_entries(files: Sequence[_File], annotations: Annotations, classes: Sequence[str]) -> list[Entry]:
+    index = {name: position for position, name in enumerate(classes)}
     return [
         Entry(
             digest=file.digest,
@@ -264,8 +265,8 @@ def _entries(files: Sequence[_File], places: Places, classes: Sequence[str]) -> 
             length=file.length,
             width=file.width,
             height=file.height,
-            labels=tuple(number[label] for label in places[file.path].labels),
-            split=places[file.path].split,
+            labels=tuple(index[label] for label in annotations[file.path].labels),
+            split=annotations[file.path].split,
             name=str(file.path),
         )
         for file in files
@@ -276,17 +277,18 @@ def _check_classes(counts: dict[str, int]) -> None:
     if len(counts) < 2:
         raise DatasetRejected(
             "too_few_classes",
-            f"The only class is {', '.join(counts)}. Put the images of at least two classes in a folder each.",
+            f"The only class is {', '.join(counts)}. Put the images of at least two classes in one folder each.",
         )
-    small = [f"{name} has {count}" for name, count in counts.items() if count < LEAST_IMAGES]
+    small = [f"{name} has {count}" for name, count in counts.items() if count < MIN_IMAGES_PER_CLASS]
     if small:
         raise DatasetRejected(
             "class_too_small",
-            f"Every class needs at least {LEAST_IMAGES} good images, but {some_of(small)}. Add images or leave it out.",
+            f"Every class needs at least {MIN_IMAGES_PER_CLASS} good images, but {join_names(small)}. "
+            "Add images to the class, or leave it out.",
         )
 
 
-def _digest(entries: Sequence[Entry], classes: Sequence[str]) -> str:
+def _compute_digest(entries: Sequence[Entry], classes: Sequence[str]) -> str:
     lines = sorted(
         f"{entry.digest.hex()} {'|'.join(classes[label] for label in entry.labels)} {entry.split}\n"
         for entry in entries

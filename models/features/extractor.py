@@ -92,7 +92,7 @@ class Extractor:
         key = {
             "trunk": self._division.digest,
             "cut": self._division.cut,
-            "preprocessing": self._preprocessing.plain(),
+            "preprocessing": self._preprocessing.to_dict(),
             "resizer": views.resizer,
             "engine": f"{kind.engine} {self._trunk.device.type}",
             "precision": "float32" if kind.precision == "exact" else kind.precision,

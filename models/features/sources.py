@@ -214,7 +214,7 @@ def rendered(
     """Images in order, `size` at a time, with their pixels. Threads decode ahead: Pillow frees the interpreter."""
 
     def render(image: int) -> np.ndarray:
-        return views.render(decode(pack.encoded(image)), pack.digests[image].tobytes(), view)
+        return views.render(decode(pack.read_file(image)), pack.digests[image].tobytes(), view)
 
     waiting = deque(images[start : start + size] for start in range(0, len(images), size))
     ahead: deque[tuple[np.ndarray, list[Future[np.ndarray]]]] = deque()

@@ -1,4 +1,4 @@
-"""Preprocessing: how an image becomes the input of a network."""
+"""Preprocessing of images into the input of a network."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the network's input: resize, crop, and (pixel/255 - mean)/std channel by channel."""
+    """Resize, crop, and (pixel/255 - mean)/std channel by channel."""
 
     input_size: tuple[int, int, int]
     """(3, H, W)"""
@@ -24,8 +24,8 @@ class Preprocessing:
     crop_mode: str
 
     @classmethod
-    def of(cls, pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
-        """What timm resolves from a network's configuration."""
+    def from_config(cls, pretrained_cfg: Mapping[str, Any]) -> Preprocessing:
+        """Resolve the preprocessing of a network from timm's configuration, with timm's defaults."""
         config = resolve_data_config({}, pretrained_cfg=dict(pretrained_cfg))
         return cls(
             input_size=tuple(config["input_size"]),
@@ -41,12 +41,12 @@ class Preprocessing:
         """The longer side of the input, in pixels."""
         return max(self.input_size[1:])
 
-    def at(self, side: int) -> Preprocessing:
-        """The same for an input of the same proportions with another longer side."""
+    def resize_to(self, side: int) -> Preprocessing:
+        """Change the longer side of the input; its proportions stay."""
         channels, *sides = self.input_size
         height, width = (round(own * side / self.side) for own in sides)
         return replace(self, input_size=(channels, height, width))
 
-    def plain(self) -> dict[str, Any]:
-        """As plain values."""
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to plain values, under timm's names."""
         return asdict(self)

@@ -41,7 +41,7 @@ class Views:
         self.resizer = "torch" if is_quick else "pillow"
         self._size = preprocessing.input_size[1:]
         # In the prefetcher's form the transform ends in bytes; normalization follows on the device.
-        plain = create_transform(**preprocessing.plain(), is_training=False, use_prefetcher=True)
+        plain = create_transform(**preprocessing.to_dict(), is_training=False, use_prefetcher=True)
         *self._geometry, _ = plain.transforms
         self._parts = [a for a in augmentations if a.before_resize]
         self._changes = [a for a in augmentations if not a.before_resize]

@@ -1,7 +1,7 @@
-"""The end of a network: the linear layers whose outputs, each times its share, add up to the logits.
+"""The output layers of a network: linear layers whose outputs, each times a gain, add up to the logits.
 
 Most networks end in one such layer. Distilled ones average two, on one vector or on two; CrossViT averages one for
-each of its branches; EfficientViM weighs its own by learned shares; VOLO adds one that looks at every place of the
+each of its branches; EfficientViM weighs its own by learned shares; VOLO adds one that looks at every patch of the
 image, and takes the maximum.
 """
 
@@ -16,68 +16,72 @@ from torch import nn
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Linear = nn.Linear | nn.Conv2d
-"""A convolution is linear on one vector if its kernel is a point."""
+LinearModule = nn.Linear | nn.Conv2d
+"""A convolution is linear on one vector if its kernel is a single point."""
 
 
 @dataclass(frozen=True)
-class LastLayer:
-    """A linear layer from whose output only fixed operations lead to the logits."""
+class OutputLayer:
+    """A linear layer between which and the logits there are only fixed operations."""
 
-    module: Linear
+    module: LinearModule
     features: slice | None
-    """Which features it is given; None if it is given more than one vector an image, and must stay silent."""
-    share: float
+    """The features that it reads; None if it reads more than one vector of an image, and must output zeros."""
+    gain: float
     """By how much the logits rise when its output rises by one."""
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """All last layers of a network."""
+    """All output layers of a network."""
 
-    layers: list[LastLayer]
+    layers: list[OutputLayer]
 
     @classmethod
-    def measured(cls, network: nn.Module, given: Mapping[Linear, slice | None], image: torch.Tensor) -> Classifier:
-        """Measure the shares: what the network says to an image when one layer says 1 and the others 0.
+    def from_layers(
+        cls, network: nn.Module, layer_inputs: Mapping[LinearModule, slice | None], image: torch.Tensor
+    ) -> Classifier:
+        """Measure each layer's gain: the network's logits for an image when this layer outputs 1 and the others 0.
 
-        The layers, with the features that each is `given`, lose their weights.
+        The layers lose their weights. `layer_inputs` are the features that each reads.
         """
-        for module in given:
-            _become(module, torch.zeros(1, width(module)), torch.zeros(1))
+        for module in layer_inputs:
+            _set_weights(module, torch.zeros(1, in_features(module)), torch.zeros(1))
         layers = []
-        for module, features in given.items():
-            _become(module, torch.zeros(1, width(module)), torch.ones(1))
-            layers.append(LastLayer(module, features, share=network(image).flatten()[0].item()))
-            _become(module, torch.zeros(1, width(module)), torch.zeros(1))
+        for module, features in layer_inputs.items():
+            _set_weights(module, torch.zeros(1, in_features(module)), torch.ones(1))
+            layers.append(OutputLayer(module, features, gain=network(image).flatten()[0].item()))
+            _set_weights(module, torch.zeros(1, in_features(module)), torch.zeros(1))
         return cls(layers)
 
-    def become(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
-        """Have the network give W·features + b, with W (C, num_features) and b (C,).
+    def set_weights(self, weight: torch.Tensor, bias: torch.Tensor) -> None:
+        """Make the network's logits W·features + b, with W (C, num_features) and b (C,).
 
-        Layers that are given the same features get the same weights: each alone then says the same.
+        Layers that read the same features get the same weights, so that each alone gives these logits.
         """
-        heard = [layer for layer in self.layers if layer.features is not None]
+        reading = [layer for layer in self.layers if layer.features is not None]
         for layer in self.layers:
             if layer.features is None:
-                _become(layer.module, weight.new_zeros(len(bias), width(layer.module)), torch.zeros_like(bias))
+                zeros = weight.new_zeros(len(bias), in_features(layer.module))
+                _set_weights(layer.module, zeros, torch.zeros_like(bias))
                 continue
-            alike = sum(other.share for other in heard if other.features == layer.features)
-            _become(layer.module, weight[:, layer.features] / alike, bias / sum(other.share for other in heard))
+            gain = sum(other.gain for other in reading if other.features == layer.features)
+            _set_weights(layer.module, weight[:, layer.features] / gain, bias / sum(other.gain for other in reading))
 
 
-def can_be_last(module: Any) -> TypeGuard[Linear]:
-    """Whether it is linear on one vector, and has a bias."""
-    point = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
-    return (isinstance(module, nn.Linear) or point) and module.bias is not None
+def can_be_output(module: Any) -> TypeGuard[LinearModule]:
+    """Tell whether a module is linear on one vector and has a bias."""
+    is_pointwise = isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.groups == 1
+    return (isinstance(module, nn.Linear) or is_pointwise) and module.bias is not None
 
 
-def width(module: Linear) -> int:
-    """The numbers that it is given."""
+def in_features(module: LinearModule) -> int:
+    """Count the numbers that a linear module reads."""
     return module.weight.shape[1]
 
 
-def _become(module: Linear, weight: torch.Tensor, bias: torch.Tensor) -> None:
+def _set_weights(module: LinearModule, weight: torch.Tensor, bias: torch.Tensor) -> None:
+    """Give the module new parameters; the old ones, which other modules may share, keep their values."""
     shape = (*weight.shape, *module.weight.shape[2:])
     module.weight, module.bias = (
         nn.Parameter(values.to(module.weight), requires_grad=False) for values in (weight.reshape(shape), bias)

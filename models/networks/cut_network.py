@@ -1,27 +1,25 @@
-"""Division: a network parted at a cut into the trunk, which stays frozen, and the top, whose stages are trained."""
+"""A network cut into a trunk, which stays frozen, and a top, whose stages are trained."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.utils.flop_counter import FlopCounterMode
 
-from models.catalog.cuts import CutUnknown, Place, owners
-from models.networks.candidate_cuts import inspect, stage_of
-from models.networks.surgery import Frozen, Joined
+from models.catalog.cuts import CutUnknown, assign_stages
+from models.networks.candidate_cuts import list_candidate_cuts
+from models.networks.surgery import ConcatenateVectors, FrozenNetwork
 from models.networks.tracing import SurgeryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
-    from models.catalog.cuts import Cut
+    from models.catalog.cuts import CandidateCut, Cut
     from models.networks.surgery import FeatureNetwork, NetworkTail
-    from models.networks.types import TimmNetwork
 
 
 class CutUnsupported(SurgeryError):
@@ -36,31 +34,31 @@ class TrainedStage:
 
     name: str
     parameters: dict[str, nn.Parameter]
-    """By their names in the network; those of BatchNorm are among them."""
+    """By their names in the network, BatchNorm's included."""
 
 
 @dataclass(frozen=True)
 class CutNetwork:
-    """The parts. Features of an image are top(trunk(image))."""
+    """A trunk and a top; the features of an image are top(trunk(image))."""
 
-    trunk: Frozen | None
-    """(B, 3, H, W) → what is cached, (B, *shape); none where nothing is frozen."""
+    trunk: FrozenNetwork | None
+    """(B, 3, H, W) → (B, *shape), which is cached; None if nothing is frozen."""
     top: nn.Module
-    """What is cached → (B, num_features)."""
+    """(B, *shape) → (B, num_features)."""
     cut: str
     shape: tuple[int, ...]
     digest: str
-    """SHA-256, in hex, of all that the trunk's output depends on beside the image."""
+    """SHA-256, in hex, of everything that the trunk's output depends on beside the image."""
     stages: Sequence[TrainedStage] = field(default=())
-    """Those of the top, the topmost first."""
+    """The stages of the top, from the topmost down."""
     share_above: float = 0.0
-    """Of the multiply-adds, how many lie in the top."""
+    """Share of the multiply-adds that lie in the top."""
     moved_from: str | None = None
-    """The place that the recipe names, where what it gives is too large to be kept."""
+    """The cut that the recipe asks for, where its values are too large for the cache."""
 
     @classmethod
-    def below_classifier(cls, feature_network: FeatureNetwork) -> CutNetwork:
-        """Everything is trunk."""
+    def from_feature_network(cls, feature_network: FeatureNetwork) -> CutNetwork:
+        """Cut before the classifier: everything is trunk."""
         return cls(
             feature_network.trunk,
             nn.Identity(),
@@ -70,10 +68,10 @@ class CutNetwork:
         )
 
     def set_modes(self, unfrozen: int, norms_train: bool) -> None:
-        """Have the topmost `unfrozen` stages learn and the others stand still, their BatchNorm's statistics too.
+        """Unfreeze the topmost `unfrozen` stages and freeze the others, the statistics of their BatchNorm included.
 
-        What is trained runs in evaluation mode as well, so that only BatchNorm can tell; its weights and statistics
-        move where `norms_train`.
+        Trained stages run in evaluation mode too, except that the weights and statistics of their BatchNorm change if
+        `norms_train`.
         """
         self.top.eval()
         learning = {id(parameter) for stage in self.stages[:unfrozen] for parameter in stage.parameters.values()}
@@ -90,86 +88,65 @@ class CutNetwork:
                 module.training = True  # else timm's LeViT and its like compute their biases once, and never again
 
 
-def cut_at(
-    network: TimmNetwork,
-    feature_network: FeatureNetwork,
-    cut: Cut,
-    input_size: tuple[int, int, int],
-    identity: Mapping[str, Any],
-    most_bytes: float = math.inf,
-) -> CutNetwork:
-    """The network as a recipe's `cut` parts it, or at the next place above of which an image takes so few bytes.
+def cut_at(feature_network: FeatureNetwork, cut: Cut, most_bytes: float = math.inf) -> CutNetwork:
+    """Cut a network as a recipe asks, or at the next cut above whose value takes at most so many bytes per image.
 
     Raises CutUnsupported.
     """
     if cut.kind == "all":
-        return CutNetwork.below_classifier(feature_network)
-    found = places(network, feature_network, input_size)
+        return CutNetwork.from_feature_network(feature_network)
+    candidates = list_candidate_cuts(feature_network)
     try:
-        wanted = cut.place(found)
+        wanted = cut.choose(candidates)
     except CutUnknown as error:
         raise CutUnsupported(str(error)) from error
-    name = _affordable(wanted, found, most_bytes)
+    name = _find_affordable(wanted, candidates, most_bytes)
     moved_from = None if name == wanted else wanted
-    stages = _above(name, feature_network.end, found)
-    if not stages:  # the same features, where they are the fewest numbers to keep
-        return replace(CutNetwork.below_classifier(feature_network), moved_from=moved_from)
+    tail = feature_network.tail
+    stages = _stages_above(name, tail, candidates)
+    if not stages:  # the features are the same before the classifier, and the fewest numbers to cache
+        return replace(CutNetwork.from_feature_network(feature_network), moved_from=moved_from)
     if name is None:
-        return CutNetwork(None, feature_network.trunk.network, "image", input_size, "", stages, 1.0)
-    below, above = feature_network.end.parted(name)
-    trunk = Frozen(below)
+        return CutNetwork(None, feature_network.trunk.network, "image", feature_network.input_size, "", stages, 1.0)
+    below, above = tail.build_parts(name)
+    trunk = FrozenNetwork(below)
     with torch.no_grad():
-        shape = tuple(trunk(feature_network.tried).shape[1:])
-    costs = {place.name: place.multiply_adds_below for place in found}
+        shape = tuple(trunk(feature_network.sample_images).shape[1:])
+    costs = {candidate.name: candidate.multiply_adds_below for candidate in candidates}
     return CutNetwork(
         trunk,
-        top=nn.Sequential(above, Joined()),
+        top=nn.Sequential(above, ConcatenateVectors()),
         cut=name,
         shape=shape,
-        digest=feature_network.end.digest(below, name, identity),
+        digest=tail.compute_digest(below, name, feature_network.identity),
         stages=stages,
-        share_above=1 - costs[name] / found[-1].multiply_adds_below,
+        share_above=1 - costs[name] / candidates[-1].multiply_adds_below,
         moved_from=moved_from,
     )
 
 
-def places(network: TimmNetwork, feature_network: FeatureNetwork, input_size: tuple[int, int, int]) -> list[Place]:
-    """Where the network can be cut, in its order; the last is the input of its classifier."""
-    own = feature_network.end.cuts
-    cuts = inspect(network, input_size)["cuts"] if own else []
-    found = [Place.of(cut) for cut in cuts if cut["name"] in own]
-    if (
-        not found or found[-1].name != feature_network.cut
-    ):  # which is several vectors, or no value through which all flows
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            feature_network.trunk(feature_network.tried[:1])
-        # CLIP's attention has its classifier, whose cost does not count, below some of the cuts.
-        cost = max(counter.get_total_flops() // 2, *(place.multiply_adds_below for place in found), 0)
-        found.append(Place(feature_network.cut, stage_of(feature_network.cut.split(" + ")[0]), cost))
-    return found
-
-
-def _affordable(wanted: str | None, places: Sequence[Place], most_bytes: float) -> str | None:
-    names = [place.name for place in places]
+def _find_affordable(wanted: str | None, candidates: Sequence[CandidateCut], most_bytes: float) -> str | None:
+    """Find the lowest cut, from the wanted one up, that takes at most so many bytes; else the last."""
+    names = [candidate.name for candidate in candidates]
     if wanted is None:
         return None
-    above = places[names.index(wanted) :]
-    return next((place.name for place in above if place.bytes <= most_bytes), names[-1])
+    above = candidates[names.index(wanted) :]
+    return next((candidate.name for candidate in above if candidate.bytes <= most_bytes), names[-1])
 
 
-def _above(cut: str | None, end: NetworkTail, places: Sequence[Place]) -> list[TrainedStage]:
-    """The stages above a place, the topmost first; above the image if it is None.
+def _stages_above(cut: str | None, tail: NetworkTail, candidates: Sequence[CandidateCut]) -> list[TrainedStage]:
+    """Collect the stages above a cut, or above the image if it is None, from the topmost down.
 
     A parameter belongs to the lowest stage that uses it: what the trunk uses as well is not trained.
     """
     stages: dict[str, dict[str, nn.Parameter]] = {}
-    claimed = end.parameters()
+    claimed = tail.collect_output_parameters()
     is_above = cut is None
-    for place, stage in zip(places, owners(places), strict=True):
-        used = end.used(place.name).items()
+    for candidate, stage in zip(candidates, assign_stages(candidates), strict=True):
+        used = tail.collect_parameters(candidate.name).items()
         new = {name: parameter for name, parameter in used if id(parameter) not in claimed}
         claimed |= {id(parameter) for parameter in new.values()}
         if is_above and new:
             stages.setdefault(stage, {}).update(new)
-        is_above = is_above or place.name == cut
+        is_above = is_above or candidate.name == cut
     return [TrainedStage(name, parameters) for name, parameters in reversed(stages.items())]

@@ -1,7 +1,11 @@
-"""Surgery on networks: cuts one before its classifier, and gives it another."""
+"""Cuts a network before its classifier, and gives it a new classifier.
+
+Surgery returns a new network: a copy of the modules that shares the tensors of its argument, which stays as it is.
+"""
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from dataclasses import dataclass
@@ -11,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
-from models.networks.classifier import Classifier, can_be_last, width
-from models.networks.tracing import SurgeryError, Traced, Untraceable
+from models.networks.classifier import Classifier, can_be_output, in_features
+from models.networks.tracing import SurgeryError, TracedNetwork, Untraceable, trace
+from models.networks.types import as_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from models.networks.classifier import Linear
+    from models.networks.classifier import LinearModule
     from models.networks.types import TimmNetwork
 
 
@@ -33,34 +38,35 @@ class InputSizeUnsupported(SurgeryError):
     code = "input_size_unsupported"
 
 
-class Frozen(nn.Module):
-    """A network that stays in evaluation mode whatever mode what holds it is in: its BatchNorm never moves."""
+class FrozenNetwork(nn.Module):
+    """A network without gradients that stays in evaluation mode, so that its BatchNorm statistics never change."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network.eval().requires_grad_(False)
 
-    def train(self, mode: bool = True) -> Frozen:
-        """Change nothing."""
+    def train(self, mode: bool = True) -> FrozenNetwork:
+        """Ignore the mode of the enclosing module."""
         return self
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """What the network gives."""
+        """Run the network."""
         output: torch.Tensor = self.network(images)
         return output
 
 
-class BeforeClassifier(nn.Module):
-    """An untraceable network's own way to the input of its classifier."""
+class PreLogits(nn.Module):
+    """The input of the classifier, computed by timm's forward_features and forward_head; for untraceable networks."""
+
+    network: TimmNetwork
 
     def __init__(self, network: TimmNetwork) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """The features of images."""
-        features: torch.Tensor = self.network.forward_head(self.network.forward_features(images), pre_logits=True)
-        return features
+        """(B, 3, H, W) → (B, num_features)."""
+        return self.network.forward_head(self.network.forward_features(images), pre_logits=True)
 
 
 NOT_LINEAR = "The logits of this backbone are more than linear layers on vectors of an image; choose another backbone."
@@ -68,74 +74,94 @@ NOT_LINEAR = "The logits of this backbone are more than linear layers on vectors
 
 @dataclass(frozen=True)
 class FeatureNetwork:
-    """A network cut before its classifier: the vectors that the classifier is given, one after another."""
+    """A network cut before its classifier: its features are the vectors that the classifier reads, concatenated."""
 
-    trunk: Frozen
+    network: TimmNetwork
+    """The whole network, whose classifier is replaced by `classifier.set_weights`."""
+    trunk: FrozenNetwork
     """(B, 3, H, W) → (B, num_features)."""
     cut: str
     num_features: int
+    input_size: tuple[int, int, int]
+    identity: Mapping[str, Any]
+    """What names the network beside its weights (architecture and arguments); part of each digest."""
     digest: str
-    """SHA-256, in hex, of all that the features depend on beside the image: the trunk's operations and weights."""
+    """SHA-256, in hex, of everything that the features depend on beside the image: operations and weights."""
     classifier: Classifier
-    """What gives the network a new classifier on these features."""
-    end: NetworkTail
-    """How it was cut."""
-    tried: torch.Tensor
-    """(2, 3, H, W), random images that it was tried with."""
+    tail: NetworkTail
+    sample_images: torch.Tensor
+    """(2, 3, H, W), the random images that the cut was tested with."""
 
 
 @torch.no_grad()
 def cut_before_classifier(
     network: TimmNetwork, input_size: tuple[int, int, int], identity: Mapping[str, Any]
 ) -> FeatureNetwork:
-    """Cut the network before its classifier, which loses its weights.
+    """Cut a network before its classifier.
 
     Args:
-        network: any timm network; one without a classifier is given one.
-        input_size: (3, H, W) of the images to come.
-        identity: what beside the weights names the network (architecture and arguments); part of the digest.
+        network: any network of timm; one without a classifier gets one. It stays as it is.
+        input_size: (3, H, W) of the images.
+        identity: what names the network beside its weights (architecture and arguments); part of the digest.
 
     Raises: InputSizeUnsupported, ClassifierUnsupported.
     """
-    network.eval()
     if not hasattr(network, "reset_classifier"):
         raise ClassifierUnsupported("This backbone has no classifier and takes none; choose another.")
+    network = copy_modules(network).eval()
     if network.num_classes == 0:
         network.reset_classifier(1)
     images = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
     try:
-        return _pooled(network, images, identity)
+        return _cut(network, images, input_size, identity)
     except Exception:
-        _require(network, images)
+        _check_input_size(network, images)
         raise
 
 
-def _require(network: TimmNetwork, images: torch.Tensor) -> None:
-    """Raises InputSizeUnsupported where the network itself cannot be run."""
+def copy_modules(network: TimmNetwork) -> TimmNetwork:
+    """Copy a network's modules; the copy shares all parameters and buffers."""
+    return copy.deepcopy(network, {id(tensor): tensor for tensor in (*network.parameters(), *network.buffers())})
+
+
+def _check_input_size(network: TimmNetwork, images: torch.Tensor) -> None:
+    """Raise InputSizeUnsupported where the network itself does not run."""
     try:
         network(images)
-    except Exception as error:  # each architecture has its own words for it
+    except Exception as error:  # each architecture raises errors of its own
         size = "x".join(map(str, images.shape[2:]))
         raise InputSizeUnsupported(
             f"This backbone does not take images of {size} pixels ({error}). Leave image_size out of the recipe."
         ) from error
 
 
-def _pooled(network: TimmNetwork, images: torch.Tensor, identity: Mapping[str, Any]) -> FeatureNetwork:
+def _cut(
+    network: TimmNetwork, images: torch.Tensor, input_size: tuple[int, int, int], identity: Mapping[str, Any]
+) -> FeatureNetwork:
     try:
-        end = NetworkTail.traced(network, images)
+        tail = NetworkTail.from_trace(trace(as_module(network)).fold_sizes(images[:1]))
     except Untraceable:
-        end = NetworkTail.untraced(network)
-    trunk = Frozen(nn.Sequential(end.trunk, Joined()))
-    classifier = Classifier.measured(network, end.given, images[:1])
+        tail = NetworkTail.from_forward_head(network)
+    trunk = FrozenNetwork(nn.Sequential(tail.trunk, ConcatenateVectors()))
+    classifier = Classifier.from_layers(as_module(network), tail.layer_inputs, images[:1])
     features = trunk(images)
-    _check(network, classifier, features, images)
-    digest = end.digest(end.trunk, end.cut, identity)
-    return FeatureNetwork(trunk, end.cut, features.shape[1], digest, classifier, end, images)
+    _check_classifier(network, classifier, features, images)
+    return FeatureNetwork(
+        network=network,
+        trunk=trunk,
+        cut=tail.cut,
+        num_features=features.shape[1],
+        input_size=input_size,
+        identity=identity,
+        digest=tail.compute_digest(tail.trunk, tail.cut, identity),
+        classifier=classifier,
+        tail=tail,
+        sample_images=images,
+    )
 
 
 def state_digest(state: Mapping[str, torch.Tensor], about: Mapping[str, Any]) -> str:
-    """SHA-256, in hex, of tensors with their names, types and shapes, and of what is said `about` them."""
+    """Compute the SHA-256, in hex, of named tensors with their types and shapes, and of the JSON of `about`."""
     digest = hashlib.sha256(json.dumps(about, sort_keys=True).encode())
     for name in sorted(state):
         tensor = state[name].detach().cpu().contiguous()
@@ -146,105 +172,103 @@ def state_digest(state: Mapping[str, torch.Tensor], about: Mapping[str, Any]) ->
 
 @dataclass(frozen=True)
 class NetworkTail:
-    """The end of a network as it comes: its last layers, and the way to what they are given."""
+    """The output layers of a network, and the vectors that they read."""
 
     trunk: nn.Module
-    """Gives the vectors that the last layers are given: a tensor, or a tuple of several."""
+    """Computes those vectors from images: a tensor, or a tuple of several."""
     cut: str
-    given: Mapping[Linear, slice | None]
-    """The features that each last layer is given: see LastLayer."""
-    graph: Traced | None = None
+    layer_inputs: Mapping[LinearModule, slice | None]
+    """The features that each output layer reads: see OutputLayer."""
+    traced: TracedNetwork | None = None
     """The network's graph, where it has one."""
-    values: tuple[fx.Node, ...] = ()
+    vectors: tuple[fx.Node, ...] = ()
     """Those vectors in the graph."""
 
     @classmethod
-    def traced(cls, network: TimmNetwork, images: torch.Tensor) -> NetworkTail:
-        """That of the network's graph; raises Untraceable, ClassifierUnsupported."""
-        traced = Traced.of(network).settled(images[:1])
-        calls = traced.last_layers()
-        modules = [(traced.module(call), call.all_input_nodes[0]) for call in calls]
-        layers = {module: value for module, value in modules if can_be_last(module)}
+    def from_trace(cls, traced: TracedNetwork) -> NetworkTail:
+        """Find the output layers in a network's graph; raises ClassifierUnsupported."""
+        calls = traced.find_output_layers()
+        modules = [(traced.get_module(call), call.all_input_nodes[0]) for call in calls]
+        layers = {module: value for module, value in modules if can_be_output(module)}
         if not layers or len(layers) < len(calls):
             raise ClassifierUnsupported(NOT_LINEAR)
-        places: dict[fx.Node, slice] = {}
+        slices: dict[fx.Node, slice] = {}
         end = 0
         for layer, value in layers.items():
-            numbers = traced.numbers(value)
-            if value not in places and numbers == width(layer):
-                places[value] = slice(end, end := end + numbers)
-        if not places and len(calls) == 1:  # as CLIP's attention, which pools the logits of all places
+            numel = traced.numel(value)
+            if value not in slices and numel == in_features(layer):
+                slices[value] = slice(end, end := end + numel)
+        if not slices and len(calls) == 1:  # CLIP's attention, for example, pools the logits of all patches
             (layer,) = layers
-            rest = traced.without(calls[0])
-            cut, everything = traced.paths[calls[0]], slice(0, width(layer))
-            return cls(rest.trunk(rest.result), cut, {layer: everything}, rest, (rest.result,))
-        if not places:
+            rest = traced.bypass(calls[0])
+            cut, everything = traced.paths[calls[0]], slice(0, in_features(layer))
+            return cls(rest.build_trunk(rest.output), cut, {layer: everything}, rest, (rest.output,))
+        if not slices:
             raise ClassifierUnsupported(NOT_LINEAR)
-        given = {layer: places.get(value) for layer, value in layers.items()}
-        name = " + ".join(traced.paths[value] for value in places)
-        return cls(traced.trunk(*places), name, given, traced, tuple(places))
+        layer_inputs = {layer: slices.get(value) for layer, value in layers.items()}
+        name = " + ".join(traced.paths[value] for value in slices)
+        return cls(traced.build_trunk(*slices), name, layer_inputs, traced, tuple(slices))
 
     @classmethod
-    def untraced(cls, network: TimmNetwork) -> NetworkTail:
-        """That of the network's own forward_head; raises ClassifierUnsupported."""
+    def from_forward_head(cls, network: TimmNetwork) -> NetworkTail:
+        """Take timm's classifier and the input that forward_head gives it; raises ClassifierUnsupported."""
         classifier = network.get_classifier()
-        if not can_be_last(classifier):
+        if not can_be_output(classifier):
             raise ClassifierUnsupported(NOT_LINEAR)
-        return cls(BeforeClassifier(network), "forward_head", {classifier: slice(0, width(classifier))})
+        return cls(PreLogits(network), "forward_head", {classifier: slice(0, in_features(classifier))})
 
     @cached_property
     def cuts(self) -> Mapping[str, fx.Node]:
-        """The places where the network can be cut, in its order, up to what the last layers are given; by name."""
-        if self.graph is None:
+        """The values at which the network can be cut, in its order, up to the output layers' input; by name."""
+        if self.traced is None:
             return {}
-        below = set.intersection(*(self.graph.below(value) for value in self.values))
-        return {self.graph.paths[node]: node for node in self.graph.cuts() if node in below}
+        below = set.intersection(*(self.traced.find_below(vector) for vector in self.vectors))
+        return {self.traced.paths[node]: node for node in self.traced.find_cuts() if node in below}
 
-    def parted(self, cut: str) -> tuple[fx.GraphModule, fx.GraphModule]:
-        """(images → the value at one of `cuts`, that value → what `trunk` gives)."""
-        assert self.graph is not None
-        return self.graph.trunk(self.cuts[cut]), self.graph.top(self.cuts[cut], *self.values)
+    def build_parts(self, cut: str) -> tuple[fx.GraphModule, fx.GraphModule]:
+        """Build (images → the value at one of `cuts`, that value → the output layers' input)."""
+        assert self.traced is not None
+        return self.traced.build_trunk(self.cuts[cut]), self.traced.build_top(self.cuts[cut], *self.vectors)
 
-    def used(self, cut: str) -> dict[str, nn.Parameter]:
-        """The parameters that the value at one of `cuts` depends on, or all of the trunk; by names in the network."""
-        if self.graph is None:
+    def collect_parameters(self, cut: str) -> dict[str, nn.Parameter]:
+        """Collect the parameters below one of `cuts`, or else all of the trunk's, by their names in the network."""
+        if self.traced is None:
             return {name.removeprefix("network."): value for name, value in self.trunk.named_parameters()}
-        values = (self.cuts[cut],) if cut in self.cuts else self.values
-        return self.graph.parameters(self.graph.below(*values))
+        values = (self.cuts[cut],) if cut in self.cuts else self.vectors
+        return self.traced.collect_parameters(self.traced.find_below(*values))
 
-    def parameters(self) -> set[int]:
-        """The identities of the last layers' parameters, which a new classifier replaces."""
-        return {id(parameter) for layer in self.given for parameter in layer.parameters()}
+    def collect_output_parameters(self) -> set[int]:
+        """Collect the ids of the parameters that the output layers have now; a new classifier replaces them."""
+        return {id(parameter) for layer in self.layer_inputs for parameter in layer.parameters()}
 
-    def digest(self, trunk: nn.Module, cut: str, identity: Mapping[str, Any]) -> str:
-        """SHA-256, in hex, of a trunk's operations and weights; the last layers, which change, are left out."""
-        replaced = self.parameters()
+    def compute_digest(self, trunk: nn.Module, cut: str, identity: Mapping[str, Any]) -> str:
+        """Compute the SHA-256, in hex, of a trunk's operations and weights, without those of output layers."""
+        replaced = self.collect_output_parameters()
         state = {name: value for name, value in trunk.state_dict(keep_vars=True).items() if id(value) not in replaced}
         operations = trunk.graph.nodes if isinstance(trunk, fx.GraphModule) else ()
         nodes = [node.format_node() or "" for node in operations]
         return state_digest(state, {**identity, "cut": cut, "nodes": nodes})
 
 
-class Joined(nn.Module):
-    """Vectors of an image, one after another: (B, D1), (B, D2), … → (B, D1 + D2 + …)."""
+class ConcatenateVectors(nn.Module):
+    """Concatenates the vectors of each image: (B, D1), (B, D2), … → (B, D1 + D2 + …)."""
 
     def forward(self, vectors: torch.Tensor | tuple[torch.Tensor, ...]) -> torch.Tensor:
-        """Join them."""
-        return torch.cat([vector.flatten(1) for vector in _each(vectors)], 1)
+        """Concatenate one or several vectors."""
+        several = vectors if isinstance(vectors, tuple) else (vectors,)
+        return torch.cat([vector.flatten(1) for vector in several], 1)
 
 
-def _each(values: torch.Tensor | tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-    return values if isinstance(values, tuple) else (values,)
-
-
-def _check(network: nn.Module, classifier: Classifier, features: torch.Tensor, images: torch.Tensor) -> None:
-    """Give the network a classifier of random weights, and see that it says what was meant."""
+def _check_classifier(
+    network: TimmNetwork, classifier: Classifier, features: torch.Tensor, images: torch.Tensor
+) -> None:
+    """Give the network a classifier of random weights, and compare its logits with those on the features."""
     random = torch.Generator().manual_seed(1)
     weight, bias = torch.randn(2, features.shape[1], generator=random), torch.randn(2, generator=random)
-    classifier.become(weight / features.shape[1] ** 0.5, bias)
-    meant = nn.functional.linear(features, weight / features.shape[1] ** 0.5, bias)
-    said = network(images)
-    least = 1e-4 * meant.abs().max().clamp_min(1.0)
-    is_kept = said.shape == meant.shape and bool((said - meant).abs().max() <= least)
-    if not is_kept and meant.isfinite().all():  # broken weights are told of when images are computed
+    classifier.set_weights(weight / features.shape[1] ** 0.5, bias)
+    expected = nn.functional.linear(features, weight / features.shape[1] ** 0.5, bias)
+    logits = network(images)
+    tolerance = 1e-4 * expected.abs().max().clamp_min(1.0)
+    is_linear = logits.shape == expected.shape and bool((logits - expected).abs().max() <= tolerance)
+    if not is_linear and expected.isfinite().all():  # broken weights are reported when features are computed
         raise ClassifierUnsupported(NOT_LINEAR)

@@ -1,9 +1,9 @@
-"""A network's graph: the places where it can be cut, and its parts below and above them.
+"""A network's graph: the values at which it can be cut, and the trunk below and the top above each.
 
-A network is traced into a graph (torch.fx). A *cut* is a value through which everything flows: at some place in the
-order of the graph it alone is still needed by what follows. Values that do not depend on the image (parameters,
-constants) do not count; both parts get their own. The trunk computes the cut from images, the top computes the
-output from the cut, with the very operations of the whole network: top(trunk(x)) equals network(x) to the bit.
+A network is traced into a graph (torch.fx). A *cut* is a value through which everything flows: at one point of the
+order of the graph, it alone is still needed by later operations. Values that do not depend on the image (parameters,
+constants) do not count; trunk and top each get their own. The trunk computes the cut from images, the top computes
+the output from the cut, with the same operations as the whole network: top(trunk(x)) equals network(x) to the bit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import inspect
 import math
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import torchvision
@@ -25,68 +25,52 @@ if TYPE_CHECKING:
 
 
 class SurgeryError(Exception):
-    """A network that cannot be operated on as asked."""
+    """The network cannot be cut or changed as asked."""
 
-    code = "surgery_error"
+    code: ClassVar[str] = "surgery_error"
+    """The error's name in the API."""
 
 
 class Untraceable(SurgeryError):
-    """The network's way depends on its input, so that it has no graph."""
+    """The operations of the network depend on its input, so that it has no graph."""
 
     code = "untraceable"
 
 
 @dataclass(frozen=True)
-class Traced:
-    """A network's graph, with the path of modules in which each value arises."""
+class TracedNetwork:
+    """A network's graph, with the module path of each value."""
 
     network: nn.Module
     graph: fx.Graph
     paths: Mapping[fx.Node, str]
 
-    @classmethod
-    def of(cls, network: nn.Module) -> Traced:
-        """Trace the network as it is in evaluation mode, given images and nothing else; raises Untraceable."""
-        network.eval()  # anew: LeViT's attention then forgets what it holds, which may be of another tracing
-        tracer = _Tracer(
-            autowrap_modules=(math, torchvision.ops),
-            autowrap_functions=tuple(f for f in get_notrace_functions() if callable(f)),
-            leaf_modules=get_notrace_modules(),
-        )
-        parameters = inspect.signature(network.forward).parameters.values()
-        # What may be left out has its default: a proxy would pass for something that is given.
-        defaults = {given.name: given.default for given in parameters if given.default is not given.empty}
-        try:
-            graph = tracer.trace(network, defaults)
-        except Exception as error:  # whatever the network's own code raises when it meets a proxy
-            raise Untraceable(f"The network cannot be traced: {error}") from error
-        return cls(network, graph, tracer.node_to_qualname)
-
     @torch.no_grad()
-    def settled(self, images: torch.Tensor) -> Traced:
-        """The same for images (B, 3, H, W) of this size alone: sizes that follow from it are written as numbers.
+    def fold_sizes(self, images: torch.Tensor) -> TracedNetwork:
+        """Fold the sizes that follow from the size of these images (B, 3, H, W) into constants.
 
-        They would otherwise flow past every cut. Raises Untraceable.
+        The graph then holds for images of this size alone. Sizes would otherwise flow past every cut.
+        Raises Untraceable.
         """
-        first, second = _Sizes(self), _Sizes(self)
+        first, second = _SizeRecorder(self), _SizeRecorder(self)
         try:
             first.run(images)
             second.run(-torch.cat([images, images[:1]]))
-        except Exception as error:  # whatever an operation raises that the trace got wrong
+        except Exception as error:  # any operation may raise, and with any error, where the trace is wrong
             raise Untraceable(f"The network's graph cannot be run: {error}") from error
-        return self._changed({node: size for node, size in first.found.items() if second.found.get(node) == size})
+        return self._replace({node: size for node, size in first.sizes.items() if second.sizes.get(node) == size})
 
-    def numbers(self, value: fx.Node) -> int:
-        """How many numbers of an image a value of a settled graph holds."""
-        numbers: int = value.meta[NUMBERS]
-        return numbers
+    def numel(self, value: fx.Node) -> int:
+        """Count the numbers that a value holds for one image; only after `fold_sizes`."""
+        numel: int = value.meta[NUMEL]
+        return numel
 
-    def cuts(self) -> list[fx.Node]:
-        """Every value through which everything flows, in the order of the graph; the input and output are none."""
+    def find_cuts(self) -> list[fx.Node]:
+        """Find every value through which everything flows, in the order of the graph, without input and output."""
         nodes = list(self.graph.nodes)
         flowing = _depends_on(next(node for node in nodes if node.op == "placeholder"))
-        place = {node: index for index, node in enumerate(nodes)}
-        last_use = {node: max((place[user] for user in node.users), default=-1) for node in flowing}
+        order = {node: index for index, node in enumerate(nodes)}
+        last_use = {node: max((order[user] for user in node.users), default=-1) for node in flowing}
         found: dict[fx.Node, None] = {}
         alive: set[fx.Node] = set()
         for index, node in enumerate(nodes[:-1]):
@@ -97,14 +81,14 @@ class Traced:
                 found[next(iter(alive))] = None
         return [node for node in found if node.op != "placeholder"]
 
-    def last_layers(self) -> list[fx.Node]:
-        """The calls of linear layers and convolutions from which a way leads to the output that passes no other."""
+    def find_output_layers(self) -> list[fx.Node]:
+        """Find the calls of linear layers and convolutions between which and the output there is no other."""
         found: set[fx.Node] = set()
         seen: set[fx.Node] = set()
         waiting = [_output(self.graph)]
         while waiting:
             for parent in waiting.pop().all_input_nodes:
-                if parent.op == "call_module" and isinstance(self.module(parent), LINEAR):
+                if parent.op == "call_module" and isinstance(self.get_module(parent), LINEAR):
                     found.add(parent)
                 elif parent not in seen:
                     seen.add(parent)
@@ -112,25 +96,25 @@ class Traced:
         return sorted(found)
 
     @property
-    def result(self) -> fx.Node:
-        """What the network gives."""
-        (result,) = _output(self.graph).all_input_nodes
-        return result
+    def output(self) -> fx.Node:
+        """The value that the network returns."""
+        (output,) = _output(self.graph).all_input_nodes
+        return output
 
-    def module(self, call: fx.Node) -> nn.Module:
-        """The module that a node calls."""
+    def get_module(self, call: fx.Node) -> nn.Module:
+        """Get the module that a node calls."""
         return self.network.get_submodule(str(call.target))
 
-    def below(self, *values: fx.Node) -> set[fx.Node]:
-        """These values and all that they are computed from."""
+    def find_below(self, *values: fx.Node) -> set[fx.Node]:
+        """Find these values and everything that they are computed from."""
         return set(values).union(*(_ancestors(value) for value in values))
 
-    def parameters(self, nodes: Set[fx.Node]) -> dict[str, nn.Parameter]:
-        """What these nodes use, in the order of the graph, by names in the network."""
+    def collect_parameters(self, nodes: Set[fx.Node]) -> dict[str, nn.Parameter]:
+        """Collect the parameters that these nodes use, in the order of the graph, by their names in the network."""
         found: dict[str, nn.Parameter] = {}
         for node in self.graph.nodes:
             if node in nodes and node.op == "call_module":
-                own = self.module(node).named_parameters()
+                own = self.get_module(node).named_parameters()
                 found.update((f"{node.target}.{name}", parameter) for name, parameter in own)
             elif node in nodes and node.op == "get_attr":
                 value = attrgetter(str(node.target))(self.network)
@@ -138,84 +122,106 @@ class Traced:
                     found[str(node.target)] = value
         return found
 
-    def part(self, cut: fx.Node) -> tuple[fx.GraphModule, fx.GraphModule]:
-        """(trunk, top) at one of `cuts()`; their parameters are the network's own, under its own names."""
-        return self.trunk(cut), self.top(cut, self.result)
+    def build_trunk(self, *values: fx.Node) -> fx.GraphModule:
+        """Build the network from the image up to these values; it returns a tuple if there are several.
 
-    def top(self, cut: fx.Node, *values: fx.Node) -> fx.GraphModule:
-        """The part that computes these values from a cut below them, a tuple if there are several."""
+        Its parameters are the network's own, under the same names.
+        """
+        graph = fx.Graph()
+        below = self.find_below(*values)
+        copies: dict[fx.Node, fx.Node] = {}
+        for node in self.graph.nodes:
+            if node in below:
+                copies[node] = graph.node_copy(node, copies.__getitem__)
+        return self._build(graph, [copies[value] for value in values])
+
+    def build_top(self, cut: fx.Node, *values: fx.Node) -> fx.GraphModule:
+        """Build the network from a cut up to these values; it returns a tuple if there are several.
+
+        Its parameters are the network's own, under the same names.
+        """
         graph = fx.Graph()
         copies = {cut: graph.placeholder("features")}
         needed = set(values).union(*(_ancestors(value, stop=cut) for value in values if value is not cut))
         for node in self.graph.nodes:
             if node in needed and node is not cut:
                 copies[node] = graph.node_copy(node, copies.__getitem__)
-        return self._ending(graph, [copies[value] for value in values])
+        return self._build(graph, [copies[value] for value in values])
 
-    def trunk(self, *values: fx.Node) -> fx.GraphModule:
-        """The part that computes these values, a tuple if there are several."""
-        graph = fx.Graph()
-        below = self.below(*values)
-        copies: dict[fx.Node, fx.Node] = {}
-        for node in self.graph.nodes:
-            if node in below:
-                copies[node] = graph.node_copy(node, copies.__getitem__)
-        return self._ending(graph, [copies[value] for value in values])
-
-    def _ending(self, graph: fx.Graph, values: list[fx.Node]) -> fx.GraphModule:
+    def _build(self, graph: fx.Graph, values: list[fx.Node]) -> fx.GraphModule:
         first, *more = values
         graph.output((first, *more) if more else first)
         return fx.GraphModule(self.network, graph)
 
-    def without(self, layer: fx.Node) -> Traced:
-        """The same network, but that what this layer is given passes it unchanged."""
-        return self._changed({layer: layer.all_input_nodes[0]})
+    def bypass(self, layer: fx.Node) -> TracedNetwork:
+        """Take a layer out of the graph: its input takes the place of its output."""
+        return self._replace({layer: layer.all_input_nodes[0]})
 
-    def _changed(self, instead: Mapping[fx.Node, Any]) -> Traced:
-        """The same, with other values in place of some nodes: nodes before them, or numbers."""
+    def _replace(self, replacements: Mapping[fx.Node, Any]) -> TracedNetwork:
+        """Copy the graph with some nodes replaced by earlier nodes or by constants."""
         graph = fx.Graph()
         copies: dict[fx.Node, Any] = {}
         paths: dict[fx.Node, str] = {}
         for node in self.graph.nodes:
-            if node in instead:
-                given = instead[node]
-                copies[node] = copies[given] if isinstance(given, fx.Node) else given
+            if node in replacements:
+                replacement = replacements[node]
+                copies[node] = copies[replacement] if isinstance(replacement, fx.Node) else replacement
                 continue
             copies[node] = graph.node_copy(node, copies.__getitem__)
             paths[copies[node]] = self.paths.get(node, node.name)
-        return Traced(self.network, graph, paths)
+        return TracedNetwork(self.network, graph, paths)
+
+
+def trace(network: nn.Module) -> TracedNetwork:
+    """Trace a network in evaluation mode, with images as its only input; raises Untraceable."""
+    network.eval()  # LeViT's attention then forgets the biases that it has computed, which may be of another trace
+    tracer = _Tracer(
+        autowrap_modules=(math, torchvision.ops),
+        autowrap_functions=tuple(f for f in get_notrace_functions() if callable(f)),
+        leaf_modules=get_notrace_modules(),
+    )
+    parameters = inspect.signature(network.forward).parameters.values()
+    # Optional arguments keep their defaults: a proxy in their place would look like an argument that is given.
+    defaults = {
+        parameter.name: parameter.default for parameter in parameters if parameter.default is not parameter.empty
+    }
+    try:
+        graph = tracer.trace(network, defaults)
+    except Exception as error:  # the network's own code may raise any error when it meets a proxy
+        raise Untraceable(f"The network cannot be traced: {error}") from error
+    return TracedNetwork(network, graph, tracer.node_to_qualname)
 
 
 LINEAR = (nn.Linear, nn.Conv2d)
-NUMBERS = "numbers"
-"""The name in a node's notes of how many numbers of an image it holds."""
+NUMEL = "numel"
+"""Key of a node's metadata: how many numbers the value holds for one image."""
 
 
 class _Tracer(NodePathTracer):  # type: ignore[misc]
-    """Torchvision's, for which also linear layers and convolutions of timm's own classes are one operation each."""
+    """Torchvision's tracer, with each linear layer and convolution of timm's own classes as one operation too."""
 
     def is_leaf_module(self, m: nn.Module, module_qualname: str) -> bool:
-        """Whether it is not traced through."""
+        """Tell whether a module is one operation of the graph."""
         return isinstance(m, LINEAR) or super().is_leaf_module(m, module_qualname)
 
 
-class _Sizes(fx.Interpreter):
-    """Runs a graph, and notes which values are integers, or several of them."""
+class _SizeRecorder(fx.Interpreter):
+    """Runs a graph and records which values are integers, or tuples or lists of integers."""
 
-    def __init__(self, traced: Traced) -> None:
+    def __init__(self, traced: TracedNetwork) -> None:
         super().__init__(fx.GraphModule(traced.network, traced.graph))
-        self.found: dict[fx.Node, int | tuple[int, ...] | list[int]] = {}
+        self.sizes: dict[fx.Node, int | tuple[int, ...] | list[int]] = {}
         self._originals = dict(zip(self.graph.nodes, traced.graph.nodes, strict=True))
 
     def run_node(self, n: fx.Node) -> Any:
         """Run one node."""
         value = super().run_node(n)
         if isinstance(value, torch.Tensor) and value.ndim:
-            self._originals[n].meta[NUMBERS] = value[0].numel() if len(value) else 0
+            self._originals[n].meta[NUMEL] = value[0].numel() if len(value) else 0
         if type(value) is int:
-            self.found[self._originals[n]] = value
+            self.sizes[self._originals[n]] = value
         elif isinstance(value, tuple | list) and all(type(one) is int for one in value):
-            self.found[self._originals[n]] = list(value) if isinstance(value, list) else tuple(value)
+            self.sizes[self._originals[n]] = list(value) if isinstance(value, list) else tuple(value)
         return value
 
 
@@ -225,7 +231,7 @@ def _output(graph: fx.Graph) -> fx.Node:
 
 
 def _depends_on(source: fx.Node) -> set[fx.Node]:
-    """`source` and all that is computed from it."""
+    """Find `source` and everything that is computed from it."""
     found = {source}
     for node in source.graph.nodes:
         if any(parent in found for parent in node.all_input_nodes):
@@ -234,7 +240,7 @@ def _depends_on(source: fx.Node) -> set[fx.Node]:
 
 
 def _ancestors(node: fx.Node, stop: fx.Node | None = None) -> set[fx.Node]:
-    """All that `node` is computed from, not looking beyond `stop`."""
+    """Find everything that `node` is computed from, but nothing beyond `stop`."""
     found: set[fx.Node] = set()
     waiting = [node]
     while waiting:

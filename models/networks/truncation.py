@@ -1,66 +1,79 @@
-"""Shortening: leaves out a network's top stages, so that new layers can stand in their place."""
+"""Drops a network's top stages, so that new layers can take their place."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from models.catalog.cuts import Place, stages
+from models.catalog.cuts import CandidateCut, find_stages
 from models.networks.candidate_cuts import inspect
-from models.networks.classifier import can_be_last
+from models.networks.classifier import can_be_output
 from models.networks.cut_network import CutUnsupported
+from models.networks.surgery import copy_modules
 
 if TYPE_CHECKING:
     from models.networks.types import TimmNetwork
 
 
-@torch.no_grad()
-def shorten(network: TimmNetwork, count: int, input_size: tuple[int, int, int]) -> list[str]:
-    """Leave out the top `count` stages and the layers between them and the classifier, which is renewed.
+@dataclass(frozen=True)
+class TruncatedNetwork:
+    """A network without its top stages."""
 
-    Gives the paths of the modules in whose place nn.Identity now stands. Raises CutUnsupported.
+    network: TimmNetwork
+    dropped: list[str]
+    """Paths of the modules that nn.Identity replaces."""
+
+
+@torch.no_grad()
+def drop_stages(network: TimmNetwork, count: int, input_size: tuple[int, int, int]) -> TruncatedNetwork:
+    """Drop the top `count` stages and the layers between them and the classifier, which is replaced.
+
+    `network` itself stays as it is; the new one shares its tensors. Raises CutUnsupported.
     """
-    network.eval()
+    network = copy_modules(network).eval()
     if network.num_classes == 0:
         network.reset_classifier(1)
     classifier = network.get_classifier()
-    if not can_be_last(classifier):
+    if not can_be_output(classifier):
         raise CutUnsupported("drop_stages needs a backbone with one linear classifier; choose another, or drop none.")
     end = next(path for path, module in network.named_modules() if module is classifier)
-    dropped, between = _top(network, count, end, input_size)
-    for path in (*dropped, *between):
+    stages, between = _find_top(network, count, end, input_size)
+    for path in (*stages, *between):
         network.set_submodule(path, nn.Identity())
     is_linear = isinstance(classifier, nn.Linear)
     network.set_submodule(end, nn.LazyLinear(1) if is_linear else nn.LazyConv2d(1, 1))
     try:
         network(torch.zeros(2, *input_size))
-    except Exception as error:  # each architecture has its own words for it
-        raise CutUnsupported(f"This backbone cannot do without {', '.join(dropped)} ({error}): drop none.") from error
-    return [*dropped, *between]
+    except Exception as error:  # each architecture raises errors of its own
+        raise CutUnsupported(f"This backbone cannot do without {', '.join(stages)} ({error}): drop none.") from error
+    return TruncatedNetwork(network, [*stages, *between])
 
 
-def _top(network: TimmNetwork, count: int, end: str, input_size: tuple[int, int, int]) -> tuple[list[str], list[str]]:
-    """The top `count` stages below the classifier, which is at the path `end`, and what has weights above them."""
+def _find_top(
+    network: TimmNetwork, count: int, end: str, input_size: tuple[int, int, int]
+) -> tuple[list[str], list[str]]:
+    """Find the top `count` stages below the classifier, whose path is `end`, and the layers with weights above them."""
     cuts = inspect(network, input_size)["cuts"]
     order = list(dict.fromkeys(cut["stage"] for cut in cuts))
-    own = [stage for stage in stages([Place.of(cut) for cut in cuts]) if not _lies_in(end, stage)]
+    own = [stage for stage in find_stages([CandidateCut.from_dict(cut) for cut in cuts]) if not _is_inside(end, stage)]
     modules = dict(network.named_modules())
     if len(own) <= count or not modules.keys() >= set(own[-count:]):
         raise CutUnsupported(
-            f"drop_stages is {count}; the top ones of this backbone's stages ({', '.join(own)}) cannot be left out: "
+            f"drop_stages is {count}; the top ones of this backbone's stages ({', '.join(own)}) cannot be dropped: "
             "drop fewer, or none."
         )
-    dropped = own[-count:]
-    above = order[order.index(dropped[0]) :]
+    stages = own[-count:]
+    above = order[order.index(stages[0]) :]
     between = [
         path
         for path, module in modules.items()
-        if path != end and list(module.parameters(recurse=False)) and any(_lies_in(path, stage) for stage in above)
+        if path != end and list(module.parameters(recurse=False)) and any(_is_inside(path, stage) for stage in above)
     ]
-    return dropped, [path for path in between if not any(_lies_in(path, stage) for stage in dropped)]
+    return stages, [path for path in between if not any(_is_inside(path, stage) for stage in stages)]
 
 
-def _lies_in(path: str, stage: str) -> bool:
+def _is_inside(path: str, stage: str) -> bool:
     return f"{path}.".startswith(f"{stage}.")

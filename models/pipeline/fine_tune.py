@@ -216,7 +216,7 @@ class _Run:
             seed=self.recipe.seed,
             device=job.device.type,
         )
-        checkpoint_file.write(job.checkpoint, ready.backbone.network.state_dict(), about)
+        checkpoint_file.write(job.checkpoint, ready.feature_network.network.state_dict(), about)
 
     def finished(self, metrics: dict[str, Any], elapsed: float) -> Finished:
         """The last event."""

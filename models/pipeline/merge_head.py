@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from models.catalog.heads import Head
     from models.features.sources import FeatureSource
     from models.networks.surgery import FeatureNetwork
-    from models.networks.types import TimmNetwork
     from models.training.model import TrainableModel
 
 Described = list[tuple[str, dict[str, Any]]]
@@ -39,9 +38,9 @@ class HeadUnsupported(SurgeryError):
 class Delivery:
     """Where the head of one network goes."""
 
-    def __init__(self, network: TimmNetwork, feature_network: FeatureNetwork, head: Head, dropped: list[str]) -> None:
+    def __init__(self, feature_network: FeatureNetwork, head: Head, dropped: list[str]) -> None:
         """`dropped` are the paths of what was left out. Raises HeadUnsupported."""
-        self.network, self.feature_network, self.dropped = network, feature_network, dropped
+        self.network, self.feature_network, self.dropped = feature_network.network, feature_network, dropped
         self.is_own = head.kind in ("linear", "keep") and not dropped
         """Whether the head becomes the network's own classifier."""
         self._path = "" if self.is_own else self._place()
@@ -51,7 +50,7 @@ class Delivery:
         if self.is_own:
             (linear,) = layers
             assert isinstance(linear, nn.Linear)
-            self.feature_network.classifier.become(linear.weight.detach(), linear.bias.detach())
+            self.feature_network.classifier.set_weights(linear.weight.detach(), linear.bias.detach())
         else:
             self.network.set_submodule(self._path, _flattened(copy.deepcopy(layers)).eval())
 
@@ -78,10 +77,10 @@ class Delivery:
         """Whether the network says what layers at this path say; tried with some that are not linear."""
         own = self.network.get_submodule(path)
         layers = nn.LayerNorm(self.feature_network.num_features, elementwise_affine=False)
-        meant = layers(self.feature_network.trunk(self.feature_network.tried))
+        meant = layers(self.feature_network.trunk(self.feature_network.sample_images))
         self.network.set_submodule(path, _flattened([layers]))
         try:
-            said = self.network(self.feature_network.tried)
+            said = self.network(self.feature_network.sample_images)
         except Exception:  # each architecture has its own words for it
             return False
         finally:

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models import backbones
-from models.backbones.pretrained_classifier import kept_classifier
+from models.backbones.pretrained_classifier import select_classes
 from models.datasets.splits import split
 from models.features.extractor import HALF, Extractor
 from models.messages import Noted
 from models.networks import surgery
 from models.networks.cut_network import cut_at
-from models.networks.truncation import shorten
+from models.networks.truncation import drop_stages
 from models.pipeline.merge_head import Delivery
 from models.training.subset import Subset
 
@@ -41,8 +41,8 @@ class Preparation:
         self.budget = min(wanted.cache.max_bytes or assignment.cache.budget, assignment.cache.budget)
         own = self.backbone.preprocessing
         side = own.side if wanted.image_size == "auto" else wanted.image_size
-        self.preprocessing = own.at(side)
-        self.kept = kept_classifier(self.backbone, classes) if wanted.head.kind == "keep" else None
+        self.preprocessing = own.resize_to(side)
+        self.kept = select_classes(self.backbone, classes) if wanted.head.kind == "keep" else None
         self._operate()
         self.recipe = wanted.resolve(
             task=self.task,
@@ -68,16 +68,19 @@ class Preparation:
     def _split(self) -> None:
         pack, recipe = self.assignment.pack, self.assignment.recipe
         self.task: Task = "multi_label" if pack.is_multi_label else "single_label"
-        labels = pack.targets(len(self.assignment.classes)) if pack.is_multi_label else pack.labels
+        labels = pack.encode_targets(len(self.assignment.classes)) if pack.is_multi_label else pack.labels
         parts = split(pack.digests.tolist(), labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
         self.learn, self.validation, self.test = (
             Subset(part, labels[part]) for part in (parts.train, parts.validation, parts.test)
         )
 
     def _operate(self) -> None:
-        """Shorten the network, cut it, and part it."""
+        """Drop the network's top stages, and cut it."""
         network, size, wanted = self.backbone.network, self.preprocessing.input_size, self.assignment.recipe
-        dropped = shorten(network, wanted.drop_stages, size) if wanted.drop_stages else []
+        dropped: list[str] = []
+        if wanted.drop_stages:
+            truncated = drop_stages(network, wanted.drop_stages, size)
+            network, dropped = truncated.network, truncated.dropped
         identity = {
             "architecture": self.backbone.architecture,
             "model_args": self.backbone.model_args,
@@ -85,8 +88,8 @@ class Preparation:
         }
         self.feature_network = surgery.cut_before_classifier(network, size, identity)
         most = self.budget / self.images if wanted.has_features else math.inf
-        self.cut_network = cut_at(network, self.feature_network, wanted.cut, size, identity, most)
-        self.delivery = Delivery(network, self.feature_network, wanted.head, dropped)
+        self.cut_network = cut_at(self.feature_network, wanted.cut, most)
+        self.delivery = Delivery(self.feature_network, wanted.head, dropped)
 
     def _fit_views(self) -> int:
         """Have as many views as fit the budget; gives how many less that are."""

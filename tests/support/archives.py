@@ -9,7 +9,7 @@ from typing import IO
 
 import pytest
 
-from models.datasets.archives.reader import Limits, members
+from models.datasets.archives.reader import Limits, read_files
 from models.datasets.errors import DatasetRejected
 
 LIMITS = Limits(bytes=1 << 20, files=100)
@@ -17,7 +17,7 @@ LIMITS = Limits(bytes=1 << 20, files=100)
 
 def contents(file: IO[bytes], limits: Limits = LIMITS) -> dict[str, bytes]:
     """All files of an archive."""
-    return {str(member.path): member.read() for member in members(file, limits)}
+    return {str(member.path): member.read() for member in read_files(file, limits)}
 
 
 def rejected(data: bytes, limits: Limits = LIMITS) -> str:

@@ -16,7 +16,7 @@ from models.features.store import FeatureStore
 from models.features.trunk import Trunk
 from models.images.views import Views
 from models.networks.cut_network import CutNetwork, TrainedStage
-from models.networks.surgery import Frozen
+from models.networks.surgery import FrozenNetwork
 from models.pretraining.pretrain import Material
 from models.training.model import TrainableModel
 from models.training.subset import Subset
@@ -51,7 +51,7 @@ def oriented_pack(folder: Path, each: int) -> Pack:
 
 def shallow() -> CutNetwork:
     """All is trunk: 48 features, the mean colours of a grid."""
-    trunk = Frozen(nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten()))
+    trunk = FrozenNetwork(nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten()))
     return CutNetwork(trunk, nn.Identity(), "grid", (48,), "")
 
 
@@ -63,7 +63,7 @@ def deep() -> CutNetwork:
     top(torch.randn(512, 3, 4, 4))  # gives the norm its running means
     norm.momentum = 0.1
     stages = [TrainedStage("stage", dict(top.named_parameters()))]
-    return CutNetwork(Frozen(nn.AdaptiveAvgPool2d(4)), top, "grid", (3, 4, 4), "", stages)
+    return CutNetwork(FrozenNetwork(nn.AdaptiveAvgPool2d(4)), top, "grid", (3, 4, 4), "", stages)
 
 
 def prepared(

@@ -1,4 +1,4 @@
-"""What the child of a backbone does."""
+"""The child process that inspects a backbone."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 
 def work(order: InspectionOrder) -> Iterator[Inspected]:
-    """Find the backbone's cuts and their costs."""
+    """Find the cuts of a backbone and their costs."""
     try:
-        said = backbones.blueprint(order.name, order.backbones)
+        config = backbones.read_config(order.name, order.backbones)
         with devices.translate_errors():
-            found = inspect(said.outline(), said.preprocessing.input_size)
+            inspection = inspect(config.build_without_weights(), config.preprocessing.input_size)
     except (BackboneError, SurgeryError) as error:
         yield Inspected(error={"code": error.code, "message": str(error)})
         return
-    yield Inspected(listed=describe(said.listing(found["parameters"])), inspection=found)
+    yield Inspected(listed=describe(config.summarize(inspection["parameters"])), inspection=inspection)

@@ -1,4 +1,4 @@
-"""Child process that lists the backbones that can be loaded."""
+"""The child process that lists the backbones that this worker can load."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from workers.work.inspection import ListedBackbone, ListingOrder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models.backbones.backbone import Listing
+    from models.backbones.backbone import BackboneSummary
 
 
 def work(order: ListingOrder) -> Iterator[ListedBackbone]:
     """List the backbones; downloads nothing."""
-    for listing in backbones.listings(order.backbones):
-        yield describe(listing)
+    for summary in backbones.list_backbones(order.backbones):
+        yield describe(summary)
 
 
-def describe(listing: Listing) -> ListedBackbone:
+def describe(summary: BackboneSummary) -> ListedBackbone:
     """Describe a backbone by the columns of its row."""
     return ListedBackbone(
-        id=listing.name,
-        source=listing.source,
-        architecture=listing.architecture,
-        parameters=listing.parameters,
-        input_size=listing.input_size,
-        licence=listing.licence,
+        id=summary.name,
+        source=summary.source,
+        architecture=summary.architecture,
+        parameters=summary.parameters,
+        input_size=summary.input_size,
+        licence=summary.licence,
     )

@@ -1,4 +1,4 @@
-"""Archives from strangers: .zip, .tar and .tar.gz, read file by file and never extracted."""
+"""Read the files of an uploaded .zip, .tar or .tar.gz one by one, without extracting it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import PurePosixPath
 
-    from models.datasets.archives.member import ArchiveMember
+    from models.datasets.archives import ArchiveMember
 
-MOST_FILE_BYTES = 256 << 20
+MAX_FILE_BYTES = 256 << 20
 NESTED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
-DAMAGES = (
+READ_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
@@ -34,97 +34,96 @@ DAMAGES = (
     NotImplementedError,
     RecursionError,
 )
-"""What Python's readers raise of archives that are damaged or cut off."""
+"""Errors that Python's readers raise on damaged or truncated archives."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one archive may hold."""
+    """Limits on the size of one archive."""
 
     bytes: int
-    """Of all its files, unpacked."""
+    """Unpacked size of all its files."""
     files: int
 
     def check(self, total: int, files: int) -> None:
-        """Raises DatasetRejected for so many bytes and files if they are too many."""
+        """Raise DatasetRejected if there are too many bytes or files."""
         if total > self.bytes:
             raise DatasetRejected(
                 "archive_too_large",
-                f"The archive unfolds to more than {self.bytes} bytes (GRAFT_MAX_ARCHIVE_BYTES).",
+                f"The archive unpacks to more than {self.bytes} bytes. Send fewer or smaller images, or raise "
+                "GRAFT_MAX_ARCHIVE_BYTES.",
             )
         if files > self.files:
             raise DatasetRejected(
                 "archive_too_large",
-                f"The archive holds more than {self.files} files (GRAFT_MAX_ARCHIVE_FILES).",
+                f"The archive has more than {self.files} files. Send fewer, or raise GRAFT_MAX_ARCHIVE_FILES.",
             )
 
 
 @dataclass(frozen=True)
-class Member:
-    """A regular file of an archive. Its bytes must be read before the next member is asked for."""
+class ArchiveFile:
+    """A regular file of an archive; read it before the next file is asked for."""
 
     path: PurePosixPath
     read: Callable[[], bytes]
 
 
-def members(file: IO[bytes], limits: Limits) -> Iterator[Member]:
-    """Every regular file of the archive (seekable) but junk, in its order; raises DatasetRejected."""
+def read_files(file: IO[bytes], limits: Limits) -> Iterator[ArchiveFile]:
+    """Iterate over the regular files of an archive (seekable), without junk, in its order; raises DatasetRejected."""
     seen: set[str] = set()
     try:
-        for listed in _within(limits, _walk(file, limits)):
-            path = names.path_of(listed.name)
+        for member in _check_limits(limits, _list_members(file, limits)):
+            path = names.parse_path(member.name)
             if names.is_junk(path):
                 continue
-            names.check(path)
-            _check(path, listed)
+            names.check_path(path)
+            _check_member(path, member)
             if str(path) in seen:
-                raise DatasetRejected("archive_duplicate_name", f"Two files are called {path}. Rename one.")
+                raise DatasetRejected("archive_duplicate_name", f"Two files are named {path}. Rename one.")
             seen.add(str(path))
-            yield Member(path, partial(_read, listed.read))
-    except DAMAGES as error:
+            yield ArchiveFile(path, partial(_read, member.read))
+    except READ_ERRORS as error:
         _reject_damaged(error)
     if not seen:
-        raise DatasetRejected("archive_empty", "The archive holds no files. Put images in it, a folder for each class.")
+        raise DatasetRejected("archive_empty", "The archive has no files. Put images in it, in one folder per class.")
 
 
-def _walk(file: IO[bytes], limits: Limits) -> Iterator[ArchiveMember]:
-    zipped = file.read(4) in zip_reader.STARTS
+def _list_members(file: IO[bytes], limits: Limits) -> Iterator[ArchiveMember]:
+    is_zip = file.read(4) in zip_reader.MAGIC
     file.seek(0)
-    return zip_reader.walk(file, limits) if zipped else tar_reader.walk(file)
+    return zip_reader.list_members(file, limits) if is_zip else tar_reader.list_members(file)
 
 
-def _within(limits: Limits, walk: Iterator[ArchiveMember]) -> Iterator[ArchiveMember]:
+def _check_limits(limits: Limits, members: Iterator[ArchiveMember]) -> Iterator[ArchiveMember]:
     total = 0
-    for files, listed in enumerate(walk, 1):
-        total += listed.size
+    for files, member in enumerate(members, 1):
+        total += member.size
         limits.check(total, files)
-        yield listed
+        yield member
 
 
-def _check(path: PurePosixPath, listed: ArchiveMember) -> None:
-    if listed.fault is not None:
-        code, what = listed.fault
-        raise DatasetRejected(code, f"{path} {what}")
+def _check_member(path: PurePosixPath, member: ArchiveMember) -> None:
+    if member.problem is not None:
+        code, message = member.problem
+        raise DatasetRejected(code, f"{path} {message}")
     if path.name.lower().endswith(NESTED):
+        raise DatasetRejected("archive_nested", f"{path} is an archive. Put its files into this archive directly.")
+    if member.size > MAX_FILE_BYTES:
         raise DatasetRejected(
-            "archive_nested", f"{path} is itself an archive. Put its files into the archive directly."
-        )
-    if listed.size > MOST_FILE_BYTES:
-        raise DatasetRejected(
-            "archive_too_large", f"{path} has {listed.size} bytes; a file may have {MOST_FILE_BYTES}."
+            "archive_too_large", f"{path} has {member.size} bytes; a file may have {MAX_FILE_BYTES}. Make it smaller."
         )
 
 
 def _read(read: Callable[[], bytes]) -> bytes:
     try:
         return read()
-    except DAMAGES as error:
+    except READ_ERRORS as error:
         _reject_damaged(error)
 
 
 def _reject_damaged(error: Exception) -> NoReturn:
     if isinstance(error, OSError) and error.errno not in {None, errno.EINVAL}:
-        raise error  # the storage's fault, not the archive's: it may be read another time
+        raise error  # the storage failed, not the archive: another attempt may succeed
     raise DatasetRejected(
-        "archive_unreadable", f"The archive is damaged or cut off ({error}). Make it again and send it again."
+        "archive_unreadable", f"The archive is damaged or truncated ({error}). Create it again and send it again."
     )

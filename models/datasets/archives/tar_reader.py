@@ -1,4 +1,4 @@
-"""Tars, plain or gzipped: their files as they list them, in one pass and in constant memory."""
+"""Read a tar archive's members, plain or gzipped, in one pass and in constant memory."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import tarfile
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from models.datasets.archives.member import ArchiveMember
+from models.datasets.archives import ArchiveMember
 from models.datasets.errors import DatasetRejected
 
 if TYPE_CHECKING:
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from typing import Self
 
 GZIP_MAGIC = b"\x1f\x8b"
-MOST_HEADER_BYTES = 64 << 10
-"""Of an extended header: one may claim gigabytes, which tarfile would read into memory."""
-MOST_PADDING_BYTES = 16 << 20
-"""After the end of the archive; writers fill up their last record, of 10 KiB mostly."""
-NO_FILE = ("archive_not_a_file", "is no ordinary file. Leave it out.")
+MAX_HEADER_BYTES = 64 << 10
+"""Size of an extended header; a header may claim gigabytes, which tarfile would read into memory."""
+MAX_PADDING_BYTES = 16 << 20
+"""Zeros after the end of the archive; writers fill their last record, mostly of 10 KiB."""
+NOT_A_FILE = ("archive_not_a_file", "is not a regular file. Remove it from the archive.")
 
 
-def walk(file: IO[bytes]) -> Iterator[ArchiveMember]:
-    """Every file of the tar; each must be read before the next is asked for."""
+def list_members(file: IO[bytes]) -> Iterator[ArchiveMember]:
+    """List the files of a tar; read each before the next is asked for."""
     start = file.read(len(GZIP_MAGIC))
     file.seek(0)
     stream = gzip.GzipFile(fileobj=file) if start == GZIP_MAGIC else file
@@ -33,12 +33,12 @@ def walk(file: IO[bytes]) -> Iterator[ArchiveMember]:
             archive.members.clear()  # type: ignore[attr-defined]
             archive.pax_headers = {}
             if not entry.isdir():
-                yield ArchiveMember(entry.name, entry.size, partial(_content, archive, entry), _fault(entry))
+                yield ArchiveMember(entry.name, entry.size, partial(_read, archive, entry), _find_problem(entry))
         _check_end(archive)
 
 
 class _TarInfo(tarfile.TarInfo):
-    """Headers that tarfile must not follow into large memory, nor take for the archive's end when they are damaged."""
+    """Headers, without two risks of tarfile: huge claimed sizes, and damage that is taken for the archive's end."""
 
     @classmethod
     def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
@@ -52,8 +52,10 @@ class _TarInfo(tarfile.TarInfo):
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
         extended = self.type in {tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE}
         named = self.type in {tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK}
-        if (extended or named) and self.size > MOST_HEADER_BYTES:
-            raise DatasetRejected("archive_unreadable", "A header in the archive claims an absurd size. Make it again.")
+        if (extended or named) and self.size > MAX_HEADER_BYTES:
+            raise DatasetRejected(
+                "archive_unreadable", "A header in the archive claims an impossible size. Create the archive again."
+            )
         if self.type == tarfile.GNUTYPE_SPARSE:
             _reject_sparse()
         return super()._proc_member(archive)  # type: ignore[misc,no-any-return]
@@ -63,31 +65,31 @@ class _TarInfo(tarfile.TarInfo):
 
 
 def _reject_sparse() -> NoReturn:
-    """The map of a sparse file may be endless."""
-    raise DatasetRejected(NO_FILE[0], "The archive holds a sparse file. Make it again without --sparse.")
+    """Reject sparse files, whose map may be endless."""
+    raise DatasetRejected(NOT_A_FILE[0], "The archive has a sparse file. Create it again without --sparse.")
 
 
-def _fault(entry: tarfile.TarInfo) -> tuple[str, str] | None:
+def _find_problem(entry: tarfile.TarInfo) -> tuple[str, str] | None:
     if entry.islnk() or entry.issym():
-        return "archive_link", "is a link. Put the file itself in the archive."
-    return None if entry.isreg() and not entry.issparse() else NO_FILE
+        return "archive_link", "is a link. Put the file itself into the archive."
+    return None if entry.isreg() and not entry.issparse() else NOT_A_FILE
 
 
-def _content(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
+def _read(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> bytes:
     file = archive.extractfile(entry)
     assert file is not None
     data = file.read()
     if len(data) != entry.size:
-        raise EOFError(f"{entry.name} is cut off")
+        raise EOFError(f"{entry.name} is truncated")
     return data
 
 
 def _check_end(archive: tarfile.TarFile) -> None:
-    """Only zeros follow the end; anything else was cut off by it. Reading on also verifies gzip's checksum."""
+    """Check that only zeros follow the end of the archive; reading them also verifies gzip's checksum."""
     assert archive.fileobj is not None
-    rest = archive.fileobj.read(MOST_PADDING_BYTES + 1)
-    if len(rest) > MOST_PADDING_BYTES or any(rest):
+    rest = archive.fileobj.read(MAX_PADDING_BYTES + 1)
+    if len(rest) > MAX_PADDING_BYTES or any(rest):
         raise DatasetRejected(
             "archive_unreadable",
-            "The archive goes on after its end: it is damaged, or several are joined. Make it again as one.",
+            "There is data after the end of the archive: it is damaged, or several are joined. Create it again as one.",
         )

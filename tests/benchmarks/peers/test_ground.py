@@ -27,7 +27,7 @@ def test_the_images_lie_as_graft_splits_them(tmp_path: Path) -> None:
     pack, recipe = packed(archive), Recipe()
     parts = split(pack.digests.tolist(), pack.labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
     for part, called in PARTS.items():
-        expected = sorted((pack.names[image].split("/")[0], pack.encoded(image)) for image in getattr(parts, part))
+        expected = sorted((pack.names[image].split("/")[0], pack.read_file(image)) for image in getattr(parts, part))
         found = sorted((path.parent.name, path.read_bytes()) for path in (ground.images / called).glob("*/*"))
         assert found == expected
     assert ground.counts == "42 train, 9 validation, 9 test"

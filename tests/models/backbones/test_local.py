@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from models import backbones
+from models.backbones.backbone import Backbone
 from models.backbones.errors import (
     BackboneError,
     BackboneUnknown,
@@ -45,14 +46,17 @@ def test_the_digest_changes_with_any_weight(tmp_path: Path) -> None:
     write_backbone(tmp_path / "small")
     first, second = backbones.load("local/small", tmp_path), backbones.load("local/small", tmp_path)
     with torch.no_grad():
-        second.network.fc.bias[0] += 1e-3
-    assert first.digest == backbones.load("local/small", tmp_path).digest != second.digest
+        second.network.get_classifier().bias[0] += 1e-3
+    changed = Backbone.from_network(
+        second.name, second.architecture, second.model_args, second.pretrained_cfg, second.network
+    )
+    assert first.digest == second.digest != changed.digest
 
 
 def test_is_listed_with_its_facts(tmp_path: Path) -> None:
     write_backbone(tmp_path / "small")
     (tmp_path / "no_backbone").mkdir()
-    listed = [listing for listing in backbones.listings(tmp_path) if listing.source == "local"]
+    listed = [listing for listing in backbones.list_backbones(tmp_path) if listing.source == "local"]
     assert [listing.name for listing in listed] == ["local/small"]
     network = timm.create_model("test_resnet", num_classes=10)
     assert listed[0].parameters == sum(parameter.numel() for parameter in network.parameters())
@@ -79,9 +83,9 @@ def test_a_folder_that_cannot_be_read_is_left_out_of_the_list_and_refused(
 ) -> None:
     write_backbone(tmp_path / "good")
     (write_backbone(tmp_path / "bad") / file).write_bytes(content)
-    listed = [listing.name for listing in backbones.listings(tmp_path) if listing.source == "local"]
+    listed = [listing.name for listing in backbones.list_backbones(tmp_path) if listing.source == "local"]
     assert listed == ["local/good"]
-    assert "bad is left out" in caplog.text
+    assert "bad, whose files cannot be read" in caplog.text
     with pytest.raises(BackboneError):
         backbones.load("local/bad", tmp_path)
 
@@ -100,7 +104,7 @@ def test_each_fault_has_its_name_and_advice(tmp_path: Path) -> None:
         backbones.load("local/small", tmp_path)
     write_config(folder, model_args={"no_such_argument": 1})
     with pytest.raises(ConfigurationBroken, match="model_args"):
-        backbones.blueprint("local/small", tmp_path).outline()
+        backbones.read_config("local/small", tmp_path).build_without_weights()
     write_config(folder, architecture="no_such_network")
     with pytest.raises(ConfigurationBroken, match="list_models"):
         backbones.load("local/small", tmp_path)
@@ -109,14 +113,14 @@ def test_each_fault_has_its_name_and_advice(tmp_path: Path) -> None:
         backbones.load("local/small", tmp_path)
     (folder / "config.json").write_text('{"model_type": "vit"}')
     with pytest.raises(ConfigurationBroken, match="save_for_hf"):
-        backbones.blueprint("local/small", tmp_path).outline()
+        backbones.read_config("local/small", tmp_path).build_without_weights()
 
 
 def test_the_flat_layout_of_old_is_read(tmp_path: Path) -> None:
     folder = write_backbone(tmp_path / "small")
     flat: Any = CONFIG["pretrained_cfg"]
     (folder / "config.json").write_text(json.dumps({**flat, "architecture": "test_resnet"}))
-    assert "local/small" in [listing.name for listing in backbones.listings(tmp_path)]
+    assert "local/small" in [listing.name for listing in backbones.list_backbones(tmp_path)]
     assert backbones.load("local/small", tmp_path).preprocessing.input_size == (3, 32, 32)
 
 
@@ -140,13 +144,14 @@ def test_a_network_of_another_size_than_the_architectures_is_rebuilt_by_plain_ti
     assert backbone.model_args == {"img_size": [96, 96], **arguments}
     again = timm.create_model(backbone.architecture, num_classes=3, **backbone.model_args)
     again.load_state_dict(backbone.network.state_dict())
-    said = backbones.blueprint("local/vit", tmp_path)
-    assert said.preprocessing.input_size == (3, 96, 96)
-    assert said.outline().pos_embed.shape == backbone.network.pos_embed.shape
+    config = backbones.read_config("local/vit", tmp_path)
+    assert config.preprocessing.input_size == (3, 96, 96)
+    positions = config.build_without_weights().state_dict()["pos_embed"]
+    assert positions.shape == backbone.network.state_dict()["pos_embed"].shape
 
 
 def test_a_network_that_plain_timm_cannot_rebuild_is_refused_before_it_is_trained(tmp_path: Path) -> None:
-    """timm builds this architecture for 384 pixels where nothing else is said, but here for 224."""
+    """timm builds this architecture for 384 pixels by default, but here for 224."""
     arguments = {"embed_dim": 48, "depth": 1}
     write_vit(tmp_path / "vit", "vit_tiny_patch16_384", 224, pretrained_cfg={}, model_args=arguments)
     with pytest.raises(ConfigurationBroken, match="img_size"):
@@ -183,6 +188,6 @@ def test_weights_of_another_architecture_are_refused(tmp_path: Path) -> None:
 
 def test_the_outline_has_no_weights(tmp_path: Path) -> None:
     write_backbone(tmp_path / "small")
-    said = backbones.blueprint("local/small", tmp_path)
-    assert said.preprocessing.input_size == (3, 32, 32)
-    assert {parameter.device.type for parameter in said.outline().parameters()} == {"meta"}
+    config = backbones.read_config("local/small", tmp_path)
+    assert config.preprocessing.input_size == (3, 32, 32)
+    assert {parameter.device.type for parameter in config.build_without_weights().parameters()} == {"meta"}

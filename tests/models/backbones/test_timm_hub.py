@@ -44,9 +44,9 @@ DESCRIBE = """
 import sys
 from models import backbones
 try:
-    said = backbones.blueprint(sys.argv[1], None)
-    device = next(said.outline().parameters()).device
-    print(said.architecture, "|", said.preprocessing.input_size, device)
+    config = backbones.read_config(sys.argv[1], None)
+    device = next(config.build_without_weights().parameters()).device
+    print(config.architecture, "|", config.preprocessing.input_size, device)
 except backbones.errors.BackboneError as error:
     print(type(error).__name__, "|", error)
 """
@@ -74,7 +74,7 @@ def address(repositories: Path) -> Iterator[str]:
 
 
 def load(name: str, home: Path, endpoint: str, script: str = LOAD, **more: str) -> tuple[str, str]:
-    """Load a backbone in a process of its own: what it is or which error, and what is said of it."""
+    """Load a backbone in a process of its own: returns its architecture or the error, and a message."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -92,8 +92,8 @@ def load(name: str, home: Path, endpoint: str, script: str = LOAD, **more: str) 
         check=True,
         cwd=Path(__file__).parents[3],
     )
-    what, _, said = run.stdout.strip().partition(" | ")
-    return what, said
+    what, _, message = run.stdout.strip().partition(" | ")
+    return what, message
 
 
 def test_loads_by_timms_name_and_again_offline(tmp_path: Path, address: str) -> None:
@@ -104,15 +104,15 @@ def test_loads_by_timms_name_and_again_offline(tmp_path: Path, address: str) -> 
 
 
 def test_loads_any_repository_in_timms_layout(tmp_path: Path, address: str) -> None:
-    what, said = load("hf/somebody/small", tmp_path, address)
+    what, message = load("hf/somebody/small", tmp_path, address)
     assert what == CONFIG["architecture"]
-    assert "(3, 32, 32)" in said
+    assert "(3, 32, 32)" in message
 
 
 def test_describes_a_repository_without_its_weights(tmp_path: Path, address: str) -> None:
     home = tmp_path / "home"
-    what, said = load("hf/somebody/small", home, address, DESCRIBE)
-    assert (what, said) == (CONFIG["architecture"], "(3, 32, 32) meta")
+    what, message = load("hf/somebody/small", home, address, DESCRIBE)
+    assert (what, message) == (CONFIG["architecture"], "(3, 32, 32) meta")
     assert list(home.rglob("config.json"))
     assert not list(home.rglob("*.safetensors"))
     assert load("hf/somebody/none", home, address, DESCRIBE)[0] == "BackboneUnknown"
@@ -121,39 +121,39 @@ def test_describes_a_repository_without_its_weights(tmp_path: Path, address: str
 def test_a_pickle_is_never_read(tmp_path: Path, address: str, repositories: Path) -> None:
     folder = repositories / "timm/test_resnet.r160_in1k"
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
-    what, said = load(NAME, tmp_path, address)
+    what, message = load(NAME, tmp_path, address)
     assert what == "WeightsUnsafe"
-    assert "Convert them to safetensors" in said
+    assert "Convert them to safetensors" in message
 
 
 def test_what_is_gated_or_absent_says_what_to_do(tmp_path: Path, address: str, repositories: Path) -> None:
     (repositories / "timm/test_resnet.r160_in1k/gated").touch()
-    what, said = load(NAME, tmp_path, address)
-    assert (what, "HF_TOKEN" in said) == ("WeightsUnavailable", True)
+    what, message = load(NAME, tmp_path, address)
+    assert (what, "HF_TOKEN" in message) == ("WeightsUnavailable", True)
     shutil.rmtree(repositories / "somebody")
     assert load("hf/somebody/small", tmp_path, address)[0] == "BackboneUnknown"
     assert load("timm/no_such_network.at_all", tmp_path, address)[0] == "BackboneUnknown"
 
 
 def test_a_hub_that_cannot_be_reached_says_what_to_do(tmp_path: Path) -> None:
-    what, said = load(NAME, tmp_path, f"http://127.0.0.1:{servers.free_port()}")
+    what, message = load(NAME, tmp_path, f"http://127.0.0.1:{servers.free_port()}")
     assert what == "WeightsUnavailable"
-    assert "HF_ENDPOINT" in said
+    assert "HF_ENDPOINT" in message
 
 
 def test_a_repository_in_another_layout_says_what_to_do(tmp_path: Path, address: str, repositories: Path) -> None:
     folder = repositories / "somebody/small"
     (folder / "config.json").write_text(json.dumps({"architectures": ["ViTModel"], "model_type": "vit"}))
-    what, said = load("hf/somebody/small", tmp_path, address)
+    what, message = load("hf/somebody/small", tmp_path, address)
     assert what == "ConfigurationBroken"
-    assert "save_for_hf" in said
+    assert "save_for_hf" in message
 
 
 def test_weights_that_are_cut_off_say_what_to_do(tmp_path: Path, address: str, repositories: Path) -> None:
     weights = repositories / "timm/test_resnet.r160_in1k/model.safetensors"
     weights.write_bytes(weights.read_bytes()[:5000])
-    what, said = load(NAME, tmp_path, address)
-    assert (what, "HF_HOME" in said) == ("WeightsBroken", True)
+    what, message = load(NAME, tmp_path, address)
+    assert (what, "HF_HOME" in message) == ("WeightsBroken", True)
 
 
 def test_weights_of_another_network_say_so(tmp_path: Path, address: str, repositories: Path) -> None:
@@ -164,7 +164,7 @@ def test_weights_of_another_network_say_so(tmp_path: Path, address: str, reposit
 
 
 def test_lists_timms_registry_without_downloading() -> None:
-    listed = {listing.name: listing for listing in backbones.listings(None)}
+    listed = {listing.name: listing for listing in backbones.list_backbones(None)}
     assert len(listed) > 1500
     small = listed["timm/mobilenetv3_small_100.lamb_in1k"]
     assert (small.source, small.architecture) == ("timm", "mobilenetv3_small_100")
@@ -186,13 +186,13 @@ def test_the_table_of_parameters_is_timms(row: int) -> None:
 def test_a_network_of_fixed_size_keeps_it() -> None:
     """A network whose size is fixed must be rebuilt at the size of its tag, not of the default one."""
     for name, size in (("vit_base_patch16_224.orig_in21k", 224), ("deit3_base_patch16_384.fb_in1k", 384)):
-        assert timm_hub.blueprint(f"timm/{name}").model_args == {"img_size": [size, size]}
-    assert timm_hub.blueprint(NAME).model_args == {}
+        assert timm_hub.read_config(f"timm/{name}").model_args == {"img_size": [size, size]}
+    assert timm_hub.read_config(NAME).model_args == {}
 
 
 @pytest.mark.parametrize("name", ["test_resnet.nonsense", "nonsense", "resnet18.a1_in1k.x", "qwen3_vit_88m_enc", ""])
 def test_what_timm_does_not_offer_is_refused_by_name(name: str) -> None:
-    for of in (timm_hub.load, timm_hub.blueprint):
+    for of in (timm_hub.load, timm_hub.read_config):
         with pytest.raises(BackboneUnknown, match="source=timm"):
             of(f"timm/{name}")
 
@@ -200,5 +200,5 @@ def test_what_timm_does_not_offer_is_refused_by_name(name: str) -> None:
 def test_the_list_is_quick() -> None:
     """The service asks for it often; it must not build a network for any of its names."""
     began = time.perf_counter()
-    assert len(list(timm_hub.listings())) > 1700
+    assert len(list(timm_hub.list_backbones())) > 1700
     assert time.perf_counter() - began < 1

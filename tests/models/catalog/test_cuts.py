@@ -8,26 +8,27 @@ from typing import Any
 
 import pytest
 
-from models.catalog.cuts import All, Cut, CutUnknown, Fraction, Gradual, Nothing, Place, Stage, Top, stages
+from models.catalog.cuts import All, CandidateCut, Cut, CutUnknown, Fraction, Gradual, Nothing, Stage, Top, find_stages
 from models.catalog.technique import members
 from models.networks import surgery
-from models.networks.cut_network import cut_at, places
+from models.networks.candidate_cuts import list_candidate_cuts
+from models.networks.cut_network import cut_at
 from tests.support.networks import network
 
 MEMBERS: tuple[Any, ...] = members(Cut)
 TRAINED = [member for member in MEMBERS if member.trains]
 
-PLACES = [
-    Place("stem.conv", "stem", 10),
-    Place("stem.act", "stem", 10),
-    Place("layer1.0", "layer1", 30),
-    Place("layer1.1", "layer1", 50),
-    Place("layer2.0", "layer2", 70),
-    Place("norm", "norm", 70),
-    Place("layer3.0", "layer3", 95),
-    Place("layer3.1", "layer3", 100),
-    Place("pool", "pool", 100),
-    Place("flatten", "flatten", 100),
+CANDIDATES = [
+    CandidateCut("stem.conv", "stem", 10),
+    CandidateCut("stem.act", "stem", 10),
+    CandidateCut("layer1.0", "layer1", 30),
+    CandidateCut("layer1.1", "layer1", 50),
+    CandidateCut("layer2.0", "layer2", 70),
+    CandidateCut("norm", "norm", 70),
+    CandidateCut("layer3.0", "layer3", 95),
+    CandidateCut("layer3.1", "layer3", 100),
+    CandidateCut("pool", "pool", 100),
+    CandidateCut("flatten", "flatten", 100),
 ]
 """A backbone of four stages, a norm and a pool among them."""
 
@@ -38,15 +39,15 @@ STAGES = {
 
 
 @cache
-def real(name: str) -> list[Place]:
-    """The places of a network of timm."""
+def real(name: str) -> list[CandidateCut]:
+    """List the candidate cuts of a network of timm."""
     made = network(name)
     size = tuple(made.pretrained_cfg["input_size"])
-    return places(made, surgery.cut_before_classifier(made, size, {}), size)
+    return list_candidate_cuts(surgery.cut_before_classifier(made, size, {}))
 
 
 def test_stages_are_what_computes_and_end_after_the_norms_and_pools_that_follow() -> None:
-    assert {stage: place.name for stage, place in stages(PLACES).items()} == {
+    assert {stage: place.name for stage, place in find_stages(CANDIDATES).items()} == {
         "stem": "stem.act",
         "layer1": "layer1.1",
         "layer2": "norm",
@@ -56,7 +57,7 @@ def test_stages_are_what_computes_and_end_after_the_norms_and_pools_that_follow(
 
 @pytest.mark.parametrize("name", STAGES)
 def test_stages_of_a_real_network_are_its_own(name: str) -> None:
-    found = stages(real(name))
+    found = find_stages(real(name))
     assert list(found) == STAGES[name]
     costs = [place.multiply_adds_below for place in found.values()]
     assert costs == sorted(set(costs)), "each computes something"
@@ -87,20 +88,20 @@ def test_stages_of_a_real_network_are_its_own(name: str) -> None:
     ],
 )
 def test_lies_where_it_should(cut: Any, place: str | None) -> None:
-    assert cut.place(PLACES) == place
+    assert cut.choose(CANDIDATES) == place
 
 
 @pytest.mark.parametrize("name", STAGES)
 def test_lies_where_it_should_in_a_real_network(name: str) -> None:
-    found, own = stages(real(name)), STAGES[name]
+    found, own = find_stages(real(name)), STAGES[name]
     ends = {stage: place.name for stage, place in found.items()}
     for stage in own:
-        assert Stage(name=stage).place(real(name)) == ends[stage]
+        assert Stage(name=stage).choose(real(name)) == ends[stage]
     for count in range(1, len(own)):
-        assert Top(stages=count).place(real(name)) == Gradual(stages=count).place(real(name)) == ends[own[-count - 1]]
+        assert Top(stages=count).choose(real(name)) == Gradual(stages=count).choose(real(name)) == ends[own[-count - 1]]
     total = real(name)[-1].multiply_adds_below
     for share in (0.3, 0.5, 0.8, 1.0):
-        chosen = Fraction(frozen=share).place(real(name))
+        chosen = Fraction(frozen=share).choose(real(name))
         below = {place.name: place.multiply_adds_below for place in real(name)}
         assert below[chosen] == max(cost for cost in below.values() if cost <= share * total)
 
@@ -110,31 +111,31 @@ def test_what_lies_above_a_cut_are_the_stages_it_says(name: str) -> None:
     made = network(name)
     size = tuple(made.pretrained_cfg["input_size"])
     feature_network = surgery.cut_before_classifier(made, size, {})
-    cut_network = cut_at(made, feature_network, Top(stages=2), size, {})
+    cut_network = cut_at(feature_network, Top(stages=2))
     assert [stage.name for stage in cut_network.stages] == STAGES[name][:-3:-1]
-    assert cut_network.cut == Top(stages=2).place(real(name))
+    assert cut_network.cut == Top(stages=2).choose(real(name))
 
 
 @pytest.mark.parametrize("technique", [Top, Gradual])
 def test_more_stages_than_there_are_are_answered_by_those_there_are(technique: type[Any]) -> None:
     with pytest.raises(CutUnknown, match=r"has 4 stages \(stem, layer1, layer2, layer3\); train fewer .* cut: none"):
-        technique(stages=4).place(PLACES)
+        technique(stages=4).choose(CANDIDATES)
 
 
 @pytest.mark.parametrize("name", [None, *STAGES])
 def test_a_share_with_nothing_to_freeze_is_answered_by_the_least_there_is(name: str | None) -> None:
-    places = PLACES if name is None else real(name)
+    candidates = CANDIDATES if name is None else real(name)
     with pytest.raises(CutUnknown, match=r"set cut\.frozen to \d\.\d+ or more, or cut to none") as refused:
-        Fraction(frozen=1e-9).place(places)
+        Fraction(frozen=1e-9).choose(candidates)
     least = float(re.findall(r"cut\.frozen to (\S+)", str(refused.value))[0])
-    assert Fraction(frozen=least).place(places) is not None
+    assert Fraction(frozen=least).choose(candidates) is not None
     with pytest.raises(CutUnknown):
-        Fraction(frozen=max(1e-9, least - 0.01)).place(places)
+        Fraction(frozen=max(1e-9, least - 0.01)).choose(candidates)
 
 
 def test_an_unknown_stage_is_answered_by_those_there_are() -> None:
     with pytest.raises(CutUnknown, match="no stage or cut layer9; its stages are stem, layer1, layer2, layer3"):
-        Stage(name="layer9").place(PLACES)
+        Stage(name="layer9").choose(CANDIDATES)
 
 
 def test_gradual_unfreezing_trains_one_stage_more_each_few_epochs() -> None:

@@ -13,13 +13,13 @@ from models.datasets.errors import DatasetRejected
 def folders(*names: str) -> dict[str, tuple[str, str]]:
     """Class and split of each path."""
     paths = [Path(name) for name in names]
-    found = layout.by_folders(paths, [path for path in paths if path.suffix == ".png"])
-    return {str(path): (place.labels[0], place.split) for path, place in found.places.items()}
+    found = layout.read_folders(paths, [path for path in paths if path.suffix == ".png"])
+    return {str(path): (place.labels[0], place.split) for path, place in found.annotations.items()}
 
 
 def table(content: bytes, *names: str) -> layout.Layout:
     """The layout that a labels.csv gives."""
-    return layout.by_table([Path(name) for name in names], Path("labels.csv"), content)
+    return layout.read_table([Path(name) for name in names], Path("labels.csv"), content)
 
 
 def test_the_first_folder_is_the_class() -> None:
@@ -61,28 +61,28 @@ def test_a_image_beside_the_classes_of_a_split_leaves_it_a_split() -> None:
 
 def test_files_beside_the_class_folders_have_no_place() -> None:
     paths = [Path("cat/1.png"), Path("dog/2.png"), Path("stray.png")]
-    assert layout.by_folders(paths, paths).unlisted == [Path("stray.png")]
+    assert layout.read_folders(paths, paths).unlabelled == [Path("stray.png")]
 
 
 def test_a_table_gives_labels_and_splits() -> None:
     content = b'\xef\xbb\xbffile,label,split\r\n"a b.png",cat,train\r\nsub/c.png, dog ,VAL\r\ngone.png,cat,\r\n'
     found = table(content, "a b.png", "sub/c.png", "unlisted.png")
-    assert found.places[Path("a b.png")] == layout.Place(("cat",), "train")
-    assert found.places[Path("sub/c.png")] == layout.Place(("dog",), "validation")
-    assert found.unlisted == [Path("unlisted.png")]
-    assert found.absent == ["gone.png"]
+    assert found.annotations[Path("a b.png")] == layout.Annotation(("cat",), "train")
+    assert found.annotations[Path("sub/c.png")] == layout.Annotation(("dog",), "validation")
+    assert found.unlabelled == [Path("unlisted.png")]
+    assert found.missing == ["gone.png"]
 
 
 def test_a_table_names_files_as_any_system_does() -> None:
     found = table('file;label\nMu\u0308ll\\1.png;Mu\u0308ll\n./a,b.png;"x;y"\n'.encode(), "M\u00fcll/1.png", "a,b.png")
-    assert found.places == {
-        Path("M\u00fcll/1.png"): layout.Place(("M\u00fcll",), ""),
-        Path("a,b.png"): layout.Place(("x;y",), ""),
+    assert found.annotations == {
+        Path("M\u00fcll/1.png"): layout.Annotation(("M\u00fcll",), ""),
+        Path("a,b.png"): layout.Annotation(("x;y",), ""),
     }
 
 
 def test_several_labels_are_parted_by_bars() -> None:
-    assert table(b"file,label\na.png,dog|cat|dog\n", "a.png").places[Path("a.png")].labels == ("cat", "dog")
+    assert table(b"file,label\na.png,dog|cat|dog\n", "a.png").annotations[Path("a.png")].labels == ("cat", "dog")
 
 
 @pytest.mark.parametrize(

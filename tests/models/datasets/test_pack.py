@@ -26,7 +26,7 @@ def test_an_index_holds_images_of_any_size(tmp_path: Path) -> None:
         Entry(b"\2" * 31 + b"\0", 3, 4, 8, 70_000, (0,), "", "cat/1.png"),
     ]
     pack = packed(tmp_path, entries, b"dogcats")
-    assert [pack.encoded(place) for place in range(len(pack))] == [b"dog", b"cats"]
+    assert [pack.read_file(place) for place in range(len(pack))] == [b"dog", b"cats"]
     assert pack.digests.tolist() == [entry.digest for entry in entries]
     assert pack.names == ["dog/é.png", "cat/1.png"]
     assert pack.labels.tolist() == [1, 0]
@@ -36,7 +36,7 @@ def test_an_index_holds_images_of_any_size(tmp_path: Path) -> None:
 def test_images_of_one_class_have_one_hot_targets(tmp_path: Path) -> None:
     labels = [2, 0, 2, 1]
     pack = packed(tmp_path, [Entry(bytes([n]) * 32, 0, 1, 8, 8, (label,), "", "a") for n, label in enumerate(labels)])
-    targets = pack.targets(4)
+    targets = pack.encode_targets(4)
     assert not pack.is_multi_label
     assert targets.dtype == np.float32
     np.testing.assert_array_equal(targets, np.eye(4)[labels])
@@ -47,5 +47,5 @@ def test_images_of_several_classes_have_multi_hot_targets(tmp_path: Path) -> Non
     pack = packed(tmp_path, [Entry(bytes([n]) * 32, 0, 1, 8, 8, each, "", "a") for n, each in enumerate(labels)])
     assert pack.is_multi_label
     assert pack.labels.tolist() == [2, 0, 1]
-    assert pack.targets(4).dtype == np.float32
-    assert pack.targets(4).tolist() == [[0, 0, 1, 0], [1, 1, 0, 1], [0, 1, 1, 0]]
+    assert pack.encode_targets(4).dtype == np.float32
+    assert pack.encode_targets(4).tolist() == [[0, 0, 1, 0], [1, 1, 0, 1], [0, 1, 1, 0]]

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from models.datasets.errors import DatasetRejected
 from models.datasets.pack import SPLIT_CODES, Entry
-from models.datasets.splits import Split, check, split
+from models.datasets.splits import Split, check_splits, split
 
 TRAIN, VALIDATION, TEST = 1, 2, 3
 
@@ -178,7 +178,7 @@ def test_what_passes_the_check_can_be_trained_on_whatever_the_fractions(
     found = split([entry.digest for entry in images], labels, codes, validation, test)
     can_train = set(labels[found.train]) == set(labels) and len(found.validation) > 0
     try:
-        check(images, [f"class {number}" for number in range(len(classes))])
+        check_splits(images, [f"class {number}" for number in range(len(classes))])
     except DatasetRejected:
         assert not can_train
     else:
@@ -188,14 +188,14 @@ def test_what_passes_the_check_can_be_trained_on_whatever_the_fractions(
 @pytest.mark.parametrize(
     ("classes", "code", "says"),
     [
-        ((["test"] * 3, ["test"] * 3), "nothing_to_train_on", "of cat, dog are given"),
-        ((["train"] * 3, ["validation"] * 3), "nothing_to_train_on", "of dog are given"),
+        ((["test"] * 3, ["test"] * 3), "nothing_to_train_on", "of cat, dog are in"),
+        ((["train"] * 3, ["validation"] * 3), "nothing_to_train_on", "of dog are in"),
         ((["train", "test", "test"], ["train", "test"]), "nothing_to_validate_on", "of a class (cat, dog)"),
     ],
 )
 def test_what_cannot_be_trained_on_is_refused(classes: tuple[list[str], ...], code: str, says: str) -> None:
     with pytest.raises(DatasetRejected) as caught:
-        check(entries(*classes), ["cat", "dog"])
+        check_splits(entries(*classes), ["cat", "dog"])
     assert caught.value.code == code
     assert says in str(caught.value)
 
@@ -214,7 +214,7 @@ def test_several_classes_that_pass_the_check_can_be_trained_on_whatever_the_frac
     assert set(np.flatnonzero(given == TEST)) <= set(found.test)
     can_train = hot[found.train].any(0).all() and len(found.validation) > 0
     try:
-        check(images, [f"class {number}" for number in range(hot.shape[1])])
+        check_splits(images, [f"class {number}" for number in range(hot.shape[1])])
     except DatasetRejected:
         assert not can_train
     else:
@@ -228,6 +228,6 @@ def test_what_several_classes_lack_is_said() -> None:
         for digest, (labels, given) in zip(digests(4), rows, strict=True)
     ]
     with pytest.raises(DatasetRejected) as caught:
-        check(images, ["cat", "dog", "owl"])
+        check_splits(images, ["cat", "dog", "owl"])
     assert caught.value.code == "nothing_to_validate_on"
     assert "of a class (dog, owl)" in str(caught.value)

@@ -11,7 +11,7 @@ import pytest
 from models.datasets.archives.reader import Limits
 from models.datasets.errors import DatasetRejected
 from models.datasets.pack import Pack, write_index
-from models.datasets.validation import Validated, validate
+from models.datasets.validation import ValidatedDataset, validate
 from models.images import decode
 from tests.support.images import encoded, noise, png, write_tar, write_zip
 
@@ -23,7 +23,7 @@ GOOD = {
 }
 
 
-def checked(tmp_path: Path, files: dict[str, bytes]) -> tuple[Validated, Pack]:
+def checked(tmp_path: Path, files: dict[str, bytes]) -> tuple[ValidatedDataset, Pack]:
     """The verdict on an archive of these files, and its pack."""
     archive = write_zip(tmp_path / "a.zip", files)
     with archive.open("rb") as file, (tmp_path / "pack").open("wb") as pack:
@@ -40,7 +40,7 @@ def rejected(tmp_path: Path, files: dict[str, bytes]) -> DatasetRejected:
     return caught.value
 
 
-def codes(validated: Validated) -> dict[str, str]:
+def codes(validated: ValidatedDataset) -> dict[str, str]:
     """The code of each file that was skipped."""
     return {entry["file"]: entry["code"] for entry in validated.report["skipped"]}
 
@@ -50,7 +50,7 @@ def test_a_good_archive_is_packed_byte_for_byte(tmp_path: Path) -> None:
     assert validated.classes == [{"name": "cat", "count": 6}, {"name": "dog", "count": 6}]
     assert validated.task == "single_label"
     assert validated.report["counts"] == {}
-    assert {pack.names[place]: pack.encoded(place) for place in range(len(pack))} == GOOD
+    assert {pack.names[place]: pack.read_file(place) for place in range(len(pack))} == GOOD
     for place, name in enumerate(pack.names):
         assert pack.digests[place].tobytes() == decode.digest(decode.decode(GOOD[name]))
         assert pack.labels[place] == (0 if name.startswith("cat") else 1)

@@ -28,7 +28,7 @@ def test_view_0_is_timms_evaluation_transform_to_the_bit(
 ) -> None:
     preprocessing = Preprocessing((3, 32, 32), interpolation, PLAIN.mean, PLAIN.std, 0.875, crop_mode)
     image = noise(1, *size)
-    expected = create_transform(**preprocessing.plain(), is_training=False)(image)
+    expected = create_transform(**preprocessing.to_dict(), is_training=False)(image)
     trunk = Trunk(torch.nn.Identity(), preprocessing, torch.device("cpu"))
     found = trunk(np.stack([Views(preprocessing, POLICY, exact=True).render(image, DIGEST, 0)]))
     assert torch.equal(torch.from_numpy(found)[0], expected)

@@ -14,9 +14,9 @@ from tests.support.networks import Wayward
 
 
 def inspected(name: str) -> dict[str, Any]:
-    """What is found out about a backbone of timm."""
-    said = backbones.blueprint(name, None)
-    return inspect(said.outline(), said.preprocessing.input_size)
+    """Inspect a backbone of timm."""
+    config = backbones.read_config(name, None)
+    return inspect(config.build_without_weights(), config.preprocessing.input_size)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Division against the uncut network: the parts are the whole, what is frozen never moves, what is trained does."""
+"""Cut networks against uncut ones: the same features; frozen stages never change, trained ones do."""
 
 from __future__ import annotations
 
@@ -10,17 +10,24 @@ import timm
 import torch
 from torch import nn
 
-from models.catalog.cuts import All, Fraction, Gradual, Nothing, Place, Stage, Top, owners, stages
+from models.catalog.cuts import All, CandidateCut, Fraction, Gradual, Nothing, Stage, Top, assign_stages, find_stages
 from models.networks import surgery
-from models.networks.cut_network import CutNetwork, CutUnsupported, cut_at, places
-from tests.models.networks.test_surgery import small_clip
-from tests.support.networks import Wayward, given, network
+from models.networks.candidate_cuts import list_candidate_cuts
+from models.networks.cut_network import CutNetwork, CutUnsupported, cut_at
+from tests.support.networks import (
+    Wayward,
+    changed_names,
+    copy_state,
+    given,
+    network,
+    norm_names,
+    randomize_norms,
+    small_clip,
+)
 
 if TYPE_CHECKING:
     from models.catalog.cuts import Cut
     from models.networks.surgery import FeatureNetwork
-    from models.networks.types import TimmNetwork
-
 SIDES = {"test_vit": 160, "levit_128s": 64, "tiny_vit_5m_224": 64, "crossvit_tiny_240": 240, "clip": 64, "wayward": 16}
 """Where it is not 32."""
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -33,14 +40,14 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 }
 
 
-def made(name: str) -> TimmNetwork:
+def made(name: str) -> Any:
     """A small network."""
     if name == "clip":
         return small_clip()
     if name == "wayward":
         torch.manual_seed(0)
         return Wayward().eval()
-    return lively(network(name, **ARGUMENTS.get(name, {})))
+    return randomize_norms(network(name, **ARGUMENTS.get(name, {})))
 
 
 def size(name: str) -> tuple[int, int, int]:
@@ -49,16 +56,15 @@ def size(name: str) -> tuple[int, int, int]:
 
 
 @cache
-def shared(name: str) -> tuple[TimmNetwork, FeatureNetwork]:
-    """A network, cut before its classifier, for tests that change nothing of it."""
-    whole = made(name)
-    return whole, surgery.cut_before_classifier(whole, size(name), {"architecture": name})
+def shared(name: str) -> FeatureNetwork:
+    """Cut a network before its classifier, for tests that change nothing of it."""
+    return surgery.cut_before_classifier(made(name), size(name), {"architecture": name})
 
 
-def cut_shared(name: str, cut: Cut, to_train: bool = False) -> tuple[TimmNetwork, FeatureNetwork, CutNetwork]:
-    """A network, cut before its classifier and divided."""
-    whole, feature_network = shared.__wrapped__(name) if to_train else shared(name)
-    return whole, feature_network, cut_at(whole, feature_network, cut, size(name), {"architecture": name})
+def cut_shared(name: str, cut: Cut, to_train: bool = False) -> tuple[Any, FeatureNetwork, CutNetwork]:
+    """Cut a network before its classifier and at a cut."""
+    feature_network = shared.__wrapped__(name) if to_train else shared(name)
+    return feature_network.network, feature_network, cut_at(feature_network, cut)
 
 
 def trained(cut_network: CutNetwork) -> dict[str, nn.Parameter]:
@@ -79,7 +85,7 @@ TOP = {
     "levit_128s": (["stages.2", "stages.1"], "stages.0.blocks.1.add_1"),
     "clip": (["head", "stages.3"], "stages.2.0.act"),
 }
-"""The two topmost stages of a network, and the place below them."""
+"""The two topmost stages of a network, and the cut below them."""
 CUTS = [Top(stages=1), Top(stages=2), Fraction(frozen=0.5), Gradual(stages=2), Nothing()]
 
 
@@ -102,7 +108,7 @@ def test_the_top_stages_are_trained_and_what_is_below_them_is_frozen(name: str) 
     above = trained(cut_network)
     assert all(own[path] == id(parameter) for path, parameter in above.items()), "they are the network's own"
     below = {id(parameter) for parameter in cut_network.trunk.parameters()}
-    parts = [below, {id(parameter) for parameter in above.values()}, feature_network.end.parameters()]
+    parts = [below, {id(parameter) for parameter in above.values()}, feature_network.tail.collect_output_parameters()]
     assert sum(map(len, parts)) == len(own)
     assert set().union(*parts) == set(own.values()), "each parameter is in one part"
     assert 0 < cut_network.share_above < 1
@@ -111,7 +117,11 @@ def test_the_top_stages_are_trained_and_what_is_below_them_is_frozen(name: str) 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "deit_tiny_distilled_patch16_224", "clip", "wayward"])
 def test_where_nothing_is_frozen_all_is_trained_but_the_old_classifier(name: str) -> None:
     whole, feature_network, cut_network = cut_shared(name, Nothing())
-    own = {path for path, value in whole.named_parameters() if id(value) not in feature_network.end.parameters()}
+    own = {
+        path
+        for path, value in whole.named_parameters()
+        if id(value) not in feature_network.tail.collect_output_parameters()
+    }
     assert sorted(trained(cut_network)) == sorted(own)
     assert (cut_network.trunk, cut_network.cut, cut_network.shape, cut_network.share_above) == (
         None,
@@ -140,16 +150,16 @@ def test_norms_after_all_stages_are_of_the_topmost_and_those_inside_of_their_own
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_vit", "deit_tiny_distilled_patch16_224", "levit_128s", "clip"])
 def test_fractions_are_of_all_multiply_adds(name: str) -> None:
-    whole, feature_network = shared(name)
-    found = places(whole, feature_network, size(name))
-    costs = [place.multiply_adds_below for place in found]
+    feature_network = shared(name)
+    found = list_candidate_cuts(feature_network)
+    costs = [candidate.multiply_adds_below for candidate in found]
     assert costs == sorted(costs)
     assert found[-1].name == feature_network.cut
     for share in (0.3, 0.6, 0.9):
-        cut_network = cut_at(whole, feature_network, Fraction(frozen=share), size(name), {})
+        cut_network = cut_at(feature_network, Fraction(frozen=share))
         frozen = max((cost for cost in costs if cost <= share * costs[-1]), default=0)
         assert cut_network.share_above == pytest.approx(1 - frozen / costs[-1])
-    assert cut_at(whole, feature_network, Fraction(frozen=1.0), size(name), {}).trunk is feature_network.trunk
+    assert cut_at(feature_network, Fraction(frozen=1.0)).trunk is feature_network.trunk
 
 
 @pytest.mark.parametrize("stage", ["layer4", "global_pool", "layer4.0.act2"])
@@ -179,7 +189,7 @@ def test_a_network_in_one_piece_is_trained_whole_or_not_at_all() -> None:
 
 def test_stages_of_real_networks() -> None:
     def names(name: str) -> list[str]:
-        return list(stages(places(*shared(name), size(name))))
+        return list(find_stages(list_candidate_cuts(shared(name))))
 
     assert names("resnet18") == ["conv1", "layer1", "layer2", "layer3", "layer4"]
     assert names("mobilenetv2_050") == ["conv_stem", *(f"blocks.{number}" for number in range(7)), "conv_head"]
@@ -209,20 +219,10 @@ class Tied(nn.Module):
 
 def test_what_the_trunk_uses_as_well_is_not_trained() -> None:
     feature_network = surgery.cut_before_classifier(Tied(), (3, 16, 16), {})
-    cut_network = cut_at(feature_network.end.graph.network, feature_network, Stage(name="relu"), (3, 16, 16), {})
+    cut_network = cut_at(feature_network, Stage(name="relu"))
     assert list(trained(cut_network)) == ["last.weight", "last.bias"]
     cut_network.set_modes(9, norms_train=True)
     assert not any(parameter.requires_grad for parameter in cut_network.trunk.parameters())
-
-
-def state(of: nn.Module) -> dict[str, torch.Tensor]:
-    """A copy of all numbers."""
-    return {name: value.detach().clone() for name, value in of.state_dict().items()}
-
-
-def moved(whole: nn.Module, before: dict[str, torch.Tensor]) -> set[str]:
-    """The names of what is another than before."""
-    return {name for name, value in whole.state_dict().items() if not torch.equal(value, before[name])}
 
 
 def taught(cut_network: CutNetwork, of: tuple[int, int, int], unfrozen: int, norms_train: bool) -> None:
@@ -238,48 +238,33 @@ def taught(cut_network: CutNetwork, of: tuple[int, int, int], unfrozen: int, nor
         optimizer.step()
 
 
-def lively(whole: TimmNetwork) -> TimmNetwork:
-    """The same, but that no residual branch is multiplied by zero, as it is before all training."""
-    for module in whole.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            nn.init.uniform_(module.weight, 0.5, 1.5)
-            nn.init.normal_(module.bias, std=0.1)
-    return whole
-
-
-def norm_names(whole: nn.Module) -> set[str]:
-    """The names of all that belongs to BatchNorm."""
-    norms = {path: module for path, module in whole.named_modules() if isinstance(module, nn.BatchNorm2d)}
-    return {f"{path}.{name}" for path, module in norms.items() for name in module.state_dict()}
-
-
 @pytest.mark.parametrize("norms_train", [False, True])
 @pytest.mark.parametrize("cut", [All(), Top(stages=1), Top(stages=2), Stage(name="conv1"), Nothing()])
 def test_what_is_frozen_stays_to_the_bit_and_what_is_trained_moves(cut: Cut, norms_train: bool) -> None:
     whole, _, cut_network = cut_shared("test_resnet", cut, to_train=True)
-    before = state(whole)
+    before = copy_state(whole)
     if cut_network.stages:
         taught(cut_network, (3, 64, 64), len(cut_network.stages), norms_train)
     above = trained(cut_network).keys()
     norms = {path for path in norm_names(whole) if f"{path.rsplit('.', 1)[0]}.weight" in above}
-    assert moved(whole, before) == (above | norms if norms_train else above - norms)
+    assert changed_names(whole, before) == (above | norms if norms_train else above - norms)
 
 
 def test_stages_thaw_one_by_one_from_the_top() -> None:
     whole, _, cut_network = cut_shared("test_resnet", Gradual(stages=3), to_train=True)
     assert [stage.name for stage in cut_network.stages] == ["layer4", "layer3", "layer2"]
     for unfrozen in range(4):
-        before = state(whole)
+        before = copy_state(whole)
         taught(cut_network, (3, 64, 64), unfrozen, norms_train=True)
         expected = {stage.name for stage in cut_network.stages[:unfrozen]}
-        assert {name.split(".")[0] for name in moved(whole, before)} == expected
+        assert {name.split(".")[0] for name in changed_names(whole, before)} == expected
         assert {name.split(".")[0] for name, value in whole.named_parameters() if value.requires_grad} == expected
 
 
 def test_what_is_trained_runs_as_in_evaluation() -> None:
     whole = network("test_vit", drop_rate=0.5, drop_path_rate=0.5, attn_drop_rate=0.5, proj_drop_rate=0.5)
     feature_network = surgery.cut_before_classifier(whole, (3, 160, 160), {})
-    cut_network = cut_at(whole, feature_network, Nothing(), (3, 160, 160), {})
+    cut_network = cut_at(feature_network, Nothing())
     cut_network.top.train()
     cut_network.set_modes(9, norms_train=True)
     image = given((3, 160, 160))
@@ -291,12 +276,13 @@ def test_attention_that_keeps_its_biases_in_evaluation_mode_learns_them(name: st
     torch.manual_seed(0)
     whole = timm.create_model(name, **({"img_size": 64} if "former" in name else {})).eval()
     feature_network = surgery.cut_before_classifier(whole, (3, 64, 64), {})
-    cut_network = cut_at(whole, feature_network, Nothing(), (3, 64, 64), {})
+    cut_network = cut_at(feature_network, Nothing())
     with torch.inference_mode():
         cut_network.top(given((3, 64, 64)))
-    before = state(whole)
+    whole = feature_network.network
+    before = copy_state(whole)
     taught(cut_network, (3, 64, 64), 9, norms_train=True)
-    assert moved(whole, before) >= {name for name in trained(cut_network) if name.endswith("attention_biases")}
+    assert changed_names(whole, before) >= {name for name in trained(cut_network) if name.endswith("attention_biases")}
     cut_network.top.eval()
     rebuilt = timm.create_model(name, num_classes=2, **({"img_size": 64} if "former" in name else {})).eval()
     rebuilt.load_state_dict(whole.state_dict())
@@ -307,12 +293,22 @@ def test_attention_that_keeps_its_biases_in_evaluation_mode_learns_them(name: st
 
 def test_what_stands_amid_a_stage_counts_to_it() -> None:
     """Twins has its positions between the blocks of a stage, in a part of their own."""
-    amid = [Place("a", "a", 1), Place("b.0", "b", 2), Place("c", "c", 3), Place("b.1", "b", 4), Place("n", "n", 4)]
-    assert owners(amid) == ["a", "b", "b", "b", "b"]
-    assert Top(stages=1).place(amid) == "a"
+    amid = [
+        CandidateCut("a", "a", 1),
+        CandidateCut("b.0", "b", 2),
+        CandidateCut("c", "c", 3),
+        CandidateCut("b.1", "b", 4),
+        CandidateCut("n", "n", 4),
+    ]
+    assert assign_stages(amid) == ["a", "b", "b", "b", "b"]
+    assert Top(stages=1).choose(amid) == "a"
 
 
 def test_what_precedes_all_counts_to_the_lowest_stage() -> None:
     """CSATv2 begins with a cosine transform of fixed weights, which costs nothing."""
-    assert owners([Place("x", "x", 0), Place("a", "a", 1), Place("n", "n", 1)]) == ["a", "a", "a"]
-    assert owners([Place("x", "x", 0), Place("y", "y", 0)]) == ["x", "x"]
+    assert assign_stages([CandidateCut("x", "x", 0), CandidateCut("a", "a", 1), CandidateCut("n", "n", 1)]) == [
+        "a",
+        "a",
+        "a",
+    ]
+    assert assign_stages([CandidateCut("x", "x", 0), CandidateCut("y", "y", 0)]) == ["x", "x"]

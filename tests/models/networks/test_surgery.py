@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 import timm
 import torch
-from timm.models import byobnet
 from torch import nn
 
 from models.backbones import timm_hub
 from models.networks import surgery
-from tests.support.networks import Wayward, given, images, network
-
-if TYPE_CHECKING:
-    from models.networks.types import TimmNetwork
+from tests.support.networks import Wayward, copy_state, given, images, network, small_clip
 
 FAMILIES = [
     # one linear layer on one vector
@@ -60,15 +55,15 @@ FAMILIES = [
 """Name, arguments, side of the image, the expected cut, and how many last layers there are."""
 
 
-def assert_delivers(whole: TimmNetwork, name: str, arguments: dict[str, object], side: int) -> surgery.FeatureNetwork:
+def assert_delivers(whole: Any, name: str, arguments: dict[str, object], side: int) -> surgery.FeatureNetwork:
     """Features and a new classifier against plain timm with the network's weights, as a user loads them."""
     feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
     features = feature_network.trunk(given((3, side, side)))
     assert features.shape == (2, feature_network.num_features)
     weight, bias = torch.randn(5, feature_network.num_features) / feature_network.num_features**0.5, torch.randn(5)
-    feature_network.classifier.become(weight, bias)
+    feature_network.classifier.set_weights(weight, bias)
     delivered = timm.create_model(name, **{**arguments, "num_classes": 5}).eval()
-    delivered.load_state_dict(whole.state_dict())
+    delivered.load_state_dict(feature_network.network.state_dict())
     logits = delivered(given((3, side, side)))
     torch.testing.assert_close(logits, nn.functional.linear(features, weight, bias), atol=1e-5, rtol=1e-5)
     assert not torch.equal(*features), "two images are told apart"
@@ -86,14 +81,6 @@ def test_each_form_of_classifier_is_replaced(
             nn.init.normal_(getattr(whole, learned))
     feature_network = assert_delivers(whole, name, arguments, side)
     assert (feature_network.cut, len(feature_network.classifier.layers)) == (cut, layers)
-
-
-def small_clip() -> TimmNetwork:
-    """CLIP's ResNet, whose attention pools after the linear layer, with few and narrow blocks."""
-    torch.manual_seed(0)
-    whole = byobnet.model_cfgs["resnet50_clip"]
-    blocks = tuple(replace(block, d=1, c=block.c // 8) for block in whole.blocks)
-    return byobnet.ByobNet(replace(whole, blocks=blocks, stem_chs=(8, 8, 16)), num_classes=5, img_size=64).eval()
 
 
 CUT = [
@@ -135,10 +122,10 @@ def test_a_network_parted_anywhere_gives_its_features_to_the_bit(
     whole = small_clip() if name == "clip" else network(name, **arguments)
     feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
     image = given((3, side, side), count=3)
-    features, joined = feature_network.trunk(image), surgery.Joined()
-    assert len(feature_network.end.cuts) >= 5
-    for cut in feature_network.end.cuts:
-        trunk, top = feature_network.end.parted(cut)
+    features, joined = feature_network.trunk(image), surgery.ConcatenateVectors()
+    assert len(feature_network.tail.cuts) >= 5
+    for cut in feature_network.tail.cuts:
+        trunk, top = feature_network.tail.build_parts(cut)
         assert torch.equal(joined(top(trunk(image))), features), cut
 
 
@@ -148,8 +135,8 @@ def test_each_cut_has_a_digest_of_its_own_that_the_classifier_has_no_part_in() -
         if changed is not None:
             with torch.no_grad():
                 whole.get_parameter(changed).add_(1.0)
-        end = surgery.cut_before_classifier(whole, (3, 32, 32), {}).end
-        return {name: end.digest(end.parted(name)[0], name, {}) for name in end.cuts}
+        tail = surgery.cut_before_classifier(whole, (3, 32, 32), {}).tail
+        return {name: tail.compute_digest(tail.build_parts(name)[0], name, {}) for name in tail.cuts}
 
     plain, above = digests(None), digests("layer4.0.conv1.weight")
     assert len(set(plain.values())) == len(plain) == 20
@@ -160,14 +147,13 @@ def test_each_cut_has_a_digest_of_its_own_that_the_classifier_has_no_part_in() -
 
 @torch.no_grad()
 def test_what_a_cut_uses_are_the_networks_parameters_below_it() -> None:
-    end = surgery.cut_before_classifier(network("test_vit"), (3, 160, 160), {}).end
-    assert end.used("patch_embed.proj").keys() == {"patch_embed.proj.weight", "patch_embed.proj.bias"}
-    assert end.used("pos_drop").keys() - end.used("patch_embed.norm").keys() == {"cls_token", "pos_embed"}
-    assert not any(name.startswith(("blocks.1", "norm", "head")) for name in end.used("blocks.0.add_1"))
-    assert end.used("head_drop").keys() == dict(end.graph.network.named_parameters()).keys() - {
-        "head.weight",
-        "head.bias",
-    }
+    tail = surgery.cut_before_classifier(network("test_vit"), (3, 160, 160), {}).tail
+    used = tail.collect_parameters
+    assert used("patch_embed.proj").keys() == {"patch_embed.proj.weight", "patch_embed.proj.bias"}
+    assert used("pos_drop").keys() - used("patch_embed.norm").keys() == {"cls_token", "pos_embed"}
+    assert not any(name.startswith(("blocks.1", "norm", "head")) for name in used("blocks.0.add_1"))
+    own = dict(tail.traced.network.named_parameters())
+    assert used("head_drop").keys() == own.keys() - {"head.weight", "head.bias"}
 
 
 SEVERAL_LAYERS = {
@@ -186,7 +172,7 @@ SEVERAL_LAYERS = {
 def _families() -> list[tuple[str, str]]:
     """For each of timm's families that a test can afford: its name, and the offered network with fewest parameters."""
     smallest: dict[str, tuple[int, str]] = {}
-    for listing in timm_hub.listings():
+    for listing in timm_hub.list_backbones():
         family = timm.model_entrypoint(listing.architecture).__module__.removeprefix("timm.models.")
         if listing.parameters is not None and not listing.architecture.startswith("test_"):
             here = (listing.parameters, listing.architecture)
@@ -232,6 +218,22 @@ class Cosine(nn.Module):
         return logits
 
 
+@pytest.mark.parametrize("name", ["test_resnet", "levit_128s", "vit_tiny_patch16_224"])
+@torch.no_grad()
+def test_surgery_leaves_its_argument_as_it_is(name: str) -> None:
+    whole = network(name, **({"num_classes": 0, "depth": 1} if "vit_tiny" in name else {}))
+    own, before = whole.state_dict(keep_vars=True), copy_state(whole)
+    expected = whole(images(whole))
+    feature_network = surgery.cut_before_classifier(whole, whole.pretrained_cfg["input_size"], {})
+    after = whole.state_dict(keep_vars=True)
+    assert after.keys() == own.keys()
+    assert all(after[path] is own[path] and torch.equal(own[path], before[path]) for path in own)
+    assert torch.equal(whole(images(whole)), expected)
+    new = feature_network.network.state_dict(keep_vars=True)
+    not_shared = {path.split(".")[0] for path in new if new[path] is not own.get(path)}
+    assert not_shared == {"test_resnet": {"fc"}, "levit_128s": {"head", "head_dist"}}.get(name, {"head"})
+
+
 def test_logits_that_are_not_linear_are_refused_by_name() -> None:
     with pytest.raises(surgery.ClassifierUnsupported, match="choose another"):
         surgery.cut_before_classifier(Cosine(), (3, 16, 16), {})
@@ -269,7 +271,7 @@ def test_batch_norm_below_the_cut_never_moves() -> None:
 
 
 def test_the_digest_depends_on_the_trunk_alone() -> None:
-    def digest(of: TimmNetwork, identity: dict[str, object]) -> str:
+    def digest(of: Any, identity: dict[str, object]) -> str:
         return surgery.cut_before_classifier(of, (3, 160, 160), identity).digest
 
     plain = digest(network("test_resnet"), {})

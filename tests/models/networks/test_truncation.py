@@ -1,26 +1,23 @@
-"""Shortening: what is left is a network of its own, that can be cut, trained, delivered and built again."""
+"""Truncated networks can be cut, trained, stored and built again."""
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import timm
 import torch
 from torch import nn
 
-from models.catalog.cuts import Top, stages
+from models.catalog.cuts import Top, find_stages
 from models.catalog.heads import Linear
 from models.networks import surgery
-from models.networks.cut_network import CutUnsupported, cut_at, places
-from models.networks.truncation import shorten
+from models.networks.candidate_cuts import list_candidate_cuts
+from models.networks.cut_network import CutUnsupported, cut_at
+from models.networks.truncation import drop_stages
 from models.pipeline.merge_head import Delivery
-from tests.models.pipeline.test_merge_head import rebuilt
-from tests.support.networks import Wayward, given, network
-
-if TYPE_CHECKING:
-    from models.networks.types import TimmNetwork
+from tests.support.networks import Wayward, copy_state, given, network, rebuild
 
 WITHOUT_TWO: list[tuple[str, dict[str, Any], int, list[str]]] = [
     ("test_resnet", {}, 32, ["layer3", "layer4"]),
@@ -59,15 +56,16 @@ SLOWLY: list[tuple[str, dict[str, Any], int, list[str]]] = [
     [*WITHOUT_TWO, *(pytest.param(*row, marks=pytest.mark.slow) for row in SLOWLY)],
 )
 @torch.no_grad()
-def test_what_is_left_is_cut_delivered_and_built_again(
+def test_a_truncated_network_is_cut_stored_and_built_again(
     name: str, arguments: dict[str, Any], side: int, without_two: list[str], count: int
 ) -> None:
     whole, size = network(name, **arguments), (3, side, side)
-    before = stages(places(whole, surgery.cut_before_classifier(network(name, **arguments), size, {}), size))
-    dropped = shorten(whole, count, size)
+    before = find_stages(list_candidate_cuts(surgery.cut_before_classifier(whole, size, {})))
+    truncated = drop_stages(whole, count, size)
+    dropped = truncated.dropped
     assert dropped == without_two[2 - count :]
-    feature_network = surgery.cut_before_classifier(whole, size, {})
-    cut_network = cut_at(whole, feature_network, Top(stages=1), size, {})
+    feature_network = surgery.cut_before_classifier(truncated.network, size, {})
+    cut_network = cut_at(feature_network, Top(stages=1))
     left = [stage for stage in before if stage not in dropped and stage != "head"]
     assert [stage.name for stage in cut_network.stages] == left[-1:]
     image = given(size, count=3)
@@ -75,35 +73,37 @@ def test_what_is_left_is_cut_delivered_and_built_again(
     features = cut_network.top(cut_network.trunk(image))
     assert torch.equal(features, feature_network.trunk(image))
     linear = nn.Linear(feature_network.num_features, 4)
-    delivery = Delivery(whole, feature_network, Linear(), dropped)
+    delivery = Delivery(feature_network, Linear(), dropped)
     delivery.put(nn.Sequential(linear))
     again = timm.create_model(name, **{**arguments, "num_classes": 4})
-    again = rebuilt(again, json.dumps(delivery.replaced()), whole.state_dict())
+    again = rebuild(again, json.dumps(delivery.replaced()), feature_network.network.state_dict())
     torch.testing.assert_close(again(image), linear(features), atol=1e-5, rtol=1e-5)
 
 
 @torch.no_grad()
-def test_what_is_left_says_what_the_lower_stages_say() -> None:
-    whole, short = network("test_resnet"), network("test_resnet")
-    shorten(short, 2, (3, 64, 64))
+def test_the_features_are_the_output_of_the_stages_that_are_left() -> None:
+    whole = network("test_resnet")
+    before = copy_state(whole)
+    truncated = drop_stages(whole, 2, (3, 64, 64))
+    assert all(torch.equal(value, before[name]) for name, value in whole.state_dict().items()), "it stays as it is"
     image = given((3, 64, 64))
     below = whole.maxpool(whole.act1(whole.bn1(whole.conv1(image))))
     expected = whole.layer2(whole.layer1(below)).mean((2, 3))
-    torch.testing.assert_close(surgery.cut_before_classifier(short, (3, 64, 64), {}).trunk(image), expected)
+    torch.testing.assert_close(surgery.cut_before_classifier(truncated.network, (3, 64, 64), {}).trunk(image), expected)
 
 
-def refused(whole: TimmNetwork, side: int, count: int, match: str) -> None:
-    """Shortening is refused with these words."""
+def refused(whole: Any, side: int, count: int, match: str) -> None:
+    """Check that dropping stages is refused with this message."""
     with pytest.raises(CutUnsupported, match=match):
-        shorten(whole, count, (3, side, side))
+        drop_stages(whole, count, (3, side, side))
 
 
-def test_as_many_stages_as_there_are_cannot_be_left_out() -> None:
+def test_the_lowest_stage_cannot_be_dropped() -> None:
     refused(network("test_resnet"), 32, 5, r"drop_stages is 5; .*conv1, layer1, .*layer4.*: drop fewer, or none")
-    assert shorten(network("test_resnet"), 4, (3, 32, 32)) == ["layer1", "layer2", "layer3", "layer4"]
+    assert drop_stages(network("test_resnet"), 4, (3, 32, 32)).dropped == ["layer1", "layer2", "layer3", "layer4"]
 
 
-def test_a_network_in_one_piece_cannot_be_shortened() -> None:
+def test_a_network_in_one_piece_has_no_stages_to_drop() -> None:
     refused(Wayward(), 16, 1, r"\(forward_head\).*or none")
     refused(network("densenet121", growth_rate=8, block_config=(2, 2)), 32, 4, "drop fewer, or none")
 
@@ -112,6 +112,6 @@ def test_a_classifier_of_several_layers_is_refused() -> None:
     refused(network("deit_tiny_distilled_patch16_224", img_size=32, depth=2), 32, 1, "one linear classifier")
 
 
-def test_a_block_that_is_given_more_than_its_input_cannot_be_left_out() -> None:
+def test_a_block_that_reads_more_than_the_block_below_cannot_be_dropped() -> None:
     whole = network("vit_small_patch16_dinov3", embed_dim=48, num_heads=2, depth=2)
     refused(whole, 32, 1, r"cannot do without blocks\.1 .*rope.*: drop none")

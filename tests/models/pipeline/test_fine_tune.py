@@ -132,7 +132,7 @@ def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
     found = split(job.pack.digests.tolist(), job.pack.labels, job.pack.splits, 0.15, 0.15)
     for part in parts:
         images = getattr(found, part)
-        given = torch.stack([transform(decode.decode(job.pack.encoded(int(image)))) for image in images])
+        given = torch.stack([transform(decode.decode(job.pack.read_file(int(image)))) for image in images])
         with torch.inference_mode():
             predictions = network(given).argmax(1).numpy()
         confusion = np.zeros((3, 3), int)

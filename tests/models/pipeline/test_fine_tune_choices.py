@@ -55,7 +55,7 @@ def delivered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def confusion(job: Assignment, names: dict[str, Any]) -> np.ndarray:
     """Of the test images, as the delivered network sees them."""
     found = split(job.pack.digests.tolist(), job.pack.labels, job.pack.splits, 0.15, 0.15).test
-    images = [names["transform"](decode.decode(job.pack.encoded(int(image)))) for image in found]
+    images = [names["transform"](decode.decode(job.pack.read_file(int(image)))) for image in found]
     with torch.inference_mode():
         predictions = names["network"](torch.stack(images)).argmax(1).numpy()
     matrix = np.zeros((3, 3), int)

@@ -18,8 +18,7 @@ from models.networks import surgery
 from models.networks.cut_network import CutNetwork
 from models.pipeline.merge_head import Delivery, HeadUnsupported, plain
 from models.training.model import TrainableModel
-from tests.models.networks.test_surgery import small_clip
-from tests.support.networks import Wayward, given, network
+from tests.support.networks import Wayward, given, network, rebuild, small_clip
 
 CLASSES = 5
 ACTIVATIONS = [member.model_fields["kind"].default for member in members(activations.Activation)]
@@ -56,14 +55,6 @@ def grafted_with(head: heads.Head, num_features: int) -> TrainableModel:
     return TrainableModel(CutNetwork(None, nn.Identity(), "", (num_features,), ""), built, standardize).eval()
 
 
-def rebuilt(network: nn.Module, said: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """The README's lines: `network` comes from timm.create_model, `said` is the checkpoint's."""
-    for path, layers in json.loads(said).items():
-        network.set_submodule(path, nn.Sequential(*(getattr(nn, kind)(**arguments) for kind, arguments in layers)))
-    network.load_state_dict(tensors)
-    return network.eval()
-
-
 @pytest.mark.parametrize("given", HEADS, ids=lambda given: "-".join(map(str, given.values()))[:60])
 @torch.no_grad()
 def test_plain_layers_say_what_the_head_says(given: Any) -> None:
@@ -80,15 +71,16 @@ def test_plain_layers_say_what_the_head_says(given: Any) -> None:
 def test_every_head_is_delivered_in_a_network_that_can_be_built_again(head: Any) -> None:
     whole = network("test_resnet")
     feature_network = surgery.cut_before_classifier(whole, (3, 64, 64), {})
+    whole = feature_network.network
     image = given((3, 64, 64), count=3)
     model = grafted_with(head_of(head), feature_network.num_features)
     meant = model(feature_network.trunk(image))
-    delivery = Delivery(whole, feature_network, head_of(head), [])
+    delivery = Delivery(feature_network, head_of(head), [])
     delivery.put(plain(model))
     torch.testing.assert_close(whole(image), meant, atol=1e-5, rtol=1e-5)
     said = json.dumps(delivery.replaced())
     assert (said == "{}") == (head["kind"] in ("linear", "keep"))
-    again = rebuilt(timm.create_model("test_resnet", num_classes=CLASSES), said, whole.state_dict())
+    again = rebuild(timm.create_model("test_resnet", num_classes=CLASSES), said, whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
 
 
@@ -114,14 +106,15 @@ FAMILIES = [
 def test_layers_take_the_place_of_each_form_of_classifier(name: str, arguments: dict[str, Any], side: int) -> None:
     whole = network(name, **arguments)
     feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
+    whole = feature_network.network
     image = given((3, side, side), count=3)
     head = head_of({"kind": "mlp", "hidden": [8], "normalization": "batch_norm"})
     model = grafted_with(head, feature_network.num_features)
     meant = model(feature_network.trunk(image))
-    delivery = Delivery(whole, feature_network, head, [])
+    delivery = Delivery(feature_network, head, [])
     delivery.put(plain(model))
     again = timm.create_model(name, **{**arguments, "num_classes": CLASSES})
-    again = rebuilt(again, json.dumps(delivery.replaced()), whole.state_dict())
+    again = rebuild(again, json.dumps(delivery.replaced()), whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
 
 
@@ -131,14 +124,14 @@ MLP, LINEAR = head_of({"kind": "mlp"}), head_of({"kind": "linear"})
 @torch.no_grad()
 def test_a_network_without_a_graph_is_delivered_too() -> None:
     torch.manual_seed(0)
-    whole = Wayward().eval()
-    feature_network = surgery.cut_before_classifier(whole, (3, 16, 16), {})
+    feature_network = surgery.cut_before_classifier(Wayward().eval(), (3, 16, 16), {})
+    whole = feature_network.network
     image = given((3, 16, 16))
     model = grafted_with(MLP, 6)
     meant = model(feature_network.trunk(image))
-    delivery = Delivery(whole, feature_network, MLP, [])
+    delivery = Delivery(feature_network, MLP, [])
     delivery.put(plain(model))
-    again = rebuilt(Wayward(), json.dumps(delivery.replaced()), whole.state_dict())
+    again = rebuild(Wayward(), json.dumps(delivery.replaced()), whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
     assert torch.equal(model(feature_network.trunk(image)), meant), "the trunk is what it was"
 
@@ -147,13 +140,14 @@ def test_a_network_without_a_graph_is_delivered_too() -> None:
 def test_finding_the_place_leaves_the_network_as_it_was(name: str) -> None:
     whole = Wayward().eval() if name == "wayward" else network(name)
     feature_network = surgery.cut_before_classifier(whole, (3, 32, 32), {})
-    modules, before = dict(whole.named_modules()), feature_network.trunk(feature_network.tried)
+    whole = feature_network.network
+    modules, before = dict(whole.named_modules()), feature_network.trunk(feature_network.sample_images)
     for _ in range(2):
-        Delivery(whole, feature_network, MLP, [])
+        Delivery(feature_network, MLP, [])
     after = dict(whole.named_modules())
     assert modules.keys() == after.keys()
     assert all(module is after[path] for path, module in modules.items())
-    assert torch.equal(feature_network.trunk(feature_network.tried), before)
+    assert torch.equal(feature_network.trunk(feature_network.sample_images), before)
 
 
 REFUSED = [
@@ -171,13 +165,14 @@ def test_a_classifier_that_only_a_linear_one_can_replace_is_refused_by_name(
 ) -> None:
     whole = small_clip() if name == "clip" else network(name, **arguments)
     feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
+    whole = feature_network.network
     with pytest.raises(HeadUnsupported, match="set head to linear"):
-        Delivery(whole, feature_network, MLP, [])
+        Delivery(feature_network, MLP, [])
     with pytest.raises(HeadUnsupported, match="set drop_stages to 0"):
-        Delivery(whole, feature_network, LINEAR, ["blocks.0"])
+        Delivery(feature_network, LINEAR, ["blocks.0"])
     model = grafted_with(LINEAR, feature_network.num_features)
-    delivery = Delivery(whole, feature_network, LINEAR, [])
+    delivery = Delivery(feature_network, LINEAR, [])
     delivery.put(plain(model))
-    meant = model(feature_network.trunk(feature_network.tried))
-    torch.testing.assert_close(whole(feature_network.tried), meant, atol=1e-4, rtol=1e-4)
+    meant = model(feature_network.trunk(feature_network.sample_images))
+    torch.testing.assert_close(whole(feature_network.sample_images), meant, atol=1e-4, rtol=1e-4)
     assert delivery.replaced() == {}

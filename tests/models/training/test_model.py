@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from models.backbones.backbone import Backbone
-from models.backbones.pretrained_classifier import kept_classifier
+from models.backbones.pretrained_classifier import select_classes
 from models.catalog.recipe import Recipe
 from models.features.cache import FeatureCache
 from models.features.extractor import Extractor
@@ -22,16 +22,13 @@ from models.networks import surgery
 from models.networks.cut_network import CutNetwork, cut_at
 from models.pipeline.merge_head import Delivery, plain
 from models.training.model import TrainableModel
-from tests.models.networks.test_cut_network import lively, moved, norm_names, state
-from tests.models.pipeline.test_merge_head import rebuilt
-from tests.support.networks import given, network
+from tests.support.networks import changed_names, copy_state, given, network, norm_names, randomize_norms, rebuild
 from tests.support.small_pack import PREPROCESSING, small_pack
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from models.features.sources import FeatureSource
-    from models.networks.types import TimmNetwork
 
 CLASSES = ["n01440764", "n01443537", "n01484850"]
 SIZE = (3, 32, 32)
@@ -41,7 +38,7 @@ SIZE = (3, 32, 32)
 class Prepared:
     """A network ready to be trained on a few images."""
 
-    whole: TimmNetwork
+    whole: Any
     cut_network: CutNetwork
     source: FeatureSource
     images: np.ndarray
@@ -67,8 +64,9 @@ def prepared(folder: Path, cut: Any, name: str = "test_resnet", **choices: Any) 
     recipe = Recipe.model_validate(
         {"cut": cut, "batch_size": 6, "optimizer": {"kind": "adamw", "lr": 0.01, "weight_decay": 0.1}, **choices}
     )
-    whole = lively(network(name))
-    kept = kept_classifier(Backbone(name, name, {}, {}, whole), CLASSES) if recipe.head.kind == "keep" else None
+    whole = randomize_norms(network(name))
+    backbone = Backbone.from_network(name, name, {}, {}, whole)
+    kept = select_classes(backbone, CLASSES) if recipe.head.kind == "keep" else None
     feature_network = surgery.cut_before_classifier(whole, SIZE, {})
     recipe = recipe.resolve(
         task="single_label",
@@ -77,14 +75,14 @@ def prepared(folder: Path, cut: Any, name: str = "test_resnet", **choices: Any) 
         class_counts=dict.fromkeys(CLASSES, 4),
         images=12,
     )
-    cut_network = cut_at(whole, feature_network, recipe.cut, SIZE, {})
-    delivery = Delivery(whole, feature_network, recipe.head, [])
+    cut_network = cut_at(feature_network, recipe.cut)
+    delivery = Delivery(feature_network, recipe.head, [])
     cache = None if recipe.cut.kind == "none" else FeatureCache(folder / "cache")
     extractor = Extractor(cut_network, replace(PREPROCESSING, input_size=SIZE), torch.device("cpu"), cache)
     source = extractor.features(pack, [])
     images = np.arange(12)
     model = TrainableModel.of(recipe, 3, cut_network, source, images, kept)
-    return Prepared(whole, cut_network, source, images, recipe, model, delivery)
+    return Prepared(feature_network.network, cut_network, source, images, recipe, model, delivery)
 
 
 @pytest.mark.parametrize(
@@ -156,13 +154,13 @@ def test_what_learns_moves_and_nothing_else(tmp_path: Path, cut: Any, moving: li
     made = prepared(tmp_path, {**cut, **norms})
     optimizer = made.recipe.optimizer.build(made.model.groups(made.recipe))
     for number, stages in enumerate(moving, start=1):
-        before, head = state(made.whole), state(made.model.head)
+        before, head = copy_state(made.whole), copy_state(made.model.head)
         made.epoch(optimizer, number)
         learning = {name for name in before if name.split(".")[0] in stages}
         if batch_norm == "frozen":
             learning -= norm_names(made.whole)
-        assert moved(made.whole, before) == learning
-        assert moved(made.model.head, head) == head.keys()
+        assert changed_names(made.whole, before) == learning
+        assert changed_names(made.model.head, head) == head.keys()
 
 
 HEADS = ["linear", "keep", "cosine", {"kind": "mlp", "normalization": "batch_norm"}]
@@ -184,7 +182,7 @@ def test_what_was_trained_is_delivered_under_timms_names(tmp_path: Path, cut: An
         meant = made.model.eval()(rows)
         made.delivery.put(plain(made.model))
         again = timm.create_model("test_resnet", num_classes=3)
-        again = rebuilt(again, json.dumps(made.delivery.replaced()), made.whole.state_dict())
+        again = rebuild(again, json.dumps(made.delivery.replaced()), made.whole.state_dict())
         torch.testing.assert_close(again(image), meant, atol=1e-4, rtol=1e-4)
 
 
@@ -192,7 +190,7 @@ def test_a_kept_classifier_says_before_training_what_the_backbone_says(tmp_path:
     made = prepared(tmp_path, "all", head="keep")
     image = given(SIZE, count=5)
     with torch.no_grad():
-        expected = lively(network("test_resnet"))(image)[:, [0, 1, 2]]
+        expected = randomize_norms(network("test_resnet"))(image)[:, [0, 1, 2]]
         assert made.cut_network.trunk is not None
         logits = made.model.eval()(made.cut_network.trunk(image))
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=1e-4)
@@ -230,7 +228,7 @@ def test_one_image_is_too_few_where_batch_norm_learns(tmp_path: Path, cut: Any, 
     with made.model.still(), torch.no_grad():
         assert made.model(rows).shape == (1, 3)
     assert [module.training for module in made.model.modules()] == modes
-    assert moved(made.model, before) == set()
+    assert changed_names(made.model, before) == set()
     if needs:
         with pytest.raises(ValueError, match="more than 1 value"):
             made.model(rows)

@@ -98,7 +98,7 @@ def test_what_goes_on_after_its_end_is_refused() -> None:
     one, other = tar_of(tar_entry("a.png")), tar_of(tar_entry("b.png"))
     assert rejected(one + other) == "archive_unreadable"
     assert rejected(gzip.compress(one) + gzip.compress(other)) == "archive_unreadable"
-    assert rejected(gzip.compress(one + bytes(tar_reader.MOST_PADDING_BYTES))) == "archive_unreadable"
+    assert rejected(gzip.compress(one + bytes(tar_reader.MAX_PADDING_BYTES))) == "archive_unreadable"
     overwritten = bytearray(without_padding(tar_of(*ENTRIES[:3])))
     overwritten[1536:2048] = bytes(512)
     assert rejected(bytes(overwritten)) == "archive_unreadable"
@@ -165,7 +165,7 @@ def test_headers_without_end_are_refused() -> None:
 
 def test_what_is_passed_is_forgotten() -> None:
     archive = tar_of(*(tar_entry(f"{number}.png") for number in range(50)))
-    walk = tar_reader.walk(io.BytesIO(archive))
+    walk = tar_reader.list_members(io.BytesIO(archive))
     listed = [next(walk) for _ in range(50)]
     tar = listed[-1].read.args[0]  # type: ignore[attr-defined]
     assert (tar.members, tar.pax_headers) == ([], {})
