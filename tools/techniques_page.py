@@ -21,13 +21,13 @@ PAGE = Path(__file__).parents[1] / "docs" / "techniques.md"
 HEAD = """\
 # Techniques
 
-What a recipe can say: every technique, what it does by its formula or its source, and its fields with their defaults
-and ranges. This page is written from the catalog (`models/catalog/`) by `make docs`.
+Everything that a recipe can contain: each technique with its formula or paper, and its fields with their defaults,
+ranges and meanings. `make docs` writes this page from the catalog (`models/catalog/`).
 
-A recipe is the JSON of a job's `recipe`. The empty one is the recommended one, and every field that is left out has its
-default. A technique is chosen by its `kind`; one that keeps its defaults can be given by its kind alone, and fields
-without a kind are those of the family's default. `auto` is resolved from the data, and the job shows what it became.
-A value out of its range, and choices that do not fit together, are refused with what to change.
+A recipe is the JSON object `recipe` of a job. The empty recipe is the recommended one, and fields left out have their
+defaults. A technique is chosen by its `kind`; a technique with default fields can be written as its kind alone, and
+fields without a kind belong to the family's default technique. `auto` is resolved from the data, and the job shows the
+result. Values out of range and incompatible choices are refused with a message that says what to change.
 
 ```json
 {
@@ -99,12 +99,12 @@ def _about(technique: type[Technique]) -> Iterator[str]:
     for name, field in fields.items():
         for part in members(field.annotation):
             if part.__name__ not in OF_FAMILIES:
-                yield f"`{part.__name__}`, one of `{name}`:"
+                yield f"`{part.__name__}`, in `{name}`:"
                 yield from _about(part)
 
 
 def _row(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> str:
-    default = "none: say it" if field.is_required() else _value(field.default)
+    default = "required" if field.is_required() else _value(field.default)
     cells = (f"`{name}`", default, _values(schema), " ".join((field.description or "").split()))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 

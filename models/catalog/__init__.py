@@ -1,1 +1,1 @@
-"""Every technique, and the recipe that names them. Imports no torch: the service reads it too."""
+"""The catalog of techniques and the recipe that chooses them. Imports no torch, since the service reads it too."""

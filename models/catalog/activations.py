@@ -1,4 +1,4 @@
-"""Activations: what a unit of a new layer makes of its weighted sum, and the initializer that suits it."""
+"""Activations: nonlinear functions of an MLP head's hidden units, each with the weight initializer that suits it."""
 
 from __future__ import annotations
 
@@ -15,50 +15,53 @@ if TYPE_CHECKING:
 
 class _Activation(Technique):
     initializer: ClassVar[Initializer]
-    """What `auto` pairs it with."""
+    """Weight initializer that `auto` pairs with this activation."""
 
 
 class Sigmoid(_Activation):
-    """σ(z) = 1 / (1 + e⁻ᶻ): saturates on both sides, its slope is at most 1/4."""
+    """Logistic sigmoid, σ(z) = 1 / (1 + e⁻ᶻ): saturates on both sides; its slope is at most 1/4."""
 
     initializer = GlorotUniform()
     kind: Literal["sigmoid"] = "sigmoid"
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.Sigmoid()
 
 
 class Tanh(_Activation):
-    """tanh(z) = 2σ(2z) - 1: saturates on both sides, centred at zero (LeCun et al., 1998)."""
+    """Hyperbolic tangent, tanh(z) = 2σ(2z) - 1: saturates on both sides, centred at zero (LeCun et al., 1998)."""
 
     initializer = GlorotUniform()
     kind: Literal["tanh"] = "tanh"
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.Tanh()
 
 
 class ReLU(_Activation):
-    """max(0, z): cheap, never saturates above; a unit that is always below zero is dead (Nair & Hinton, 2010)."""
+    """Rectified linear unit, max(0, z): cheap, and does not saturate above zero (Nair & Hinton, 2010).
+
+    A unit whose input is below zero for every image gets no gradient: it is dead.
+    """
 
     initializer = HeNormal()
     kind: Literal["relu"] = "relu"
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.ReLU()
 
 
 class LeakyReLU(_Activation):
-    """max(slope·z, z): never dies (Maas et al., 2013)."""
+    """Leaky ReLU, max(slope·z, z): a gradient below zero too, so that no unit dies (Maas et al., 2013)."""
 
     initializer = HeNormal()
     kind: Literal["leaky_relu"] = "leaky_relu"
@@ -66,14 +69,17 @@ class LeakyReLU(_Activation):
     """Slope below zero."""
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.LeakyReLU(self.slope)
 
 
 class RReLU(_Activation):
-    """max(slope·z, z), its slope drawn anew from U(lower, upper) in training, their mean after (Xu et al., 2015)."""
+    """Randomized leaky ReLU, max(slope·z, z) (Xu et al., 2015).
+
+    In training, slope ~ U(lower, upper), drawn for every value; in evaluation, slope = (lower + upper)/2.
+    """
 
     initializer = HeNormal()
     kind: Literal["rrelu"] = "rrelu"
@@ -89,76 +95,76 @@ class RReLU(_Activation):
         return self
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.RReLU(self.lower, self.upper)
 
 
 class PReLU(_Activation):
-    """max(slope·z, z), its slope learned, one for the layer (He et al., 2015)."""
+    """Parametric ReLU, max(slope·z, z), with one learned slope per layer (He et al., 2015)."""
 
     initializer = HeNormal()
     kind: Literal["prelu"] = "prelu"
     slope: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
-    """Slope below zero before training."""
+    """Slope below zero before the first step."""
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.PReLU(init=self.slope)
 
 
 class ELU(_Activation):
-    """z above zero, alpha·(eᶻ - 1) below: smooth, its mean nearer to zero (Clevert et al., 2016)."""
+    """Exponential linear unit: z above zero, alpha·(eᶻ - 1) below; smooth, mean near zero (Clevert et al., 2016)."""
 
     initializer = HeNormal()
     kind: Literal["elu"] = "elu"
     alpha: Positive = 1.0
-    """What it tends to far below zero, negated."""
+    """Size of the negative part, which tends to -alpha."""
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.ELU(self.alpha)
 
 
 class SELU(_Activation):
-    """1.0507·ELU(alpha = 1.6733): keeps mean 0 and variance 1 from layer to layer (Klambauer et al., 2017)."""
+    """Scaled ELU, 1.0507·ELU(alpha = 1.6733): keeps mean 0 and variance 1 across layers (Klambauer et al., 2017)."""
 
     initializer = LecunNormal()
     kind: Literal["selu"] = "selu"
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.SELU()
 
 
 class GELU(_Activation):
-    """z·Φ(z), Φ the normal distribution's (Hendrycks & Gimpel, 2016)."""
+    """Gaussian error linear unit, z·Φ(z), Φ the normal distribution function (Hendrycks & Gimpel, 2016)."""
 
     initializer = HeNormal()
     kind: Literal["gelu"] = "gelu"
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.GELU()
 
 
 class SiLU(_Activation):
-    """z·σ(z), also called swish (Elfwing et al., 2018)."""
+    """Sigmoid linear unit, or swish: z·σ(z) (Elfwing et al., 2018)."""
 
     initializer = HeNormal()
     kind: Literal["silu"] = "silu"
 
     def build(self) -> torch.nn.Module:
-        """The activation, elementwise."""
+        """Build the elementwise activation."""
         import torch
 
         return torch.nn.SiLU()

@@ -1,6 +1,7 @@
-"""Augmentations: random changes of an image that leave its label true.
+"""Augmentations: random changes of images, batches or features that keep the labels true.
 
-Each draws all its randomness from the generator it is given, so that a view is the same on every machine.
+Each image augmentation draws all its randomness from the generator passed to it, so that a view is the same on every
+machine.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from models.catalog.auto_augment import RandAugment, TrivialAugment
-from models.catalog.image_ops import ImageAugmentation, mean_colour, part_size, scaled, shifted, turned
+from models.catalog.image_ops import ImageAugmentation, compute_mean_colour, draw_part_size, rotate, scale, shift
 from models.catalog.mixup import CutMix, FeatureNoise, Mixup
 from models.catalog.technique import by_name
 
@@ -28,32 +29,32 @@ Sigma = Annotated[float, Field(gt=0.0, le=100.0)]
 
 
 class Crop(ImageAugmentation):
-    """A random part of the image, of random area and aspect ratio, stretched to the input (Szegedy et al., 2015)."""
+    """Random resized crop: a part of random area and aspect ratio, resized to the input (Szegedy et al., 2015)."""
 
     before_resize: ClassVar[bool] = True
     kind: Literal["crop"] = "crop"
     min_area: Area = 0.35
-    """Smallest share of the image's area that is kept."""
+    """Smallest share of the image's area to keep, above 0 and up to 1."""
     max_aspect: Annotated[float, Field(ge=1.0, le=4.0)] = 4 / 3
-    """Width to height lies between 1/max_aspect and max_aspect, uniformly in its logarithm, or as near as fits."""
+    """Largest aspect ratio: width/height is log-uniform in [1/max_aspect, max_aspect], limited to what fits."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """The part of `image`."""
-        width, height = part_size(image, random.uniform(self.min_area, 1.0), self.max_aspect, random)
+        """Cut a random part out of `image`."""
+        width, height = draw_part_size(image, random.uniform(self.min_area, 1.0), self.max_aspect, random)
         left = int(random.integers(0, image.width - width + 1))
         top = int(random.integers(0, image.height - height + 1))
         return image.crop((left, top, left + width, top + height))
 
 
 class HorizontalFlip(ImageAugmentation):
-    """The mirror image, with some probability (Krizhevsky et al., 2012)."""
+    """Random left-right flip (Krizhevsky et al., 2012)."""
 
     kind: Literal["horizontal_flip"] = "horizontal_flip"
     probability: Probability = 0.5
-    """How often a view is mirrored."""
+    """Probability with which a view is flipped."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image` or its mirror image."""
+        """Flip `image` left to right, or return it as it is."""
         from PIL import Image
 
         if random.random() >= self.probability:
@@ -62,18 +63,18 @@ class HorizontalFlip(ImageAugmentation):
 
 
 class Colour(ImageAugmentation):
-    """Brightness, contrast and saturation, each times a factor from [1 - strength, 1 + strength] (Howard, 2013)."""
+    """Colour jitter: brightness, contrast, saturation times factors ~ U(1 - strength, 1 + strength) (Howard, 2013)."""
 
     kind: Literal["colour"] = "colour"
     brightness: Strength = 0.2
-    """Strength for brightness."""
+    """Strength of the change in brightness; 0: none."""
     contrast: Strength = 0.2
-    """Strength for contrast."""
+    """Strength of the change in contrast; 0: none."""
     saturation: Strength = 0.2
-    """Strength for saturation."""
+    """Strength of the change in saturation; 0: none."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image` in other colours."""
+        """Change brightness, contrast and saturation of `image`."""
         from PIL import ImageEnhance
 
         changes = (
@@ -87,56 +88,56 @@ class Colour(ImageAugmentation):
 
 
 class Rotate(ImageAugmentation):
-    """A turn by θ about the centre, θ ~ U(-degrees, degrees); corners that open show the mean colour."""
+    """Random rotation about the centre by θ ~ U(-degrees, degrees); empty corners take the image's mean colour."""
 
     kind: Literal["rotate"] = "rotate"
     degrees: Annotated[float, Field(gt=0.0, le=180.0)] = 15.0
-    """Largest angle."""
+    """Largest angle, in degrees."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image`, turned."""
-        return turned(image, random.uniform(-self.degrees, self.degrees))
+        """Rotate `image` by a random angle."""
+        return rotate(image, random.uniform(-self.degrees, self.degrees))
 
 
 class Shift(ImageAugmentation):
-    """x ← x + (dx, dy), each uniform in [-share, share] of its side, whole pixels (Simard et al., 2003)."""
+    """Random translation by whole pixels, x ← x + (dx, dy); gaps take the mean colour (Simard et al., 2003)."""
 
     kind: Literal["shift"] = "shift"
     horizontal: Share = 0.1
-    """Largest dx, as a share of the width."""
+    """Largest shift to the left or right, as a share of the width."""
     vertical: Share = 0.1
-    """Largest dy, as a share of the height."""
+    """Largest shift up or down, as a share of the height."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image`, moved; what opens shows the mean colour."""
+        """Shift `image` by a random number of pixels; gaps take its mean colour."""
         sides = ((image.width, self.horizontal), (image.height, self.vertical))
         right, down = (round(side * random.uniform(-share, share)) for side, share in sides)
-        return shifted(image, right, down)
+        return shift(image, right, down)
 
 
 class Resize(ImageAugmentation):
-    """x ← c + s·(x - c) about the centre c, log s uniform in [log min_factor, log max_factor]: a zoom in or out."""
+    """Random zoom about the centre c: x ← c + s·(x - c), log s ~ U(log min_factor, log max_factor)."""
 
     kind: Literal["resize"] = "resize"
     min_factor: Factor = 0.8
-    """Smallest s; below 1 the image shrinks, within its frame."""
+    """Smallest factor s; below 1 the image shrinks, and the margin takes its mean colour."""
     max_factor: Factor = 1.25
-    """Largest s; above 1 the image grows, and its margins are lost."""
+    """Largest factor s; above 1 the image grows, and its margins are cut off."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image`, scaled; what opens shows the mean colour."""
-        return scaled(image, math.exp(random.uniform(math.log(self.min_factor), math.log(self.max_factor))))
+        """Zoom `image` by a random factor; gaps take its mean colour."""
+        return scale(image, math.exp(random.uniform(math.log(self.min_factor), math.log(self.max_factor))))
 
 
 class VerticalFlip(ImageAugmentation):
-    """x[i, j] ← x[height - 1 - i, j], with some probability: true where up and down mean nothing, as from above."""
+    """Random upside-down flip, x[i, j] ← x[height - 1 - i, j]: for images without an up, such as aerial photographs."""
 
     kind: Literal["vertical_flip"] = "vertical_flip"
     probability: Probability = 0.5
-    """How often a view is turned upside down."""
+    """Probability with which a view is flipped."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image` or its mirror image."""
+        """Flip `image` upside down, or return it as it is."""
         from PIL import Image
 
         if random.random() >= self.probability:
@@ -145,32 +146,32 @@ class VerticalFlip(ImageAugmentation):
 
 
 class Grayscale(ImageAugmentation):
-    """Red, green, blue ← 0.299·red + 0.587·green + 0.114·blue, with some probability (Chen et al., 2020)."""
+    """Random greyscale: red, green, blue ← 0.299·red + 0.587·green + 0.114·blue (Chen et al., 2020)."""
 
     kind: Literal["grayscale"] = "grayscale"
     probability: Probability = 0.2
-    """How often a view loses its colours."""
+    """Probability with which a view loses its colours."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image` or its shades of grey."""
+        """Turn `image` into shades of grey, or return it as it is."""
         if random.random() >= self.probability:
             return image
         return image.convert("L").convert("RGB")
 
 
 class Blur(ImageAugmentation):
-    """A Gaussian blur, sigma uniform in [min_sigma, max_sigma], with some probability (Chen et al., 2020)."""
+    """Random Gaussian blur, sigma ~ U(min_sigma, max_sigma) (Chen et al., 2020)."""
 
     kind: Literal["blur"] = "blur"
     min_sigma: Sigma = 0.1
     """Smallest standard deviation, in pixels of the network's input."""
     max_sigma: Sigma = 2.0
-    """Largest standard deviation."""
+    """Largest standard deviation, in pixels of the network's input."""
     probability: Probability = 0.5
-    """How often a view is blurred."""
+    """Probability with which a view is blurred."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image` or its blur."""
+        """Blur `image`, or return it as it is."""
         from PIL import ImageFilter
 
         if random.random() >= self.probability:
@@ -180,25 +181,25 @@ class Blur(ImageAugmentation):
 
 
 class Erase(ImageAugmentation):
-    """A random rectangle shows nothing of the image: random erasing, with some probability (Zhong et al., 2020)."""
+    """Random erasing: a random rectangle of the image is covered (Zhong et al., 2020)."""
 
     kind: Literal["erase"] = "erase"
     probability: Probability = 0.5
-    """How often a part is erased."""
+    """Probability with which a rectangle is erased."""
     min_area: Area = 0.02
-    """Smallest share of the image's area that is erased."""
+    """Smallest share of the image's area to erase."""
     max_area: Area = 0.4
-    """Largest share of the image's area that is erased."""
+    """Largest share of the image's area to erase."""
     max_aspect: Annotated[float, Field(ge=1.0, le=10.0)] = 10 / 3
-    """Width to height lies between 1/max_aspect and max_aspect, uniformly in its logarithm, or as near as fits."""
+    """Largest aspect ratio: width/height is log-uniform in [1/max_aspect, max_aspect], limited to what fits."""
     fill: Literal["noise", "mean"] = "noise"
-    """What the rectangle shows: random pixels or the image's mean colour."""
+    """Content of the rectangle: random pixels (noise), or the image's mean colour (mean)."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image`, whole or in part."""
+        """Erase a random rectangle of `image`, or return it as it is."""
         if random.random() >= self.probability:
             return image
-        width, height = part_size(image, random.uniform(self.min_area, self.max_area), self.max_aspect, random)
+        width, height = draw_part_size(image, random.uniform(self.min_area, self.max_area), self.max_aspect, random)
         left = int(random.integers(0, image.width - width + 1))
         top = int(random.integers(0, image.height - height + 1))
         # torchvision's erase goes through a tensor, and takes ten times as long.
@@ -210,21 +211,21 @@ class Erase(ImageAugmentation):
         from PIL import Image
 
         if self.fill == "mean":
-            return Image.new("RGB", (width, height), mean_colour(image))
+            return Image.new("RGB", (width, height), compute_mean_colour(image))
         return Image.frombytes("RGB", (width, height), random.bytes(width * height * 3))
 
 
 class Perspective(ImageAugmentation):
-    """The image seen aslant: corners move inwards by distortion/2·(u·width, v·height), u and v uniform in [0, 1]."""
+    """Random perspective: each corner moves inwards by distortion/2·(u·width, v·height), u, v ~ U(0, 1)."""
 
     kind: Literal["perspective"] = "perspective"
     distortion: Share = 0.5
-    """How far corners move: 0 not at all, at 1 all could meet in the centre."""
+    """Largest movement of the corners; 0: none; at 1 all four could meet in the centre."""
     probability: Probability = 0.5
-    """How often a view is aslant."""
+    """Probability with which a view is distorted."""
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """`image`, straight or aslant; what opens shows the mean colour."""
+        """Distort `image`, or return it as it is; gaps take its mean colour."""
         from torchvision.transforms.v2 import functional
 
         if random.random() >= self.probability:
@@ -234,10 +235,10 @@ class Perspective(ImageAugmentation):
         farthest = (int(self.distortion * image.width / 2), int(self.distortion * image.height / 2))
         inwards = random.integers(0, farthest, (4, 2), endpoint=True).tolist()
         ends = [[abs(x - dx), abs(y - dy)] for (x, y), (dx, dy) in zip(corners, inwards, strict=True)]
-        aslant: Image.Image = functional.perspective(
-            image, corners, ends, functional.InterpolationMode.BILINEAR, fill=mean_colour(image)
+        distorted: Image.Image = functional.perspective(
+            image, corners, ends, functional.InterpolationMode.BILINEAR, fill=compute_mean_colour(image)
         )
-        return aslant
+        return distorted
 
 
 Augmentation = Annotated[

@@ -1,4 +1,4 @@
-"""The cache: whether trunk outputs are kept, and of how many views."""
+"""The feature cache: which outputs of the frozen trunk a job stores, for how many augmented views."""
 
 from __future__ import annotations
 
@@ -9,38 +9,38 @@ from pydantic import Field, model_validator
 from models.catalog.technique import Technique
 
 MOST = 4
-"""Augmented views: more have not helped on any images that were measured."""
+"""Augmented views that `auto` takes at most: more did not help on any dataset that was measured."""
 MANY = 100
-"""Images of a class, with more of which a head on frozen features has not learned anything from augmented views."""
+"""Images per class above which augmented views did not improve a head on frozen features."""
 
 
 class Cache(Technique):
-    """Trunk outputs are computed once for each view of each image, and kept.
+    """Feature cache: the outputs of the frozen trunk are computed once per view of an image, and stored.
 
     Epoch e = 1, 2, … trains on view (e - 1) mod (views + 1); view 0 is the plain image, the others are augmented.
-    Where views grow, there is view 0 alone at first, and one more whenever the validation loss has not improved for
-    some epochs, if the last one lowered it. Without a cache each epoch trains on a new view, epoch e on view e - 1, and
-    the trunk computes it again. A word alone is the mode.
+    With `grow`, training starts with view 0 alone and adds a view whenever the validation loss has stopped improving,
+    as long as the view added before lowered it. Without a cache, epoch e trains on a new view, e - 1, and the trunk
+    computes it again. A string alone is the mode: `"cache": "off"`.
     """
 
     mode: Literal["auto", "on", "off"] = "auto"
-    """auto: on, but off where the whole backbone is trained, or images are mixed."""
+    """Whether features are cached; auto: on, except where the whole backbone is trained or cutmix mixes images."""
     views: Annotated[int, Field(ge=0, le=64)] | Literal["auto"] = "auto"
-    """Augmented views of each image, at most; auto: as many as help, up to 4, and none where the whole backbone is
-    frozen and there are more than 100 images a class."""
+    """Largest number of augmented views per image; auto: up to 4, as long as they help; none where the whole backbone
+    is frozen and the dataset has more than 100 training images per class."""
     grow: bool | Literal["auto"] = "auto"
-    """Whether they come one by one, while they help; auto: where views is auto."""
+    """Whether views are added one at a time, only while they help; auto: true where views is auto."""
     max_bytes: Annotated[int, Field(ge=1, lt=2**63)] | None = None
-    """What the features of the job's images may take. Where they would take more, there are fewer views; where the
-    plain one alone would, the backbone is cut further up, and less of it is trained. Null: GRAFT_CACHE_BYTES."""
+    """Most bytes that the job's features may take in the cache. Where they would take more, the job uses fewer views;
+    where even the plain view would, it cuts the backbone higher and trains less of it. Null: GRAFT_CACHE_BYTES."""
 
     def resolve(self, *, is_used: bool, has_augmentations: bool, images_per_class: float) -> Cache:
-        """The same with all known.
+        """Replace every `auto`.
 
         Args:
-            is_used: whether features are kept.
-            has_augmentations: whether there is what makes views differ.
-            images_per_class: of those to train on, or 0 where more than a head is trained.
+            is_used: whether features are cached.
+            has_augmentations: whether the recipe has image augmentations, without which all views are the same.
+            images_per_class: training images per class, or 0 where more than a head is trained.
         """
         grow = is_used and (self.views == "auto" if self.grow == "auto" else self.grow)
         views = self.views
@@ -50,23 +50,23 @@ class Cache(Technique):
             views = 0
         return self.model_copy(update={"mode": "on" if is_used else "off", "views": views, "grow": grow and views > 0})
 
-    def fitting(self, views: int) -> Cache:
-        """A resolved technique with no more views than so many."""
+    def limit_views(self, views: int) -> Cache:
+        """Allow at most this many views, in a resolved technique."""
         fewer = min(self.most, views)
         return self.model_copy(update={"views": fewer, "grow": self.grow and fewer > 0})
 
     @property
     def most(self) -> int:
-        """The views of a resolved technique."""
+        """Largest number of views of a resolved technique."""
         assert self.views != "auto"
         return self.views
 
     @property
     def first(self) -> int:
-        """How many views of a resolved technique there are from the start."""
+        """Number of views at the start of training, of a resolved technique."""
         return 0 if self.grow else self.most
 
     @model_validator(mode="before")
     @classmethod
-    def _a_word_is_the_mode(cls, given: Any) -> Any:
+    def _accept_mode_alone(cls, given: Any) -> Any:
         return {"mode": given} if isinstance(given, str) else given

@@ -1,4 +1,4 @@
-"""Compatibility: what of a recipe does not fit together, and what to change."""
+"""Compatibility rules: combinations of techniques that a recipe refuses, each with what to change."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from models.catalog.recipe import Recipe
 
 MOST_IMAGES = 1024
-"""Of a batch that goes through layers of the backbone."""
+"""Largest batch that goes through layers of the backbone."""
 
 
 def conflicts(recipe: Recipe) -> Iterator[str]:
-    """What does not fit together, each with what to change; nothing of what is still `auto`."""
+    """List what does not fit together, each with what to change; values that are still `auto` are skipped."""
     yield from _data(recipe)
     yield from _memory(recipe)
     yield from _cache(recipe)

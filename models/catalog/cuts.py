@@ -1,4 +1,4 @@
-"""Cuts: what of the backbone stays frozen, and is computed once, and what above it is trained with the head."""
+"""Cuts: how much of the backbone is frozen and computed once, and which stages above are trained with the head."""
 
 from __future__ import annotations
 
@@ -57,39 +57,39 @@ def find_stages(cuts: Sequence[CandidateCut]) -> dict[str, CandidateCut]:
 
 
 class All(Technique):
-    """The whole backbone is frozen: features = trunk(image), logits = head(features) (Donahue et al., 2014)."""
+    """Freeze the backbone, train the head: features = trunk(image), logits = head(features) (Donahue et al., 2014)."""
 
     trains: ClassVar[bool] = False
     kind: Literal["all"] = "all"
 
 
 class _Trained(Technique):
-    """What stages above the cut have in common."""
+    """Base of the cuts that train stages of the backbone."""
 
     trains: ClassVar[bool] = True
 
     lr_scale: Annotated[float, Field(gt=0.0, le=10.0)] = 0.1
-    """Learning rate of the topmost stage, as a share of the head's."""
+    """Learning rate of the topmost stage, as a multiple of the head's."""
     lr_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
-    """What each stage further down has of the rate of the one above it (layer-wise decay; Howard & Ruder, 2018)."""
+    """Layer-wise decay: each stage's learning rate over that of the stage above it (Howard & Ruder, 2018)."""
     batch_norm: Literal["frozen", "trained"] = "frozen"
-    """Whether BatchNorm above the cut keeps its statistics and weights, or learns. Below the cut it never moves."""
+    """Statistics and weights of BatchNorm above the cut: frozen, or updated in training. Below, they are frozen."""
 
-    def unfrozen(self, epoch: int, count: int) -> int:
-        """How many of the `count` stages above the cut, from the top, are trained in an epoch (1, 2, …)."""
+    def count_unfrozen(self, epoch: int, count: int) -> int:
+        """Count the stages above the cut that are trained in epoch 1, 2, …, from the top; there are `count`."""
         return count
 
-    def rate(self, depth: int) -> float:
-        """Learning rate of a stage, as a share of the head's; the topmost has depth 0."""
+    def scale_lr(self, depth: int) -> float:
+        """Compute a stage's learning rate as a multiple of the head's; the topmost stage has depth 0."""
         return self.lr_scale * self.lr_decay**depth
 
 
 class Stage(_Trained):
-    """The backbone up to and with a stage is frozen, what is above it trained: w ← w - lr·lr_scale·lr_decayⁱ·g."""
+    """Freeze the backbone up to and including a named stage, train the rest: w ← w - lr·lr_scale·lr_decayⁱ·g."""
 
     kind: Literal["stage"] = "stage"
     name: Annotated[str, Field(examples=["layer3"])]
-    """A stage, or else a cut, of the backbone, as GET /v1/backbones/{name} lists them."""
+    """Last frozen stage, or a single cut, of the backbone; GET /v1/backbones/{name} lists both."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """The end of the stage; raises CutUnknown."""
@@ -100,11 +100,11 @@ class Stage(_Trained):
 
 
 class Top(_Trained):
-    """The top stages are trained, what is below is frozen (Yosinski et al., 2014): w ← w - lr·lr_scale·lr_decayⁱ·g."""
+    """Train the top stages, freeze the rest (Yosinski et al., 2014): w ← w - lr·lr_scale·lr_decayⁱ·g."""
 
     kind: Literal["top"] = "top"
     stages: Annotated[int, Field(ge=1, le=1000)] = 1
-    """How many; norms and pools do not count."""
+    """Number of stages to train; a norm or pool outside the stages does not count as one."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """Below them; raises CutUnknown."""
@@ -112,11 +112,11 @@ class Top(_Trained):
 
 
 class Fraction(_Trained):
-    """Frozen is at most this share of the backbone's multiply-adds: below ≤ frozen·total, and as near as can be."""
+    """Freeze a share of the backbone by compute: multiply-adds below the cut ≤ frozen·total, as close as possible."""
 
     kind: Literal["fraction"] = "fraction"
     frozen: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
-    """Share of the multiply-adds that lie below the cut."""
+    """Largest share of the backbone's multiply-adds that is frozen."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """The highest cut with no more below it; raises CutUnknown where the first has more."""
@@ -132,7 +132,7 @@ class Fraction(_Trained):
 
 
 class Nothing(_Trained):
-    """Nothing is frozen: the whole backbone is trained on images rendered anew each epoch.
+    """Freeze nothing: the whole backbone is trained, on images decoded and augmented anew in each epoch.
 
     The i-th stage from the top learns by w ← w - lr·lr_scale·lr_decayⁱ·g.
     """
@@ -145,23 +145,23 @@ class Nothing(_Trained):
 
 
 class Gradual(_Trained):
-    """The head alone is trained first, then one stage more each `every` epochs, from the top (Howard & Ruder, 2018).
+    """Gradual unfreezing: the head first, then one more stage every few epochs, from the top (Howard & Ruder, 2018).
 
-    Trained in epoch e are min(stages, ⌊(e - 1)/every⌋) stages; what is below all of them is computed once.
+    Epoch e = 1, 2, … trains min(stages, ⌊(e - 1)/every⌋) stages; all that lies below them is computed once.
     """
 
     kind: Literal["gradual"] = "gradual"
     stages: Annotated[int, Field(ge=1, le=1000)] = 2
-    """How many in the end."""
+    """Number of stages trained in the end."""
     every: Epochs = 5
-    """Epochs from one to the next."""
+    """Epochs between one stage and the next."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """Below them; raises CutUnknown."""
         return _below(cuts, self.stages)
 
-    def unfrozen(self, epoch: int, count: int) -> int:
-        """None at first, then one more each `every` epochs."""
+    def count_unfrozen(self, epoch: int, count: int) -> int:
+        """Count the trained stages: none at first, then one more every `every` epochs."""
         return min(count, (epoch - 1) // self.every)
 
 

@@ -1,4 +1,4 @@
-"""Stopping: when to end before the last epoch."""
+"""Early stopping: when training ends before its last epoch, and which epoch's weights it keeps."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ Metric = Literal["validation_loss", "validation_accuracy"]
 
 
 class EarlyStopping(Technique):
-    """Stops after `patience` epochs in which the metric was not better than its best by `min_delta` (Prechelt, 1998).
+    """Early stopping: stop when the metric has not improved for `patience` epochs in a row (Prechelt, 1998).
 
-    The delivered checkpoint is that of the best epoch.
+    An epoch improves if its value is better than the best so far by more than `min_delta`. The job's checkpoint is
+    that of the best epoch.
     """
 
     metric: Metric = "validation_loss"
-    """What has to improve: the loss has to fall, the accuracy to rise."""
+    """Metric that has to improve: the validation loss falls, or the validation accuracy rises."""
     patience: Epochs = 20
-    """Epochs without improvement before it stops."""
+    """Epochs in a row without improvement after which training stops."""
     min_delta: NotNegative = 0.0
-    """Smallest change that counts as improvement."""
+    """A change up to this size does not count as improvement; in units of the metric."""
 
-    def improved(self, value: float, best: float | None) -> bool:
-        """Whether `value` of the metric is better than `best` so far."""
+    def is_improvement(self, value: float, best: float | None) -> bool:
+        """Tell whether `value` of the metric is better than `best` so far."""
         if best is None:
             return True
         gain = best - value if self.metric == "validation_loss" else value - best
@@ -33,22 +34,22 @@ class EarlyStopping(Technique):
 
 
 class Target(Technique):
-    """Stops as soon as an epoch ends with validation loss ≤ value, or validation accuracy ≥ value.
+    """Target: stop as soon as an epoch ends with validation loss ≤ value, or validation accuracy ≥ value.
 
-    The delivered checkpoint is that of this epoch.
+    The job's checkpoint is that of this epoch.
     """
 
     metric: Metric = "validation_accuracy"
-    """What has to reach the value."""
+    """Metric that has to reach the value."""
     value: NotNegative = 0.99
-    """The value; accuracies are fractions."""
+    """Value to reach; an accuracy is a fraction between 0 and 1."""
 
     @model_validator(mode="after")
     def _can_be_reached(self) -> Self:
         if self.metric == "validation_accuracy" and self.value > 1.0:
-            raise ValueError(f"no accuracy is above 1: say {self.value:g}% as {self.value / 100:g}")
+            raise ValueError(f"no accuracy is above 1: write {self.value:g}% as {self.value / 100:g}")
         return self
 
-    def reached(self, value: float) -> bool:
-        """Whether it is as good as that."""
+    def is_reached(self, value: float) -> bool:
+        """Tell whether `value` of the metric is good enough."""
         return value <= self.value if self.metric == "validation_loss" else value >= self.value

@@ -1,4 +1,4 @@
-"""Gradient clipping: keeps one bad batch from throwing the weights away."""
+"""Gradient clipping: limits the size of gradients, so that one bad batch cannot ruin the weights."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 class ByValue(Technique):
-    """gᵢ ← min(max(gᵢ, -limit), limit), number by number: the gradient's direction may change (Mikolov, 2012)."""
+    """Clip each component: gᵢ ← min(max(gᵢ, -limit), limit); the direction may change (Mikolov, 2012)."""
 
     kind: Literal["by_value"] = "by_value"
     limit: Positive = 1.0
-    """Largest size of one number."""
+    """Largest absolute value of a component of the gradient."""
 
     def clip(self, parameters: Sequence[torch.nn.Parameter]) -> bool:
-        """Clip the gradients of parameters that have one; says whether any was too large."""
+        """Clip the gradients in place; return whether any component was too large."""
         import torch
 
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
@@ -34,14 +34,14 @@ class ByValue(Technique):
 
 
 class ByNorm(Technique):
-    """g ← g·min(1, limit/‖g‖₂), over all numbers together: the direction stays (Pascanu et al., 2013)."""
+    """Clip the norm of all gradients together: g ← g·min(1, limit/‖g‖₂); the direction stays (Pascanu et al., 2013)."""
 
     kind: Literal["by_norm"] = "by_norm"
     limit: Positive = 1.0
-    """Largest length of the whole gradient."""
+    """Largest L2 norm of the gradient over all trained weights."""
 
     def clip(self, parameters: Sequence[torch.nn.Parameter]) -> bool:
-        """Clip the gradients of parameters that have one; says whether they were too large."""
+        """Clip the gradients in place; return whether their norm was too large."""
         import torch
 
         return bool(torch.nn.utils.clip_grad_norm_(parameters, self.limit) > self.limit)

@@ -1,4 +1,4 @@
-"""Search: many linear heads on the same features, each with choices of its own, of which the best are gone on with."""
+"""Head search: tries many linear heads at once, each with its own learning rate, L2 strength and dropout."""
 
 from __future__ import annotations
 
@@ -13,75 +13,75 @@ if TYPE_CHECKING:
     import numpy as np
 
 AROUND_RATE = (0.1, 10.0)
-"""Times the recipe's rate."""
+"""Range of learning rates that `auto` means, as multiples of the recipe's."""
 STRENGTHS = (0.1, 100.0)
-"""Over the images to train on: logistic regression's C from 10 to 0.01."""
+"""Range of L2 strengths that `auto` means, times the number of training images: C from 10 to 0.01."""
 MOST_WEIGHTS = 2**27
-"""Of all heads: with gradients and Adam's means, about 3 GB."""
+"""Most weights of all heads together: with gradients and Adam's means, about 3 GB."""
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
-def _rises(given: tuple[float, float]) -> tuple[float, float]:
+def _check_order(given: tuple[float, float]) -> tuple[float, float]:
     if given[0] > given[1]:
         raise ValueError(f"{given[0]:g} is more than {given[1]:g}: give the smaller one first")
     return given
 
 
-Range = Annotated[tuple[Positive, Positive], AfterValidator(_rises)]
+Range = Annotated[tuple[Positive, Positive], AfterValidator(_check_order)]
 
 
 class Trial(NamedTuple):
-    """What one head of a search has of its own."""
+    """Hyperparameters of one head of a search."""
 
     lr: float
     """Learning rate."""
     l2: float
     """Strength of the L2 penalty."""
     dropout: float
-    """Probability with which a feature is dropped."""
+    """Dropout probability of the features."""
 
 
-class Space(Technique):
-    """What trials differ in. Of each range they take a number whose logarithm is uniform."""
+class SearchSpace(Technique):
+    """Search space: the ranges from which trials are drawn at random; learning rate and L2 log-uniformly."""
 
     lr: Range | Literal["auto"] | None = "auto"
-    """Learning rates from … to …; auto: a tenth to ten times the recipe's; null: the recipe's."""
+    """Smallest and largest learning rate; auto: 0.1 and 10 times the recipe's; null: the recipe's for all trials."""
     l2: Range | Literal["auto"] | None = "auto"
-    """Strengths of L2 from … to …; auto: 0.1 to 100 / (images to train on); null: the recipe's."""
+    """Smallest and largest L2 strength; auto: 0.1 and 100 / (training images); null: the recipe's for all trials."""
     dropout: Annotated[tuple[Probability, ...], Field(min_length=1, max_length=8)] | None = (0.0, 0.2, 0.5)
-    """Probabilities to choose from; null: the recipe's."""
+    """Dropout probabilities to choose from; null: the recipe's for all trials."""
 
 
 class Search(Technique):
-    """Successive halving: of many heads the better half is trained on for twice as long, until one is left.
+    """Successive halving: train many heads, keep the better half and train it twice as long, until one is left.
 
-    That one's choices then are the recipe's, and training begins (Jamieson & Talwalkar, 2016; drawn at random: Bergstra
-    & Bengio, 2012). The recipe's own choices are the first trial. A trial is trained with the recipe's optimizer, loss
-    and feature noise, at a constant rate; what else the recipe has joins in when the best is trained.
+    The winner's learning rate, L2 strength and dropout become the recipe's, and the actual training begins (Jamieson &
+    Talwalkar, 2016; random search: Bergstra & Bengio, 2012). The first trial has the recipe's own values. Trials use
+    the recipe's optimizer, loss and feature noise at a constant rate; all other techniques only act afterwards.
     """
 
     trials: Annotated[int, Field(ge=2, le=512)] = 64
-    """Heads that are tried; fewer where their weights would fill the memory."""
-    space: Space = Space()
-    """What they differ in."""
+    """Number of heads to try; fewer are tried where their weights would not fit into memory."""
+    space: SearchSpace = SearchSpace()
+    """Ranges that the trials are drawn from."""
 
     def resolve(self, images: int, num_features: int, num_classes: int) -> Search:
-        """The same with all known but the rates, for so many images to train on, and no more heads than fit."""
+        """Resolve the range of L2 strengths and limit the trials to what fits into memory; rates stay as they are."""
         trials = min(self.trials, max(2, MOST_WEIGHTS // (num_features * num_classes)))
         low, high = (strength / images for strength in STRENGTHS)
         space = self.space.model_copy(update={"l2": (low, high)}) if self.space.l2 == "auto" else self.space
         return self.model_copy(update={"trials": trials, "space": space})
 
-    def drawn(self, own: Trial, draw: np.random.Generator) -> list[Trial]:
-        """The trials of a resolved search, the recipe's `own` choices first."""
+    def draw_trials(self, own: Trial, draw: np.random.Generator) -> list[Trial]:
+        """Draw the trials of a resolved search at random; the first has the recipe's `own` values."""
         space = self.space
         assert space.l2 != "auto"
         lrs = (own.lr * AROUND_RATE[0], own.lr * AROUND_RATE[1]) if space.lr == "auto" else space.lr
         dropouts = space.dropout or (own.dropout,)
         others = [
             Trial(
-                lr=own.lr if lrs is None else _between(lrs, draw),
-                l2=own.l2 if space.l2 is None else _between(space.l2, draw),
+                lr=own.lr if lrs is None else _draw_log_uniform(lrs, draw),
+                l2=own.l2 if space.l2 is None else _draw_log_uniform(space.l2, draw),
                 dropout=float(draw.choice(dropouts)),
             )
             for _ in range(self.trials - 1)
@@ -89,6 +89,6 @@ class Search(Technique):
         return [own, *others]
 
 
-def _between(ends: tuple[float, float], draw: np.random.Generator) -> float:
+def _draw_log_uniform(ends: tuple[float, float], draw: np.random.Generator) -> float:
     low, high = map(math.log, ends)
     return float(f"{math.exp(draw.uniform(low, high)):.3g}")

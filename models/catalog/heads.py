@@ -1,4 +1,4 @@
-"""Heads: the new layers that replace the backbone's classifier. They read standardized features."""
+"""Heads: the new layers that replace the backbone's classifier; their input is standardized features."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Same = Literal["same"]
 MOST_WEIGHTS = 2**27
-"""Between hidden layers: with their gradients, Adam's two averages and the best ones so far, 2.5 GiB."""
+"""Most weights between hidden layers: with gradients, Adam's two means and the best weights so far, 2.5 GiB."""
 
 
 LEAST_IMAGES = 40
-"""Of a class, for a discriminant to be a better start than zero."""
+"""Training images per class from which LDA is a better start than zero."""
 
 
 class _Affine(Technique):
     dropout: Dropout = 0.2
-    """Probability with which a feature is dropped in training."""
+    """Dropout probability of each feature in training."""
 
     def resolve(self, num_features: int, num_classes: int) -> Self:
-        """Itself: nothing depends on the data."""
+        """Return the head itself: nothing in it depends on the data."""
         return self
 
     def build(self, num_features: int, num_classes: int) -> torch.nn.Sequential:
-        """Dropout, then the linear layer, all zero: (B, num_features) → (B, num_classes)."""
+        """Build dropout and a linear layer of zeros: (B, num_features) → (B, num_classes)."""
         import torch
 
         from models.nn.layers import Dropout
@@ -47,7 +47,9 @@ class _Affine(Technique):
 
 
 class Linear(_Affine):
-    """logits = W·dropout(x) + b on standardized features x; the scale is folded into the delivered W and b.
+    """Linear classifier: logits = W·dropout(x) + b on standardized features x.
+
+    The checkpoint's W and b include the standardization, so that they read the backbone's own features.
 
     Dropout zeroes each feature with probability p and divides the others by 1 - p (Srivastava et al., 2014).
     """
@@ -72,28 +74,28 @@ class Linear(_Affine):
 
 
 class Keep(_Affine):
-    """The backbone's own classifier, trained on: W and b start as they were pretrained (Yosinski et al., 2014).
+    """Keep the backbone's own classifier and train it further, from its pretrained W and b (Yosinski et al., 2014).
 
-    The dataset's classes must be the backbone's, by their names.
+    The dataset must have the same class names as the backbone.
     """
 
     kind: Literal["keep"] = "keep"
 
 
 class Cosine(Technique):
-    """logits = scale·cos(W, x): only the directions of features and weights count (Gidaris & Komodakis, 2018).
+    """Cosine classifier: logits = scale·cos(W, x), independent of the norms of W and x (Gidaris & Komodakis, 2018).
 
-    Nothing depends on the weights' lengths, so l1, l2 and weight decay change its pace at most.
+    Since the norm of the weights does not matter, l1, l2 and weight decay change the speed of training at most.
     """
 
     kind: Literal["cosine"] = "cosine"
     scale: Positive = 16.0
-    """Largest logit."""
+    """Largest logit, and the inverse temperature of the softmax."""
     dropout: Dropout = 0.2
-    """Probability with which a feature is dropped in training."""
+    """Dropout probability of each feature in training."""
 
     def resolve(self, num_features: int, num_classes: int) -> Cosine:
-        """Itself: nothing depends on the data."""
+        """Return the head itself: nothing in it depends on the data."""
         return self
 
     def build(self, num_features: int, num_classes: int) -> torch.nn.Sequential:
@@ -110,21 +112,22 @@ class Cosine(Technique):
 
 
 class Layer(Technique):
-    """A hidden layer: activation(W·x + b), normalized or not, then dropout. A number alone is its width.
+    """Hidden layer: activation(W·x + b), optionally normalized, then dropout. A number alone is its width.
 
-    `same` is what the head says for all its layers.
+    `same` takes the value that the head has for all its layers.
     """
 
     width: Annotated[int, Field(ge=1, le=16384)] | Literal["auto"] = "auto"
-    """Units; auto: widths shrink evenly from features to classes, by the geometric pyramid rule (Masters, 1993)."""
+    """Number of units; auto: widths shrink by a constant factor from features to classes, the geometric pyramid rule
+    (Masters, 1993)."""
     activation: Same | Activation = "same"
-    """What a unit makes of its sum."""
+    """Activation of the layer's units."""
     initializer: Literal["same", "auto"] | Initializer = "same"
-    """Weights before the first step; auto: what suits the activation."""
+    """Initial weights; auto: the initializer that suits the activation."""
     normalization: Same | Normalization | None = "same"
-    """Keeps the units' sums at mean 0 and variance 1; null: none."""
+    """Normalization of the layer; null: none."""
     dropout: Same | Dropout = "same"
-    """Probability with which a unit is dropped in training."""
+    """Dropout probability of each of the layer's units in training."""
 
     @model_validator(mode="before")
     @classmethod
@@ -153,23 +156,23 @@ class Layer(Technique):
 
 
 class MLP(Technique):
-    """A multilayer perceptron: hᵢ = activation(Wᵢ·hᵢ₋₁ + bᵢ), logits = W·h + b (Rumelhart et al., 1986).
+    """Multilayer perceptron: hᵢ = activation(Wᵢ·hᵢ₋₁ + bᵢ), logits = W·h + b (Rumelhart et al., 1986).
 
-    The last layer starts by Glorot's rule.
+    The output layer starts with uniform Glorot weights.
     """
 
     kind: Literal["mlp"] = "mlp"
     hidden: Annotated[tuple[Layer, ...], Field(min_length=1, max_length=64)] = (Layer(),)
-    """The hidden layers from below, each its width or all its own choices."""
+    """Hidden layers in order, the one that reads the features first; each is a width or a hidden layer (below)."""
     activation: Activation = ReLU()
-    """What the units of all layers make of their sums."""
+    """Activation of all hidden layers."""
     initializer: Literal["auto"] | Initializer = "auto"
-    """Weights of all hidden layers before the first step; auto: He with ReLUs and ELU, Glorot with sigmoid and tanh,
-    LeCun with SELU."""
+    """Initial weights of all hidden layers; auto: he_normal for the ReLU family, ELU, GELU and SiLU, glorot_uniform for
+    sigmoid and tanh, lecun_normal for SELU."""
     normalization: Normalization | None = None
-    """Of all hidden layers."""
+    """Normalization of all hidden layers; null: none."""
     dropout: Dropout = 0.2
-    """Probability with which a feature, or a unit of a hidden layer, is dropped in training."""
+    """Dropout probability of each feature and of each unit of a hidden layer in training."""
 
     @model_validator(mode="after")
     def _fits_in_memory(self) -> Self:
@@ -183,7 +186,7 @@ class MLP(Technique):
         return self
 
     def resolve(self, num_features: int, num_classes: int) -> MLP:
-        """The same with every hidden layer spelled out."""
+        """Give every hidden layer its own width, activation, initializer, normalization and dropout."""
         count = len(self.hidden)
         shrink = (num_classes / num_features) ** (1 / (count + 1))
         widths = [max(num_classes, round(num_features * shrink**number)) for number in range(1, count + 1)]
@@ -196,7 +199,7 @@ class MLP(Technique):
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The hidden layers, spelled out but for their widths."""
+        """The hidden layers without any `same`; widths may still be `auto`."""
         return tuple(self._spelled_out(layer) for layer in self.hidden)
 
     def _spelled_out(self, layer: Layer) -> Layer:

@@ -1,4 +1,4 @@
-"""What the augmentations of images share."""
+"""Image operations that several augmentations share: rotate, shift, scale, shear."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class ImageAugmentation(Technique):
-    """A random change of one RGB image: `apply(image, random)` returns another of the same size, save for crops.
+    """Base of augmentations of one RGB image: `apply(image, random)` returns an image of the same size, crops excepted.
 
-    All its randomness comes from `random`, and `image` stays as it was.
+    All randomness comes from `random`, and `image` itself is not changed.
     """
 
     before_resize: ClassVar[bool] = False
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """The changed image."""
+        """Return a changed copy of `image`."""
         raise NotImplementedError
 
     @model_validator(mode="after")
@@ -36,17 +36,17 @@ class ImageAugmentation(Technique):
         return self
 
 
-def mean_colour(image: Image.Image) -> tuple[int, ...]:
-    """What parts that open show."""
+def compute_mean_colour(image: Image.Image) -> tuple[int, ...]:
+    """Compute the mean colour of an image, which fills gaps."""
     from PIL import ImageStat
 
     return tuple(round(value) for value in ImageStat.Stat(image).mean)
 
 
-def part_size(image: Image.Image, share: float, max_aspect: float, random: np.random.Generator) -> tuple[int, int]:
-    """Width and height of a part with this share of the image's area, its aspect ratio random.
+def draw_part_size(image: Image.Image, share: float, max_aspect: float, random: np.random.Generator) -> tuple[int, int]:
+    """Draw width and height of a part with this share of the image's area and a random aspect ratio.
 
-    Width to height is log-uniform between 1/max_aspect and max_aspect, or as near as a part of this area can have it.
+    width/height is log-uniform in [1/max_aspect, max_aspect], limited to what fits into the image.
     """
     own = image.width / image.height
     narrowest, widest = own * share, own / share  # as high, or as wide, as the image
@@ -57,32 +57,32 @@ def part_size(image: Image.Image, share: float, max_aspect: float, random: np.ra
     return min(max(1, width), image.width), min(max(1, height), image.height)
 
 
-def turned(image: Image.Image, degrees: float) -> Image.Image:
-    """`image`, turned counter-clockwise about its centre."""
+def rotate(image: Image.Image, degrees: float) -> Image.Image:
+    """Rotate an image counter-clockwise about its centre."""
     from PIL import Image
 
-    return image.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=mean_colour(image))
+    return image.rotate(degrees, Image.Resampling.BILINEAR, fillcolor=compute_mean_colour(image))
 
 
-def shifted(image: Image.Image, right: int, down: int) -> Image.Image:
-    """`image`, moved by whole pixels."""
+def shift(image: Image.Image, right: int, down: int) -> Image.Image:
+    """Shift an image by whole pixels."""
     from PIL import Image
 
     # The same pixels as torchvision's affine, in a tenth of its time.
-    frame = Image.new(image.mode, image.size, mean_colour(image))
+    frame = Image.new(image.mode, image.size, compute_mean_colour(image))
     frame.paste(image, (right, down))
     return frame
 
 
-def scaled(image: Image.Image, factor: float) -> Image.Image:
-    """`image`, larger or smaller about its centre, in the same frame."""
+def scale(image: Image.Image, factor: float) -> Image.Image:
+    """Zoom an image about its centre; its size stays."""
     return _affine(image, scale=factor, shear=[0.0, 0.0], center=None)
 
 
-def sheared(image: Image.Image, horizontal: float, vertical: float) -> Image.Image:
-    """`image`, slanted about its upper left corner by angles with these tangents."""
-    shear = [math.degrees(math.atan(tangent)) for tangent in (horizontal, vertical)]
-    return _affine(image, scale=1.0, shear=shear, center=[0, 0])
+def shear(image: Image.Image, horizontal: float, vertical: float) -> Image.Image:
+    """Shear an image about its upper left corner by angles with these tangents."""
+    degrees = [math.degrees(math.atan(tangent)) for tangent in (horizontal, vertical)]
+    return _affine(image, scale=1.0, shear=degrees, center=[0, 0])
 
 
 def _affine(image: Image.Image, *, scale: float, shear: list[float], center: list[int] | None) -> Image.Image:
@@ -95,7 +95,7 @@ def _affine(image: Image.Image, *, scale: float, shear: list[float], center: lis
         scale=scale,
         shear=shear,
         interpolation=functional.InterpolationMode.BILINEAR,
-        fill=mean_colour(image),
+        fill=compute_mean_colour(image),
         center=center,
     )
     return changed

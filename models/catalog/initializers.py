@@ -1,4 +1,4 @@
-"""Initializers: the weights of a new layer before its first step. Biases start at zero."""
+"""Initializers: distributions of a new layer's initial weights. Biases start at zero."""
 
 from __future__ import annotations
 
@@ -13,88 +13,88 @@ if TYPE_CHECKING:
 
 
 class Normal(Technique):
-    """W ~ N(0, std²), whatever the layer's width: the historic baseline, which saturates deep networks."""
+    """Normal with a fixed deviation: W ~ N(0, std²) at any width. A historic baseline that saturates deep networks."""
 
     kind: Literal["normal"] = "normal"
     std: Positive = 1.0
     """Standard deviation of the weights."""
 
     def apply(self, weight: torch.Tensor) -> None:
-        """Fill `weight` (outputs, inputs)."""
+        """Fill `weight` (outputs, inputs) in place."""
         import torch
 
         torch.nn.init.normal_(weight, std=self.std)
 
 
 class GlorotUniform(Technique):
-    """W ~ U(-r, r), r = √(6 / (inputs + outputs)) (Glorot & Bengio, 2010)."""
+    """Glorot uniform: W ~ U(-r, r), r = √(6 / (inputs + outputs)) (Glorot & Bengio, 2010)."""
 
     kind: Literal["glorot_uniform"] = "glorot_uniform"
 
     def apply(self, weight: torch.Tensor) -> None:
-        """Fill `weight` (outputs, inputs)."""
+        """Fill `weight` (outputs, inputs) in place."""
         import torch
 
         torch.nn.init.xavier_uniform_(weight)
 
 
 class GlorotNormal(Technique):
-    """W ~ N(0, 2 / (inputs + outputs)) (Glorot & Bengio, 2010)."""
+    """Glorot normal: W ~ N(0, 2 / (inputs + outputs)) (Glorot & Bengio, 2010)."""
 
     kind: Literal["glorot_normal"] = "glorot_normal"
 
     def apply(self, weight: torch.Tensor) -> None:
-        """Fill `weight` (outputs, inputs)."""
+        """Fill `weight` (outputs, inputs) in place."""
         import torch
 
         torch.nn.init.xavier_normal_(weight)
 
 
 class HeUniform(Technique):
-    """W ~ U(-r, r), r = √(6 / inputs) (He et al., 2015)."""
+    """He uniform: W ~ U(-r, r), r = √(6 / inputs) (He et al., 2015)."""
 
     kind: Literal["he_uniform"] = "he_uniform"
 
     def apply(self, weight: torch.Tensor) -> None:
-        """Fill `weight` (outputs, inputs)."""
+        """Fill `weight` (outputs, inputs) in place."""
         import torch
 
         torch.nn.init.kaiming_uniform_(weight, nonlinearity="relu")
 
 
 class HeNormal(Technique):
-    """W ~ N(0, 2 / inputs) (He et al., 2015)."""
+    """He normal: W ~ N(0, 2 / inputs) (He et al., 2015)."""
 
     kind: Literal["he_normal"] = "he_normal"
 
     def apply(self, weight: torch.Tensor) -> None:
-        """Fill `weight` (outputs, inputs)."""
+        """Fill `weight` (outputs, inputs) in place."""
         import torch
 
         torch.nn.init.kaiming_normal_(weight, nonlinearity="relu")
 
 
 class LecunNormal(Technique):
-    """W ~ N(0, 1 / inputs) (LeCun et al., 1998)."""
+    """LeCun normal: W ~ N(0, 1 / inputs) (LeCun et al., 1998)."""
 
     kind: Literal["lecun_normal"] = "lecun_normal"
 
     def apply(self, weight: torch.Tensor) -> None:
-        """Fill `weight` (outputs, inputs)."""
+        """Fill `weight` (outputs, inputs) in place."""
         import torch
 
         torch.nn.init.kaiming_normal_(weight, nonlinearity="linear")
 
 
 class Orthogonal(Technique):
-    """W·Wᵀ = gain²·1, or Wᵀ·W where there are more outputs than inputs (Saxe et al., 2014)."""
+    """Orthogonal: W·Wᵀ = gain²·I, or WᵀW = gain²·I with more outputs than inputs (Saxe et al., 2014)."""
 
     kind: Literal["orthogonal"] = "orthogonal"
     gain: Positive = 1.0
-    """Length of the rows (or columns)."""
+    """L2 norm of the rows, or of the columns with more outputs than inputs."""
 
     def apply(self, weight: torch.Tensor) -> None:
-        """Fill `weight` (outputs, inputs)."""
+        """Fill `weight` (outputs, inputs) in place."""
         import torch
 
         torch.nn.init.orthogonal_(weight, self.gain)

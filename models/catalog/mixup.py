@@ -1,4 +1,4 @@
-"""Augmentations of whole batches: of images where nothing is cached, of features where they are."""
+"""Augmentations of batches and features: mixup, CutMix, feature noise."""
 
 from __future__ import annotations
 
@@ -19,46 +19,46 @@ Alpha = Annotated[float, Field(ge=0.01, le=100.0)]
 
 @dataclass(frozen=True)
 class Mixed:
-    """A batch, each row mixed with another: the loss is share·loss(labels) + (1 - share)·loss(labels[partners])."""
+    """A mixed batch; its loss is share·loss(labels) + (1 - share)·loss(labels[partners])."""
 
     rows: torch.Tensor
     partners: torch.Tensor
-    """(B,), places in the batch."""
+    """(B,), the index of the row that each row is mixed with."""
     share: float
 
 
 class BatchAugmentation(Technique):
-    """An augmentation with one verb, `mix`."""
+    """Base of augmentations that mix the rows of a batch."""
 
     needs_images: ClassVar[bool]
-    """Whether it makes sense of images alone, not of features."""
+    """True if it can mix images only, not features."""
 
     def mix(self, rows: torch.Tensor) -> Mixed:
-        """Mix `rows` (B, …)."""
+        """Mix each of `rows` (B, …) with another one."""
         raise NotImplementedError
 
 
 class FeatureAugmentation(Technique):
-    """An augmentation with one verb, `disturb`."""
+    """Base of augmentations that change features at random."""
 
-    def disturb(self, features: torch.Tensor) -> torch.Tensor:
-        """Standardized `features` (B, D), changed."""
+    def perturb(self, features: torch.Tensor) -> torch.Tensor:
+        """Change standardized `features` (B, D) at random."""
         raise NotImplementedError
 
 
 class Mixup(BatchAugmentation):
-    """x ← λ·x + (1 - λ)·x[partner], λ ~ Beta(alpha, alpha) (Zhang et al., 2018).
+    """Mixup: x ← λ·x + (1 - λ)·x[partner], labels alike, λ ~ Beta(alpha, alpha) (Zhang et al., 2018).
 
-    Mixes images where nothing is cached, features where they are (manifold mixup; Verma et al., 2019).
+    Mixes cached features (manifold mixup; Verma et al., 2019), or images where no features are cached.
     """
 
     needs_images: ClassVar[bool] = False
     kind: Literal["mixup"] = "mixup"
     alpha: Alpha = 0.2
-    """Small: one of the two nearly alone; 1: any share is equally likely."""
+    """Parameter of the Beta distribution: near 0, one of both images dominates; at 1, all shares are equally likely."""
 
     def mix(self, rows: torch.Tensor) -> Mixed:
-        """Mix `rows` (B, …)."""
+        """Mix each of `rows` (B, …) with another one."""
         import torch
 
         share = float(torch.distributions.Beta(self.alpha, self.alpha).sample())
@@ -67,15 +67,18 @@ class Mixup(BatchAugmentation):
 
 
 class CutMix(BatchAugmentation):
-    """A rectangle of 1 - λ of the image shows another image, λ ~ Beta(alpha, alpha) (Yun et al., 2019)."""
+    """CutMix: a rectangle with 1 - λ of the area shows another image, λ ~ Beta(alpha, alpha) (Yun et al., 2019).
+
+    Needs images, so it turns the feature cache off.
+    """
 
     needs_images: ClassVar[bool] = True
     kind: Literal["cutmix"] = "cutmix"
     alpha: Alpha = 1.0
-    """Small: one of the two nearly alone; 1: any share is equally likely."""
+    """Parameter of the Beta distribution: near 0, one of both images dominates; at 1, all shares are equally likely."""
 
     def mix(self, rows: torch.Tensor) -> Mixed:
-        """Mix images (B, 3, H, W)."""
+        """Paste a rectangle of another image into each of the images (B, 3, H, W)."""
         import torch
 
         cut = math.sqrt(1 - float(torch.distributions.Beta(self.alpha, self.alpha).sample()))
@@ -91,14 +94,14 @@ class CutMix(BatchAugmentation):
 
 
 class FeatureNoise(FeatureAugmentation):
-    """x ← x + std·ε, ε ~ N(0, 1), on standardized features (Bishop, 1995)."""
+    """Gaussian noise on standardized features: x ← x + std·ε, ε ~ N(0, 1) (Bishop, 1995)."""
 
     kind: Literal["feature_noise"] = "feature_noise"
     std: Positive = 0.1
-    """Of the noise; the features' own is 1."""
+    """Standard deviation of the noise; that of the standardized features is 1."""
 
-    def disturb(self, features: torch.Tensor) -> torch.Tensor:
-        """`features` with noise."""
+    def perturb(self, features: torch.Tensor) -> torch.Tensor:
+        """Add Gaussian noise to `features`."""
         import torch
 
         return features + self.std * torch.randn_like(features)

@@ -1,4 +1,4 @@
-"""Normalizations: what keeps the sums of a new layer at mean 0 and variance 1 while the layers below it change."""
+"""Normalizations: layers in an MLP head that keep its units at mean 0 and variance 1 while the weights change."""
 
 from __future__ import annotations
 
@@ -14,35 +14,38 @@ if TYPE_CHECKING:
 
 class _Normalization(Technique):
     place: Literal["before_activation", "after_activation"] = "before_activation"
-    """Where it stands."""
+    """Position of the normalization: before or after the layer's activation."""
     epsilon: Positive = 1e-5
-    """Added to the variance; keeps the division finite."""
+    """Small number ε added to the variance, so that the division stays finite."""
 
 
 class BatchNorm(_Normalization):
-    """γ·(z - μ)/√(σ² + ε) + β: μ and σ² of the batch in training, their running means after (Ioffe & Szegedy, 2015).
+    """Batch normalization: γ·(z - μ)/√(σ² + ε) + β, unit by unit (Ioffe & Szegedy, 2015).
 
-    γ and β are learned, unit by unit.
+    μ and σ² are those of the batch in training, running means in evaluation; γ and β are learned.
     """
 
     kind: Literal["batch_norm"] = "batch_norm"
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """Share of the running means that one step keeps."""
+    """Share of the running means that a step keeps (1 minus PyTorch's `momentum`)."""
 
     def build(self, width: int) -> torch.nn.Module:
-        """The layer: (B, width) → (B, width)."""
+        """Build the layer, (B, width) → (B, width)."""
         import torch
 
         return torch.nn.BatchNorm1d(width, eps=self.epsilon, momentum=1 - self.momentum)
 
 
 class LayerNorm(_Normalization):
-    """γ·(z - μ)/√(σ² + ε) + β, μ and σ² over the units of one image (Ba et al., 2016). γ and β are learned."""
+    """Layer normalization: γ·(z - μ)/√(σ² + ε) + β, μ and σ² over the units of one image (Ba et al., 2016).
+
+    γ and β are learned.
+    """
 
     kind: Literal["layer_norm"] = "layer_norm"
 
     def build(self, width: int) -> torch.nn.Module:
-        """The layer: (B, width) → (B, width)."""
+        """Build the layer, (B, width) → (B, width)."""
         import torch
 
         return torch.nn.LayerNorm(width, eps=self.epsilon)

@@ -1,4 +1,4 @@
-"""Optimizers: how the gradient moves the weights."""
+"""Optimizers: update rules of the weights. g is the gradient, w a weight, lr the learning rate."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     Parameters = Iterable[torch.nn.Parameter] | Iterable[dict[str, Any]]
-    """What to optimize, or groups of it with an `lr` of their own, as torch takes them."""
+    """Parameters to optimize, or torch's parameter groups with an `lr` of their own."""
 
 Rate = Positive | Literal["auto"]
 Decay = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -23,7 +23,7 @@ Epsilon = Positive
 
 class _Optimizer(Technique):
     lr: Rate = "auto"
-    """Learning rate; auto: found by a range test on the cached features (Smith, 2017)."""
+    """Learning rate; auto: found by a learning rate range test on the job's features (Smith, 2017)."""
 
     @property
     def rate(self) -> float:
@@ -32,7 +32,7 @@ class _Optimizer(Technique):
         return self.lr
 
     def at(self, lr: float) -> Self:
-        """The same with this learning rate."""
+        """Set the learning rate."""
         return self.model_copy(update={"lr": lr})
 
 
@@ -42,7 +42,7 @@ class SGD(_Optimizer):
     kind: Literal["sgd"] = "sgd"
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+        """Build the optimizer of `parameters`."""
         import torch
 
         return torch.optim.SGD(parameters, lr=self.rate)
@@ -53,10 +53,10 @@ class Momentum(_Optimizer):
 
     kind: Literal["momentum"] = "momentum"
     momentum: Decay = 0.9
-    """Share of the velocity that one step keeps."""
+    """Share of the velocity v that a step keeps; 0: plain SGD."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+        """Build the optimizer of `parameters`."""
         import torch
 
         return torch.optim.SGD(parameters, lr=self.rate, momentum=self.momentum)
@@ -67,49 +67,49 @@ class Nesterov(_Optimizer):
 
     kind: Literal["nesterov"] = "nesterov"
     momentum: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
-    """Share of the velocity that one step keeps."""
+    """Share of the velocity v that a step keeps; 0: plain SGD."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+        """Build the optimizer of `parameters`."""
         import torch
 
         return torch.optim.SGD(parameters, lr=self.rate, momentum=self.momentum, nesterov=True)
 
 
 class Adam(_Optimizer):
-    """Adaptive moments: w ← w - lr·m̂/(√v̂ + ε), m and v decaying means of g and g² (Kingma & Ba, 2015)."""
+    """Adam, adaptive moments: w ← w - lr·m̂/(√v̂ + ε), m and v decaying means of g and g² (Kingma & Ba, 2015)."""
 
     kind: Literal["adam"] = "adam"
     beta1: Decay = 0.9
-    """Decay of the mean of gradients."""
+    """Decay rate of m, the running mean of gradients."""
     beta2: Decay = 0.999
-    """Decay of the mean of squared gradients."""
+    """Decay rate of v, the running mean of squared gradients."""
     epsilon: Epsilon = 1e-8
-    """Keeps the division finite."""
+    """Small number ε in the denominator, so that the division stays finite."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+        """Build the optimizer of `parameters`."""
         import torch
 
         return torch.optim.Adam(parameters, lr=self.rate, betas=(self.beta1, self.beta2), eps=self.epsilon, fused=True)
 
 
 class AdamW(_Optimizer):
-    """Adam with decoupled decay: w ← w - lr·(m̂/(√v̂ + ε) + weight_decay·w) (Loshchilov & Hutter, 2019)."""
+    """AdamW, Adam with decoupled weight decay: w ← w - lr·(m̂/(√v̂ + ε) + weight_decay·w) (Loshchilov & Hutter, 2019)."""
 
     kind: Literal["adamw"] = "adamw"
     beta1: Decay = 0.9
-    """Decay of the mean of gradients."""
+    """Decay rate of m, the running mean of gradients."""
     beta2: Decay = 0.999
-    """Decay of the mean of squared gradients."""
+    """Decay rate of v, the running mean of squared gradients."""
     epsilon: Epsilon = 1e-8
-    """Keeps the division finite."""
+    """Small number ε in the denominator, so that the division stays finite."""
     weight_decay: NotNegative = 0.01
-    """Share of the weights, times lr, that each step takes off, biases and norms included. A recipe's default l2 is on
-    top of it; `regularizers: []` leaves that out."""
+    """Weight decay: each step takes lr·weight_decay·w off every weight, biases and norms included. The recipe's default
+    l2 regularizer acts as well; `regularizers: []` leaves it out."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+        """Build the optimizer of `parameters`."""
         import torch
 
         return torch.optim.AdamW(
@@ -123,51 +123,54 @@ class AdamW(_Optimizer):
 
 
 class AdaGrad(_Optimizer):
-    """Rates that shrink where gradients were large: s ← s + g²; w ← w - lr·g/(√s + ε) (Duchi et al., 2011)."""
+    """AdaGrad, smaller steps where gradients were large: s ← s + g²; w ← w - lr·g/(√s + ε) (Duchi et al., 2011)."""
 
     kind: Literal["adagrad"] = "adagrad"
     epsilon: Epsilon = 1e-10
-    """Keeps the division finite."""
+    """Small number ε in the denominator, so that the division stays finite."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+        """Build the optimizer of `parameters`."""
         import torch
 
         return torch.optim.Adagrad(parameters, lr=self.rate, eps=self.epsilon)
 
 
 class RMSProp(_Optimizer):
-    """AdaGrad that forgets: s ← decay·s + (1 - decay)·g²; w ← w - lr·g/(√s + ε) (Tieleman & Hinton, 2012)."""
+    """RMSProp, AdaGrad with a running mean of g² in place of the sum (Tieleman & Hinton, 2012).
+
+    s ← decay·s + (1 - decay)·g²; w ← w - lr·g/(√s + ε).
+    """
 
     kind: Literal["rmsprop"] = "rmsprop"
     decay: Decay = 0.9
-    """Decay of the mean of squared gradients."""
+    """Decay rate of v, the running mean of squared gradients."""
     epsilon: Epsilon = 1e-8
-    """Keeps the division finite."""
+    """Small number ε in the denominator, so that the division stays finite."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+        """Build the optimizer of `parameters`."""
         import torch
 
         return torch.optim.RMSprop(parameters, lr=self.rate, alpha=self.decay, eps=self.epsilon)
 
 
 class NAdam(_Optimizer):
-    """Adam with Nesterov's look ahead: m̂ is that of the next step, of the mean and the gradient of now (Dozat, 2016).
+    """NAdam, Adam with Nesterov momentum (Dozat, 2016).
 
     w ← w - lr·(μₜ₊₁·m/(1 - μ₁…μₜ₊₁) + (1 - μₜ)·g/(1 - μ₁…μₜ))/(√v̂ + ε), μₜ = beta1·(1 - 0.96^(t/250)/2).
     """
 
     kind: Literal["nadam"] = "nadam"
     beta1: Decay = 0.9
-    """Decay of the mean of gradients."""
+    """Decay rate of m, the running mean of gradients."""
     beta2: Decay = 0.999
-    """Decay of the mean of squared gradients."""
+    """Decay rate of v, the running mean of squared gradients."""
     epsilon: Epsilon = 1e-8
-    """Keeps the division finite."""
+    """Small number ε in the denominator, so that the division stays finite."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
-        """The optimizer over `parameters`."""
+        """Build the optimizer of `parameters`."""
         import torch
 
         return torch.optim.NAdam(parameters, lr=self.rate, betas=(self.beta1, self.beta2), eps=self.epsilon)

@@ -1,4 +1,4 @@
-"""Pretraining of the new layers, for when labels are few: unsupervised, or on another task first."""
+"""Pretraining: trains the new layers without labels, or on another task, before the task itself."""
 
 from __future__ import annotations
 
@@ -14,72 +14,73 @@ Dataset = Annotated[str, Field(pattern=r"^ds_\w{1,40}$")]
 
 class _OnFeatures(Technique):
     dataset: Dataset | None = None
-    """A dataset whose images are used, its labels are not; null: the images that the job trains on."""
+    """Id of a dataset whose images are used without their labels; null: the job's own training images."""
     epochs: Epochs = 20
-    """Passes over the features for each layer."""
+    """Passes over the features for each hidden layer."""
 
 
 class Autoencoder(_OnFeatures):
-    """Each hidden layer learns to give its input back: min ‖x - V·h(W·x̃ + b) - c‖² (Hinton & Salakhutdinov, 2006).
+    """Autoencoder: each hidden layer learns to reconstruct its input (Hinton & Salakhutdinov, 2006).
 
-    x̃ is x with noise where it is denoising (Vincent et al., 2008). Layer by layer; the decoders are then dropped.
+    min ‖x - V·h(W·x̃ + b) - c‖², layer by layer from below; the decoders V, c are dropped afterwards. x̃ is x, or x
+    with noise in a denoising autoencoder (Vincent et al., 2008).
     """
 
     kind: Literal["autoencoder"] = "autoencoder"
     noise: NotNegative = 0.0
-    """Standard deviation of the noise in x̃, as a share of that of each number of x; 0: a plain autoencoder."""
+    """Standard deviation of the noise in x̃, as a multiple of that of each input; 0: a plain autoencoder."""
     tied_weights: bool = False
-    """Whether V is W transposed."""
+    """Tie the decoder's weights to the encoder's: V = Wᵀ."""
     lr: Positive = 1e-3
     """Learning rate of Adam."""
 
 
 class RestrictedBoltzmannMachine(_OnFeatures):
-    """p(h = 1|v) = σ(W·v + b), v|h ~ N(Wᵀ·h + c, 1): each hidden layer learns p(v) (Hinton, 2002; 2010).
+    """Restricted Boltzmann machine: each hidden layer learns the distribution of its input (Hinton, 2002; 2010).
 
-    Gaussian-Bernoulli on the features, Bernoulli-Bernoulli on the layers above. Contrastive divergence:
-    ΔW = lr·(⟨h·vᵀ⟩ of the data - ⟨h·vᵀ⟩ after `steps` of Gibbs sampling), v|h at its mean. The layers need sigmoid
-    activations, and no normalization.
+    p(h = 1|v) = σ(W·v + b), v|h ~ N(Wᵀ·h + c, 1): Gaussian-Bernoulli on the features, Bernoulli-Bernoulli on the layers
+    above. Contrastive divergence CD-k: ΔW = lr·(⟨h·vᵀ⟩ of the data - ⟨h·vᵀ⟩ after `steps` of Gibbs sampling), v|h at
+    its mean. The layers need sigmoid activations, and no normalization.
     """
 
     kind: Literal["restricted_boltzmann_machine"] = "restricted_boltzmann_machine"
     steps: Annotated[int, Field(ge=1, le=100)] = 1
-    """Steps of Gibbs sampling, k of CD-k."""
+    """Steps k of Gibbs sampling in contrastive divergence, CD-k."""
     lr: Positive = 1e-3
     """Learning rate."""
     momentum: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.9
-    """Share of the velocity that one step keeps."""
+    """Share of the velocity that a step keeps; 0: none."""
 
 
 class _OnAnotherTask(Technique):
     lr: Rate = "auto"
-    """Learning rate of the recipe's optimizer for this task, constant; auto: found by a range test on its features."""
+    """Constant learning rate of the recipe's optimizer for this task; auto: found by a learning rate range test."""
 
 
 class Rotation(_OnAnotherTask):
-    """The layers first learn to tell by how many quarters each image was turned: 4 classes (Gidaris et al., 2018).
+    """Rotation prediction: learn by how many quarter turns each image was rotated, 4 classes (Gidaris et al., 2018).
 
-    Cross entropy, by the recipe's optimizer. Stages above the cut learn it too, as the cut has it.
+    Trained with cross entropy and the recipe's optimizer; stages above the cut are trained too.
     """
 
     kind: Literal["rotation"] = "rotation"
     dataset: Dataset | None = None
-    """A dataset whose images are used, its labels are not; null: the images that the job trains on."""
+    """Id of a dataset whose images are used without their labels; null: the job's own training images."""
     epochs: Epochs = 20
-    """Passes over the images, each in its four turns."""
+    """Passes over the images, each in all four rotations."""
 
 
 class OtherLabels(_OnAnotherTask):
-    """The layers first learn the labels of another dataset, with a last layer of its own (Caruana, 1997).
+    """Auxiliary labels: learn another dataset's labels first, with an output layer of their own (Caruana, 1997).
 
-    Cross entropy, by the recipe's optimizer. Stages above the cut learn it too, as the cut has it.
+    Trained with cross entropy and the recipe's optimizer; stages above the cut are trained too.
     """
 
     kind: Literal["other_labels"] = "other_labels"
     dataset: Annotated[Dataset, Field(examples=["ds_01M87TBR8YBVRRY89CF68ZRX49"])]
-    """The other dataset, ready, with one label an image."""
+    """Id of the other dataset, which must be validated and have one label per image."""
     epochs: Epochs = 20
-    """Passes over its images."""
+    """Passes over the other dataset's images."""
 
 
 Pretraining = Annotated[

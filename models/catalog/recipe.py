@@ -1,4 +1,4 @@
-"""The recipe: all choices of one training run. The empty recipe is the recommended one."""
+"""The recipe: all choices of a fine-tuning job. The empty recipe is the recommended one."""
 
 from __future__ import annotations
 
@@ -38,73 +38,74 @@ Fraction = Annotated[float, Field(gt=0.0, lt=0.9)]
 
 
 class Recipe(Technique):
-    """What to train and how. `auto` is resolved from the data before training, and the resolved value shown.
+    """All choices of a fine-tuning job. `auto` is resolved from the data before training; the job shows the result.
 
-    A technique that keeps its defaults can be given by its kind alone: `"optimizer": "nesterov"`.
+    A technique with default fields can be written as its kind alone: `"optimizer": "nesterov"`.
     """
 
     task: Task | Auto = "auto"
-    """Whether an image has one label or several; auto: as the dataset has them."""
+    """Single-label or multi-label classification; auto: as in the dataset."""
     image_size: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
-    """Longer side of the network's input in pixels, which keeps its proportions; auto: the backbone's own."""
+    """Longer side of the network's input, in pixels; the aspect ratio of the input stays. auto: the backbone's own."""
     precision: Literal["auto", "exact", "float32", "bfloat16"] = "auto"
-    """In which numbers what is frozen is computed; exact: float32, of images to the bit as timm renders them; auto:
-    bfloat16 where that saves time, and its features agree with float32's on images of the dataset. With bfloat16,
-    what is trained of the backbone computes in it too; its weights stay float32 (Micikevicius et al., 2018)."""
+    """Number format in which the frozen part of the backbone is computed; exact: float32, from pixels that are equal to
+    timm's to the bit; auto: bfloat16 where it saves time and its features agree with float32's on the dataset's images.
+    With bfloat16, trained stages compute in bfloat16 too, with float32 weights (Micikevicius et al., 2018)."""
     engine: Literal["auto", "eager", "openvino"] = "auto"
-    """What computes it: PyTorch's eager mode, or OpenVINO, compiled for the processor; auto: whichever is faster,
-    its set-up counted."""
+    """Inference engine of the frozen part: PyTorch's eager mode, or OpenVINO, compiled for the processor; auto: the
+    faster one, set-up time included."""
     batch_size: Annotated[int, Field(ge=1, le=65536)] | Auto = "auto"
-    """Images per step; auto: 64, fewer where that leaves less than eight steps an epoch."""
+    """Images per step; auto: 64, or fewer so that an epoch has at least eight steps."""
     epochs: Epochs | Auto = "auto"
-    """Most passes over the training images; auto: 200, early stopping usually ends sooner; 20 where the whole
-    backbone is trained."""
+    """Largest number of passes over the training images; auto: 200, which early stopping usually cuts short, or 20
+    where the whole backbone is trained."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
-    """Of the new layers' initialization, dropout and the order of batches."""
+    """Random seed of the new layers' weights, dropout, and the order of batches."""
     time_budget_seconds: Annotated[float, Field(gt=0.0, le=1e8)] | None = None
-    """Training, and pretraining before it, end when the job has run for so long, and what is best so far is delivered;
-    null: never."""
+    """Seconds after which the job stops training or pretraining and keeps the best epoch so far; null: no limit."""
     validation_fraction: Fraction = 0.15
-    """Share of the images to validate on, where the dataset brings no split of its own."""
+    """Share of the images for validation, if the dataset has no split of its own."""
     test_fraction: Fraction = 0.15
-    """Share of the images to test on, where the dataset brings no split of its own."""
+    """Share of the images for the test, if the dataset has no split of its own."""
     drop_stages: Annotated[int, Field(ge=0, le=64)] = 0
-    """So many of the backbone's top stages are left out, and the head stands in their place."""
+    """Number of the backbone's top stages to remove; the head reads the output of the stage below them."""
     cut: Cut = All()
-    """What of the backbone is frozen and computed once, and what is trained with the head."""
+    """How much of the backbone is frozen and computed once, and which stages are trained with the head."""
     cache: Cache = Cache()
-    """What is computed once."""
+    """Caching of the frozen part's features."""
     head: Head = Linear()
-    """The new layers."""
+    """New layers in place of the backbone's classifier."""
     pretraining: Pretraining | None = None
-    """What the new layers learn before their task; null: nothing."""
+    """Pretraining of the new layers before the task itself; null: none."""
     optimizer: Optimizer = Adam()
-    """How the gradient moves the weights."""
+    """Update rule of the weights, with its learning rate."""
     schedule: Schedule = Constant()
-    """What the learning rate is multiplied by as training goes on."""
+    """Learning rate over time, as a multiple of the optimizer's."""
     gradient_clipping: Clipping | None = None
-    """Keeps one bad batch from throwing the weights away; null: no clipping."""
+    """Limit on the size of gradients; null: none."""
     regularizers: Regularizers = (L2(),)
-    """What keeps the weights of the new layers small."""
+    """Penalties and constraints on the weights of the new layers."""
     augmentations: Augmentations = (
         Crop(min_area=0.8, max_aspect=1.15),
         Colour(),
     )
-    """What the augmented views go through: crops first, the others in their order; and how batches are mixed. The
-    default is mild, and true of digits as of photographs. With none of images, there are no augmented views."""
+    """Augmentations of images, applied to each augmented view (crops first, the others in this order), of batches, and
+    of features. The default is mild enough for digits as well as photographs. Without any augmentation of images there
+    are no augmented views."""
     loss: Auto | Loss = "auto"
-    """What training makes small; auto: cross_entropy, or binary_cross_entropy where images have several labels."""
+    """Objective that training minimizes; auto: cross_entropy, or binary_cross_entropy for multi-label datasets."""
     sampling: Sampling = Shuffled()
-    """In which order an epoch goes through the images."""
+    """Which training images an epoch goes through, and in which order."""
     averaging: ExponentialMovingAverage | None = None
-    """Averages the weights of many steps; null: the last ones count."""
+    """Averaging of the weights over steps; null: none."""
     early_stopping: EarlyStopping | None = EarlyStopping()
-    """When to end before the last epoch, and which epoch is delivered; null: never, and the last."""
+    """When to stop before the last epoch; the checkpoint is then that of the best epoch; null: train all epochs and
+    keep the last."""
     target: Target | None = None
-    """What is good enough to end; null: nothing."""
+    """Validation metric at which training stops; null: none."""
     search: Search | None = None
-    """Finds the learning rate, L2 and dropout of a linear head by trying many at once; null: nothing is tried. Once it
-    is done, the recipe has what the best had, and null here."""
+    """Search for the learning rate, L2 strength and dropout of a linear head; null: none. After the search, the job's
+    recipe has the best values, and null here."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:

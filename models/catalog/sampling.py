@@ -1,4 +1,4 @@
-"""Sampling: the order in which an epoch goes through the images."""
+"""Sampling: which training images an epoch goes through, and in which order."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 
 
 class Shuffled(Technique):
-    """Every image once, in a new random order each epoch: each of the n! orders has p = 1/n!."""
+    """Shuffling: every image once, in a new random order each epoch; all n! orders have p = 1/n!."""
 
     kind: Literal["shuffled"] = "shuffled"
 
-    def order(self, targets: torch.Tensor) -> torch.Tensor:
-        """Places of images, (n,), for targets (n,) or (n, C)."""
+    def draw_order(self, targets: torch.Tensor) -> torch.Tensor:
+        """Draw an epoch's image indices (n,), for targets (n,) or (n, C)."""
         import torch
 
         return torch.randperm(len(targets))
 
 
 class Balanced(Technique):
-    """n draws with replacement, p = 1 / (classes · images of the class): all classes as often (He & Garcia, 2009).
+    """Class-balanced sampling: n draws with replacement, p = 1/(classes · images of the class) (He & Garcia, 2009).
 
-    An image with several labels counts for its rarest.
+    An image with several labels counts as one of its rarest class.
     """
 
     kind: Literal["balanced"] = "balanced"
 
-    def order(self, targets: torch.Tensor) -> torch.Tensor:
-        """Places of images, (n,), for targets (n,) or (n, C)."""
+    def draw_order(self, targets: torch.Tensor) -> torch.Tensor:
+        """Draw an epoch's image indices (n,), for targets (n,) or (n, C)."""
         import torch
 
         has = torch.nn.functional.one_hot(targets) if targets.ndim == 1 else targets

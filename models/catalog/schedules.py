@@ -1,6 +1,6 @@
-"""Schedules: what the learning rate is multiplied by as training goes on. Time is counted in epochs, in parts of them.
+"""Schedules: the learning rate over time. Time t is measured in epochs, fractions included.
 
-Each is a pure function, so that a training that resumes goes on with the very rate that it would have had.
+Each schedule is a pure function, so that resumed training has the rate that uninterrupted training would have had.
 """
 
 from __future__ import annotations
@@ -21,43 +21,43 @@ Share = Annotated[float, Field(gt=0.0, le=1.0)]
 
 class _Schedule(Technique):
     warmup_epochs: NotNegative = 0.0
-    """For so long the rate rises from zero in proportion to time, before all else (Goyal et al., 2017)."""
+    """Epochs of linear warm-up from zero before the schedule proper starts; 0: none (Goyal et al., 2017)."""
 
-    def factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
-        """What to multiply the learning rate by.
+    def compute_factor(self, epoch: float, epochs: int, losses: Sequence[float]) -> float:
+        """Compute the factor that the learning rate is multiplied by.
 
         Args:
-            epoch: epochs done, with the share of the running one.
-            epochs: most epochs of the training.
-            losses: validation loss of each epoch that has ended.
+            epoch: epochs completed, the fraction of the current one included.
+            epochs: largest number of epochs of the training.
+            losses: validation loss of each completed epoch.
         """
         if epoch < self.warmup_epochs:
             return epoch / self.warmup_epochs
-        return self.after_warmup(epoch - self.warmup_epochs, epochs - self.warmup_epochs, losses)
+        return self.compute_after_warmup(epoch - self.warmup_epochs, epochs - self.warmup_epochs, losses)
 
-    def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
-        """The factor when warm-up is over and does not count as time."""
+    def compute_after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
+        """Compute the factor after warm-up, with time counted from its end."""
         raise NotImplementedError
 
 
 class Constant(_Schedule):
-    """η(t) = lr."""
+    """Constant learning rate: η(t) = lr."""
 
     kind: Literal["constant"] = "constant"
 
-    def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
-        """One."""
+    def compute_after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
+        """Return 1."""
         return 1.0
 
 
 class PiecewiseConstant(_Schedule):
-    """η(t) = lr·factors[i] from boundaries[i - 1] to boundaries[i], as He et al. (2016) trained ResNets."""
+    """Step schedule: η(t) = lr·factors[i] from boundaries[i - 1] to boundaries[i] (ResNets; He et al., 2016)."""
 
     kind: Literal["piecewise_constant"] = "piecewise_constant"
     boundaries: Annotated[tuple[Positive, ...], Field(max_length=32)] = (10.0, 20.0)
-    """Epochs at which the rate changes, ascending."""
+    """Epochs at which the learning rate changes, in ascending order."""
     factors: Annotated[tuple[Positive, ...], Field(max_length=33)] = (1.0, 0.1, 0.01)
-    """Of the rate before the first boundary, between them, and after the last."""
+    """Multiples of lr before the first boundary, between boundaries, and after the last: one more than boundaries."""
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
@@ -65,27 +65,27 @@ class PiecewiseConstant(_Schedule):
             raise ValueError("boundaries must ascend")
         if len(self.factors) != len(self.boundaries) + 1:
             raise ValueError(
-                f"{len(self.boundaries)} boundaries part {len(self.boundaries) + 1} pieces, each with its factor; "
+                f"{len(self.boundaries)} boundaries need {len(self.boundaries) + 1} factors, one more than boundaries; "
                 f"factors has {len(self.factors)}"
             )
         return self
 
-    def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
-        """The factor of the piece."""
+    def compute_after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
+        """Look up the factor between the boundaries around `epoch`."""
         return self.factors[bisect.bisect_right(self.boundaries, epoch)]
 
 
 class Performance(_Schedule):
-    """η ← reduction·η whenever the validation loss has not improved for `patience` epochs, warm-up left out."""
+    """Reduce on plateau: η ← reduction·η when the validation loss has not improved for `patience` epochs."""
 
     kind: Literal["performance"] = "performance"
     reduction: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.5
-    """What the rate is multiplied by each time."""
+    """Factor of each reduction of the learning rate."""
     patience: Epochs = 5
-    """Epochs without improvement until then."""
+    """Epochs in a row without improvement, after warm-up, before a reduction."""
 
-    def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
-        """reduction^(times that patience has run out)."""
+    def compute_after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
+        """Compute reduction^(number of plateaus)."""
         best, waited, times = math.inf, 0, 0
         for loss in losses[math.ceil(self.warmup_epochs) :]:
             waited += 1
@@ -97,58 +97,58 @@ class Performance(_Schedule):
 
 
 class Exponential(_Schedule):
-    """η(t) = lr·rate^(t/every): with rate 0.1, ten times less after each `every` epochs (Senior et al., 2013)."""
+    """Exponential decay: η(t) = lr·rate^(t/every) (Senior et al., 2013)."""
 
     kind: Literal["exponential"] = "exponential"
     rate: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    """What the learning rate is multiplied by in `every` epochs."""
+    """Factor by which the learning rate changes within `every` epochs."""
     every: Positive = 20.0
-    """Epochs in which it falls by `rate`."""
+    """Epochs in which the learning rate is multiplied by `rate` once."""
 
-    def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
-        """rate^(t/every)."""
+    def compute_after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
+        """Compute rate^(t/every)."""
         return float(self.rate ** (epoch / self.every))
 
 
 class Power(_Schedule):
-    """η(t) = lr·(1 + t/every)^-power (Senior et al., 2013)."""
+    """Power decay: η(t) = lr·(1 + t/every)^-power (Senior et al., 2013)."""
 
     kind: Literal["power"] = "power"
     every: Positive = 20.0
-    """Epochs after which the learning rate has halved, where power is 1."""
+    """Epochs after which the learning rate has halved if power is 1."""
     power: Positive = 1.0
-    """How fast it falls."""
+    """Exponent: the larger, the faster the learning rate falls."""
 
-    def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
-        """(1 + t/every)^-power."""
+    def compute_after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
+        """Compute (1 + t/every)^-power."""
         return float((1 + epoch / self.every) ** -self.power)
 
 
 class Cosine(_Schedule):
-    """η(t) = lr·(least + (1 - least)·(1 + cos(π·t/T))/2), T the last epoch (Loshchilov & Hutter, 2017)."""
+    """Cosine decay: η(t) = lr·(least + (1 - least)·(1 + cos(π·t/T))/2), T = epochs (Loshchilov & Hutter, 2017)."""
 
     kind: Literal["cosine"] = "cosine"
     least: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """The factor at the end."""
+    """Learning rate at the end, as a multiple of lr."""
 
-    def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
-        """From 1 down to `least` along half a cosine."""
+    def compute_after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
+        """Compute the factor, which falls from 1 to `least` along half a cosine."""
         return self.least + (1 - self.least) * (1 + math.cos(math.pi * min(epoch / epochs, 1.0))) / 2
 
 
 class OneCycle(_Schedule):
-    """Half a cosine from lr/start up to lr, then one down to lr/end, all in one training (Smith & Topin, 2018)."""
+    """One-cycle policy: η(t) rises from lr/start to lr, then falls to lr/end, by half cosines (Smith & Topin, 2018)."""
 
     kind: Literal["one_cycle"] = "one_cycle"
     rise: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.3
-    """Share of the training in which the rate rises."""
+    """Share of the training in which the learning rate rises."""
     start: Annotated[float, Field(ge=1.0, le=1e6)] = 25.0
-    """How many times less than lr the rate is at the start."""
+    """Divisor of lr at the start of training."""
     end: Annotated[float, Field(ge=1.0, le=1e6)] = 1e4
-    """How many times less than lr it is at the end."""
+    """Divisor of lr at the end of training."""
 
-    def after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
-        """Up, then down."""
+    def compute_after_warmup(self, epoch: float, epochs: float, losses: Sequence[float]) -> float:
+        """Compute the factor, which rises and then falls."""
         done = min(epoch / epochs, 1.0)
         if done < self.rise:
             return _half_cosine(1 / self.start, 1.0, done / self.rise)

@@ -1,4 +1,4 @@
-"""What every technique is: a frozen, validated, documented value with one verb."""
+"""Base class of all techniques: a frozen, validated, documented pydantic model."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ Epochs = Annotated[int, Field(ge=1, le=100_000)]
 
 
 class Technique(BaseModel):
-    """A member of a family. Its docstring gives formula and source, its fields their ranges and defaults."""
+    """Base of every technique: its docstring has the formula and the paper, its fields have ranges and defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
 
 
 def by_name(default: str) -> BeforeValidator:
-    """Lets a family's members be given by their kind alone: "relu". Fields with no kind are those of the default."""
+    """Accept a kind alone, such as "relu", for a technique with defaults; without a kind, take the default's."""
 
-    def spelled_out(given: Any) -> Any:
+    def expand(given: Any) -> Any:
         if isinstance(given, str):
             return {"kind": given}
         if isinstance(given, dict) and "kind" not in given:
             return {"kind": default, **given}
         return given
 
-    return BeforeValidator(spelled_out)
+    return BeforeValidator(expand)
 
 
 def members(family: Any) -> tuple[type[Technique], ...]:
-    """The techniques of a family: of `Annotated[A | B, …]`, A and B; of a technique, itself."""
+    """List the techniques of a family: A and B for `Annotated[A | B, …]`, a technique itself for a technique."""
     if isinstance(family, type) and issubclass(family, Technique):
         return (family,)
     return tuple(member for argument in get_args(family) for member in members(argument) if member is not None)

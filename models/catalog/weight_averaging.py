@@ -1,4 +1,4 @@
-"""Averaging: of the weights of many steps, which is steadier than the last ones."""
+"""Weight averaging: validates and keeps averaged weights, which are steadier than those of the last step."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from models.catalog.technique import Technique
 
 
 class ExponentialMovingAverage(Technique):
-    """a ← d·a + (1 - d)·w after step t, d = min(decay, (1 + t)/(10 + t)) (Polyak & Juditsky, 1992).
+    """Exponential moving average (EMA) of weights: a ← d·a + (1 - d)·w after step t (Polyak & Juditsky, 1992).
 
-    The averaged weights are those that are validated and delivered.
+    d = min(decay, (1 + t)/(10 + t)). Validation and the checkpoint use the averaged weights a.
     """
 
     decay: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.99
-    """Share of the average that one step keeps, once there were enough steps."""
+    """Share of the average that a step keeps, after the first steps; close to 1: a long average."""
 
-    def share(self, step: int) -> float:
-        """d of step 0, 1, 2, …"""
+    def compute_decay(self, step: int) -> float:
+        """Compute d of step 0, 1, 2, …"""
         return min(self.decay, (1 + step) / (10 + step))

@@ -96,7 +96,7 @@ class Preparation:
         row = HALF.itemsize * math.prod(self.cut_network.shape)
         left = self.budget - row * self.images
         wanted = self.recipe.cache
-        fitting = wanted.fitting(max(0, left // (row * len(self.learn.images))))
+        fitting = wanted.limit_views(max(0, left // (row * len(self.learn.images))))
         self.recipe = self.recipe.model_copy(update={"cache": fitting})
         return wanted.most - fitting.most
 

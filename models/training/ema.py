@@ -24,7 +24,7 @@ class Average:
     @torch.no_grad()
     def update(self) -> None:
         """Take in what the parameters are after a step."""
-        share = self.technique.share(self.steps)
+        share = self.technique.compute_decay(self.steps)
         torch._foreach_lerp_(self._values, [parameter.detach() for parameter in self._parameters], 1 - share)
         self.steps += 1
 

@@ -79,7 +79,7 @@ def search(
     assert recipe.search is not None
     assert recipe.head.kind == "linear"
     own = Trial(recipe.optimizer.rate, recipe.l2, recipe.head.dropout)
-    trials = recipe.search.drawn(own, np.random.default_rng(recipe.seed))
+    trials = recipe.search.draw_trials(own, np.random.default_rng(recipe.seed))
     judged = _Halving(recipe, classes, model, source, train, validation).run(trials, stop_condition)
     best = judged[0]
     dropout = model.head[0]
@@ -141,13 +141,13 @@ class _Halving:
     def _train(self, stack: StackedHeads, epoch: int) -> None:
         seed_epoch(self.recipe.seed, epoch)
         targets = torch.from_numpy(self.train.labels)
-        order = self.recipe.sampling.order(targets)
+        order = self.recipe.sampling.draw_order(targets)
         view = self.source.view(epoch, self.recipe.cache.first)
         size, done = self.recipe.images_per_step, 0
         for _, rows in self.source.batches(self.train.images[order.numpy()], view, size):
             features = self.model.features(self.source.at_cut(self.source.given(rows)))
             for noise in self._noises:
-                features = noise.disturb(features)
+                features = noise.perturb(features)
             stack.step(features, targets[order[done : done + size]], self.loss)
             done += size
 

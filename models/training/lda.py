@@ -96,7 +96,7 @@ def start(
     assert recipe.loss != "auto"
     loss = recipe.loss.build(list(classes)).to(model.device)
     priors = torch.ones(len(classes)) if recipe.sampling.kind == "balanced" else statistics.counts
-    weights = recipe.loss.weights(list(classes))
+    weights = recipe.loss.build_weights(list(classes))
     shown, labels = model.sample(source, validation.images), torch.from_numpy(validation.labels)
     path = fit_lda(statistics, priors if weights is None else priors * weights, loss, shown.cpu(), labels)
     found = min(path, key=lambda one: one.loss)

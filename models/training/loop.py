@@ -259,7 +259,7 @@ class Training:
         began = time.perf_counter()
         counts = self.source.counts
         seed_epoch(self.recipe.seed, epoch)
-        order = self.train.images[self.recipe.sampling.order(self._targets).numpy()]
+        order = self.train.images[self.recipe.sampling.draw_order(self._targets).numpy()]
         self.model.start_epoch(self.recipe, epoch)
         if self._draws is not None:
             draw_on(self._draws)
@@ -290,7 +290,7 @@ class Training:
     def _factor(self, epoch: float) -> float:
         """What the schedule multiplies the rates by after so many epochs."""
         assert isinstance(self.recipe.epochs, int)
-        return self.recipe.schedule.factor(epoch, self.recipe.epochs, self.losses)
+        return self.recipe.schedule.compute_factor(epoch, self.recipe.epochs, self.losses)
 
     def _validate(self) -> tuple[float, float]:
         logits = torch.from_numpy(self.validation_logits()).to(self.model.device)
@@ -306,14 +306,14 @@ class Training:
             better, value = True, ended.validation_loss
         else:
             value = getattr(ended, stopping.metric)
-            better = stopping.improved(value, self._best) or self._reaches_target(ended)
+            better = stopping.is_improvement(value, self._best) or self._reaches_target(ended)
         if better:
             self._best, self.best_epoch = value, ended.epoch
             self._best_state = self.model.learned()
 
     def _reaches_target(self, ended: EpochEnded) -> bool:
         target = self.recipe.target
-        return target is not None and target.reached(getattr(ended, target.metric))
+        return target is not None and target.is_reached(getattr(ended, target.metric))
 
     def _reason_to_stop(self, ended: EpochEnded) -> StopReason | None:
         stopping = self.recipe.early_stopping

@@ -108,7 +108,7 @@ class TrainableModel(nn.Module):
         self.head.train()
         unfrozen, norms_train = 0, False
         if recipe.cut.kind != "all":
-            unfrozen = recipe.cut.unfrozen(epoch, len(self.cut_network.stages))
+            unfrozen = recipe.cut.count_unfrozen(epoch, len(self.cut_network.stages))
             norms_train = recipe.cut.batch_norm == "trained"
         self.cut_network.set_modes(unfrozen, norms_train)
 
@@ -118,7 +118,7 @@ class TrainableModel(nn.Module):
         groups = [{"params": list(self.head.parameters()), "lr": rate}]
         if recipe.cut.kind != "all":
             for depth, stage in enumerate(self.cut_network.stages):
-                groups.append({"params": list(stage.parameters.values()), "lr": rate * recipe.cut.rate(depth)})
+                groups.append({"params": list(stage.parameters.values()), "lr": rate * recipe.cut.scale_lr(depth)})
         return groups
 
     def weights(self) -> list[nn.Parameter]:

@@ -81,7 +81,7 @@ class TrainStep:
         if is_watched:
             self.diagnostics.record_gradients()  # the gradient of the loss alone: that of a penalty never vanishes
         for term in self._penalties:
-            term.penalty(self._weights).backward()  # type: ignore[no-untyped-call]
+            term.compute_penalty(self._weights).backward()  # type: ignore[no-untyped-call]
         self._clip()
         self.optimizer.step()
         with torch.no_grad():
@@ -148,7 +148,7 @@ class TrainStep:
     def _logits(self, given: torch.Tensor, is_watched: bool) -> torch.Tensor:
         features = self.model.features(self.source.at_cut(given))
         for noise in self._noises:
-            features = noise.disturb(features)
+            features = noise.perturb(features)
         logits: torch.Tensor = self.diagnostics.through(features) if is_watched else self.model.head(features)
         return logits
 

@@ -27,7 +27,7 @@ from models.catalog.augmentations import (
     Shift,
     VerticalFlip,
 )
-from models.catalog.image_ops import ImageAugmentation, mean_colour
+from models.catalog.image_ops import ImageAugmentation, compute_mean_colour
 from models.catalog.technique import members
 from tests.support.images import noise
 
@@ -132,7 +132,7 @@ def test_a_shift_is_torchvisions() -> None:
     for seed in range(20):
         right, down = np.random.default_rng(seed).uniform(-0.3, 0.3, 2)
         expected = functional.affine(
-            image, 0.0, [round(40 * right), round(40 * down)], 1.0, [0.0, 0.0], fill=mean_colour(image)
+            image, 0.0, [round(40 * right), round(40 * down)], 1.0, [0.0, 0.0], fill=compute_mean_colour(image)
         )
         found = Shift(horizontal=0.3, vertical=0.3).apply(image, np.random.default_rng(seed))
         np.testing.assert_array_equal(found, expected)
@@ -142,7 +142,7 @@ def test_factors_are_uniform_in_their_logarithm() -> None:
     image = Image.new("RGB", (201, 201))
     image.paste((255, 255, 255), (60, 60, 141, 141))
     found = views(Resize(min_factor=0.5, max_factor=2.0), image, 1000)
-    ground = mean_colour(image)[0]
+    ground = compute_mean_colour(image)[0]
     shares = [(view[100, :, 0] > 160).sum() / 81 for view in found]
     assert_uniform(np.log(shares).tolist(), math.log(0.5), math.log(2.0), rounding=0.03)
     small = found[int(np.argmin(shares))]
@@ -225,7 +225,7 @@ def test_erased_parts_show_noise_or_the_mean_colour_and_the_rest_stays() -> None
     by_mean = views(Erase.model_validate({**whole, "fill": "mean"}), image, 1)[0]
     changed = (by_mean != np.asarray(image)).any(2)
     assert changed.mean() == pytest.approx(0.9, abs=0.01)
-    assert (by_mean[changed] == mean_colour(image)).all()
+    assert (by_mean[changed] == compute_mean_colour(image)).all()
 
 
 def test_corners_move_inwards_as_far_as_the_distortion_says() -> None:
@@ -250,7 +250,7 @@ def test_a_perspective_is_torchvisions() -> None:
     (a, b), (c, d), (e, f), (g, h) = random.integers(0, (15, 10), (4, 2), endpoint=True).tolist()
     starts = [[0, 0], [59, 0], [59, 39], [0, 39]]
     ends = [[a, b], [59 - c, d], [59 - e, 39 - f], [g, 39 - h]]
-    np.testing.assert_array_equal(found, functional.perspective(image, starts, ends, fill=mean_colour(image)))
+    np.testing.assert_array_equal(found, functional.perspective(image, starts, ends, fill=compute_mean_colour(image)))
 
 
 @pytest.mark.parametrize("size", [(400, 400), (400, 300), (200, 800), (600, 30)])

@@ -11,16 +11,16 @@ from PIL import Image
 from pydantic import ValidationError
 from torchvision.transforms import v2
 
-from models.catalog.auto_augment import BINS, Operation, RandAugment, TrivialAugment, operations
-from models.catalog.image_ops import mean_colour
+from models.catalog.auto_augment import BINS, Operation, RandAugment, TrivialAugment, build_operations
+from models.catalog.image_ops import compute_mean_colour
 from tests.support.images import noise
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 SIDE = 48
-WIDE = operations(shear=0.99, width=32.0, height=32.0, degrees=135.0, colour=0.99, bits=6)
-RAND = operations(shear=0.3, width=150 / 331 * SIDE, height=150 / 331 * SIDE, degrees=30.0, colour=0.9, bits=4)
+WIDE = build_operations(tangent=0.99, width=32.0, height=32.0, degrees=135.0, colour=0.99, bits=6)
+RAND = build_operations(tangent=0.3, width=150 / 331 * SIDE, height=150 / 331 * SIDE, degrees=30.0, colour=0.9, bits=4)
 SPACES: list[tuple[type[Any], Mapping[str, Operation]]] = [(v2.TrivialAugmentWide, WIDE), (v2.RandAugment, RAND)]
 
 
@@ -58,7 +58,7 @@ def test_operations_have_the_magnitudes_of_torchvision(reference: type[Any], spa
 @pytest.mark.parametrize(("reference", "space"), SPACES)
 def test_operations_do_what_torchvisions_do(reference: type[Any], space: Mapping[str, Operation], name: str) -> None:
     image = sample_image()
-    fill = {Image.Image: list(mean_colour(image))}
+    fill = {Image.Image: list(compute_mean_colour(image))}
     for number in range(BINS):
         for magnitude in magnitudes(space[name], number):
             expected = reference()._apply_image_or_video_transform(

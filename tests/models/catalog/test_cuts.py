@@ -140,13 +140,13 @@ def test_an_unknown_stage_is_answered_by_those_there_are() -> None:
 
 def test_gradual_unfreezing_trains_one_stage_more_each_few_epochs() -> None:
     gradual = Gradual(stages=2, every=3)
-    assert [gradual.unfrozen(epoch, 2) for epoch in range(1, 12)] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2]
+    assert [gradual.count_unfrozen(epoch, 2) for epoch in range(1, 12)] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 2, 2]
 
 
 @pytest.mark.parametrize("technique", [technique for technique in TRAINED if technique is not Gradual])
 def test_the_others_train_all_stages_from_the_start(technique: type[Any]) -> None:
     cut = technique.model_validate({"name": "layer3"} if technique is Stage else {})
-    assert [cut.unfrozen(epoch, 3) for epoch in (1, 2, 50)] == [3, 3, 3]
+    assert [cut.count_unfrozen(epoch, 3) for epoch in (1, 2, 50)] == [3, 3, 3]
 
 
 def test_all_trains_nothing_of_the_backbone() -> None:

@@ -17,7 +17,7 @@ OWN = Trial(lr=1e-3, l2=0.025, dropout=0.2)
 
 def drawn(trials: int = 400, **space: Any) -> list[Trial]:
     search = Search.model_validate({"trials": trials, "space": space}).resolve(400, 1280, 2)
-    return search.drawn(OWN, np.random.default_rng(0))
+    return search.draw_trials(OWN, np.random.default_rng(0))
 
 
 def test_the_recipe_itself_is_the_first_trial() -> None:

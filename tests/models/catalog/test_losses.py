@@ -93,9 +93,9 @@ def test_is_a_scalar_with_a_gradient(technique: type[Any]) -> None:
 
 @every_loss
 def test_weights_follow_the_order_of_the_classes(technique: type[Any]) -> None:
-    assert technique().weights(CLASSES) is None
-    assert technique(class_weights=WEIGHTED).weights(CLASSES).tolist() == [3.0, 1.0, 0.5]
-    assert technique(class_weights=WEIGHTED).weights(["c", "a"]).tolist() == [0.5, 3.0]
+    assert technique().build_weights(CLASSES) is None
+    assert technique(class_weights=WEIGHTED).build_weights(CLASSES).tolist() == [3.0, 1.0, 0.5]
+    assert technique(class_weights=WEIGHTED).build_weights(["c", "a"]).tolist() == [0.5, 3.0]
 
 
 @pytest.mark.parametrize("technique", [CrossEntropy, Focal])

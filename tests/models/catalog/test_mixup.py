@@ -150,11 +150,11 @@ def test_the_middle_of_cutmix_is_anywhere() -> None:
 def test_feature_noise_is_normal_and_independent() -> None:
     torch.manual_seed(0)
     features = torch.randn(200, 30)
-    noise = FeatureNoise(std=0.3).disturb(features) - features
+    noise = FeatureNoise(std=0.3).perturb(features) - features
     assert_drawn_from(noise, normal(0.3))
     assert noise.std().item() == pytest.approx(0.3, rel=0.03)
     assert np.abs(np.corrcoef(noise.T) - np.eye(30)).max() < 0.3
-    assert not torch.equal(noise, FeatureNoise(std=0.3).disturb(features) - features), "drawn anew"
+    assert not torch.equal(noise, FeatureNoise(std=0.3).perturb(features) - features), "drawn anew"
 
 
 def test_images_are_needed_by_cutmix_alone() -> None:

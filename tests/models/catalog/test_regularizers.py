@@ -27,7 +27,7 @@ def weights() -> list[nn.Parameter]:
 
 def test_l1_is_the_sum_of_sizes_and_its_gradient_their_signs() -> None:
     given = weights()
-    penalty = L1(strength=0.7).penalty(given)
+    penalty = L1(strength=0.7).compute_penalty(given)
     assert penalty.item() == pytest.approx(0.7 * sum(np.abs(w.detach().numpy()).sum() for w in given), rel=1e-6)
     penalty.backward()  # type: ignore[no-untyped-call]
     for weight in given:
@@ -36,7 +36,7 @@ def test_l1_is_the_sum_of_sizes_and_its_gradient_their_signs() -> None:
 
 def test_l2_is_half_the_sum_of_squares_and_its_gradient_the_weights() -> None:
     given = weights()
-    penalty = L2(strength=0.7).penalty(given)
+    penalty = L2(strength=0.7).compute_penalty(given)
     assert penalty.item() == pytest.approx(0.35 * sum((w.detach().numpy() ** 2).sum() for w in given), rel=1e-6)
     penalty.backward()  # type: ignore[no-untyped-call]
     for weight in given:
@@ -48,7 +48,7 @@ def test_l2_with_sgd_is_torchs_weight_decay() -> None:
     mine = torch.optim.SGD(ours, lr=0.1)
     torchs = torch.optim.SGD(theirs, lr=0.1, weight_decay=0.3)
     for _ in range(3):
-        L2(strength=0.3).penalty(ours).backward()  # type: ignore[no-untyped-call]
+        L2(strength=0.3).compute_penalty(ours).backward()  # type: ignore[no-untyped-call]
         for weight in theirs:
             weight.grad = torch.zeros_like(weight)
         mine.step()
@@ -109,7 +109,9 @@ def test_auto_of_l2_is_logistic_regression_with_c_a_tenth() -> None:
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = nn.functional.cross_entropy(linear(torch.tensor(x)), torch.tensor(y)) + penalty.penalty([linear.weight])
+        value = nn.functional.cross_entropy(linear(torch.tensor(x)), torch.tensor(y)) + penalty.compute_penalty(
+            [linear.weight]
+        )
         value.backward()  # type: ignore[no-untyped-call]
         return value
 

@@ -57,23 +57,23 @@ def one_cycle(done: float, rise: float, start: float, end: float) -> float:
 
 @every_form
 def test_agrees_with_its_closed_form(schedule: Schedule, form: Callable[[float], float]) -> None:
-    found = [schedule.factor(time, EPOCHS, ()) for time in TIMES]
+    found = [schedule.compute_factor(time, EPOCHS, ()) for time in TIMES]
     assert found == pytest.approx([form(time) for time in TIMES], rel=1e-6)
 
 
 @every_form
 def test_warm_up_rises_in_proportion_and_then_time_starts(schedule: Schedule, form: Callable[[float], float]) -> None:
     warm = schedule.model_copy(update={"warmup_epochs": 2.5})
-    rising = [warm.factor(time, 0, ()) for time in (0.0, 0.5, 1.0, 2.0)]
+    rising = [warm.compute_factor(time, 0, ()) for time in (0.0, 0.5, 1.0, 2.0)]
     assert rising == pytest.approx([0.0, 0.2, 0.4, 0.8])
-    found = [warm.factor(2.5 + time, EPOCHS + 2.5, ()) for time in TIMES]
+    found = [warm.compute_factor(2.5 + time, EPOCHS + 2.5, ()) for time in TIMES]
     assert found == pytest.approx([form(time) for time in TIMES], rel=1e-6)
 
 
 @every_schedule
 def test_goes_without_leaps_but_at_boundaries(technique: type[Any]) -> None:
     times = np.linspace(0, EPOCHS, 4001)
-    factors = [technique().factor(float(time), EPOCHS, ()) for time in times]
+    factors = [technique().compute_factor(float(time), EPOCHS, ()) for time in times]
     leaps = [
         round(time, 2)
         for time, (one, next_one) in zip(times[1:], pairwise(factors), strict=True)
@@ -86,8 +86,8 @@ def test_goes_without_leaps_but_at_boundaries(technique: type[Any]) -> None:
 @every_schedule
 def test_is_a_pure_function(technique: type[Any]) -> None:
     schedule, losses = technique(warmup_epochs=1.0), [1.0, 0.9, 0.9, 0.9]
-    forwards = [schedule.factor(time, EPOCHS, losses) for time in TIMES]
-    backwards = [schedule.factor(time, EPOCHS, losses) for time in reversed(TIMES)]
+    forwards = [schedule.compute_factor(time, EPOCHS, losses) for time in TIMES]
+    backwards = [schedule.compute_factor(time, EPOCHS, losses) for time in reversed(TIMES)]
     assert forwards == backwards[::-1]
     assert losses == [1.0, 0.9, 0.9, 0.9]
 
@@ -110,7 +110,7 @@ def rates_of(scheduler: Any, steps: int) -> list[float]:
 @pytest.mark.parametrize("least", [0.0, 0.1])
 def test_cosine_is_torchs(least: float) -> None:
     expected = rates_of(lr_scheduler.CosineAnnealingLR(optimizer(), T_max=EPOCHS, eta_min=least), EPOCHS + 1)
-    found = [Cosine(least=least).factor(epoch, EPOCHS, ()) for epoch in range(EPOCHS + 1)]
+    found = [Cosine(least=least).compute_factor(epoch, EPOCHS, ()) for epoch in range(EPOCHS + 1)]
     assert found == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
@@ -130,9 +130,9 @@ def test_one_cycle_is_torchs(start: float, end: float) -> None:
     )
     expected = rates_of(theirs, steps - 1)
     ours = OneCycle(rise=(share * steps - 1) / (steps - 1), start=start, end=end)
-    found = [ours.factor(step, steps - 1, ()) for step in range(steps - 1)]
+    found = [ours.compute_factor(step, steps - 1, ()) for step in range(steps - 1)]
     assert found == pytest.approx(expected, rel=1e-6)
-    assert ours.factor(steps - 1, steps - 1, ()) == pytest.approx(1 / end)
+    assert ours.compute_factor(steps - 1, steps - 1, ()) == pytest.approx(1 / end)
 
 
 @pytest.mark.parametrize("patience", [1, 2, 3])
@@ -146,7 +146,7 @@ def test_performance_is_torchs_which_waits_one_epoch_longer(patience: int) -> No
         theirs.step(loss)
         expected.append(sgd.param_groups[0]["lr"])
     ours = Performance(reduction=0.5, patience=patience)
-    found = [ours.factor(epoch, 60, losses[:epoch]) for epoch in range(1, 61)]
+    found = [ours.compute_factor(epoch, 60, losses[:epoch]) for epoch in range(1, 61)]
     assert found == pytest.approx(expected, rel=1e-6)
     assert found[-1] < 0.5
 
@@ -164,14 +164,14 @@ def test_performance_is_torchs_which_waits_one_epoch_longer(patience: int) -> No
     ],
 )
 def test_performance_counts_epochs_since_the_best_or_the_last_reduction(losses: Sequence[float], times: int) -> None:
-    assert Performance(reduction=0.1, patience=3).factor(7.0, EPOCHS, losses) == pytest.approx(0.1**times)
+    assert Performance(reduction=0.1, patience=3).compute_factor(7.0, EPOCHS, losses) == pytest.approx(0.1**times)
 
 
 def test_performance_does_not_count_the_epochs_of_warm_up() -> None:
     warm = Performance(reduction=0.1, patience=2, warmup_epochs=2.5)
     losses = [1.0, 2.0, 2.0, 3.0, 3.0, 3.0]
-    assert [warm.factor(float(epoch), EPOCHS, losses[:epoch]) for epoch in (3, 4, 5)] == [1.0, 1.0, 1.0]
-    assert warm.factor(6.0, EPOCHS, losses) == pytest.approx(0.1)
+    assert [warm.compute_factor(float(epoch), EPOCHS, losses[:epoch]) for epoch in (3, 4, 5)] == [1.0, 1.0, 1.0]
+    assert warm.compute_factor(6.0, EPOCHS, losses) == pytest.approx(0.1)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_performance_does_not_count_the_epochs_of_warm_up() -> None:
     [
         ({"boundaries": [20, 10]}, "boundaries must ascend"),
         ({"boundaries": [10, 10]}, "boundaries must ascend"),
-        ({"boundaries": [10]}, "1 boundaries part 2 pieces, each with its factor; factors has 3"),
+        ({"boundaries": [10]}, "1 boundaries need 2 factors, one more than boundaries; factors has 3"),
     ],
 )
 def test_pieces_that_do_not_fit_are_refused(fields: dict[str, object], said: str) -> None:

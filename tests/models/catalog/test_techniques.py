@@ -1,4 +1,4 @@
-"""What every technique promises; a new member of a family is tested by being one."""
+"""Tests that hold for every technique; a new member of a family is tested by being one."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ every_technique = pytest.mark.parametrize(("family", "technique"), TECHNIQUES, i
 every_family_of_several = pytest.mark.parametrize("family", OF_SEVERAL)
 
 
-def kind_of(technique: type[Technique]) -> str:
-    """The name by which a recipe chooses it."""
+def get_kind(technique: type[Technique]) -> str:
+    """Return the name by which a recipe chooses a technique."""
     return str(technique.model_fields["kind"].default)
 
 
@@ -72,70 +72,73 @@ def test_documents_each_field(family: str, technique: type[Technique]) -> None:
 
 @every_technique
 def test_gives_its_formula_or_its_source_with_the_year(family: str, technique: type[Technique]) -> None:
-    said = technique.__doc__ or ""
-    assert re.search(r"\([A-Z][^()]*\b(19|20)\d\d\b[^()]*\)|[←=·≤≥~]", said), f"{technique.__name__}: {said}"
+    docstring = technique.__doc__ or ""
+    assert re.search(r"\([A-Z][^()]*\b(19|20)\d\d\b[^()]*\)|[←=·≤≥~]", docstring), technique.__name__
 
 
 @every_technique
 def test_is_proved_by_the_test_of_its_file(family: str, technique: type[Technique]) -> None:
     name = technique.__module__.rpartition(".")[2]
-    proofs = [path.read_text() for path in TESTS.rglob(f"test_{name}.py")]
+    paths = [*TESTS.rglob(f"test_{name}.py"), *TESTS.glob(f"{name}/test_*.py")]
+    proofs = [path.read_text() for path in paths]
     if "kind" in technique.model_fields:
-        names = rf"\b{technique.__name__}\b|\"{kind_of(technique)}\""
-        assert any(re.search(names, proof) for proof in proofs), f"test_{name}.py says nothing of {technique.__name__}"
+        names = rf"\b{technique.__name__}\b|\"{get_kind(technique)}\""
+        assert any(re.search(names, proof) for proof in proofs), (
+            f"no test named after {name} tests {technique.__name__}"
+        )
 
 
 @every_technique
 def test_resolving_leaves_no_auto_but_what_is_tried(family: str, technique: type[Technique]) -> None:
     resolved = Recipe.model_validate(recipe_with(family, technique)).resolve(**DATA).computed_by("eager", "float32")
     assert resolved.optimizer.lr == "auto"
-    said = resolved.model_dump_json()
-    assert '"auto"' not in said.replace('"lr":"auto"', "")
-    assert '"same"' not in said
-    assert Recipe.model_validate_json(said) == resolved
+    written = resolved.model_dump_json()
+    assert '"auto"' not in written.replace('"lr":"auto"', "")
+    assert '"same"' not in written
+    assert Recipe.model_validate_json(written) == resolved
     assert resolved.resolve(**DATA) == resolved, "what is resolved stays as it is"
 
 
 @every_technique
 def test_values_beyond_a_range_are_refused(family: str, technique: type[Technique]) -> None:
-    assert_ranges_hold(technique)
+    check_ranges(technique)
 
 
 def test_values_of_a_recipe_beyond_a_range_are_refused() -> None:
-    assert_ranges_hold(Recipe)
+    check_ranges(Recipe)
 
 
-def assert_ranges_hold(technique: type[Technique]) -> None:
-    """Every value just outside a bound of the JSON Schema is refused for that very reason."""
+def check_ranges(technique: type[Technique]) -> None:
+    """Check that every value just outside a bound of the JSON Schema is refused, for that reason."""
     schema = technique.model_json_schema()
-    assert list(unbounded(schema)) == []
-    for given in beyond(schema, schema.get("$defs", {})):
+    assert list(find_unbounded(schema)) == []
+    for given in generate_out_of_range(schema, schema.get("$defs", {})):
         with pytest.raises(ValidationError) as refused:
             technique.model_validate(given)
         reasons = {error["type"] for error in refused.value.errors()}
         assert any(reason.startswith(("greater_than", "less_than", "too_", "finite")) for reason in reasons), given
 
 
-def beyond(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Iterator[Any]:
-    """JSON that has one number outside of its range, each range of the schema exceeded once at each end."""
+def generate_out_of_range(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> Iterator[Any]:
+    """Generate JSON with one number out of its range, for both ends of each range in the schema."""
     for branch in [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
-        yield from beyond(branch, defs)
+        yield from generate_out_of_range(branch, defs)
     if "$ref" in schema:
-        yield from beyond(defs[schema["$ref"].rpartition("/")[2]], defs)
+        yield from generate_out_of_range(defs[schema["$ref"].rpartition("/")[2]], defs)
     if isinstance(schema.get("additionalProperties"), dict):
-        yield from ({"a": value} for value in beyond(schema["additionalProperties"], defs))
+        yield from ({"a": value} for value in generate_out_of_range(schema["additionalProperties"], defs))
     if "items" in schema:
-        yield from ([value] for value in beyond(schema["items"], defs))
+        yield from ([value] for value in generate_out_of_range(schema["items"], defs))
     properties = schema.get("properties", {})
     needed = {name: properties[name]["examples"][0] for name in schema.get("required", ())}
     kind = {"kind": properties["kind"]["const"]} if "kind" in properties else {}
     for name, of_field in properties.items():
-        yield from ({**kind, **needed, name: value} for value in beyond(of_field, defs))
-    yield from outside(schema)
+        yield from ({**kind, **needed, name: value} for value in generate_out_of_range(of_field, defs))
+    yield from generate_numbers_out_of_range(schema)
 
 
-def outside(schema: Mapping[str, Any]) -> Iterator[float]:
-    """Numbers outside the bounds of a schema of numbers."""
+def generate_numbers_out_of_range(schema: Mapping[str, Any]) -> Iterator[float]:
+    """Generate numbers outside the bounds of a schema of numbers."""
     if schema.get("type") in ("number", "integer"):
         for bound, distance in (("minimum", -1), ("exclusiveMinimum", 0), ("maximum", 1), ("exclusiveMaximum", 0)):
             if bound in schema:
@@ -144,27 +147,27 @@ def outside(schema: Mapping[str, Any]) -> Iterator[float]:
             yield from (math.inf, -math.inf, math.nan)
 
 
-def unbounded(schema: Any) -> Iterator[Any]:
-    """Numbers of the schema that could be as small or as large as one likes."""
+def find_unbounded(schema: Any) -> Iterator[Any]:
+    """Find the numbers of a schema that lack a lower or an upper bound."""
     if isinstance(schema, dict) and schema.get("type") in ("number", "integer"):
         if not (schema.keys() & {"minimum", "exclusiveMinimum"} and schema.keys() & {"maximum", "exclusiveMaximum"}):
             yield schema
     elif isinstance(schema, dict | list):
         for part in schema.values() if isinstance(schema, dict) else schema:
-            yield from unbounded(part)
+            yield from find_unbounded(part)
 
 
 @every_technique
 def test_its_kind_alone_is_the_technique_with_its_defaults(family: str, technique: type[Technique]) -> None:
     if any(field.is_required() for field in technique.model_fields.values()):
         pytest.skip("has no defaults")
-    alone = kind_of(technique) if "kind" in technique.model_fields else {}
+    alone = get_kind(technique) if "kind" in technique.model_fields else {}
     assert Recipe.model_validate(placed(family, alone)) == Recipe.model_validate(recipe_with(family, technique))
 
 
 @every_family_of_several
 def test_kinds_of_a_family_differ(family: str) -> None:
-    kinds = [kind_of(technique) for technique in members(FAMILIES[family])]
+    kinds = [get_kind(technique) for technique in members(FAMILIES[family])]
     assert len(set(kinds)) == len(kinds)
 
 
@@ -173,7 +176,7 @@ def test_an_unknown_kind_is_answered_by_those_there_are(family: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Recipe.model_validate(placed(family, "no_such_kind"))
     for technique in members(FAMILIES[family]):
-        assert f"'{kind_of(technique)}'" in str(refused.value)
+        assert f"'{get_kind(technique)}'" in str(refused.value)
 
 
 @every_family_of_several

@@ -62,7 +62,7 @@ def test_with_a_small_decay_it_is_torchs() -> None:
     ("step", "share"), [(0, 0.1), (1, 2 / 11), (8, 0.5), (80, 0.9), (880, 881 / 890), (890, 0.99), (10**6, 0.99)]
 )
 def test_the_share_warms_up_to_the_decay(step: int, share: float) -> None:
-    assert ExponentialMovingAverage(decay=0.99).share(step) == pytest.approx(share)
+    assert ExponentialMovingAverage(decay=0.99).compute_decay(step) == pytest.approx(share)
 
 
 def test_the_weights_are_back_after_the_average_was_applied() -> None:

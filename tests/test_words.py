@@ -1,0 +1,291 @@
+"""Banned words: names, phrases and docstring openings that readers of the field do not search for."""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import subprocess
+import tokenize
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+ROOT = Path(__file__).parents[1]
+
+UNFINISHED: tuple[str, ...] = (
+    "CONTRIBUTING.md",
+    "README.md",
+    "benchmarks/*",
+    "demo/*",
+    "docs/*",
+    "experiments/*",
+    "faults/*",
+    "graft/*",
+    "migrations/*",
+    "models/backbones/*",
+    "models/catalog/*",
+    "models/datasets/*",
+    "models/evaluation/*",
+    "models/features/*",
+    "models/images/*",
+    "models/messages.py",
+    "models/networks/*",
+    "models/nn/*",
+    "models/pipeline/*",
+    "models/pretraining/*",
+    "models/runtime/*",
+    "models/training/*",
+    "service/*",
+    "tests/benchmarks/*",
+    "tests/conftest.py",
+    "tests/demo/*",
+    "tests/e2e/*",
+    "tests/experiments/*",
+    "tests/faults/*",
+    "tests/graft/*",
+    "tests/migrations/*",
+    "tests/models/backbones/*",
+    "tests/models/catalog/*",
+    "tests/models/conftest.py",
+    "tests/models/datasets/*",
+    "tests/models/engines/*",
+    "tests/models/evaluation/*",
+    "tests/models/features/*",
+    "tests/models/images/*",
+    "tests/models/networks/*",
+    "tests/models/nn/*",
+    "tests/models/pipeline/*",
+    "tests/models/pretraining/*",
+    "tests/models/runtime/*",
+    "tests/models/training/*",
+    "tests/service/*",
+    "tests/support/*",
+    "tests/test_*.py",
+    "tests/tools/*",
+    "tests/workers/*",
+    "tools/*",
+    "workers/*",
+)
+"""Files still to be rewritten: empty this when they are."""
+
+HISTORY = ("migrations/versions/*", "tests/migrations/*", "tests/test_words.py")
+"""Files that name old values for good: migrations, their tests, and this list."""
+
+BANNED_NAMES = {
+    "Assignment": "TrainingSpec",
+    "Delivery": "merge_head",
+    "Descent": "TrainStep",
+    "Division": "CutNetwork",
+    "Doctor": "Diagnostics",
+    "Examples": "Subset",
+    "Features": "CachedFeatures",
+    "Grafted": "TrainableModel",
+    "Growth": "ViewSchedule",
+    "LEAVE": "DRAIN",
+    "Limit": "StopCondition",
+    "Listed": "the thing that is listed: CheckpointPage, BackboneListing, …",
+    "Parts": "MicroBatches, Splits, or whichever parts they are",
+    "Place": "CandidateCut for a cut; index or position else",
+    "Pooled": "FeatureNetwork",
+    "Rendered": "RenderedImages",
+    "Secured": "ProgressSaved",
+    "Securing": "Snapshotter",
+    "Space": "FeatureStore, SearchSpace",
+    "Tally": "EpochTotals",
+    "TrainingOrder": "TrainingSpec",
+    "UNWANTED": "INTERRUPTING",
+    "Unwanted": "Interrupted",
+    "batch_halved": "micro_batches",
+    "beat": "heartbeat",
+    "descend": "step",
+    "discharge": "final_findings",
+    "divided": "cut_at",
+    "feel": "record_gradients",
+    "first_head": "lda_initialized",
+    "handed_back": "drained",
+    "left_off": "interrupted",
+    "not_secured": "snapshot_failed",
+    "place_order": "create_job",
+    "pooled": "cut_before_classifier",
+    "said": "output, message, metadata, header, logits, …: whichever it is",
+    "spelled_out": "expand, resolve",
+    "taken_up": "resumed_from_snapshot",
+    "turn": "claim_order",
+    "views_left_out": "views_limited",
+    "wish": "requested_state",
+}
+"""Whole identifiers, and strings that are names (event kinds, states), with what the field says instead."""
+
+BANNED_PARTS = {
+    "grafted": "trainable",
+    "picture": "image",
+    "pictures": "images",
+    "pulse": "heartbeat",
+    "securing": "snapshots",
+    "unwanted": "interrupted",
+}
+"""Words that are banned in any identifier and in the name of any file, whatever they are joined with."""
+
+BANNED_PHRASES = {
+    r"\bpictures?\b": "image",
+    r"\bgrafted\b": "trainable model",
+    r"\b(?:take[ns]?|took|taking) up\b": "resume, start, adopt",
+    r"\bhand(?:s|ed|ing)? back\b": "drain, return, release",
+    r"\bleft off\b": "interrupted",
+    r"\bleaves? off\b": "interrupt",
+    r"\bpulse\b": "heartbeat",
+    r"\bunwanted\b": "interrupted",
+    r"\btally\b": "totals",
+    r"\bdischarges?\b": "final findings",
+    r"(?<!graft )(?<!`)\bdoctor\b": "diagnostics",
+    r"\bgone on with\b": "kept, continued",
+    r"\bat one's pace\b": "gradually",
+    r"\bspelled out\b": "explicit, resolved",
+    r"\bso many\b": "this many, `count`",
+    r"\bwhat is best so far\b": "the best epoch so far",
+}
+"""Regular expressions of prose (docstrings, comments, messages, Markdown), with what to write instead."""
+
+BANNED_OPENINGS = (
+    "All of ",
+    "All that ",
+    "As ",
+    "Both",
+    "How ",
+    "Of ",
+    "Of, ",
+    "One of ",
+    "So ",
+    "So that ",
+    "That ",
+    "The same",
+    "Those ",
+    "What ",
+    "What's ",
+    "When ",
+    "Where ",
+    "Whether ",
+    "Which ",
+    "Who ",
+    "Whoever ",
+    "Whose ",
+    "With which ",
+)
+"""Beginnings of docstrings that hide the term that a reader searches for."""
+
+
+def list_files(*suffixes: str) -> list[str]:
+    """List the repository's files with one of these suffixes, by path from its root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    return [name for name in names if Path(name).suffix in suffixes and (ROOT / name).exists()]
+
+
+def is_matched(name: str, globs: Iterable[str]) -> bool:
+    """Tell whether a path matches one of several globs, in which `*` matches slashes too."""
+    return any(fnmatch(name, glob) for glob in globs)
+
+
+CHECKED = [name for name in list_files(".py", ".md") if not is_matched(name, (*UNFINISHED, *HISTORY))]
+SOURCES = [name for name in CHECKED if name.endswith(".py")]
+
+
+def find_identifiers(source: str) -> set[str]:
+    """Find all identifiers of a Python source, and all strings in it that could be names."""
+    names = {token.string for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == 1}
+    strings = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    return names | {value for value in strings if isinstance(value, str) and value.isidentifier()}
+
+
+def split_words(identifier: str) -> list[str]:
+    """Split snake_case and CamelCase into lower-case words."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", identifier).lower().split("_")
+
+
+def find_banned_names(identifiers: Iterable[str]) -> set[str]:
+    """Find banned identifiers, each with its replacement."""
+    found = set()
+    for name in identifiers:
+        bare = name.strip("_")
+        if bare in BANNED_NAMES:
+            found.add(f"{name}: {BANNED_NAMES[bare]}")
+        found |= {f"{name}: {BANNED_PARTS[word]}" for word in split_words(name) if word in BANNED_PARTS}
+    return found
+
+
+def extract_prose(source: str) -> Iterator[str]:
+    """Extract comments, docstrings and messages from a Python source."""
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT:
+            yield token.string
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
+            yield node.value
+
+
+def find_banned_phrases(prose: Iterable[str]) -> set[str]:
+    """Find banned phrases, each with what to write instead."""
+    text = re.sub(r"\s+", " ", "\n".join(prose))
+    return {
+        f"{match[0]}: {instead}"
+        for phrase, instead in BANNED_PHRASES.items()
+        for match in re.finditer(phrase, text, re.IGNORECASE)
+    }
+
+
+def list_public_docstrings(source: str) -> Iterator[str]:
+    """List the docstrings of a module, its public classes and its public functions and methods."""
+    pending: list[ast.AST] = [ast.parse(source)]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("_"):
+            continue
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            yield ast.get_docstring(node) or ""
+        if isinstance(node, ast.Module | ast.ClassDef):
+            pending += node.body
+
+
+def find_banned_openings(source: str) -> list[str]:
+    """Find the first lines of public docstrings that open with a banned word."""
+    docstrings = list_public_docstrings(source)
+    return [docstring.splitlines()[0] for docstring in docstrings if docstring.startswith(BANNED_OPENINGS)]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_no_banned_name(name: str) -> None:
+    identifiers = find_identifiers((ROOT / name).read_text(encoding="utf-8"))
+    assert find_banned_names({*identifiers, *Path(name).with_suffix("").parts}) == set()
+
+
+@pytest.mark.parametrize("name", CHECKED)
+def test_no_banned_phrase(name: str) -> None:
+    text = (ROOT / name).read_text(encoding="utf-8")
+    assert find_banned_phrases(extract_prose(text) if name.endswith(".py") else [text]) == set()
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_no_docstring_opens_with_a_banned_word(name: str) -> None:
+    assert find_banned_openings((ROOT / name).read_text(encoding="utf-8")) == []
+
+
+def test_the_checks_find_what_they_look_for() -> None:
+    source = (
+        '"""What it is."""\nclass PictureSpace:\n    "The same."\n\ndef wish():\n    # taken\n    return "left off"\n'
+    )
+    assert find_banned_names(find_identifiers(source)) == {"PictureSpace: image", "wish: requested_state"}
+    assert find_banned_phrases(extract_prose(source)) == {"left off: interrupted"}
+    assert sorted(find_banned_openings(source)) == ["The same.", "What it is."]
+    assert find_banned_names(["heartbeat", "first_head_weights", "endings", "spaces"]) == set()
+    assert find_banned_phrases(["`graft doctor` checks an installation"]) == set()
+
+
+def test_unfinished_names_only_files_that_exist() -> None:
+    files = list_files(".py", ".md")
+    assert [glob for glob in UNFINISHED if not any(fnmatch(name, glob) for name in files)] == []
