@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from models.catalog.technique import Technique
+from models.catalog.technique import Technique, known
 
 MOST = 4
 """Augmented views: more have not helped on any images that were measured."""
@@ -58,8 +58,7 @@ class Cache(Technique):
     @property
     def most(self) -> int:
         """The views of a resolved technique."""
-        assert self.views != "auto"
-        return self.views
+        return known(self.views)
 
     @property
     def first(self) -> int:

@@ -15,10 +15,10 @@ from models.datasets.archives.reader import Limits, members
 from models.datasets.errors import DatasetRejected, some_of
 from models.datasets.pack import Entry
 from models.images import decode
-from models.runtime import context
+from models.runtime.context import no_heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
     from concurrent.futures import Future
 
@@ -79,7 +79,9 @@ class _Survey:
     table: tuple[PurePosixPath, bytes] | None = None
 
 
-def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> Validated:
+def validate(
+    archive: IO[bytes], pack: IO[bytes], limits: Limits, heartbeat: Callable[[], None] = no_heartbeat
+) -> Validated:
     """Look at every file of the archive (seekable), and write the good images to `pack`.
 
     As the archive is read once, images are written before it is known whether they are accepted: the pack holds
@@ -87,7 +89,7 @@ def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> Validated:
 
     Raises DatasetRejected.
     """
-    survey = _survey(archive, pack, limits)
+    survey = _survey(archive, pack, limits, heartbeat)
     foreign = _foreign(survey)
     _check_any([file for file in survey.files if file.path not in foreign])
     arranged = _arrange(survey)
@@ -103,12 +105,12 @@ def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> Validated:
     return _validated(accepted, places, skipped)
 
 
-def _survey(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> _Survey:
+def _survey(archive: IO[bytes], pack: IO[bytes], limits: Limits, heartbeat: Callable[[], None]) -> _Survey:
     """Read all files, write each image to the pack once."""
     survey = _Survey()
     written: dict[bytes, tuple[int, int]] = {}
     end = 0
-    for file, data in _looked_at(archive, limits, survey):
+    for file, data in _looked_at(archive, limits, survey, heartbeat):
         survey.files.append(file)
         if file.problem:
             continue
@@ -120,12 +122,14 @@ def _survey(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> _Survey:
     return survey
 
 
-def _looked_at(archive: IO[bytes], limits: Limits, survey: _Survey) -> Iterator[tuple[_File, bytes]]:
+def _looked_at(
+    archive: IO[bytes], limits: Limits, survey: _Survey, heartbeat: Callable[[], None]
+) -> Iterator[tuple[_File, bytes]]:
     """Each file with its bytes, in the archive's order; Pillow frees the interpreter, so threads use all cores."""
     ahead: deque[tuple[Future[_File], bytes]] = deque()
     with ThreadPoolExecutor(thread_name_prefix="decode") as threads:
         for member in members(archive, limits):
-            context.beat()
+            heartbeat()
             data = member.read()
             if layout.is_table(member.path):
                 _keep_table(survey, member.path, data)

@@ -15,8 +15,10 @@ from workers.work.inspection import Inspected, InspectionOrder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.runtime.context import Context
 
-def work(order: InspectionOrder) -> Iterator[Inspected]:
+
+def work(order: InspectionOrder, context: Context) -> Iterator[Inspected]:
     """Find the backbone's cuts and their costs."""
     try:
         said = backbones.blueprint(order.name, order.backbones)

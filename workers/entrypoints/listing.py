@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.backbones.backbone import Listing
+    from models.runtime.context import Context
 
 
-def work(order: ListingOrder) -> Iterator[ListedBackbone]:
+def work(order: ListingOrder, context: Context) -> Iterator[ListedBackbone]:
     """List the backbones; downloads nothing."""
     for listing in backbones.listings(order.backbones):
         yield describe(listing)

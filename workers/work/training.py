@@ -5,10 +5,8 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
 from sqlalchemy import delete
 
 from models.catalog.recipe import Recipe
@@ -26,6 +24,7 @@ from models.messages import (
     ProgressSaved,
     RecipeResolved,
 )
+from models.pipeline.spec import DatasetSpec, TrainingSpec
 from service.cache import repository as caches
 from service.checkpoints import blobs
 from service.checkpoints import repository as checkpoints
@@ -46,38 +45,6 @@ if TYPE_CHECKING:
     from workers.lease import Claim
 
 log = logging.getLogger(__name__)
-
-
-class OtherDataset(BaseModel):
-    """The dataset that a recipe's pretraining names."""
-
-    pack: str
-    index: str
-    classes: list[str]
-
-
-class TrainingOrder(BaseModel):
-    """Input of the training child."""
-
-    job: str
-    storage: str
-    pack: str
-    index: str
-    dataset_digest: str
-    classes: list[str]
-    backbone: str
-    recipe: Recipe
-    device: str
-    cache: Path
-    cache_bytes: int
-    backbones: Path | None
-    scratch: Path
-    """A folder of this attempt alone."""
-    snapshot_seconds: float
-    snapshot: Path | None
-    """What to go on from."""
-    other: OtherDataset | None = None
-    """The dataset for pretraining, if the recipe names another one."""
 
 
 class JobAttempt(Attempt[Job]):
@@ -120,7 +87,7 @@ class JobAttempt(Attempt[Job]):
             log.warning("the snapshot of %s cannot be read, it begins anew: %s", self.claim.id, error)
             self._is_damaged = True
 
-    def start(self, session: Session, row: Job) -> TrainingOrder:
+    def start(self, session: Session, row: Job) -> TrainingSpec:
         """Start from the newest snapshot; forget what an earlier attempt measured after it."""
         lifecycle.start(session, row)
         if self._is_damaged:
@@ -130,28 +97,21 @@ class JobAttempt(Attempt[Job]):
         done = 0 if self._resumed_from is None else self._resumed_from.epoch
         session.execute(delete(Epoch).where(Epoch.job_id == row.id, Epoch.epoch > done))
         row.seconds, row.progress, row.diagnosis = {}, {}, None
-        dataset = session.get_one(Dataset, row.dataset_id)
-        assert dataset.pack is not None
-        assert dataset.index is not None
-        assert dataset.digest is not None
         other = None if row.other_dataset_id is None else session.get_one(Dataset, row.other_dataset_id)
-        return TrainingOrder(
+        return TrainingSpec(
             job=row.id,
             storage=self.settings.storage,
-            pack=dataset.pack,
-            index=dataset.index,
-            dataset_digest=dataset.digest,
-            classes=_names(dataset),
+            dataset=_dataset_spec(session.get_one(Dataset, row.dataset_id)),
+            other_dataset=None if other is None else _dataset_spec(other),
             backbone=row.backbone,
+            backbones=self.settings.backbones,
             recipe=Recipe.model_validate(row.recipe),
             device=self.settings.device,
             cache=self.settings.cache,
             cache_bytes=self.settings.cache_bytes,
-            backbones=self.settings.backbones,
-            scratch=self.scratch,
-            snapshot_seconds=self.settings.snapshot_seconds,
+            checkpoint=self.scratch / CHECKPOINT,
             snapshot=None if self._resumed_from is None else self.scratch / SNAPSHOT,
-            other=None if other is None else OtherDataset(pack=other.pack, index=other.index, classes=_names(other)),
+            snapshot_seconds=self.settings.snapshot_seconds,
         )
 
     def prepare(self, lines: list[bytes]) -> None:
@@ -236,11 +196,16 @@ class JobAttempt(Attempt[Job]):
             case EpochEnded():
                 self._end_epoch(session, row, event)
             case Noted():
-                repository.add_event(session, row, event.level, event.kind, event.message, event.data)
+                self._note(session, row, event)
             case Diagnosed():
                 row.diagnosis = event.diagnosis
             case ProgressSaved():
                 self._secure(session, row, event)
+
+    def _note(self, session: Session, row: Job, event: Noted) -> None:
+        if event.kind == "snapshot_unreadable":  # all epochs are trained again
+            session.execute(delete(Epoch).where(Epoch.job_id == row.id))
+        repository.add_event(session, row, event.level, event.kind, event.message, event.data)
 
     def _begin_phase(self, session: Session, row: Job, event: PhaseStarted) -> None:
         self._end_phase(row, event.elapsed)
@@ -283,8 +248,12 @@ class JobAttempt(Attempt[Job]):
         lifecycle.succeed(session, row, stop_reason=event.stop_reason, metrics=event.metrics)
 
 
-def _names(dataset: Dataset) -> list[str]:
-    return [entry["name"] for entry in dataset.classes]
+def _dataset_spec(dataset: Dataset) -> DatasetSpec:
+    assert dataset.pack is not None
+    assert dataset.index is not None
+    assert dataset.digest is not None
+    classes = [entry["name"] for entry in dataset.classes]
+    return DatasetSpec(pack=dataset.pack, index=dataset.index, classes=classes, digest=dataset.digest)
 
 
 CHECKPOINT = "best.safetensors"

@@ -15,9 +15,9 @@ from models.catalog.heads import Linear
 from models.networks import surgery
 from models.networks.cut_network import CutUnsupported, cut_at, places
 from models.networks.truncation import shorten
-from models.pipeline.merge_head import Delivery
-from tests.models.pipeline.test_merge_head import rebuilt
+from models.pipeline.merge_head import describe_replaced, find_head_slot, merge_head
 from tests.support.networks import Wayward, given, network
+from tests.support.rebuilt import rebuilt
 
 if TYPE_CHECKING:
     from models.networks.types import TimmNetwork
@@ -75,10 +75,10 @@ def test_what_is_left_is_cut_delivered_and_built_again(
     features = cut_network.top(cut_network.trunk(image))
     assert torch.equal(features, feature_network.trunk(image))
     linear = nn.Linear(feature_network.num_features, 4)
-    delivery = Delivery(whole, feature_network, Linear(), dropped)
-    delivery.put(nn.Sequential(linear))
+    slot = find_head_slot(whole, feature_network, Linear(), dropped)
+    merge_head(slot, nn.Sequential(linear))
     again = timm.create_model(name, **{**arguments, "num_classes": 4})
-    again = rebuilt(again, json.dumps(delivery.replaced()), whole.state_dict())
+    again = rebuilt(again, json.dumps(describe_replaced(slot)), whole.state_dict())
     torch.testing.assert_close(again(image), linear(features), atol=1e-5, rtol=1e-5)
 
 

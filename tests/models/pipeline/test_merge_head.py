@@ -16,10 +16,11 @@ from models.catalog.technique import members
 from models.features.standardization import Standardization
 from models.networks import surgery
 from models.networks.cut_network import CutNetwork
-from models.pipeline.merge_head import Delivery, HeadUnsupported, plain
+from models.pipeline.merge_head import HeadUnsupported, describe_replaced, find_head_slot, merge_head, to_plain_layers
 from models.training.model import TrainableModel
 from tests.models.networks.test_surgery import small_clip
 from tests.support.networks import Wayward, given, network
+from tests.support.rebuilt import rebuilt
 
 CLASSES = 5
 ACTIVATIONS = [member.model_fields["kind"].default for member in members(activations.Activation)]
@@ -45,7 +46,7 @@ def head_of(given: Any) -> heads.Head:
     return head.resolve(96, CLASSES)
 
 
-def grafted_with(head: heads.Head, num_features: int) -> TrainableModel:
+def model_with(head: heads.Head, num_features: int) -> TrainableModel:
     """The head as training leaves it: weights and BatchNorm's statistics are anything."""
     torch.manual_seed(3)
     built = head.build(num_features, CLASSES)
@@ -56,19 +57,11 @@ def grafted_with(head: heads.Head, num_features: int) -> TrainableModel:
     return TrainableModel(CutNetwork(None, nn.Identity(), "", (num_features,), ""), built, standardize).eval()
 
 
-def rebuilt(network: nn.Module, said: str, tensors: dict[str, torch.Tensor]) -> nn.Module:
-    """The README's lines: `network` comes from timm.create_model, `said` is the checkpoint's."""
-    for path, layers in json.loads(said).items():
-        network.set_submodule(path, nn.Sequential(*(getattr(nn, kind)(**arguments) for kind, arguments in layers)))
-    network.load_state_dict(tensors)
-    return network.eval()
-
-
 @pytest.mark.parametrize("given", HEADS, ids=lambda given: "-".join(map(str, given.values()))[:60])
 @torch.no_grad()
 def test_plain_layers_say_what_the_head_says(given: Any) -> None:
-    model = grafted_with(head_of(given), 96)
-    layers = plain(model)
+    model = model_with(head_of(given), 96)
+    layers = to_plain_layers(model)
     features = torch.randn(20, 96)
     torch.testing.assert_close(layers(features), model(features), atol=1e-5, rtol=1e-5)
     assert not any(isinstance(layer, nn.Dropout) for layer in layers)
@@ -81,12 +74,12 @@ def test_every_head_is_delivered_in_a_network_that_can_be_built_again(head: Any)
     whole = network("test_resnet")
     feature_network = surgery.cut_before_classifier(whole, (3, 64, 64), {})
     image = given((3, 64, 64), count=3)
-    model = grafted_with(head_of(head), feature_network.num_features)
+    model = model_with(head_of(head), feature_network.num_features)
     meant = model(feature_network.trunk(image))
-    delivery = Delivery(whole, feature_network, head_of(head), [])
-    delivery.put(plain(model))
+    slot = find_head_slot(whole, feature_network, head_of(head), [])
+    merge_head(slot, to_plain_layers(model))
     torch.testing.assert_close(whole(image), meant, atol=1e-5, rtol=1e-5)
-    said = json.dumps(delivery.replaced())
+    said = json.dumps(describe_replaced(slot))
     assert (said == "{}") == (head["kind"] in ("linear", "keep"))
     again = rebuilt(timm.create_model("test_resnet", num_classes=CLASSES), said, whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
@@ -116,12 +109,12 @@ def test_layers_take_the_place_of_each_form_of_classifier(name: str, arguments: 
     feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
     image = given((3, side, side), count=3)
     head = head_of({"kind": "mlp", "hidden": [8], "normalization": "batch_norm"})
-    model = grafted_with(head, feature_network.num_features)
+    model = model_with(head, feature_network.num_features)
     meant = model(feature_network.trunk(image))
-    delivery = Delivery(whole, feature_network, head, [])
-    delivery.put(plain(model))
+    slot = find_head_slot(whole, feature_network, head, [])
+    merge_head(slot, to_plain_layers(model))
     again = timm.create_model(name, **{**arguments, "num_classes": CLASSES})
-    again = rebuilt(again, json.dumps(delivery.replaced()), whole.state_dict())
+    again = rebuilt(again, json.dumps(describe_replaced(slot)), whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
 
 
@@ -134,11 +127,11 @@ def test_a_network_without_a_graph_is_delivered_too() -> None:
     whole = Wayward().eval()
     feature_network = surgery.cut_before_classifier(whole, (3, 16, 16), {})
     image = given((3, 16, 16))
-    model = grafted_with(MLP, 6)
+    model = model_with(MLP, 6)
     meant = model(feature_network.trunk(image))
-    delivery = Delivery(whole, feature_network, MLP, [])
-    delivery.put(plain(model))
-    again = rebuilt(Wayward(), json.dumps(delivery.replaced()), whole.state_dict())
+    slot = find_head_slot(whole, feature_network, MLP, [])
+    merge_head(slot, to_plain_layers(model))
+    again = rebuilt(Wayward(), json.dumps(describe_replaced(slot)), whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
     assert torch.equal(model(feature_network.trunk(image)), meant), "the trunk is what it was"
 
@@ -149,7 +142,7 @@ def test_finding_the_place_leaves_the_network_as_it_was(name: str) -> None:
     feature_network = surgery.cut_before_classifier(whole, (3, 32, 32), {})
     modules, before = dict(whole.named_modules()), feature_network.trunk(feature_network.tried)
     for _ in range(2):
-        Delivery(whole, feature_network, MLP, [])
+        find_head_slot(whole, feature_network, MLP, [])
     after = dict(whole.named_modules())
     assert modules.keys() == after.keys()
     assert all(module is after[path] for path, module in modules.items())
@@ -172,12 +165,12 @@ def test_a_classifier_that_only_a_linear_one_can_replace_is_refused_by_name(
     whole = small_clip() if name == "clip" else network(name, **arguments)
     feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
     with pytest.raises(HeadUnsupported, match="set head to linear"):
-        Delivery(whole, feature_network, MLP, [])
+        find_head_slot(whole, feature_network, MLP, [])
     with pytest.raises(HeadUnsupported, match="set drop_stages to 0"):
-        Delivery(whole, feature_network, LINEAR, ["blocks.0"])
-    model = grafted_with(LINEAR, feature_network.num_features)
-    delivery = Delivery(whole, feature_network, LINEAR, [])
-    delivery.put(plain(model))
+        find_head_slot(whole, feature_network, LINEAR, ["blocks.0"])
+    model = model_with(LINEAR, feature_network.num_features)
+    slot = find_head_slot(whole, feature_network, LINEAR, [])
+    merge_head(slot, to_plain_layers(model))
     meant = model(feature_network.trunk(feature_network.tried))
     torch.testing.assert_close(whole(feature_network.tried), meant, atol=1e-4, rtol=1e-4)
-    assert delivery.replaced() == {}
+    assert describe_replaced(slot) == {}
