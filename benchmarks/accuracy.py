@@ -28,17 +28,16 @@ from models.features.extractor import Extractor
 from models.features.sources import CachedFeatures
 from models.networks import surgery
 from models.networks.cut_network import CutNetwork
-from models.pipeline.beginning import begin
-from models.pipeline.merge_head import plain
+from models.pipeline.merge_head import to_plain_layers
+from models.training import lda
+from models.training.head_search import search_head
 from models.training.loop import Training
+from models.training.lr_range_test import resolve_rate
 from models.training.model import TrainableModel
-from models.training.subset import Subset
+from models.training.run import Subset, TrainingRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from models.datasets.pack import Pack
-    from models.messages import Event
 
 SPLITS = 20
 
@@ -96,27 +95,26 @@ def trained(
     train, validation, test = split(labels, seed)
     counts = np.bincount(labels[train], minlength=len(classes)).tolist()
     plain_test = features.all(test, 0).astype(np.float32)
-    recipe = recipe.model_copy(update={"seed": seed}).resolve(
+    resolved = recipe.model_copy(update={"seed": seed}).resolve(
         task="single_label",
-        image_size=0,  # the features are there already
+        image_size=32,  # any: the features are there already
         num_features=plain_test.shape[1],
         class_counts=dict(zip(classes, counts, strict=True)),
         images=len(train),
     )
     learn, check = Subset(train, labels[train]), Subset(validation, labels[validation])
     cut_network = CutNetwork(None, torch.nn.Identity(), "", plain_test.shape[1:], "")
-    model = TrainableModel.of(recipe, len(classes), cut_network, features, train)
-
-    def beginning() -> Iterator[Event]:
-        nonlocal recipe
-        recipe = yield from begin(recipe, classes, model, features, learn, check)
-
-    list(beginning())
-    training = Training(recipe, classes, model, features, learn, check)
-    for _ in training.epochs():
+    model = TrainableModel.from_recipe(resolved, len(classes), cut_network, features, train)
+    run = resolve_rate(TrainingRun(resolved, classes, model, features, learn, check))
+    if run.recipe.starts_from_lda:
+        lda.initialize_head(run)
+    if run.recipe.search is not None:
+        run, _ = search_head(run)
+    training = Training(run)
+    for _ in training.train():
         pass
     with torch.inference_mode():
-        ours = plain(model)(torch.from_numpy(plain_test)).argmax(1).numpy()
+        ours = to_plain_layers(model)(torch.from_numpy(plain_test)).argmax(1).numpy()
     return float((ours == labels[test]).mean()), training
 
 

@@ -33,7 +33,7 @@ from models.messages import EpochEnded
 from models.networks.cut_network import CutNetwork
 from models.training.loop import Training
 from models.training.model import TrainableModel
-from models.training.subset import Subset
+from models.training.run import Subset, TrainingRun
 from workers.child_process import TUNING
 
 IMAGES, FEATURES, CLASSES = (1_000, 10_000, 100_000), (576, 2048), (10, 1_000)
@@ -106,9 +106,9 @@ def trained(
         images=len(train.images),
     )
     cut_network = CutNetwork(None, torch.nn.Identity(), "", (num_features,), "")
-    model = TrainableModel.of(recipe, num_classes, cut_network, source, train.images)
-    training = Training(recipe, classes, model, source, train, validation)
-    return [event for event in training.epochs() if isinstance(event, EpochEnded)]
+    model = TrainableModel.from_recipe(recipe, num_classes, cut_network, source, train.images)
+    training = Training(TrainingRun(recipe, classes, model, source, train, validation))
+    return [event for event in training.train() if isinstance(event, EpochEnded)]
 
 
 def floor(source: CachedFeatures, images: np.ndarray, num_features: int, num_classes: int) -> float:

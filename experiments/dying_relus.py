@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from experiments.material import Material
     from experiments.running import Effort, Run
+    from models.nn.head import HeadModule
 
 ACTIVATIONS = ("relu", "leaky_relu", "elu")
 RATES = (0.001, 0.01, 0.03, 0.1, 0.3)
@@ -102,14 +103,14 @@ def measure(material: Material, effort: Effort) -> Result:
 def dead_share(done: Run) -> float:
     """Of the hidden units, those whose activation has no slope for any training image."""
     model, train = done.setting.model.eval(), done.setting.parts.train
-    return float(torch.cat(dead(model.head, model.sample(done.setting.source, train.images))).float().mean())
+    return float(torch.cat(dead(model.head, model.compute_features(done.setting.source, train.images))).float().mean())
 
 
-def dead(head: torch.nn.Sequential, features: torch.Tensor) -> list[torch.Tensor]:
+def dead(head: HeadModule, features: torch.Tensor) -> list[torch.Tensor]:
     """Of each hidden layer, from below, which units have no slope for any of the rows: (H,) of truths."""
     found = []
     rows = features
-    for module in head:
+    for module in head.layers:
         sums = rows.detach().requires_grad_()
         rows = module(sums)
         if not isinstance(module, torch.nn.Linear | torch.nn.Dropout):

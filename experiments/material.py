@@ -26,7 +26,7 @@ from models.features.cache import FeatureCache
 from models.features.extractor import Extractor
 from models.networks import surgery
 from models.networks.cut_network import cut_at
-from models.training.subset import Subset
+from models.training.run import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

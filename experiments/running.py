@@ -15,14 +15,15 @@ from models.messages import Diagnosed, EpochEnded, Noted
 from models.pretraining.pretrain import Material as Seen
 from models.pretraining.pretrain import pretrain
 from models.training.loop import Training, TrainingDiverged
-from models.training.lr_range_test import rated
+from models.training.lr_range_test import resolve_rate
 from models.training.model import TrainableModel
-from models.training.subset import Subset
+from models.training.run import Subset, TrainingRun
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from experiments.material import Material, Network, Parts
+    from models.catalog.recipe import ResolvedRecipe
     from models.features.sources import FeatureSource
 
 Choices = dict[str, Any]
@@ -49,12 +50,17 @@ class Effort:
 class Setting:
     """What a training starts from."""
 
-    recipe: Recipe
+    recipe: ResolvedRecipe
     """Resolved, but for its learning rate."""
     classes: list[str]
     model: TrainableModel
     source: FeatureSource
     parts: Parts
+
+    @property
+    def training_run(self) -> TrainingRun:
+        """As training takes it."""
+        return TrainingRun(self.recipe, self.classes, self.model, self.source, self.parts.train, self.parts.validation)
 
 
 @dataclass(frozen=True)
@@ -112,14 +118,13 @@ def prepared(
     )
     source = material.source(recipe.image_augmentations, seen)
     images = (standardized_by or parts.train).images
-    model = TrainableModel.of(recipe, len(classes), seen.cut_network, source, images)
+    model = TrainableModel.from_recipe(recipe, len(classes), seen.cut_network, source, images)
     return Setting(recipe, classes, model, source, parts)
 
 
 def found_rate(setting: Setting) -> float:
     """The learning rate that a job would find."""
-    model, train = setting.model, setting.parts.train
-    return rated(setting.recipe, setting.classes, model, setting.source, train).optimizer.rate
+    return resolve_rate(setting.training_run).recipe.optimizer.rate
 
 
 def pretrained(setting: Setting, material: Material) -> None:
@@ -131,7 +136,7 @@ def pretrained(setting: Setting, material: Material) -> None:
         shown = material.other
         examples = Subset(np.arange(len(shown.pack)), shown.pack.labels)
     seen = Seen(lambda changes: material.source(changes, images=shown), examples, shown.classes)
-    for _ in pretrain(setting.recipe, setting.model, seen):
+    for _ in pretrain(setting.training_run, seen):
         pass
 
 
@@ -140,14 +145,13 @@ def run(setting: Setting, *, may_diverge: bool = False) -> Run:
 
     Raises TrainingDiverged where the loss became infinite, unless it may: what comes after was not asked for.
     """
-    parts = setting.parts
-    recipe = rated(setting.recipe, setting.classes, setting.model, setting.source, parts.train)
-    training = Training(recipe, setting.classes, setting.model, setting.source, parts.train, parts.validation)
+    training = Training(resolve_rate(setting.training_run))
+    recipe = training.recipe
     epochs: list[EpochEnded] = []
     diagnosis: dict[str, Any] = {}
     has_diverged = False
     try:
-        for news in training.epochs():
+        for news in training.train():
             match news:
                 case EpochEnded():
                     epochs.append(news)
@@ -159,7 +163,7 @@ def run(setting: Setting, *, may_diverge: bool = False) -> Run:
         has_diverged = True
     if has_diverged and not may_diverge:
         raise TrainingDiverged(f"{recipe.optimizer} diverged, and this experiment has no place to say so.")
-    steps = recipe.steps(len(parts.train.images))
+    steps = recipe.count_steps(len(setting.parts.train.images))
     return Run(setting, recipe.optimizer.rate, epochs, diagnosis, steps, has_diverged)
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from experiments.material import Material, Network, Parts
     from experiments.running import Choices, Effort
-    from models.training.subset import Subset
+    from models.training.run import Subset
 
 EACH = {5: 200, 20: 400, 80: 800}
 """Steps of the training from scratch, by images a class."""

@@ -1,4 +1,4 @@
-"""What a fine-tuning tells its supervisor while it runs. Imports no torch: the supervisor reads it too."""
+"""Messages of a fine-tuning to its supervisor while it runs. Imports no torch: the supervisor reads them too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Event(BaseModel):
 
 
 class PhaseStarted(_Event):
-    """A phase has begun, and with it the one before has ended."""
+    """A phase has begun, and the one before it has ended."""
 
     event: Literal["phase_started"] = "phase_started"
     phase: Phase
@@ -25,14 +25,14 @@ class PhaseStarted(_Event):
 
 
 class RecipeResolved(_Event):
-    """No "auto" is left in the recipe."""
+    """The resolved recipe; learning rates are resolved by the second such message."""
 
     event: Literal["recipe_resolved"] = "recipe_resolved"
     recipe: dict[str, Any]
 
 
 class Progressed(_Event):
-    """How far it is; replaces what was said before."""
+    """Progress; replaces the last report."""
 
     event: Literal["progressed"] = "progressed"
     percent: float
@@ -61,7 +61,7 @@ class EpochEnded(_Event):
 
 
 class Noted(_Event):
-    """Something that people should read."""
+    """A message for people."""
 
     event: Literal["noted"] = "noted"
     level: Literal["info", "warning"] = "info"
@@ -94,14 +94,14 @@ class HeadsSearched(_Event):
 
 
 class Diagnosed(_Event):
-    """What the training doctor found so far; replaces what was said before."""
+    """All findings of the training diagnostics so far; replaces the last diagnosis."""
 
     event: Literal["diagnosed"] = "diagnosed"
     diagnosis: dict[str, Any]
 
 
 class ProgressSaved(_Event):
-    """What was done so far outlives this attempt: in the cache, or in a snapshot."""
+    """Progress so far outlives this attempt: in the cache, or in a snapshot."""
 
     event: Literal["progress_saved"] = "progress_saved"
     snapshot: str | None = None
@@ -111,7 +111,7 @@ class ProgressSaved(_Event):
 
 
 class Finished(_Event):
-    """Training is over; the best checkpoint lies, complete, where the order said."""
+    """The fine-tuning is over, and its checkpoint is written."""
 
     event: Literal["finished"] = "finished"
     stop_reason: StopReason
@@ -124,7 +124,7 @@ class Finished(_Event):
 
 
 class Failed(_Event):
-    """It cannot be done, and trying again would end the same way."""
+    """The fine-tuning failed, and another attempt would fail the same way."""
 
     event: Literal["failed"] = "failed"
     code: str

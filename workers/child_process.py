@@ -23,7 +23,7 @@ from multiprocessing import forkserver
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from models.runtime import context
+from models.runtime.context import Context, Heartbeat
 from models.runtime.errors import GpuError
 from service import disk_full
 from workers import entrypoints
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PRELOADED = [f"workers.entrypoints.{module.name}" for module in iter_modules(entrypoints.__path__)]
-"""Modules that the fork server imports, torch and timm with them. Each has `work(order) -> Iterator[event]`."""
+"""Modules that the fork server imports, and torch with them; each has `work(order, context) -> Iterator[event]`."""
 
 BATCH_SECONDS = 0.2
 """Events that come faster than this are read as one batch: each batch is a transaction."""
@@ -168,11 +168,6 @@ STOP, DRAIN = signal.SIGUSR1, signal.SIGUSR2
 HEARTBEAT = b""
 """Sent by a child that makes progress but has no event to send."""
 
-stop_requested = threading.Event()
-"""In a child: end training and keep the best epoch."""
-drain_requested = threading.Event()
-"""In a child: save progress and exit."""
-
 OUT_OF_MEMORY, GPU_ERROR, DISK_FULL = 12, 13, 14
 CAUSES = {
     OUT_OF_MEMORY: ("out_of_memory", "The process ran out of memory."),
@@ -187,12 +182,13 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
     threading.Thread(target=_exit_with_reader, args=(sender,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(STOP, lambda *_: stop_requested.set())
-    signal.signal(DRAIN, lambda *_: drain_requested.set())
+    stop, drain = threading.Event(), threading.Event()
+    signal.signal(STOP, lambda *_: stop.set())
+    signal.signal(DRAIN, lambda *_: drain.set())
     _avoid_semaphores()
-    context.listen(lambda: sender.send_bytes(HEARTBEAT))
+    context = Context(Heartbeat(lambda: sender.send_bytes(HEARTBEAT)), stop.is_set, drain.is_set)
     try:
-        for event in importlib.import_module(module).work(kind.model_validate_json(order)):
+        for event in importlib.import_module(module).work(kind.model_validate_json(order), context):
             sender.send_bytes(event.model_dump_json().encode())
     except Exception as error:
         traceback.print_exc()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from models.catalog.technique import Technique
+from models.catalog.technique import Technique, known
 
 MOST = 4
 """Augmented views that `auto` takes at most: more did not help on any dataset that was measured."""
@@ -58,8 +58,7 @@ class Cache(Technique):
     @property
     def most(self) -> int:
         """Largest number of views of a resolved technique."""
-        assert self.views != "auto"
-        return self.views
+        return known(self.views)
 
     @property
     def first(self) -> int:

@@ -83,18 +83,18 @@ def _head(recipe: Recipe) -> Iterator[str]:
     if head.kind == "cosine" and any(regularizer.kind == "max_norm" for regularizer in recipe.regularizers):
         yield "a cosine head's weights have a fixed length: leave max_norm out, and set head.scale"
     if recipe.starts_from_lda:
-        yield from _discriminant(recipe)
+        yield from _lda(recipe)
     if head.kind != "mlp" or recipe.batch_size != 1:
         return
     if any(isinstance(layer.normalization, BatchNorm) for layer in head.layers):
         yield "batch_norm needs batches of at least 2 images: raise batch_size, or take layer_norm"
 
 
-def _discriminant(recipe: Recipe) -> Iterator[str]:
+def _lda(recipe: Recipe) -> Iterator[str]:
     if recipe.loss != "auto" and recipe.loss.kind == "binary_cross_entropy":
-        yield "a discriminant has logits of one label an image: take cross_entropy, or set head.start to zero"
+        yield "LDA has logits of one label an image: take cross_entropy, or set head.start to zero"
     if not recipe.has_features:
-        yield "a discriminant needs features that are known before training: cache them, or set head.start to zero"
+        yield "LDA needs features that are known before training: cache them, or set head.start to zero"
 
 
 def _cut(recipe: Recipe) -> Iterator[str]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field
 
-from models.catalog.technique import Positive, Technique
+from models.catalog.technique import Positive, Technique, known
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,13 +75,13 @@ class Search(Technique):
     def draw_trials(self, own: Trial, draw: np.random.Generator) -> list[Trial]:
         """Draw the trials of a resolved search at random; the first has the recipe's `own` values."""
         space = self.space
-        assert space.l2 != "auto"
+        l2 = known(space.l2)
         lrs = (own.lr * AROUND_RATE[0], own.lr * AROUND_RATE[1]) if space.lr == "auto" else space.lr
         dropouts = space.dropout or (own.dropout,)
         others = [
             Trial(
                 lr=own.lr if lrs is None else _draw_log_uniform(lrs, draw),
-                l2=own.l2 if space.l2 is None else _draw_log_uniform(space.l2, draw),
+                l2=own.l2 if l2 is None else _draw_log_uniform(l2, draw),
                 dropout=float(draw.choice(dropouts)),
             )
             for _ in range(self.trials - 1)

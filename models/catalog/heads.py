@@ -6,15 +6,15 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from models.catalog.activations import Activation, ReLU
 from models.catalog.initializers import Initializer
 from models.catalog.normalizations import Normalization
-from models.catalog.technique import Positive, Technique, by_name
+from models.catalog.technique import Positive, Technique, Unresolved, by_name, known
 
 if TYPE_CHECKING:
-    import torch
+    from models.nn.head import HeadModule, HiddenLayer
 
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 Same = Literal["same"]
@@ -26,6 +26,11 @@ LEAST_IMAGES = 40
 """Training images per class from which LDA is a better start than zero."""
 
 
+def _rename_discriminant(given: Any) -> Any:
+    """Replace "discriminant", as recipes of 0.1 say, by "lda"."""
+    return "lda" if given == "discriminant" else given
+
+
 class _Affine(Technique):
     dropout: Dropout = 0.2
     """Dropout probability of each feature in training."""
@@ -34,16 +39,17 @@ class _Affine(Technique):
         """Return the head itself: nothing in it depends on the data."""
         return self
 
-    def build(self, num_features: int, num_classes: int) -> torch.nn.Sequential:
+    def build(self, num_features: int, num_classes: int) -> HeadModule:
         """Build dropout and a linear layer of zeros: (B, num_features) → (B, num_classes)."""
         import torch
 
+        from models.nn.head import HeadModule
         from models.nn.layers import Dropout
 
-        linear = torch.nn.Linear(num_features, num_classes)
-        torch.nn.init.zeros_(linear.weight)
-        torch.nn.init.zeros_(linear.bias)
-        return torch.nn.Sequential(Dropout(self.dropout), linear)
+        output = torch.nn.Linear(num_features, num_classes)
+        torch.nn.init.zeros_(output.weight)
+        torch.nn.init.zeros_(output.bias)
+        return HeadModule(Dropout(self.dropout), output)
 
 
 class Linear(_Affine):
@@ -55,22 +61,22 @@ class Linear(_Affine):
     """
 
     kind: Literal["linear"] = "linear"
-    start: Literal["auto", "discriminant", "zero"] = "auto"
-    """W and b before the first step; discriminant: those of the shrunk linear discriminant of the plain views
-    (Friedman, 1989), in closed form; zero: every class is equally likely; auto: discriminant, but zero where images
-    have several labels, nothing is cached, or a class has fewer than 40 images."""
+    start: Annotated[Literal["auto", "lda", "zero"], BeforeValidator(_rename_discriminant)] = "auto"
+    """W and b before the first step; lda: those of shrunk linear discriminant analysis of the plain views (Friedman,
+    1989), in closed form; zero: every class is equally likely; auto: lda, but zero where images have several labels,
+    nothing is cached, or a class has fewer than 40 images."""
 
     def begin(self, *, can_start_from_lda: bool, least_images: int) -> Self:
         """The same with its start known.
 
         Args:
-            can_be_discriminant: whether the loss is of one label an image, and features are known before training.
+            can_start_from_lda: whether the loss is of one label an image, and features are known before training.
             least_images: to train on, of the rarest class.
         """
         if self.start != "auto":
             return self
         is_worth = can_start_from_lda and least_images >= LEAST_IMAGES
-        return self.model_copy(update={"start": "discriminant" if is_worth else "zero"})
+        return self.model_copy(update={"start": "lda" if is_worth else "zero"})
 
 
 class Keep(_Affine):
@@ -98,17 +104,18 @@ class Cosine(Technique):
         """Return the head itself: nothing in it depends on the data."""
         return self
 
-    def build(self, num_features: int, num_classes: int) -> torch.nn.Sequential:
+    def build(self, num_features: int, num_classes: int) -> HeadModule:
         """Dropout, features of length √num_features, weights of length scale/√num_features: (B, F) → (B, C)."""
         import torch
 
+        from models.nn.head import HeadModule
         from models.nn.layers import Dropout, RowsOfLength
 
-        linear = torch.nn.Linear(num_features, num_classes, bias=False)
+        output = torch.nn.Linear(num_features, num_classes, bias=False)
         length = self.scale / math.sqrt(num_features)
-        torch.nn.utils.parametrize.register_parametrization(linear, "weight", RowsOfLength(length))
+        torch.nn.utils.parametrize.register_parametrization(output, "weight", RowsOfLength(length))
         norm = torch.nn.RMSNorm(num_features, eps=1e-12, elementwise_affine=False)
-        return torch.nn.Sequential(Dropout(self.dropout), norm, linear)
+        return HeadModule(Dropout(self.dropout), output, [norm])
 
 
 class Layer(Technique):
@@ -134,25 +141,27 @@ class Layer(Technique):
     def _a_number_is_its_width(cls, given: Any) -> Any:
         return {"width": given} if type(given) is int else given
 
-    def build(self, inputs: int) -> list[torch.nn.Module]:
-        """The modules of a resolved layer, in order: (B, inputs) → (B, width)."""
+    def build(self, inputs: int) -> HiddenLayer:
+        """The module of a resolved layer: (B, inputs) → (B, width)."""
         import torch
 
+        from models.nn.head import HiddenLayer
         from models.nn.layers import Dropout
 
-        assert self.width != "auto"
-        assert not isinstance(self.activation, str)
-        assert not isinstance(self.initializer, str)
-        assert not isinstance(self.normalization, str)
-        assert self.dropout != "same"
-        linear = torch.nn.Linear(inputs, self.width)
-        self.initializer.apply(linear.weight)
+        width, normalization = known(self.width), known(self.normalization)
+        activation, initializer = self.activation, self.initializer
+        if isinstance(activation, str) or isinstance(initializer, str):
+            raise Unresolved("This layer is still the same as its head's: resolve the recipe first.")
+        linear = torch.nn.Linear(inputs, width)
+        initializer.apply(linear.weight)
         torch.nn.init.zeros_(linear.bias)
-        modules = [linear, self.activation.build()]
-        if self.normalization is not None:
-            place = {"before_activation": 1, "after_activation": 2}[self.normalization.place]
-            modules.insert(place, self.normalization.build(self.width))
-        return [*modules, Dropout(self.dropout)]
+        return HiddenLayer(
+            linear,
+            activation.build(),
+            Dropout(known(self.dropout)),
+            normalization=None if normalization is None else normalization.build(width),
+            normalizes_first=normalization is not None and normalization.place == "before_activation",
+        )
 
 
 class MLP(Technique):
@@ -209,22 +218,21 @@ class MLP(Technique):
             chosen["initializer"] = chosen["activation"].initializer
         return layer.model_copy(update=chosen)
 
-    def build(self, num_features: int, num_classes: int) -> torch.nn.Sequential:
+    def build(self, num_features: int, num_classes: int) -> HeadModule:
         """All layers of a resolved head, dropout first: (B, num_features) → (B, num_classes)."""
         import torch
 
+        from models.nn.head import HeadModule
         from models.nn.layers import Dropout
 
-        modules: list[torch.nn.Module] = [Dropout(self.dropout)]
-        width = num_features
+        hidden, width = [], num_features
         for layer in self.hidden:
-            modules += layer.build(width)
-            assert layer.width != "auto"
-            width = layer.width
+            hidden.append(layer.build(width))
+            width = known(layer.width)
         output = torch.nn.Linear(width, num_classes)
         torch.nn.init.xavier_uniform_(output.weight)
         torch.nn.init.zeros_(output.bias)
-        return torch.nn.Sequential(*modules, output)
+        return HeadModule(Dropout(self.dropout), output, hidden)
 
 
 Head = Annotated[Linear | MLP | Cosine | Keep, Field(discriminator="kind"), by_name("linear")]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field
 
-from models.catalog.technique import NotNegative, Technique, by_name
+from models.catalog.technique import NotNegative, Technique, by_name, known
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,10 +40,8 @@ class _Loss(Technique):
         """Build the tensor (C,) of class weights of a resolved technique; None if all are 1."""
         import torch
 
-        if self.class_weights is None:
-            return None
-        assert isinstance(self.class_weights, dict)
-        return torch.tensor([self.class_weights.get(name, 1.0) for name in classes])
+        weights = known(self.class_weights)
+        return None if weights is None else torch.tensor([weights.get(name, 1.0) for name in classes])
 
 
 class CrossEntropy(_Loss):

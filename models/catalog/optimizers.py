@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field
 
-from models.catalog.technique import NotNegative, Positive, Technique, by_name
+from models.catalog.technique import NotNegative, Positive, Technique, by_name, known
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,8 +28,7 @@ class _Optimizer(Technique):
     @property
     def rate(self) -> float:
         """The learning rate of a resolved technique."""
-        assert self.lr != "auto"
-        return self.lr
+        return known(self.lr)
 
     def at(self, lr: float) -> Self:
         """Set the learning rate."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -29,9 +29,13 @@ from models.catalog.technique import Epochs, Technique
 from models.catalog.weight_averaging import ExponentialMovingAverage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 Auto = Literal["auto"]
+ImageSize = Annotated[int, Field(ge=16, le=2048)]
+BatchSize = Annotated[int, Field(ge=1, le=65536)]
+Precision = Literal["exact", "float32", "bfloat16"]
+Engine = Literal["eager", "openvino"]
 Regularizers = Annotated[tuple[Regularizer, ...], Field(max_length=32)]
 Augmentations = Annotated[tuple[Augmentation, ...], Field(max_length=32)]
 Fraction = Annotated[float, Field(gt=0.0, lt=0.9)]
@@ -45,16 +49,16 @@ class Recipe(Technique):
 
     task: Task | Auto = "auto"
     """Single-label or multi-label classification; auto: as in the dataset."""
-    image_size: Annotated[int, Field(ge=16, le=2048)] | Auto = "auto"
+    image_size: ImageSize | Auto = "auto"
     """Longer side of the network's input, in pixels; the aspect ratio of the input stays. auto: the backbone's own."""
-    precision: Literal["auto", "exact", "float32", "bfloat16"] = "auto"
+    precision: Auto | Precision = "auto"
     """Number format in which the frozen part of the backbone is computed; exact: float32, from pixels that are equal to
     timm's to the bit; auto: bfloat16 where it saves time and its features agree with float32's on the dataset's images.
     With bfloat16, trained stages compute in bfloat16 too, with float32 weights (Micikevicius et al., 2018)."""
-    engine: Literal["auto", "eager", "openvino"] = "auto"
+    engine: Auto | Engine = "auto"
     """Inference engine of the frozen part: PyTorch's eager mode, or OpenVINO, compiled for the processor; auto: the
     faster one, set-up time included."""
-    batch_size: Annotated[int, Field(ge=1, le=65536)] | Auto = "auto"
+    batch_size: BatchSize | Auto = "auto"
     """Images per step; auto: 64, or fewer so that an epoch has at least eight steps."""
     epochs: Epochs | Auto = "auto"
     """Largest number of passes over the training images; auto: 200, which early stopping usually cuts short, or 20
@@ -118,64 +122,132 @@ class Recipe(Technique):
         return self
 
     def for_task(self, task: Task) -> Self:
-        """The same for a dataset of this task, known and with a loss; raises ValueError where they do not fit."""
-        if self.task not in ("auto", task):
-            raise ValueError(f"the dataset is {task}, the recipe's task is {self.task}: leave task out")
-        loss = {"single_label": CrossEntropy(), "multi_label": BinaryCrossEntropy()}[task]
-        return self.model_copy(update={"task": task, "loss": loss if self.loss == "auto" else self.loss})._checked()
+        """Set the dataset's task, and the loss that suits it. Raises ValueError where the recipe does not fit it."""
+        return self.model_copy(update={"task": self._check_task(task), "loss": self._choose_loss(task)})._checked()
 
     def resolve(
-        self, *, task: Task, image_size: int, num_features: int, class_counts: Mapping[str, int], images: int
-    ) -> Self:
-        """The recipe with no "auto" left but rates, which a range test finds, engine and precision, which are tried.
+        self,
+        *,
+        task: Task,
+        image_size: int,
+        num_features: int,
+        class_counts: Mapping[str, int],
+        images: int,
+        engine: Engine | None = None,
+        precision: Precision | None = None,
+    ) -> ResolvedRecipe:
+        """Replace every "auto" but the learning rates, which a range test on the features finds.
 
         Args:
             task: whether the dataset has one label an image, or several.
             image_size: longer side of the images that the backbone is given, in pixels.
-            num_features: what the backbone gives for an image.
+            num_features: features of an image.
             class_counts: images to train on, by class name.
             images: images to train on.
+            engine: the one that was chosen for this machine; else the recipe's, or eager.
+            precision: likewise; else the recipe's, or float32.
 
         Raises ValueError where the recipe does not fit the task.
         """
-        chosen = self.for_task(task)
-        assert chosen.loss != "auto"
+        loss = self._choose_loss(self._check_task(task))
         head = self.head.resolve(num_features, len(class_counts))
         if head.kind == "linear":
-            is_open = self.has_features and chosen.loss.kind != "binary_cross_entropy"
-            head = head.begin(can_start_from_lda=is_open, least_images=min(class_counts.values()))
-        return chosen.model_copy(
-            update={
-                "image_size": image_size,
-                "batch_size": _batch_size(images) if self.batch_size == "auto" else self.batch_size,
-                "cache": self.cache.resolve(
-                    is_used=self.has_features,
-                    has_augmentations=bool(self.image_augmentations),
-                    images_per_class=0.0 if self.cut.trains else images / len(class_counts),
-                ),
-                "epochs": self.most_epochs,
-                "head": head,
-                "regularizers": tuple(r.resolve(images) for r in self.regularizers),
-                "loss": chosen.loss.resolve(class_counts, images),
-                "search": None if self.search is None else self.search.resolve(images, num_features, len(class_counts)),
-            }
-        )
+            can_start_from_lda = self.has_features and loss.kind != "binary_cross_entropy"
+            head = head.begin(can_start_from_lda=can_start_from_lda, least_images=min(class_counts.values()))
+        resolved = {
+            "task": task,
+            "image_size": image_size,
+            "precision": precision or ("float32" if self.precision == "auto" else self.precision),
+            "engine": engine or ("eager" if self.engine == "auto" else self.engine),
+            "batch_size": _batch_size(images) if self.batch_size == "auto" else self.batch_size,
+            "cache": self.cache.resolve(
+                is_used=self.has_features,
+                has_augmentations=bool(self.image_augmentations),
+                images_per_class=0.0 if self.cut.trains else images / len(class_counts),
+            ),
+            "epochs": self.most_epochs,
+            "head": head,
+            "regularizers": tuple(regularizer.resolve(images) for regularizer in self.regularizers),
+            "loss": loss.resolve(class_counts, images),
+            "search": None if self.search is None else self.search.resolve(images, num_features, len(class_counts)),
+        }
+        return ResolvedRecipe.model_validate({**dict(self), **resolved})
 
-    def computed_by(self, engine: str, precision: str) -> Self:
-        """The same with this engine, in this precision."""
-        return self.model_copy(update={"engine": engine, "precision": precision})
+    def _check_task(self, task: Task) -> Task:
+        if self.task not in ("auto", task):
+            raise ValueError(f"the dataset is {task}, the recipe's task is {self.task}: leave task out")
+        return task
 
-    def with_rate(self, lr: float) -> Self:
-        """The same with this learning rate."""
-        return self.model_copy(update={"optimizer": self.optimizer.at(lr)})
+    def _choose_loss(self, task: Task) -> Loss:
+        if self.loss != "auto":
+            return self.loss
+        return CrossEntropy() if task == "single_label" else BinaryCrossEntropy()
+
+    @property
+    def most_epochs(self) -> int:
+        """The epochs at most."""
+        if self.epochs != "auto":
+            return self.epochs
+        return 20 if self.cut.kind == "none" else 200
+
+    @property
+    def image_augmentations(self) -> tuple[ImageAugmentation, ...]:
+        """The augmentations of single images, which make augmented views."""
+        return tuple(a for a in self.augmentations if isinstance(a, ImageAugmentation))
+
+    @property
+    def has_features(self) -> bool:
+        """Whether features are computed once for each image, and cached."""
+        return self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_images
+
+    @property
+    def starts_from_lda(self) -> bool:
+        """Whether the head starts from linear discriminant analysis; not known while head.start is "auto"."""
+        return self.head.kind == "linear" and self.head.start == "lda"
+
+    @property
+    def mixes_images(self) -> bool:
+        """Whether an augmentation mixes the images of a batch themselves."""
+        return any(isinstance(a, BatchAugmentation) and a.needs_images for a in self.augmentations)
+
+
+MEASURED = {"optimizer.lr", "pretraining.lr", "search.space.lr"}
+"""What is found by training on features, and so may still be "auto" in a resolved recipe."""
+
+
+class ResolvedRecipe(Recipe):
+    """A recipe for one dataset on one machine: nothing is "auto" but learning rates, until a range test has run."""
+
+    task: Task
+    image_size: ImageSize
+    precision: Precision
+    engine: Engine
+    batch_size: BatchSize
+    epochs: Epochs
+    loss: Loss
+
+    @model_validator(mode="after")
+    def _is_resolved(self) -> Self:
+        unresolved = set(_find_auto(self.model_dump())) - MEASURED
+        if unresolved:
+            raise ValueError(f"{', '.join(sorted(unresolved))} must be resolved")
+        return self
 
     @property
     def l2(self) -> float:
-        """The strength of L2 in a resolved recipe."""
+        """The strength of the L2 penalty."""
         return sum(regularizer.known for regularizer in self.regularizers if isinstance(regularizer, L2))
 
-    def found(self, best: Trial) -> Self:
-        """The same with what a search found, which is over."""
+    def with_rate(self, lr: float) -> Self:
+        """Set the learning rate."""
+        return self.model_copy(update={"optimizer": self.optimizer.at(lr)})
+
+    def limit_views(self, most: int) -> Self:
+        """Have no more augmented views than `most` in the cache."""
+        return self.model_copy(update={"cache": self.cache.limit_views(most)})
+
+    def apply_trial(self, best: Trial) -> Self:
+        """Replace the search by the choices of its best trial."""
         others = tuple(regularizer for regularizer in self.regularizers if not isinstance(regularizer, L2))
         return self.with_rate(best.lr).model_copy(
             update={
@@ -185,42 +257,17 @@ class Recipe(Technique):
             }
         )
 
-    @property
-    def most_epochs(self) -> int:
-        """The epochs, known from the recipe alone."""
-        if self.epochs != "auto":
-            return self.epochs
-        return 20 if self.cut.kind == "none" else 200
+    def count_steps(self, images: int) -> int:
+        """Count the steps of an epoch over so many images."""
+        return -(-images // self.batch_size)
 
-    @property
-    def images_per_step(self) -> int:
-        """The batch size of a resolved recipe."""
-        assert self.batch_size != "auto"
-        return self.batch_size
 
-    def steps(self, images: int) -> int:
-        """The steps of an epoch of a resolved recipe over so many images."""
-        return -(-images // self.images_per_step)
-
-    @property
-    def image_augmentations(self) -> tuple[ImageAugmentation, ...]:
-        """What augmented views go through."""
-        return tuple(a for a in self.augmentations if isinstance(a, ImageAugmentation))
-
-    @property
-    def has_features(self) -> bool:
-        """Whether something is computed once for each image, and kept."""
-        return self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_images
-
-    @property
-    def starts_from_lda(self) -> bool:
-        """Whether the head of a resolved recipe starts in closed form."""
-        return self.head.kind == "linear" and self.head.start == "discriminant"
-
-    @property
-    def mixes_images(self) -> bool:
-        """Whether batches are mixed in a way that needs the images themselves."""
-        return any(isinstance(a, BatchAugmentation) and a.needs_images for a in self.augmentations)
+def _find_auto(value: Any, path: str = "") -> Iterator[str]:
+    if value == "auto":
+        yield path
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, tuple | list) else ()
+    for name, item in items:
+        yield from _find_auto(item, f"{path}.{name}" if path else str(name))
 
 
 def _batch_size(images: int) -> int:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, Self
 
 from pydantic import Field
 
-from models.catalog.technique import NotNegative, Positive, Technique, by_name
+from models.catalog.technique import NotNegative, Positive, Technique, by_name, known
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -45,8 +45,7 @@ class _Decay(Technique):
     @property
     def known(self) -> float:
         """The strength of a resolved technique."""
-        assert self.strength != "auto"
-        return self.strength
+        return known(self.strength)
 
 
 class L1(_Decay, Penalty):

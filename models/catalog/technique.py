@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 Positive = Annotated[float, Field(gt=0.0, le=1e30)]
 NotNegative = Annotated[float, Field(ge=0.0, le=1e30)]
 Epochs = Annotated[int, Field(ge=1, le=100_000)]
+Value = TypeVar("Value")
+
+
+class Unresolved(Exception):
+    """A choice is still "auto", or the "same" as another: resolve the recipe first."""
 
 
 class Technique(BaseModel):
     """Base of every technique: its docstring has the formula and the paper, its fields have ranges and defaults."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def known(value: Value | Literal["auto", "same"]) -> Value:
+    """A choice that `resolve` has made. Raises Unresolved where it has not."""
+    if value == "auto" or value == "same":
+        raise Unresolved(f"This choice is still {value!r}: resolve the recipe first.")
+    return value
 
 
 def by_name(default: str) -> BeforeValidator:

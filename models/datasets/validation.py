@@ -15,10 +15,10 @@ from models.datasets.archives.reader import Limits, read_files
 from models.datasets.errors import DatasetRejected, join_names
 from models.datasets.pack import Entry
 from models.images import decode
-from models.runtime import context
+from models.runtime.context import no_heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from collections.abc import Set as AbstractSet
     from concurrent.futures import Future
 
@@ -79,7 +79,9 @@ class _ArchiveContents:
     table: tuple[PurePosixPath, bytes] | None = None
 
 
-def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> ValidatedDataset:
+def validate(
+    archive: IO[bytes], pack: IO[bytes], limits: Limits, heartbeat: Callable[[], None] = no_heartbeat
+) -> ValidatedDataset:
     """Validate an uploaded archive (seekable), and write its good images to `pack`.
 
     As the archive is read once, images are written before it is known whether they are accepted: the pack also holds
@@ -87,7 +89,7 @@ def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> ValidatedDa
 
     Raises DatasetRejected.
     """
-    contents = _read_archive(archive, pack, limits)
+    contents = _read_archive(archive, pack, limits, heartbeat)
     non_images = _find_non_images(contents)
     _check_has_images([file for file in contents.files if file.path not in non_images])
     found = _read_layout(contents)
@@ -103,12 +105,14 @@ def validate(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> ValidatedDa
     return _build_dataset(accepted, annotations, skipped)
 
 
-def _read_archive(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> _ArchiveContents:
+def _read_archive(
+    archive: IO[bytes], pack: IO[bytes], limits: Limits, heartbeat: Callable[[], None]
+) -> _ArchiveContents:
     """Read all files, and write each image to the pack once."""
     contents = _ArchiveContents()
     written: dict[bytes, tuple[int, int]] = {}
     end = 0
-    for file, data in _decode_files(archive, limits, contents):
+    for file, data in _decode_files(archive, limits, contents, heartbeat):
         contents.files.append(file)
         if file.problem:
             continue
@@ -120,12 +124,14 @@ def _read_archive(archive: IO[bytes], pack: IO[bytes], limits: Limits) -> _Archi
     return contents
 
 
-def _decode_files(archive: IO[bytes], limits: Limits, contents: _ArchiveContents) -> Iterator[tuple[_File, bytes]]:
+def _decode_files(
+    archive: IO[bytes], limits: Limits, contents: _ArchiveContents, heartbeat: Callable[[], None]
+) -> Iterator[tuple[_File, bytes]]:
     """Decode each file, in the archive's order; Pillow releases the interpreter lock, so threads use all cores."""
     ahead: deque[tuple[Future[_File], bytes]] = deque()
     with ThreadPoolExecutor(thread_name_prefix="decode") as threads:
         for file in read_files(archive, limits):
-            context.beat()
+            heartbeat()
             data = file.read()
             if layout.is_table(file.path):
                 _keep_table(contents, file.path, data)

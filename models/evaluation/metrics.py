@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def evaluate(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """The metrics of logits (n, C) for labels (n,).
+    """Compute metrics from logits (n, C) and labels (n,).
 
     loss: mean of -log softmax(logits)[label]. accuracy: share whose greatest logit is the label's. macro_f1: mean F1 of
     the classes that occur among labels or predictions. confusion_matrix[i][j]: images of class i taken for class j.
@@ -36,7 +36,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> 
 
 
 def evaluate_multi_label(logits: np.ndarray, targets: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
-    """The metrics of logits z (n, C) for targets t (n, C), which are 1 where an image has the class and else 0.
+    """Compute metrics from logits z (n, C) and targets t (n, C), 1 where an image has the class and else 0.
 
     A class is predicted where its probability sigmoid(z) is above 1/2, that is z > 0.
 
@@ -64,8 +64,8 @@ def evaluate_multi_label(logits: np.ndarray, targets: np.ndarray, classes: Seque
     }
 
 
-def right(logits: torch.Tensor, labels: torch.Tensor) -> int:
-    """Images of which logits (B, C) say the label (B,), or each of the labels (B, C)."""
+def count_correct(logits: torch.Tensor, labels: torch.Tensor) -> int:
+    """Count images that logits (B, C) classify as labelled (B,), or with all of their labels (B, C) right."""
     if labels.ndim == 1:
         return int((logits.argmax(1) == labels).sum())
     return int(((logits > 0) == (labels > 0.5)).all(1).sum())
@@ -93,7 +93,7 @@ def _binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
 
 
 def _average_precision(scores: np.ndarray, truth: np.ndarray) -> float | None:
-    """Of one class, scores (n,) and truth (n,)."""
+    """Average precision of one class, from scores (n,) and truth (n,); None where it does not occur."""
     order = np.argsort(-scores)
     ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     hits = truth[order].cumsum()[ends]
@@ -102,7 +102,7 @@ def _average_precision(scores: np.ndarray, truth: np.ndarray) -> float | None:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """0 of nothing."""
+    """The mean; 0 of no values."""
     return sum(values) / len(values) if values else 0.0
 
 

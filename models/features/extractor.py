@@ -14,9 +14,10 @@ from models.features.sources import CachedFeatures, RenderedImages, rendered
 from models.features.store import FeatureStore
 from models.features.trunk import Trunk
 from models.images.views import Views
+from models.runtime.context import no_heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from models.catalog.image_ops import ImageAugmentation
     from models.datasets.pack import Pack
@@ -32,9 +33,15 @@ class Extractor:
     """Gives the features of packs by one trunk; eagerly, in float32, until an engine is chosen."""
 
     def __init__(
-        self, cut_network: CutNetwork, preprocessing: Preprocessing, device: torch.device, cache: FeatureCache | None
+        self,
+        cut_network: CutNetwork,
+        preprocessing: Preprocessing,
+        device: torch.device,
+        cache: FeatureCache | None,
+        heartbeat: Callable[[], None] = no_heartbeat,
     ) -> None:
         """Without a `cache`, or a trunk, images are rendered and computed anew each time."""
+        self._heartbeat = heartbeat
         network = cut_network.trunk or torch.nn.Identity()
         self._division, self._preprocessing = cut_network, preprocessing
         self._cache = None if cut_network.trunk is None else cache
@@ -58,7 +65,7 @@ class Extractor:
 
         def sample(count: int) -> np.ndarray:
             drawn = np.random.default_rng(0).permutation(images)[:count]
-            return next(rendered(pack, views, drawn, 0, count))[1]
+            return next(rendered(pack, views, drawn, 0, count, self._heartbeat))[1]
 
         fitting = engines.fitting(engine, precision)
         if fitting:
@@ -73,18 +80,18 @@ class Extractor:
         """For training, kept in half precision."""
         views = Views(self._preprocessing, augmentations, exact=self._kind.precision == "exact")
         if self._cache is None:
-            return RenderedImages(pack, views, self._trunk)
+            return RenderedImages(pack, views, self._trunk, self._heartbeat)
         plain = self._store(views, self._kind, HALF)
         augmented = self._store(views, self._kind, HALF, policy=views.policy.hex())
-        return CachedFeatures(pack, views, self._trunk, lambda view: augmented if view else plain)
+        return CachedFeatures(pack, views, self._trunk, lambda view: augmented if view else plain, self._heartbeat)
 
     def exact(self, pack: Pack) -> FeatureSource:
         """For testing, of view 0 alone: to the last digit what the delivered network computes."""
         views = Views(self._preprocessing, (), exact=True)
         if self._cache is None:
-            return RenderedImages(pack, views, self._plain_trunk)
+            return RenderedImages(pack, views, self._plain_trunk, self._heartbeat)
         store = self._store(views, PLAIN, SINGLE)
-        return CachedFeatures(pack, views, self._plain_trunk, lambda _: store)
+        return CachedFeatures(pack, views, self._plain_trunk, lambda _: store, self._heartbeat)
 
     def _store(self, views: Views, kind: Kind, dtype: np.dtype[Any], **policy: str) -> FeatureStore:
         """Where the cache keeps plain views, or those by a policy."""

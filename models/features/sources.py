@@ -14,7 +14,7 @@ import torch
 
 from models.features.row_index import MISSING
 from models.images.decode import decode
-from models.runtime import context
+from models.runtime.context import no_heartbeat
 from models.runtime.micro_batches import MicroBatches
 
 if TYPE_CHECKING:
@@ -50,12 +50,20 @@ class CachedFeatures:
 
     is_cached = True
 
-    def __init__(self, pack: Pack, views: Views, trunk: Trunk, store_of: Callable[[int], FeatureStore]) -> None:
-        """`store_of(view)` gives the store that keeps the view."""
+    def __init__(
+        self,
+        pack: Pack,
+        views: Views,
+        trunk: Trunk,
+        store_of: Callable[[int], FeatureStore],
+        heartbeat: Callable[[], None] = no_heartbeat,
+    ) -> None:
+        """`store_of(view)` gives the store that keeps the view; `heartbeat()` is called with each batch."""
         self.pack = pack
         self.views = views
         self.trunk = trunk
         self.store_of = store_of
+        self.heartbeat = heartbeat
         self.counts = Counts()
         self._rows: dict[int, np.ndarray] = {}
         """Of each view, the row of each image of the pack, as far as it was looked up and found."""
@@ -88,7 +96,7 @@ class CachedFeatures:
                     self.counts.misses += int(is_miss.sum())
                     self.counts.hits += int((~is_miss).sum())
                     self.counts.saved_seconds += store.seconds(rows[~is_miss])
-                    context.beat()
+                    self.heartbeat()
                     yield batch, store.read(rows)
 
     def _read(
@@ -103,7 +111,7 @@ class CachedFeatures:
             for first in range(0, len(features), size):
                 batch = features[first : first + size]
                 self.counts.hits += len(batch)
-                context.beat()
+                self.heartbeat()
                 yield images[start + first : start + first + size], batch
 
     def _find(self, images: np.ndarray, view: int) -> np.ndarray:
@@ -159,8 +167,9 @@ class RenderedImages:
 
     is_cached = False
 
-    def __init__(self, pack: Pack, views: Views, trunk: Trunk) -> None:
-        self.pack, self.views, self.trunk = pack, views, trunk
+    def __init__(self, pack: Pack, views: Views, trunk: Trunk, heartbeat: Callable[[], None] = no_heartbeat) -> None:
+        """`heartbeat()` is called with each batch."""
+        self.pack, self.views, self.trunk, self.heartbeat = pack, views, trunk, heartbeat
         self.counts = Counts()
         self.read_batch = trunk.batch
         self.bytes_per_row = 0
@@ -171,7 +180,7 @@ class RenderedImages:
 
     def batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Walk `images` in order, `size` at a time: yields them and their pixels (size, 3, H, W) uint8."""
-        for batch, pixels in rendered(self.pack, self.views, images, view, size):
+        for batch, pixels in rendered(self.pack, self.views, images, view, size, self.heartbeat):
             self.counts.misses += len(batch)
             yield batch, pixels
 
@@ -209,7 +218,12 @@ def forward_plain_views(network: torch.nn.Module, source: FeatureSource, images:
 
 
 def rendered(
-    pack: Pack, views: Views, images: np.ndarray, view: int, size: int
+    pack: Pack,
+    views: Views,
+    images: np.ndarray,
+    view: int,
+    size: int,
+    heartbeat: Callable[[], None] = no_heartbeat,
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
     """Images in order, `size` at a time, with their pixels. Threads decode ahead: Pillow frees the interpreter."""
 
@@ -225,7 +239,7 @@ def rendered(
                 batch = waiting.popleft()
                 ahead.append((batch, [threads.submit(render, image) for image in batch]))
             batch, pixels = ahead.popleft()
-            context.beat()
+            heartbeat()
             yield batch, np.stack([future.result() for future in pixels])
     finally:
         threads.shutdown(cancel_futures=True)
@@ -236,7 +250,7 @@ class _Stream:
 
     def __init__(self, features: CachedFeatures, images: np.ndarray, view: int, store: FeatureStore) -> None:
         self.features, self.view, self.store = features, view, store
-        self._rendered = rendered(features.pack, features.views, images, view, features.trunk.batch)
+        self._rendered = rendered(features.pack, features.views, images, view, features.trunk.batch, features.heartbeat)
         self._ready = 0
 
     def __enter__(self) -> _Stream:

@@ -1,1 +1,1 @@
-"""One fine-tuning job from a dataset to a checkpoint file."""
+"""Fine-tuning from a dataset to a checkpoint file."""

@@ -1,4 +1,4 @@
-"""One fine-tuning from start to end: a pack of images and a backbone in, a checkpoint file and its metrics out."""
+"""Fine-tune a backbone: a pack of images in, a checkpoint file and its metrics out."""
 
 from __future__ import annotations
 
@@ -8,229 +8,264 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.evaluation.exact_test import exact_where_near
+from models.evaluation.exact_test import compute_exactly_where_near
 from models.evaluation.metrics import evaluate, evaluate_multi_label
 from models.features.sources import CachedFeatures
 from models.features.standardization import Standardization
-from models.messages import EpochEnded, Event, Finished, Noted, PhaseStarted, RecipeResolved
+from models.messages import EpochEnded, Finished, Noted, PhaseStarted, RecipeResolved
 from models.pipeline import training_state
-from models.pipeline.beginning import begin
-from models.pipeline.merge_head import delivered_logits, plain
+from models.pipeline.merge_head import compute_logits, describe_replaced, merge_head, to_plain_layers
 from models.pipeline.progress import Progress
-from models.pipeline.setup import Preparation
-from models.pipeline.snapshots import Snapshotter
+from models.pipeline.setup import describe, prepare, report_limits
+from models.pipeline.snapshots import Pace, Snapshotter
 from models.pretraining.pretrain import Material, pretrain
 from models.runtime import checkpoint_file
+from models.runtime.context import Context
 from models.runtime.micro_batches import report_micro_batches
 from models.runtime.stop_condition import StopCondition
-from models.training.loop import Rest, Step, Training
+from models.training import lda
+from models.training.head_search import search_head
+from models.training.loop import EpochComplete, Step, Training
+from models.training.lr_range_test import resolve_rate
 from models.training.model import TrainableModel
-from models.training.subset import Subset
+from models.training.run import Subset, TrainingRun
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator
 
     from torch import nn
 
-    from models.catalog.image_ops import ImageAugmentation
+    from models.catalog.recipe import ResolvedRecipe
+    from models.datasets.pack import Pack
     from models.features.sources import FeatureSource
-    from models.pipeline.spec import Assignment
+    from models.messages import Event
+    from models.pipeline.setup import Prepared
+    from models.pipeline.spec import TrainingSpec
 
 
-def fine_tune(assignment: Assignment) -> Iterator[Event]:
-    """Do it, and tell what happens; the last event is Finished.
+def fine_tune(
+    spec: TrainingSpec, pack: Pack, context: Context | None = None, other_pack: Pack | None = None
+) -> Iterator[Event]:
+    """Fine-tune as a spec says, and report what happens; the last event is Finished.
+
+    Args:
+        spec: what to do.
+        pack: the spec's dataset, opened.
+        context: heartbeats, and requests of a supervisor.
+        other_pack: the spec's other dataset, opened.
 
     Raises BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged.
     """
-    began = time.monotonic()
+    began, context = time.monotonic(), context or Context()
+
     yield PhaseStarted(phase="preparing", elapsed=0.0)
-    resumed = None if assignment.snapshot is None else training_state.read(assignment.snapshot)
-    ready = Preparation(assignment)
-    yield RecipeResolved(recipe=ready.recipe.model_dump(mode="json"))
-    yield ready.said()
-    yield from ready.compromises()
-    budget = assignment.recipe.time_budget_seconds
-    spent = 0.0 if resumed is None else resumed["elapsed"]
-    stop_condition = StopCondition(None if budget is None else began + budget - spent, assignment.is_stopped)
-    run = _Run(ready, stop_condition, began - spent)
+    state = yield from read_snapshot(spec)
+    ready = prepare(spec, pack, context)
+    recipe = ready.recipe
+    yield RecipeResolved(recipe=recipe.model_dump(mode="json"))
+    yield describe(ready)
+    yield from report_limits(ready)
+    earlier = state["elapsed"] if state else 0.0
+    budget = recipe.time_budget_seconds
+    until = None if budget is None else began + budget - earlier
+    stop_condition = StopCondition(until, context.stop_requested)
+    snapshotter = Snapshotter(spec.checkpoint, Pace(spec.snapshot_seconds, context.snapshot_requested), began - earlier)
+
     yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
-    yield from run.cache_plain_views()
-    yield from run.make_head(resumed)
-    yield RecipeResolved(recipe=run.recipe.model_dump(mode="json"))
+    progress = plan(ready)
+    yield from cache_features(ready, progress, snapshotter)
+    model = TrainableModel.from_recipe(
+        recipe,
+        len(spec.dataset.classes),
+        ready.cut_network,
+        ready.features,
+        ready.train.images,
+        ready.kept,
+        Standardization(**state["standardization"]) if state else None,
+    )
+    run = TrainingRun(
+        recipe, spec.dataset.classes, model, ready.features, ready.train, ready.validation, stop_condition
+    )
+    if state:
+        training = Training(run, state["training"])
+        epoch, step = training.epochs_done, training.done[0]
+        message = f"Resumed after epoch {epoch}, step {step}"
+        yield Noted(kind="resumed_from_snapshot", message=message, data={"epoch": epoch, "step": step})
+    else:
+        if recipe.pretraining is not None:
+            run = yield from pretrain(run, choose_material(spec, pack, other_pack, ready))
+        run = resolve_rate(run)
+        if recipe.starts_from_lda:
+            yield lda.initialize_head(run)
+        if recipe.search is not None:
+            run, searched = search_head(run)
+            yield searched
+        training = Training(run)
+    recipe = run.recipe
+    yield RecipeResolved(recipe=recipe.model_dump(mode="json"))
+
     yield PhaseStarted(phase="training", elapsed=time.monotonic() - began)
-    yield from run.train()
+    yield from train(training, ready, progress, snapshotter)
+
     yield PhaseStarted(phase="evaluating", elapsed=time.monotonic() - began)
-    metrics = run.evaluate()
+    layers = to_plain_layers(model)
+    metrics = compute_metrics(training, layers, ready)
+
     yield PhaseStarted(phase="storing", elapsed=time.monotonic() - began)
-    run.store(metrics)
-    yield run.finished(metrics, time.monotonic() - began)
+    merge_head(ready.slot, layers)
+    write_checkpoint(spec, recipe, ready, metrics)
+    counts = [ready.features.counts, ready.exact_features.counts]
+    yield Finished(
+        stop_reason=training.stop_reason,
+        epoch=training.best_epoch,
+        classes=spec.dataset.classes,
+        metrics=metrics,
+        cache={
+            "hits": sum(count.hits for count in counts),
+            "misses": sum(count.misses for count in counts),
+            "saved_seconds": round(sum(count.saved_seconds for count in counts), 3),
+        },
+        elapsed=time.monotonic() - began,
+    )
 
 
-class _Run:
-    def __init__(self, ready: Preparation, stop_condition: StopCondition, began: float) -> None:
-        self.ready, self.recipe, self._limit = ready, ready.recipe, stop_condition
-        self._securing = Snapshotter(ready.assignment, began)
+def read_snapshot(spec: TrainingSpec) -> Generator[Noted, None, dict[str, Any] | None]:
+    """Read the state to resume from; one that cannot be read is reported, and training starts over."""
+    if spec.snapshot is None:
+        return None
+    try:
+        state: dict[str, Any] = training_state.read(spec.snapshot)
+    except training_state.StateUnreadable as error:
+        message = f"The snapshot cannot be read: {error}; training starts over"
+        yield Noted(level="warning", kind="snapshot_unreadable", message=message)
+        return None
+    return state
 
-    def cache_plain_views(self) -> Iterator[Event]:
-        """View 0 of every image is needed anyway."""
-        ready, recipe, features = self.ready, self.recipe, self.ready.features
-        assert isinstance(recipe.epochs, int)
-        if not features.is_cached:
-            to_train = recipe.epochs * len(ready.learn.images)
-            self.progress = Progress(to_train, to_train, ready.cut_network.share_above)
-            return
-        walks = [(features, ready.plain)]
+
+def plan(ready: Prepared) -> Progress:
+    """Plan the work: what is to be computed, and what is to be trained."""
+    recipe, train = ready.recipe, ready.train.images
+    to_train = recipe.epochs * len(train)
+    if not ready.features.is_cached:
+        return Progress(to_train, to_train, ready.cut_network.share_above)
+    to_compute = sum(source.missing(images, 0) for source, images in list_plain_views(ready))
+    views = range(1, min(recipe.cache.first, recipe.epochs - 1) + 1)
+    to_compute += sum(ready.features.missing(train, view) for view in views)
+    return Progress(to_compute, to_train, ready.cut_network.share_above)
+
+
+def list_plain_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
+    """List the plain views that every fine-tuning on cached features needs."""
+    needed = [(ready.features, ready.images_to_cache)]
+    return [*needed, (ready.exact_features, ready.test.images)] if ready.is_tested_exactly else needed
+
+
+def cache_features(ready: Prepared, progress: Progress, snapshotter: Snapshotter) -> Iterator[Event]:
+    """Compute the plain views that the cache lacks."""
+    if not ready.features.is_cached:
+        return
+    needed = list_plain_views(ready)
+    progress.start_phase(steps=sum(-(-len(images) // source.trunk.batch) for source, images in needed))
+    for source, images in needed:
+        before = source.counts.misses
+        for batch, _ in source.batches(images, 0, source.trunk.batch):
+            yield from progress.count_step(len(batch), source.counts.misses - before)
+            before = source.counts.misses
+            yield from snapshotter.save_features(source)
+        if source.trunk.parts is not None and source.trunk.parts.count > 1:
+            yield report_micro_batches(source.trunk.parts, source.trunk.batch)
+
+
+def choose_material(spec: TrainingSpec, pack: Pack, other_pack: Pack | None, ready: Prepared) -> Material:
+    """Choose the images to pretrain on: the other dataset's, or those to train on."""
+    open_source = partial(ready.extractor.features, other_pack or pack)
+    if other_pack is None or spec.other_dataset is None:
+        return Material(open_source, ready.train, spec.dataset.classes)
+    everything = Subset(np.arange(len(other_pack)), other_pack.labels)
+    return Material(open_source, everything, spec.other_dataset.classes)
+
+
+def train(training: Training, ready: Prepared, progress: Progress, snapshotter: Snapshotter) -> Iterator[Event]:
+    """Train, report progress, and write snapshots."""
+    recipe, features, images = training.recipe, ready.features, ready.train.images
+    progress.start_phase(steps=recipe.epochs * recipe.count_steps(len(images)), epochs=recipe.epochs)
+    progress.resume(training.epochs_done, *training.done)
+    for event in training.train():
+        match event:
+            case Step():
+                yield from progress.count_step(event.images, event.computed, event.images)
+                yield from snapshotter.save_training(training)
+            case EpochComplete():
+                yield from snapshotter.save_training(training, ends_epoch=True)
+            case EpochEnded():
+                yield event
+                yield progress.end_epoch(event.epoch)
+            case Noted(kind="view_added"):
+                yield event
+                progress.add_work(features.missing(images, event.data["view"]))
+            case _:
+                yield event
+    if isinstance(features, CachedFeatures) and any(features.store_of(view).full for view in (0, 1)):
+        yield Noted(
+            level="warning",
+            kind="cache_full",
+            message="The feature cache is full, its disk or its budget: this job kept its features in memory, "
+            "later ones compute them again. Free some space in GRAFT_CACHE_DIR, or raise GRAFT_CACHE_BYTES.",
+        )
+
+
+def compute_metrics(training: Training, layers: nn.Sequential, ready: Prepared) -> dict[str, Any]:
+    """Compute the metrics of the best epoch: validation on cached features, the test as the delivered network does."""
+    classes = training.run.classes
+    compute = {"single_label": evaluate, "multi_label": evaluate_multi_label}[ready.recipe.task]
+    metrics: dict[str, Any] = {
+        "validation": compute(training.compute_validation_logits(), ready.validation.labels, classes),
+        "test": None,
+        "initial": {"validation_accuracy": training.initial_accuracy},
+        "best_epoch": training.best_epoch,
+    }
+    images = ready.test.images
+    if len(images):
+        compute_exactly = partial(compute_logits, training.model, layers, ready.exact_features)
         if ready.is_tested_exactly:
-            walks.append((ready.exact_features, ready.test.images))
-        missing = sum(walk.missing(images, 0) for walk, images in walks)
-        views = range(1, min(recipe.cache.first, recipe.epochs - 1) + 1)
-        missing += sum(features.missing(ready.learn.images, view) for view in views)
-        self.progress = Progress(missing, recipe.epochs * len(ready.learn.images), ready.cut_network.share_above)
-        self.progress.phase(steps=sum(-(-len(images) // walk.trunk.batch) for walk, images in walks))
-        for walk, images in walks:
-            before = walk.counts.misses
-            for batch, _ in walk.batches(images, 0, walk.trunk.batch):
-                yield from self.progress.step(len(batch), walk.counts.misses - before)
-                before = walk.counts.misses
-                yield from self._securing.cached(walk)
-            if walk.trunk.parts is not None and walk.trunk.parts.count > 1:
-                yield report_micro_batches(walk.trunk.parts, walk.trunk.batch)
+            logits = compute_exactly(images)
+        else:
+            compute_nearly = partial(compute_logits, training.model, layers, ready.features)
+            logits = compute_exactly_where_near(compute_nearly, compute_exactly, images)
+        metrics["test"] = compute(logits, ready.test.labels, classes)
+    return metrics
 
-    def make_head(self, resumed: dict[str, Any] | None) -> Iterator[Event]:
-        """The head before its first step, pretrained; or head and training as an earlier attempt left them."""
-        ready, recipe, classes = self.ready, self.recipe, self.ready.assignment.classes
-        known = None if resumed is None else Standardization(**resumed["standardization"])
-        model = TrainableModel.of(
-            recipe, len(classes), ready.cut_network, ready.features, ready.learn.images, ready.kept, known
-        )
-        parts = classes, model, ready.features, ready.learn, ready.validation, self._limit
-        if resumed is None:
-            if recipe.pretraining is not None:
-                recipe = yield from pretrain(recipe, model, self._material())
-            recipe = yield from begin(recipe, *parts)
-        self.recipe, self.model = recipe, model
-        self.training = Training(recipe, *parts, None if resumed is None else resumed["training"])
-        if resumed is not None:
-            done, steps = self.training.epochs_done, self.training.trained[0]
-            message = f"Resumed after epoch {done}, step {steps}"
-            yield Noted(kind="resumed_from_snapshot", message=message, data={"epoch": done, "step": steps})
 
-    def _material(self) -> Material:
-        """What the new layers are pretrained with."""
-        ready, job = self.ready, self.ready.assignment
-
-        def opened(augmentations: Sequence[ImageAugmentation]) -> FeatureSource:
-            return ready.extractor.features(job.other or job.pack, augmentations)
-
-        if job.other is None:
-            return Material(opened, ready.learn, job.classes, self._limit)
-        everything = Subset(np.arange(len(job.other)), job.other.labels)
-        return Material(opened, everything, job.other_classes, self._limit)
-
-    def train(self) -> Iterator[Event]:
-        """Train on the cached views, or on new ones."""
-        ready, recipe = self.ready, self.recipe
-        assert isinstance(recipe.epochs, int)
-        steps = recipe.epochs * recipe.steps(len(ready.learn.images))
-        self.progress.phase(steps=steps, epochs=recipe.epochs)
-        self.progress.resume(self.training.epochs_done, *self.training.trained)
-        for news in self.training.epochs():
-            if isinstance(news, Step):
-                yield from self.progress.step(news.images, news.computed, news.images)
-                yield from self._securing.trained(self.training)
-                continue
-            if isinstance(news, Rest):
-                yield from self._securing.trained(self.training, ends_epoch=True)
-                continue
-            yield news
-            if isinstance(news, Noted) and news.kind == "view_added":
-                self.progress.more(ready.features.missing(ready.learn.images, news.data["view"]))
-            if isinstance(news, EpochEnded):
-                yield self.progress.epoch(news.epoch)
-        if isinstance(ready.features, CachedFeatures) and any(ready.features.store_of(view).full for view in (0, 1)):
-            yield Noted(
-                level="warning",
-                kind="cache_full",
-                message="The feature cache is full, its disk or its budget: this job kept its features in memory, "
-                "later ones compute them again. Free some space in GRAFT_CACHE_DIR, or raise GRAFT_CACHE_BYTES.",
-            )
-
-    def evaluate(self) -> dict[str, Any]:
-        """Metrics of the best epoch: validation on cached features, the test as the delivered network judges it."""
-        ready = self.ready
-        judge = {"single_label": evaluate, "multi_label": evaluate_multi_label}[ready.task]
-        classes = ready.assignment.classes
-        metrics = {
-            "validation": judge(self.training.validation_logits(), ready.validation.labels, classes),
-            "test": None,
-            "initial": {"validation_accuracy": self.training.initial_accuracy},
-            "best_epoch": self.training.best_epoch,
-        }
-        layers = plain(self.model)
-        ready.delivery.put(layers)
-        if len(ready.test.images):
-            metrics["test"] = judge(self._tested(layers), ready.test.labels, classes)
-        return metrics
-
-    def _tested(self, layers: nn.Sequential) -> np.ndarray:
-        """What the delivered network says about the test images, (n, C); the greatest logit is exact."""
-        ready = self.ready
-        nearly, exactly = (
-            partial(delivered_logits, self.model, layers, source) for source in (ready.features, ready.exact_features)
-        )
-        if ready.is_tested_exactly:
-            return exactly(ready.test.images)
-        return exact_where_near(nearly, exactly, ready.test.images)
-
-    def store(self, metrics: dict[str, Any]) -> None:
-        """Write the checkpoint's file."""
-        ready = self.ready
-        job, classes = ready.assignment, ready.assignment.classes
-        input_size = list(ready.preprocessing.input_size)
-        replaced = ready.delivery.replaced()
-        about = checkpoint_file.metadata(
-            architecture=ready.backbone.architecture,
-            num_classes=len(classes),
-            class_names=classes,
-            task=ready.task,
-            pretrained_cfg={
-                **ready.backbone.pretrained_cfg,
-                "input_size": input_size,
-                "num_classes": len(classes),
-                "label_names": classes,
-            },
-            model_args=ready.backbone.model_args,
-            **({"replaced": replaced} if replaced else {}),
-            recipe=self.recipe.model_dump(mode="json"),
-            metrics=metrics,
-            dataset_digest=f"sha256:{job.dataset_digest}",
-            counts={
-                "train": len(ready.learn.labels),
-                "validation": len(ready.validation.labels),
-                "test": len(ready.test.labels),
-            },
-            backbone=ready.backbone.name,
-            backbone_digest=f"sha256:{ready.backbone_digest}",
-            licence=ready.backbone.licence or "unknown",
-            job=job.job,
-            seed=self.recipe.seed,
-            device=job.device.type,
-        )
-        checkpoint_file.write(job.checkpoint, ready.feature_network.network.state_dict(), about)
-
-    def finished(self, metrics: dict[str, Any], elapsed: float) -> Finished:
-        """The last event."""
-        ready = self.ready
-        counts = [ready.features.counts, ready.exact_features.counts]
-        return Finished(
-            stop_reason=self.training.stop_reason,
-            epoch=self.training.best_epoch,
-            classes=ready.assignment.classes,
-            metrics=metrics,
-            cache={
-                "hits": sum(count.hits for count in counts),
-                "misses": sum(count.misses for count in counts),
-                "saved_seconds": round(sum(count.saved_seconds for count in counts), 3),
-            },
-            elapsed=elapsed,
-        )
+def write_checkpoint(spec: TrainingSpec, recipe: ResolvedRecipe, ready: Prepared, metrics: dict[str, Any]) -> None:
+    """Write the checkpoint: the network with its head merged, and everything that is known of it."""
+    backbone, classes = ready.backbone, spec.dataset.classes
+    replaced = describe_replaced(ready.slot)
+    metadata = checkpoint_file.collect_metadata(
+        architecture=backbone.architecture,
+        num_classes=len(classes),
+        class_names=classes,
+        task=recipe.task,
+        pretrained_cfg={
+            **backbone.pretrained_cfg,
+            "input_size": list(ready.preprocessing.input_size),
+            "num_classes": len(classes),
+            "label_names": classes,
+        },
+        model_args=backbone.model_args,
+        **({"replaced": replaced} if replaced else {}),
+        recipe=recipe.model_dump(mode="json"),
+        metrics=metrics,
+        dataset_digest=f"sha256:{spec.dataset.digest}",
+        counts={
+            "train": len(ready.train.labels),
+            "validation": len(ready.validation.labels),
+            "test": len(ready.test.labels),
+        },
+        backbone=backbone.name,
+        backbone_digest=f"sha256:{backbone.digest}",
+        licence=backbone.licence or "unknown",
+        job=spec.job,
+        seed=recipe.seed,
+        device=ready.features.trunk.device.type,
+    )
+    checkpoint_file.write(spec.checkpoint, ready.slot.feature_network.network.state_dict(), metadata)

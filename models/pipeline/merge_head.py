@@ -1,12 +1,13 @@
-"""Delivery: puts what was trained into the network, in layers that plain torch knows.
+"""Merge a trained head into its network, as layers that plain torch knows.
 
 A head that is one linear layer becomes the network's own classifier. Others, and those of a shortened network, take
-its place as a sequence of torch.nn layers; a checkpoint says which, so that a few lines of torch build it anew.
+its place as a sequence of torch.nn layers; a checkpoint lists them, so that a few lines of torch build it anew.
 """
 
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from models.networks.surgery import FeatureNetwork
     from models.training.model import TrainableModel
 
-Described = list[tuple[str, dict[str, Any]]]
+LayerList = list[tuple[str, dict[str, Any]]]
 """Layers as classes of torch.nn with their arguments."""
 
 
@@ -35,63 +36,57 @@ class HeadUnsupported(SurgeryError):
     code = "head_unsupported"
 
 
-class Delivery:
-    """Where the head of one network goes."""
+@dataclass(frozen=True)
+class HeadSlot:
+    """The place in a network that a trained head is merged into."""
 
-    def __init__(self, feature_network: FeatureNetwork, head: Head, dropped: list[str]) -> None:
-        """`dropped` are the paths of what was left out. Raises HeadUnsupported."""
-        self.network, self.feature_network, self.dropped = feature_network.network, feature_network, dropped
-        self.is_own = head.kind in ("linear", "keep") and not dropped
-        """Whether the head becomes the network's own classifier."""
-        self._path = "" if self.is_own else self._place()
+    feature_network: FeatureNetwork
+    dropped: list[str]
+    """Paths of the stages that were left out."""
+    path: str | None
+    """Of the module that the head replaces; None where it becomes the network's own classifier."""
 
-    def put(self, layers: nn.Sequential) -> None:
-        """Have the network end in these layers, which take its features as they come."""
-        if self.is_own:
-            (linear,) = layers
-            assert isinstance(linear, nn.Linear)
-            self.feature_network.classifier.set_weights(linear.weight.detach(), linear.bias.detach())
-        else:
-            self.network.set_submodule(self._path, _flattened(copy.deepcopy(layers)).eval())
 
-    def replaced(self) -> dict[str, Described]:
-        """What stands where in the network in place of timm's own modules, by path; nothing where all is its own."""
-        if self.is_own:
-            return {}
-        head = self.network.get_submodule(self._path)
-        return {**{path: [("Identity", {})] for path in self.dropped}, self._path: described(head)}
-
-    def _place(self) -> str:
-        """The path of the classifier, where other layers can take its place."""
-        last = self.feature_network.classifier.layers[0].module
-        path: str = next(path for path, module in self.network.named_modules() if module is last)
-        if self._takes_others(path):
-            return path
-        cure = "drop_stages to 0" if self.dropped else "head to linear"
+def find_head_slot(feature_network: FeatureNetwork, head: Head, dropped: list[str]) -> HeadSlot:
+    """Find where a head can be merged into a network without its `dropped` stages. Raises HeadUnsupported."""
+    if head.kind in ("linear", "keep") and not dropped:
+        return HeadSlot(feature_network, dropped, None)
+    last = feature_network.classifier.layers[0].module
+    path: str = next(path for path, module in feature_network.network.named_modules() if module is last)
+    if not _can_replace(feature_network, path):
+        cure = "drop_stages to 0" if dropped else "head to linear"
         raise HeadUnsupported(
             f"No other layers can take the place of this backbone's classifier: set {cure}, or choose another backbone."
         )
-
-    @torch.no_grad()
-    def _takes_others(self, path: str) -> bool:
-        """Whether the network says what layers at this path say; tried with some that are not linear."""
-        own = self.network.get_submodule(path)
-        layers = nn.LayerNorm(self.feature_network.num_features, elementwise_affine=False)
-        meant = layers(self.feature_network.trunk(self.feature_network.sample_images))
-        self.network.set_submodule(path, _flattened([layers]))
-        try:
-            said = self.network(self.feature_network.sample_images)
-        except Exception:  # each architecture has its own words for it
-            return False
-        finally:
-            self.network.set_submodule(path, own)
-        return said.shape == meant.shape and torch.allclose(said, meant, rtol=1e-4, atol=1e-4, equal_nan=True)
+    return HeadSlot(feature_network, dropped, path)
 
 
-def plain(model: TrainableModel) -> nn.Sequential:
-    """The head as layers that take the features as they come: the standardization is theirs, dropout is left out."""
+def merge_head(slot: HeadSlot, layers: nn.Sequential) -> None:
+    """Have the network end in these layers, which take unstandardized features."""
+    if slot.path is not None:
+        slot.feature_network.network.set_submodule(slot.path, _flattened(copy.deepcopy(layers)).eval())
+        return
+    linear = layers[0].state_dict()
+    slot.feature_network.classifier.set_weights(linear["weight"], linear["bias"])
+
+
+def describe_replaced(slot: HeadSlot) -> dict[str, LayerList]:
+    """Describe the layers that stand in place of timm's own modules, by path; empty where all are its own."""
+    if slot.path is None:
+        return {}
+    head = slot.feature_network.network.get_submodule(slot.path)
+    return {**{path: [("Identity", {})] for path in slot.dropped}, slot.path: describe_layers(head)}
+
+
+def describe_layers(layers: nn.Module) -> LayerList:
+    """Describe layers as classes of torch.nn with their arguments, which are attributes of the same names."""
+    return [(type(layer).__name__, _arguments(layer)) for layer in layers.children()]
+
+
+def to_plain_layers(model: TrainableModel) -> nn.Sequential:
+    """Convert a head to layers of torch.nn for unstandardized features: standardization folded in, no dropout."""
     standardize = model.standardize.to(torch.device("cpu"))
-    layers = [_plain(module) for module in model.head if not isinstance(module, nn.Dropout)]
+    layers = [_to_plain(layer) for layer in model.head.layers if not isinstance(layer, nn.Dropout)]
     first = layers[0]
     if isinstance(first, nn.Linear):
         weight, bias = standardize.fold(first)
@@ -103,20 +98,32 @@ def plain(model: TrainableModel) -> nn.Sequential:
     return nn.Sequential(scaling, *layers).eval()
 
 
-def described(layers: nn.Module) -> Described:
-    """Layers as classes of torch.nn with their arguments, which torch keeps as attributes of the same names."""
-    return [(type(layer).__name__, _arguments(layer)) for layer in layers.children()]
-
-
-def delivered_logits(
+def compute_logits(
     model: TrainableModel, layers: nn.Sequential, source: FeatureSource, images: np.ndarray
 ) -> np.ndarray:
-    """What the delivered network says about the plain views of images, (n, C)."""
+    """Compute the logits of the model's top and plain layers on it for the plain views of images, (n, C)."""
     model.eval()
     with torch.no_grad():
-        parts = [layers(batch.cpu()) for batch in forward_plain_views(model.top, source, images)]
-    logits: np.ndarray = torch.cat(parts).numpy()
+        batches = [layers(batch.cpu()) for batch in forward_plain_views(model.top, source, images)]
+    logits: np.ndarray = torch.cat(batches).numpy()
     return logits
+
+
+@torch.no_grad()
+def _can_replace(feature_network: FeatureNetwork, path: str) -> bool:
+    """Whether the network's output is that of layers at this path; tried with some that are not linear."""
+    network = feature_network.network
+    own = network.get_submodule(path)
+    layers = nn.LayerNorm(feature_network.num_features, elementwise_affine=False)
+    expected = layers(feature_network.trunk(feature_network.sample_images))
+    network.set_submodule(path, _flattened([layers]))
+    try:
+        output = network(feature_network.sample_images)
+    except Exception:  # each architecture has its own words for it
+        return False
+    finally:
+        network.set_submodule(path, own)
+    return output.shape == expected.shape and torch.allclose(output, expected, rtol=1e-4, atol=1e-4, equal_nan=True)
 
 
 def _flattened(layers: Iterable[nn.Module]) -> nn.Sequential:
@@ -124,7 +131,7 @@ def _flattened(layers: Iterable[nn.Module]) -> nn.Sequential:
     return nn.Sequential(nn.Flatten(), *layers)
 
 
-def _plain(module: nn.Module) -> nn.Module:
+def _to_plain(module: nn.Module) -> nn.Module:
     """A copy on the processor; a weight that is computed from others is one of its own."""
     if not isinstance(module, nn.Linear):
         return copy.deepcopy(module).cpu()

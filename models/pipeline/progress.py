@@ -1,4 +1,4 @@
-"""How far a fine-tuning is, and when it will be done."""
+"""Progress of a fine-tuning in percent, and its expected end."""
 
 from __future__ import annotations
 
@@ -13,43 +13,43 @@ if TYPE_CHECKING:
 REPORT_SECONDS = 0.5
 
 READ_COST = 0.002
-"""What training a head on a cached row counts, next to computing a row; only the expected end of a job rests on it."""
+"""Cost of training a head on a cached row, in rows computed; only the expected end of a job rests on it."""
 TRAIN_COST = 3.0
-"""What training a layer counts, next to computing what it says."""
+"""Cost of training a layer, in times that it is computed."""
 
 
 class Progress:
-    """Counts work in rows that the trunk must compute, and adds what training on rows costs."""
+    """Progress, counted in rows that the trunk must compute; training on rows counts as so many of them."""
 
     def __init__(self, to_compute: int, to_train: int, share_above: float = 0.0) -> None:
-        """`share_above`: of the network's work, how much lies above the cut and is trained."""
+        """`share_above`: share of the network's work that lies above the cut, and is trained."""
         self._train_cost = READ_COST + TRAIN_COST * share_above
         self._work = to_compute + self._train_cost * to_train
         self._done = self._share = 0.0
         self._began = time.monotonic()
         self._reported = 0.0
-        self.phase(steps=0)
+        self.start_phase(steps=0)
 
-    def more(self, to_compute: int) -> None:
-        """So many rows have to be computed beside those that were planned."""
+    def add_work(self, to_compute: int) -> None:
+        """Add rows to compute to those that were planned."""
         self._work += to_compute
 
-    def phase(self, *, steps: int, epochs: int | None = None) -> None:
-        """A new phase of so many steps begins."""
+    def start_phase(self, *, steps: int, epochs: int | None = None) -> None:
+        """Start a phase of so many steps."""
         self._step, self._steps = 0, steps
         self._epoch, self._epochs = (None if epochs is None else 0), epochs
         self._images = 0
         self._phase_began = time.monotonic()
 
     def resume(self, epochs: int, steps: int, trained: int) -> None:
-        """So much of the phase was done by an earlier attempt."""
+        """Count what an earlier attempt did of the phase."""
         self._epoch, self._step = epochs, steps
         self._done += self._train_cost * trained
 
-    def step(self, images: int, computed: int, trained: int = 0) -> Iterator[Progressed]:
-        """One more step is done: of its images, so many had to be computed, and so many were trained on.
+    def count_step(self, images: int, computed: int, trained: int = 0) -> Iterator[Progressed]:
+        """Count a step, of whose images so many had to be computed, and so many were trained on.
 
-        Gives a report when the last is REPORT_SECONDS old.
+        Yields a report when the last is REPORT_SECONDS old.
         """
         self._step += 1
         self._images += images
@@ -57,13 +57,13 @@ class Progress:
         if time.monotonic() - self._reported >= REPORT_SECONDS:
             yield self.report()
 
-    def epoch(self, epoch: int) -> Progressed:
-        """The report at the end of an epoch."""
+    def end_epoch(self, epoch: int) -> Progressed:
+        """Report the end of an epoch."""
         self._epoch = epoch
         return self.report()
 
     def report(self) -> Progressed:
-        """How far it is now."""
+        """Report the progress so far."""
         self._reported = now = time.monotonic()
         self._share = max(self._share, min(self._done / self._work, 1.0) if self._work else 1.0)
         share = self._share

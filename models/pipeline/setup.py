@@ -1,8 +1,9 @@
-"""Preparation: what a fine-tuning finds out and sets up before it looks at the first image."""
+"""Setup of a fine-tuning: backbone, split, cut, engine and recipe, before any image is looked at."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,147 +11,195 @@ import numpy as np
 from models import backbones
 from models.backbones.pretrained_classifier import select_classes
 from models.datasets.splits import split
+from models.features.cache import FeatureCache
 from models.features.extractor import HALF, Extractor
 from models.messages import Noted
 from models.networks import surgery
 from models.networks.cut_network import cut_at
 from models.networks.truncation import drop_stages
-from models.pipeline.merge_head import Delivery
-from models.training.subset import Subset
+from models.pipeline.merge_head import find_head_slot
+from models.runtime import devices
+from models.training.run import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import torch
+
+    from models.backbones.backbone import Backbone
     from models.catalog.losses import Task
-    from models.pipeline.spec import Assignment
+    from models.catalog.recipe import Recipe, ResolvedRecipe
+    from models.datasets.pack import Pack
+    from models.features.engines.selection import Choice
+    from models.features.sources import FeatureSource
+    from models.images.preprocessing import Preprocessing
+    from models.networks.cut_network import CutNetwork
+    from models.pipeline.merge_head import HeadSlot
+    from models.pipeline.spec import TrainingSpec
+    from models.runtime.context import Context
 
 
-class Preparation:
-    """The images in their parts, the backbone cut, the recipe resolved but for rates, and where features come from.
+@dataclass(frozen=True)
+class Prepared:
+    """Everything that a fine-tuning works with."""
+
+    recipe: ResolvedRecipe
+    backbone: Backbone
+    """Of the weights as they came."""
+    preprocessing: Preprocessing
+    cut_network: CutNetwork
+    slot: HeadSlot
+    """The place of the head in the network."""
+    kept: tuple[torch.Tensor, torch.Tensor] | None
+    """(W, b) of the backbone's own classifier, for a head that keeps it."""
+    train: Subset
+    validation: Subset
+    test: Subset
+    extractor: Extractor
+    engine: Choice
+    features: FeatureSource
+    """For training; view 0 of these images is cached first."""
+    images_to_cache: np.ndarray
+    exact_features: FeatureSource
+    """For the test, exactly as the delivered network computes them."""
+    is_tested_exactly: bool
+    """Whether all test images are computed exactly, or only those whose class is not certain."""
+    budget: int
+    """Bytes that the features may take."""
+    views_dropped: int
+    """Augmented views that do not fit the budget."""
+
+
+def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
+    """Load the backbone, split the images, cut the network, choose an engine, and resolve the recipe.
 
     Raises BackboneError, SurgeryError.
     """
+    wanted, classes = spec.recipe, spec.dataset.classes
+    task: Task = "multi_label" if pack.is_multi_label else "single_label"
+    train, validation, test = split_pack(pack, len(classes), wanted)
+    images = sum(len(subset.images) for subset in (train, validation, test))
 
-    def __init__(self, assignment: Assignment) -> None:
-        self.assignment = assignment
-        wanted, classes = assignment.recipe, assignment.classes
-        self.backbone = backbones.load(assignment.backbone, assignment.backbones)
-        self.backbone_digest = self.backbone.digest
-        self._split()
-        self.images = sum(len(part.images) for part in (self.learn, self.validation, self.test))
-        self.budget = min(wanted.cache.max_bytes or assignment.cache.budget, assignment.cache.budget)
-        own = self.backbone.preprocessing
-        side = own.side if wanted.image_size == "auto" else wanted.image_size
-        self.preprocessing = own.resize_to(side)
-        self.kept = select_classes(self.backbone, classes) if wanted.head.kind == "keep" else None
-        self._operate()
-        self.recipe = wanted.resolve(
-            task=self.task,
-            image_size=side,
-            num_features=self.feature_network.num_features,
-            class_counts=dict(zip(classes, self._counts(), strict=True)),
-            images=len(self.learn.images),
+    backbone = backbones.load(spec.backbone, spec.backbones)
+    kept = select_classes(backbone, classes) if wanted.head.kind == "keep" else None
+    side = backbone.preprocessing.side if wanted.image_size == "auto" else wanted.image_size
+    preprocessing = backbone.preprocessing.resize_to(side)
+
+    network, size, dropped = backbone.network, preprocessing.input_size, list[str]()
+    if wanted.drop_stages:
+        truncated = drop_stages(network, wanted.drop_stages, size)
+        network, dropped = truncated.network, truncated.dropped
+    identity = {
+        "architecture": backbone.architecture,
+        "model_args": backbone.model_args,
+        **({"dropped": dropped} if dropped else {}),
+    }
+    feature_network = surgery.cut_before_classifier(network, size, identity)
+    budget = min(wanted.cache.max_bytes or spec.cache_bytes, spec.cache_bytes)
+    cut_network = cut_at(feature_network, wanted.cut, budget / images if wanted.has_features else math.inf)
+    slot = find_head_slot(feature_network, wanted.head, dropped)
+
+    cache = FeatureCache(spec.cache, spec.cache_bytes) if wanted.has_features else None
+    extractor = Extractor(cut_network, preprocessing, devices.choose(spec.device), cache, context.heartbeat)
+    # Of several labels all logits count, not the greatest alone.
+    is_tested_exactly = cache is None or task == "multi_label" or wanted.precision == "exact"
+    cached = (train, validation) if is_tested_exactly else (train, validation, test)
+    images_to_cache = np.concatenate([subset.images for subset in cached])
+    engine = extractor.choose_engine(wanted.engine, wanted.precision, pack, images_to_cache)
+
+    counts = count_images(train, len(classes))
+    resolved = wanted.resolve(
+        task=task,
+        image_size=side,
+        num_features=feature_network.num_features,
+        class_counts=dict(zip(classes, counts, strict=True)),
+        images=len(train.images),
+        engine=engine.kind.engine,
+        precision=engine.kind.precision,
+    )
+    row = HALF.itemsize * math.prod(cut_network.shape)
+    views = (budget - row * images) // (row * len(train.images))
+    recipe = resolved if cache is None else resolved.limit_views(max(0, views))
+    return Prepared(
+        recipe=recipe,
+        backbone=backbone,
+        preprocessing=preprocessing,
+        cut_network=cut_network,
+        slot=slot,
+        kept=kept,
+        train=train,
+        validation=validation,
+        test=test,
+        extractor=extractor,
+        engine=engine,
+        features=extractor.features(pack, recipe.image_augmentations),
+        images_to_cache=images_to_cache,
+        exact_features=extractor.exact(pack),
+        is_tested_exactly=is_tested_exactly,
+        budget=budget,
+        views_dropped=resolved.cache.most - recipe.cache.most,
+    )
+
+
+def split_pack(pack: Pack, num_classes: int, recipe: Recipe) -> tuple[Subset, Subset, Subset]:
+    """Split a pack's images: to train on, to validate on, and to test on."""
+    labels = pack.encode_targets(num_classes) if pack.is_multi_label else pack.labels
+    parts = split(pack.digests.tolist(), labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
+    train, validation, test = (Subset(part, labels[part]) for part in (parts.train, parts.validation, parts.test))
+    return train, validation, test
+
+
+def count_images(subset: Subset, num_classes: int) -> list[int]:
+    """Count images by class."""
+    labels = subset.labels
+    return [int(count) for count in (labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=num_classes))]
+
+
+def describe(ready: Prepared) -> Noted:
+    """Describe what is going to be trained."""
+    subsets = {"train": ready.train, "validation": ready.validation, "test": ready.test}
+    counts = {name: len(subset.labels) for name, subset in subsets.items()}
+    stages = [stage.name for stage in ready.cut_network.stages]
+    bytes_per_view = sum(counts.values()) * ready.features.bytes_per_row
+    cached = f"; a view of all takes {bytes_per_view / 1e6:,.1f} MB in the cache" if bytes_per_view else ""
+    above = f", {', '.join(stages)} above it are trained" if stages else ""
+    num_features = ready.slot.feature_network.num_features
+    return Noted(
+        kind="prepared",
+        message=(
+            f"{ready.backbone.name}, cut at {ready.cut_network.cut}{above}, gives {num_features} features; "
+            f"{counts['train']} images to train on, {counts['validation']} to validate on, {counts['test']} to test "
+            f"on; computed by {ready.engine.kind}: {ready.engine.why}{cached}"
+        ),
+        data={
+            "cut": ready.cut_network.cut,
+            "stages": stages,
+            "dropped": ready.slot.dropped,
+            "num_features": num_features,
+            **counts,
+            "bytes_per_view": bytes_per_view,
+            "engine": str(ready.engine.kind),
+            "engine_figures": ready.engine.figures,
+        },
+    )
+
+
+def report_limits(ready: Prepared) -> Iterator[Noted]:
+    """Report where the cache's budget does not allow what the recipe has."""
+    why = f"to stay within the cache's budget of {ready.budget:,} bytes: raise cache.max_bytes and GRAFT_CACHE_BYTES"
+    moved_from, cut = ready.cut_network.moved_from, ready.cut_network.cut
+    if moved_from is not None:
+        yield Noted(
+            level="warning",
+            kind="cut_moved",
+            message=f"The backbone is cut at {cut}, not at {moved_from}, {why}",
+            data={"from": moved_from, "to": cut},
         )
-        cache = assignment.cache if self.recipe.cache.mode == "on" else None
-        self.views_dropped = 0 if cache is None else self._fit_views()
-        self.extractor = Extractor(self.cut_network, self.preprocessing, assignment.device, cache)
-        # Of several labels all logits count, not the greatest alone.
-        self.is_tested_exactly = cache is None or self.task == "multi_label" or self.recipe.precision == "exact"
-        parts = (self.learn, self.validation, *(() if self.is_tested_exactly else (self.test,)))
-        self.plain = np.concatenate([part.images for part in parts])
-        self.engine = self.extractor.choose_engine(
-            self.recipe.engine, self.recipe.precision, assignment.pack, self.plain
+    if ready.views_dropped:
+        views = ready.recipe.cache.most
+        yield Noted(
+            level="warning",
+            kind="views_limited",
+            message=f"There are only {views} augmented views, {why}",
+            data={"views": views, "left_out": ready.views_dropped},
         )
-        self.recipe = self.recipe.computed_by(self.engine.kind.engine, self.engine.kind.precision)
-        self.features = self.extractor.features(assignment.pack, self.recipe.image_augmentations)
-        self.exact_features = self.extractor.exact(assignment.pack)
-
-    def _split(self) -> None:
-        pack, recipe = self.assignment.pack, self.assignment.recipe
-        self.task: Task = "multi_label" if pack.is_multi_label else "single_label"
-        labels = pack.encode_targets(len(self.assignment.classes)) if pack.is_multi_label else pack.labels
-        parts = split(pack.digests.tolist(), labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
-        self.learn, self.validation, self.test = (
-            Subset(part, labels[part]) for part in (parts.train, parts.validation, parts.test)
-        )
-
-    def _operate(self) -> None:
-        """Drop the network's top stages, and cut it."""
-        network, size, wanted = self.backbone.network, self.preprocessing.input_size, self.assignment.recipe
-        dropped: list[str] = []
-        if wanted.drop_stages:
-            truncated = drop_stages(network, wanted.drop_stages, size)
-            network, dropped = truncated.network, truncated.dropped
-        identity = {
-            "architecture": self.backbone.architecture,
-            "model_args": self.backbone.model_args,
-            **({"dropped": dropped} if dropped else {}),
-        }
-        self.feature_network = surgery.cut_before_classifier(network, size, identity)
-        most = self.budget / self.images if wanted.has_features else math.inf
-        self.cut_network = cut_at(self.feature_network, wanted.cut, most)
-        self.delivery = Delivery(self.feature_network, wanted.head, dropped)
-
-    def _fit_views(self) -> int:
-        """Have as many views as fit the budget; gives how many less that are."""
-        row = HALF.itemsize * math.prod(self.cut_network.shape)
-        left = self.budget - row * self.images
-        wanted = self.recipe.cache
-        fitting = wanted.limit_views(max(0, left // (row * len(self.learn.images))))
-        self.recipe = self.recipe.model_copy(update={"cache": fitting})
-        return wanted.most - fitting.most
-
-    def _counts(self) -> list[int]:
-        """Images to train on, by class."""
-        labels = self.learn.labels
-        if self.task == "multi_label":
-            return [int(count) for count in labels.sum(0)]
-        return [int(count) for count in np.bincount(labels, minlength=len(self.assignment.classes))]
-
-    def said(self) -> Noted:
-        """What is going to be trained, in words."""
-        sizes = {"train": self.learn, "validation": self.validation, "test": self.test}
-        counts = {name: len(examples.labels) for name, examples in sizes.items()}
-        stages = [stage.name for stage in self.cut_network.stages]
-        per_view = sum(counts.values()) * self.features.bytes_per_row
-        kept = f"; a view of all takes {per_view / 1e6:,.1f} MB in the cache" if per_view else ""
-        above = f", {', '.join(stages)} above it are trained" if stages else ""
-        return Noted(
-            kind="prepared",
-            message=(
-                f"{self.backbone.name}, cut at {self.cut_network.cut}{above}, "
-                f"gives {self.feature_network.num_features} features; "
-                f"{counts['train']} images to train on, {counts['validation']} to validate on, "
-                f"{counts['test']} to test on; computed by {self.engine.kind}: {self.engine.why}{kept}"
-            ),
-            data={
-                "cut": self.cut_network.cut,
-                "stages": stages,
-                "dropped": self.delivery.dropped,
-                "num_features": self.feature_network.num_features,
-                **counts,
-                "bytes_per_view": per_view,
-                "engine": str(self.engine.kind),
-                "engine_figures": self.engine.figures,
-            },
-        )
-
-    def compromises(self) -> Iterator[Noted]:
-        """What is not as the recipe has it, for the budget's sake."""
-        why = f"to stay within the cache's budget of {self.budget:,} bytes: raise cache.max_bytes and GRAFT_CACHE_BYTES"
-        moved_from, cut = self.cut_network.moved_from, self.cut_network.cut
-        if moved_from is not None:
-            yield Noted(
-                level="warning",
-                kind="cut_moved",
-                message=f"The backbone is cut at {cut}, not at {moved_from}, {why}",
-                data={"from": moved_from, "to": cut},
-            )
-        if self.views_dropped:
-            views = self.recipe.cache.most
-            yield Noted(
-                level="warning",
-                kind="views_limited",
-                message=f"There are {views} augmented views and no more, {why}",
-                data={"views": views, "left_out": self.views_dropped},
-            )

@@ -1,7 +1,8 @@
-"""Securing: what a fine-tuning has done so far is made to outlive its process."""
+"""Snapshotter: writes training snapshots when they are due."""
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING
 
@@ -10,51 +11,74 @@ from models.messages import Noted, ProgressSaved
 from models.pipeline import training_state
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from models.features.sources import FeatureSource
-    from models.pipeline.spec import Assignment
     from models.training.loop import Training
+
+LEAST_SECONDS = 1.0
+"""Between two snapshots at the ends of epochs: of a head alone, one takes longer than many an epoch."""
+
+
+class Pace:
+    """Decides when a snapshot is due."""
+
+    def __init__(
+        self, seconds: float | None = math.inf, snapshot_requested: Callable[[], bool] = lambda: False
+    ) -> None:
+        """`seconds`: most between two snapshots; None: none is ever due."""
+        self._seconds, self._snapshot_requested = seconds, snapshot_requested
+        self._taken = time.monotonic()
+
+    def is_due(self, *, ends_epoch: bool = False) -> bool:
+        """Whether to write one now; true once, then the time starts anew."""
+        if self._seconds is None:
+            return False
+        enough = min(LEAST_SECONDS, self._seconds) if ends_epoch else self._seconds
+        if time.monotonic() - self._taken < enough and not self._snapshot_requested():
+            return False
+        self._taken = time.monotonic()
+        return True
 
 
 class Snapshotter:
-    """Says what is secured, at the pace that the assignment asks for."""
+    """Writes training snapshots beside a checkpoint when they are due."""
 
-    def __init__(self, assignment: Assignment, began: float) -> None:
-        """`began`: when, by time.monotonic(), earlier attempts counted in."""
-        self._pace, self._checkpoint, self._began = assignment.pace, assignment.checkpoint, began
+    def __init__(self, checkpoint: Path, pace: Pace, began: float) -> None:
+        """`began`: when the job began by time.monotonic(), the time of earlier attempts counted in."""
+        self._checkpoint, self._pace, self._began = checkpoint, pace, began
         self._number = 0
-        self._is_impossible = False
+        self._has_failed = False
 
-    def cached(self, source: FeatureSource) -> Iterator[ProgressSaved]:
-        """What is computed lies in the cache, unless that is full."""
-        if self._is_due() and isinstance(source, CachedFeatures) and not source.store_of(0).full:
+    def save_features(self, source: FeatureSource) -> Iterator[ProgressSaved]:
+        """Report that computed features are saved: they are in the cache, unless that is full."""
+        if self._pace.is_due() and isinstance(source, CachedFeatures) and not source.store_of(0).full:
             yield ProgressSaved()
 
-    def trained(self, training: Training, *, ends_epoch: bool = False) -> Iterator[ProgressSaved | Noted]:
-        """Write a snapshot beside the checkpoint."""
-        if not self._is_due(ends_epoch=ends_epoch):
+    def save_training(self, training: Training, *, ends_epoch: bool = False) -> Iterator[ProgressSaved | Noted]:
+        """Write a snapshot of the training, if one is due."""
+        if not self._pace.is_due(ends_epoch=ends_epoch):
             return
         path = self._checkpoint.with_name(f"snapshot-{self._number}.safetensors")
         self._number += 1
-        standardization = vars(training.model.standardize)
-        elapsed = time.monotonic() - self._began
-        state = {"training": training.state(), "standardization": standardization, "elapsed": elapsed}
+        state = {
+            "training": training.state_dict(),
+            "standardization": vars(training.model.standardize),
+            "elapsed": time.monotonic() - self._began,
+        }
         try:
             training_state.write(path, state)
         except OSError as error:
             path.unlink(missing_ok=True)
-            if not self._is_impossible:
+            if not self._has_failed:
                 yield Noted(
                     level="warning",
                     kind="snapshot_failed",
                     message=f"No snapshot can be written ({error.strerror}): free some space in GRAFT_DATA. Training "
-                    "goes on; if this attempt dies, the next one goes on from the last snapshot.",
+                    "continues; if this attempt fails, the next one resumes from the last snapshot.",
                 )
-            self._is_impossible = True
+            self._has_failed = True
         else:
-            self._is_impossible = False
+            self._has_failed = False
             yield ProgressSaved(snapshot=path.name, epoch=training.epochs_done)
-
-    def _is_due(self, *, ends_epoch: bool = False) -> bool:
-        return self._pace is not None and self._pace.is_due(ends_epoch=ends_epoch)

@@ -1,44 +1,51 @@
-"""An assignment: what a fine-tuning is told."""
+"""Training spec: everything that a fine-tuning is given as values. It crosses the pipe from supervisor to child."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+from pydantic import BaseModel, ConfigDict
 
-    import torch
-
-    from models.catalog.recipe import Recipe
-    from models.datasets.pack import Pack
-    from models.features.cache import FeatureCache
-    from models.pipeline.training_state import Pace
+from models.catalog.recipe import Recipe
 
 
-@dataclass(frozen=True)
-class Assignment:
+class _Spec(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DatasetSpec(_Spec):
+    """A validated dataset."""
+
+    pack: str
+    """Name of its pack of images in the storage."""
+    index: str
+    """Name of the pack's index in the storage."""
+    classes: list[str]
+    digest: str
+    """SHA-256, in hex."""
+
+
+class TrainingSpec(_Spec):
     """What to fine-tune, on what, how, and where."""
 
     job: str
-    pack: Pack
-    classes: list[str]
-    dataset_digest: str
+    storage: str
+    """URL of the storage that holds the datasets."""
+    dataset: DatasetSpec
+    other_dataset: DatasetSpec | None = None
+    """The dataset that the recipe's pretraining names."""
     backbone: str
     backbones: Path | None
     """The directory of local backbones."""
     recipe: Recipe
-    device: torch.device
-    cache: FeatureCache
+    device: str
+    """cpu, cuda, mps or auto."""
+    cache: Path
+    """The folder of the feature cache."""
+    cache_bytes: int
     checkpoint: Path
-    """The file to write; snapshots are written beside it."""
-    pace: Pace | None = None
-    """When to secure what was done, if at all."""
+    """The file to write, in a folder of this attempt alone; snapshots are written beside it."""
     snapshot: Path | None = None
-    """What to go on from."""
-    other: Pack | None = None
-    """The images of the dataset that pretraining names."""
-    other_classes: Sequence[str] = ()
-    is_stopped: Callable[[], bool] | None = None
-    """Whether somebody has asked for what is best so far."""
+    """The snapshot to resume from."""
+    snapshot_seconds: float | None = None
+    """Seconds between two snapshots, at most; None: none are written."""

@@ -1,4 +1,4 @@
-"""Layer by layer: each hidden layer is fitted to what the layers below it say, and then stays as it is."""
+"""Greedy layer-wise pretraining: each hidden layer is fitted to the outputs of the layers below, then kept fixed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import nn
 
 from models.messages import Noted
 from models.runtime.stop_condition import NONE
@@ -17,21 +16,22 @@ from models.training.loop import TrainingDiverged
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from models.catalog.recipe import Recipe
+    from torch import nn
+
+    from models.nn.head import HiddenLayer
     from models.pretraining.pretrain import Material
     from models.runtime.stop_condition import StopCondition
-    from models.training.model import TrainableModel
+    from models.training.run import TrainingRun
 
 MOST_NUMBERS = 2**28
 """Of features in memory: 1 GiB."""
 
 
 @dataclass(frozen=True)
-class Layer:
-    """A hidden layer of a head, and what it is to be fitted to."""
+class LayerTask:
+    """A hidden layer of a head, and the inputs to fit it to."""
 
-    modules: nn.Sequential
-    """Linear, activation and norm, without dropout: (B, D) → (B, H)."""
+    layer: HiddenLayer
     inputs: torch.Tensor
     """(n, D), on the layer's device."""
     is_first: bool
@@ -40,20 +40,18 @@ class Layer:
 
     @property
     def linear(self) -> nn.Linear:
-        """Its W (H, D) and b (H,)."""
-        linear = self.modules[0]
-        assert isinstance(linear, nn.Linear)
-        return linear
+        """The layer's W (H, D) and b (H,)."""
+        return self.layer.linear
 
     def epochs(self, count: int) -> Iterator[int]:
-        """At least one, and as many as the limit leaves of `count`."""
+        """Count epochs: at least one, and as many of `count` as the stop condition allows."""
         for epoch in range(count):
             yield epoch
             if self.stop_condition.reason is not None:
                 break
 
     def batches(self, size: int) -> Iterator[torch.Tensor]:
-        """The inputs in random order, `size` or a few more at a time: none is left over to be normalized alone."""
+        """Walk the inputs in random order, `size` or a few more at a time: none is left to be normalized alone."""
         order = torch.randperm(len(self.inputs)).to(self.inputs.device)
         for places in torch.tensor_split(order, max(1, len(order) // size)):
             yield self.inputs[places]
@@ -65,61 +63,51 @@ class Fit:
 
     losses: list[float]
     """Reconstruction error, the mean of each epoch."""
-    about: dict[str, float] = field(default_factory=dict)
-    """What else there is to say."""
+    figures: dict[str, float] = field(default_factory=dict)
+    """Other figures, by name."""
 
 
-def fit_layers(
-    recipe: Recipe, model: TrainableModel, material: Material, fit: Callable[[Layer, int], Fit]
-) -> Iterator[Noted]:
-    """Have `fit` fit each hidden layer in turn, in place, to the plain views, in batches of so many images.
+def fit_layers(run: TrainingRun, material: Material, fit: Callable[[LayerTask, int], Fit]) -> Iterator[Noted]:
+    """Fit each hidden layer in turn by `fit(task, batch_size)`, in place, to the plain views of images.
 
     Raises TrainingDiverged.
     """
-    assert recipe.pretraining is not None
-    kind = recipe.pretraining.kind
-    layers = hidden_layers(model.head)
-    inputs = _sample(model, material, recipe.seed)
-    said = f"The {_hidden(len(layers))} first learn without labels, as {kind}, from {len(inputs)} images"
-    yield Noted(kind="pretraining", message=said, data={"pretraining": kind, "images": len(inputs)})
-    for number, modules in enumerate(layers):
+    recipe, layers = run.recipe, run.model.head.hidden_layers
+    kind = "none" if recipe.pretraining is None else recipe.pretraining.kind
+    inputs = _sample(run, material)
+    yield Noted(
+        kind="pretraining",
+        message=f"Pretraining {_count(len(layers))} without labels, as {kind}, on {len(inputs)} images",
+        data={"pretraining": kind, "images": len(inputs)},
+    )
+    for number, layer in enumerate(layers):
         torch.manual_seed(recipe.seed + number)
-        layer = Layer(modules.train(), inputs, number == 0, material.stop_condition)
-        found = fit(layer, max(2, recipe.images_per_step))
-        first, last = found.losses[0], found.losses[-1]
+        layer.train()
+        fitted = fit(LayerTask(layer, inputs, number == 0, run.stop_condition), max(2, recipe.batch_size))
+        first, last = fitted.losses[0], fitted.losses[-1]
         if not math.isfinite(last):
             raise TrainingDiverged(
                 f"The reconstruction error of hidden.{number} became infinite or NaN in pretraining; "
                 "choose a smaller pretraining.lr."
             )
+        layer.eval()
         with torch.no_grad():
-            inputs = modules.eval()(inputs)
+            inputs = layer.activate(inputs)
         yield Noted(
             kind="pretraining",
             message=f"hidden.{number} is pretrained: its reconstruction error went from {first:.4g} to {last:.4g}",
-            data={"layer": f"hidden.{number}", "first_loss": first, "last_loss": last, **found.about},
+            data={"layer": f"hidden.{number}", "first_loss": first, "last_loss": last, **fitted.figures},
         )
 
 
-def hidden_layers(head: nn.Sequential) -> list[nn.Sequential]:
-    """The hidden layers of a head from below, each its own modules without dropout; none of a linear head."""
-    layers: list[list[nn.Module]] = []
-    for module in head:
-        if isinstance(module, nn.Linear):
-            layers.append([])
-        if layers and not isinstance(module, nn.Dropout):
-            layers[-1].append(module)
-    return [nn.Sequential(*modules) for modules in layers[:-1]]
-
-
-def _sample(model: TrainableModel, material: Material, seed: int) -> torch.Tensor:
+def _sample(run: TrainingRun, material: Material) -> torch.Tensor:
     """Features of all images, or of as many, drawn at random, as MOST_NUMBERS allows."""
     images = material.examples.images
-    most = max(2, MOST_NUMBERS // len(model.standardize.mean))
+    most = max(2, MOST_NUMBERS // len(run.model.standardize.mean))
     if len(images) > most:
-        images = np.sort(np.random.default_rng(seed).choice(images, most, replace=False))
-    return model.sample(material.opened(()), images)
+        images = np.sort(np.random.default_rng(run.recipe.seed).choice(images, most, replace=False))
+    return run.model.compute_features(material.open_source(()), images)
 
 
-def _hidden(count: int) -> str:
-    return "hidden layer" if count == 1 else f"{count} hidden layers"
+def _count(layers: int) -> str:
+    return "the hidden layer" if layers == 1 else f"{layers} hidden layers"

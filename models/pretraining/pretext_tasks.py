@@ -1,4 +1,4 @@
-"""Tasks that layers can learn before their real one."""
+"""Pretext tasks: rotations of images, or the labels of another dataset."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ TURNS = (
 """What Pillow calls them, counter-clockwise."""
 
 
-class Task:
-    """Images with labels."""
+class PretextTask:
+    """Images with labels to pretrain on."""
 
     classes: Sequence[str]
     words: str
-    """What it asks for."""
+    """What is to be predicted, for messages."""
     views_at_once: int
-    """Views of one image that a batch holds, one after another."""
+    """Views of an image that a batch holds, one after another."""
 
     def __len__(self) -> int:
         """How many images there are."""
         raise NotImplementedError
 
     def batches(self, places: torch.Tensor, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Walk the images at these places: gives about `size` of what the cut gives at once, and labels (size,)."""
+        """Walk the images at these places, about `size` at once: values at the cut, and labels (size,)."""
         raise NotImplementedError
 
 
-class Quarters(ImageAugmentation):
+class QuarterTurns(ImageAugmentation):
     """The largest square about the centre, turned by so many quarters and stretched back: all turns look alike."""
 
     kind: Literal["quarters"] = "quarters"
     turns: Annotated[int, Field(ge=0, le=3)]
 
     def apply(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """The turned image; nothing is left to chance."""
+        """Rotate the image; `random` is not used."""
         side = min(image.size)
         left, upper = (image.width - side) // 2, (image.height - side) // 2
         square = image.crop((left, upper, left + side, upper + side))
@@ -61,16 +61,16 @@ class Quarters(ImageAugmentation):
         return turned.resize(image.size, Image.Resampling.BILINEAR)
 
 
-class Turns(Task):
-    """By how many quarters was the image turned? A batch holds each of its images in all four turns."""
+class RotationTask(PretextTask):
+    """Predict how an image was rotated (Gidaris et al., 2018). A batch holds each image in all four rotations."""
 
     classes = ("0°", "90°", "180°", "270°")
-    words = "the turns of the images"
+    words = "the rotations of the images"
     views_at_once = 4
 
     def __init__(self, material: Material) -> None:
         self._images = material.examples.images
-        self._sources = [material.opened((Quarters(turns=turns),)) for turns in range(4)]
+        self._sources = [material.open_source((QuarterTurns(turns=turns),)) for turns in range(4)]
 
     def __len__(self) -> int:
         return len(self._images)
@@ -95,8 +95,8 @@ def _view(turns: int, source: FeatureSource) -> int:
     return 0 if turns == 0 and height == width else 1
 
 
-class Labels(Task):
-    """Which of the classes of another dataset?"""
+class OtherLabelsTask(PretextTask):
+    """Predict the labels of another dataset."""
 
     words = "the labels of the other dataset"
     views_at_once = 1
@@ -104,7 +104,7 @@ class Labels(Task):
     def __init__(self, material: Material, recipe: Recipe) -> None:
         self.classes = material.classes
         self._examples, self._views = material.examples, recipe.cache.first
-        self._source = material.opened(recipe.image_augmentations)
+        self._source = material.open_source(recipe.image_augmentations)
 
     def __len__(self) -> int:
         return len(self._examples.images)

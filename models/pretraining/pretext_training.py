@@ -1,15 +1,17 @@
-"""Another task first: what is below the output layer is trained under an output layer that is then dropped."""
+"""Pretext training: the layers below the output learn another task first, under an output layer of its own."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
-from models.evaluation.metrics import right
+from models.evaluation.metrics import count_correct
 from models.messages import Noted
+from models.nn.head import HeadModule
 from models.training.loop import TrainingDiverged
 from models.training.lr_range_test import SAMPLE, find_rate
 from models.training.model import TrainableModel
@@ -18,90 +20,89 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from models.catalog.pretraining import OtherLabels, Rotation
-    from models.catalog.recipe import Recipe
-    from models.pretraining.pretext_tasks import Task
+    from models.catalog.recipe import ResolvedRecipe
+    from models.pretraining.pretext_tasks import PretextTask
     from models.runtime.stop_condition import StopCondition
+    from models.training.run import TrainingRun
 
 
-def learn_first(
-    recipe: Recipe, chosen: Rotation | OtherLabels, model: TrainableModel, task: Task, stop_condition: StopCondition
-) -> Generator[Noted, None, Recipe]:
-    """Minimize cross entropy by the recipe's optimizer at a constant rate, `lr: auto` found as for the real task.
+def train_on_pretext(
+    run: TrainingRun, chosen: Rotation | OtherLabels, task: PretextTask
+) -> Generator[Noted, None, TrainingRun]:
+    """Minimize cross entropy on a pretext task with the recipe's optimizer, at a constant learning rate.
 
-    What learns in which epoch is as the recipe's cut has it. Returns the recipe with the rate. Raises TrainingDiverged.
+    `lr: auto` is found as for the real task, and stages are unfrozen as the recipe's cut has it. Returns the run with
+    the rate in its recipe. Raises TrainingDiverged.
     """
-    images, classes = len(task), len(task.classes)
-    said = f"The layers below the output first learn {task.words}: {classes} classes, {images} images"
-    yield Noted(kind="pretraining", message=said, data={"classes": list(task.classes), "images": images})
+    recipe, images, classes = run.recipe, len(task), len(task.classes)
+    message = f"Pretraining the layers below the output on {task.words}: {classes} classes, {images} images"
+    yield Noted(kind="pretraining", message=message, data={"classes": list(task.classes), "images": images})
     torch.manual_seed(recipe.seed)
-    learner = with_output(model, classes)
+    learner = replace_output(run.model, classes)
     places = torch.randperm(images)[: max(1, SAMPLE // task.views_at_once)]
     features, labels = _sample(recipe, learner, task, places)
     own = recipe.model_copy(update={"epochs": chosen.epochs})
     lr = find_rate(own, learner.head, nn.CrossEntropyLoss(), features, labels) if chosen.lr == "auto" else chosen.lr
     own = own.with_rate(lr)
-    first, _ = _judge(learner, features, labels)
-    optimizer = own.optimizer.build(learner.groups(own))
+    first, _ = _evaluate(learner, features, labels)
+    optimizer = own.optimizer.build(learner.parameter_groups(own))
     torch.manual_seed(recipe.seed)
     for epoch in range(1, chosen.epochs + 1):
-        _learn(own, learner, task, optimizer, epoch, stop_condition)
-        if stop_condition.reason is not None:
+        _train_epoch(own, learner, task, optimizer, epoch, run.stop_condition)
+        if run.stop_condition.reason is not None:
             break
-    last, accuracy = _judge(learner, *_sample(recipe, learner, task, places))
+    last, accuracy = _evaluate(learner, *_sample(recipe, learner, task, places))
     _check(last, epoch)
     yield Noted(
         kind="pretraining",
-        message=f"{task.words.capitalize()} are learned: the loss went from {first:.4g} to {last:.4g}, "
-        f"and {accuracy:.0%} are right",
+        message=f"Pretraining done: the loss went from {first:.4g} to {last:.4g}, accuracy {accuracy:.0%}",
         data={"first_loss": first, "last_loss": last, "accuracy": accuracy, "lr": lr},
     )
-    return recipe.model_copy(update={"pretraining": chosen.model_copy(update={"lr": lr})})
+    return replace(run, recipe=recipe.model_copy(update={"pretraining": chosen.model_copy(update={"lr": lr})}))
 
 
-def with_output(model: TrainableModel, num_classes: int) -> TrainableModel:
-    """The same layers, but for a new output layer, which starts by Glorot's rule."""
-    last = model.head[-1]
-    assert isinstance(last, nn.Linear)
-    output = nn.Linear(last.in_features, num_classes)
+def replace_output(model: TrainableModel, num_classes: int) -> TrainableModel:
+    """Build a model of the same layers with another output layer, initialized by Glorot's rule."""
+    output = nn.Linear(model.head.output.in_features, num_classes)
     nn.init.xavier_uniform_(output.weight)
     nn.init.zeros_(output.bias)
-    head = nn.Sequential(*model.head[:-1], output).to(model.device)
+    head = HeadModule(model.head.dropout, output, model.head.hidden).to(model.device)
     return TrainableModel(model.cut_network, head, model.standardize, is_mixed=model.is_mixed)
 
 
 def _sample(
-    recipe: Recipe, learner: TrainableModel, task: Task, places: torch.Tensor
+    recipe: ResolvedRecipe, learner: TrainableModel, task: PretextTask, places: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (n, D) and labels (n,) of the plain views of some images."""
     learner.eval()
     with torch.no_grad():
         found = [
-            (learner.features(given), labels.to(learner.device))
-            for given, labels in task.batches(places, 1, recipe.images_per_step)
+            (learner.forward_features(given), labels.to(learner.device))
+            for given, labels in task.batches(places, 1, recipe.batch_size)
         ]
     features, labels = zip(*found, strict=True)
     return torch.cat(features), torch.cat(labels)
 
 
-def _judge(learner: TrainableModel, features: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """Loss, and the share that is right."""
+def _evaluate(learner: TrainableModel, features: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
+    """Loss and accuracy."""
     learner.eval()
     with torch.no_grad():
         logits = learner.head(features)
-    return nn.functional.cross_entropy(logits, labels).item(), right(logits, labels) / len(labels)
+    return nn.functional.cross_entropy(logits, labels).item(), count_correct(logits, labels) / len(labels)
 
 
-def _learn(
-    recipe: Recipe,
+def _train_epoch(
+    recipe: ResolvedRecipe,
     learner: TrainableModel,
-    task: Task,
+    task: PretextTask,
     optimizer: torch.optim.Optimizer,
     epoch: int,
     stop_condition: StopCondition,
 ) -> None:
-    """One pass in random order, or what the limit leaves of it."""
+    """One pass in random order, or as much of it as the stop condition allows."""
     learner.start_epoch(recipe, epoch)
-    for given, labels in task.batches(torch.randperm(len(task)), epoch, recipe.images_per_step):
+    for given, labels in task.batches(torch.randperm(len(task)), epoch, recipe.batch_size):
         if len(labels) == 1 and learner.needs_two:
             continue
         loss = nn.functional.cross_entropy(learner(given), labels.to(learner.device))

@@ -1,4 +1,4 @@
-"""Pretraining of the new layers, before they learn their task."""
+"""Pretraining of the layers below the output, before they learn their task."""
 
 from __future__ import annotations
 
@@ -9,52 +9,47 @@ from typing import TYPE_CHECKING
 from models.catalog.pretraining import Autoencoder, OtherLabels, RestrictedBoltzmannMachine, Rotation
 from models.pretraining import autoencoder, rbm
 from models.pretraining.greedy_layerwise import fit_layers
-from models.pretraining.pretext_tasks import Labels, Turns
-from models.pretraining.pretext_training import learn_first
-from models.runtime.stop_condition import NONE
+from models.pretraining.pretext_tasks import OtherLabelsTask, RotationTask
+from models.pretraining.pretext_training import train_on_pretext
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
     from models.catalog.image_ops import ImageAugmentation
-    from models.catalog.recipe import Recipe
     from models.features.sources import FeatureSource
     from models.messages import Noted
-    from models.runtime.stop_condition import StopCondition
-    from models.training.model import TrainableModel
-    from models.training.subset import Subset
+    from models.training.run import Subset, TrainingRun
 
 __all__ = ["Material", "pretrain"]
 
 
 @dataclass(frozen=True)
 class Material:
-    """What there is to pretrain with."""
+    """The images to pretrain on."""
 
-    opened: Callable[[Sequence[ImageAugmentation]], FeatureSource]
-    """The images through the trunk: view 0 plain, the others through these augmentations."""
+    open_source: Callable[[Sequence[ImageAugmentation]], FeatureSource]
+    """Gives the images' features: view 0 plain, the others through these augmentations."""
     examples: Subset
     classes: Sequence[str]
-    stop_condition: StopCondition = NONE
 
 
-def pretrain(recipe: Recipe, model: TrainableModel, material: Material) -> Generator[Noted, None, Recipe]:
-    """Train what is below the head's output layer, which stays as it is; says what is learned, and how well.
+def pretrain(run: TrainingRun, material: Material) -> Generator[Noted, None, TrainingRun]:
+    """Train everything below the head's output layer, which stays as it is.
 
-    Hidden layers alone are fitted one by one. Another task trains them together, and the backbone's stages above the
-    cut where the recipe trains them. The recipe is resolved, but for its learning rates; returns the same with that of
-    pretraining known.
+    Autoencoders and restricted Boltzmann machines fit hidden layers one by one. A pretext task trains them together,
+    and the backbone's stages above the cut where the recipe trains them. Returns the run with pretraining's learning
+    rate in its recipe.
 
     Raises TrainingDiverged.
     """
-    match recipe.pretraining:
+    match run.recipe.pretraining:
         case Autoencoder() as chosen:
-            yield from fit_layers(recipe, model, material, partial(autoencoder.fit, chosen))
+            yield from fit_layers(run, material, partial(autoencoder.fit, chosen))
         case RestrictedBoltzmannMachine() as chosen:
-            yield from fit_layers(recipe, model, material, partial(rbm.fit, chosen))
+            yield from fit_layers(run, material, partial(rbm.fit, chosen))
         case Rotation() as chosen:
-            recipe = yield from learn_first(recipe, chosen, model, Turns(material), material.stop_condition)
+            run = yield from train_on_pretext(run, chosen, RotationTask(material))
         case OtherLabels() as chosen:
-            recipe = yield from learn_first(recipe, chosen, model, Labels(material, recipe), material.stop_condition)
-    model.eval()
-    return recipe
+            run = yield from train_on_pretext(run, chosen, OtherLabelsTask(material, run.recipe))
+    run.model.eval()
+    return run

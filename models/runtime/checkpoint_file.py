@@ -1,4 +1,4 @@
-"""Checkpoint files: safetensors that say all about themselves, the same bytes for the same content.
+"""Checkpoint files: safetensors with all metadata, the same bytes for the same content.
 
 The safetensors library writes metadata in random order, so we write the format ourselves: the length of the header
 (8 bytes, little-endian), the header (JSON: for each tensor its type, shape and place), then the tensors' bytes.
@@ -47,18 +47,18 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
             "shape": list(tensors[name].shape),
             "data_offsets": [begin, end],
         }
-    said = json.dumps(header, separators=(",", ":")).encode()
-    said += b" " * (-len(said) % 8)
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    encoded += b" " * (-len(encoded) % 8)
     with path.open("wb") as file:
-        file.write(len(said).to_bytes(8, "little"))
-        file.write(said)
+        file.write(len(encoded).to_bytes(8, "little"))
+        file.write(encoded)
         for name in names:
             flat = tensors[name].detach().cpu().contiguous().reshape(-1)
             file.write(flat.view(torch.uint8).numpy().data)
 
 
-def metadata(**facts: Any) -> dict[str, str]:
-    """Facts, and the versions that matter, as the strings that a safetensors file can hold: JSON where not plain."""
+def collect_metadata(**facts: Any) -> dict[str, str]:
+    """Convert facts, and the versions that matter, to the strings that a safetensors file can hold: JSON, or plain."""
     versions = {
         "graft_version": version("graft"),
         "torch_version": version("torch"),

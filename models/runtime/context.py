@@ -1,29 +1,46 @@
-"""The pulse of a process: a sign of life with every batch of work, by which a long one is told from one that hangs."""
+"""The context of a child process: heartbeats to its supervisor, and what the supervisor asks for."""
 
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-EVERY_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 
 
-class _Pulse:
-    tell: Callable[[], None] | None = None
-    told = 0.0
+def no_heartbeat() -> None:
+    """Do nothing: nobody supervises this process."""
 
 
-def listen(tell: Callable[[], None]) -> None:
-    """Have `tell()` called while this process gets on with its work, at most every EVERY_SECONDS."""
-    _Pulse.tell = staticmethod(tell)
+def _never() -> bool:
+    return False
 
 
-def beat() -> None:
-    """Something was done."""
-    now = time.monotonic()
-    if _Pulse.tell is not None and now - _Pulse.told >= EVERY_SECONDS:
-        _Pulse.told = now
-        _Pulse.tell()
+@dataclass(frozen=True)
+class Context:
+    """How a long computation talks with its supervisor; without one, nothing is sent and nothing asked for."""
+
+    heartbeat: Callable[[], None] = no_heartbeat
+    """Called with every batch of work, so that a slow one is not mistaken for a hang."""
+    stop_requested: Callable[[], bool] = _never
+    """Whether training shall end, and keep the best epoch."""
+    snapshot_requested: Callable[[], bool] = _never
+    """Whether progress shall be saved now, because the process is about to be ended."""
+
+
+class Heartbeat:
+    """Sends heartbeats, at most one in HEARTBEAT_SECONDS, however often it is called."""
+
+    def __init__(self, send: Callable[[], None]) -> None:
+        self._send, self._sent = send, 0.0
+
+    def __call__(self) -> None:
+        """Send one, if the last is old enough."""
+        now = time.monotonic()
+        if now - self._sent >= HEARTBEAT_SECONDS:
+            self._sent = now
+            self._send()

@@ -1,4 +1,4 @@
-"""Where networks run."""
+"""Devices: CUDA, MPS or CPU, and exact arithmetic on them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def choose(name: str) -> torch.device:
-    """The device of that name; `auto` takes the first of CUDA, MPS and CPU that is there."""
+    """Choose a device by name; `auto` takes the first of CUDA, MPS and CPU that is there."""
     if name != "auto":
         return torch.device(name)
     if torch.cuda.is_available():

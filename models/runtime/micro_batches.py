@@ -1,4 +1,4 @@
-"""Parts: a batch that does not fit the memory as a whole goes through a network in several."""
+"""Micro-batches: a batch that does not fit the memory as a whole goes through a network in several parts."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ Result = TypeVar("Result")
 
 
 class MicroBatches:
-    """In how many parts; twice as many each time that memory is short."""
+    """Splits batches into twice as many parts each time that memory is short."""
 
     def __init__(self) -> None:
         self.count = 1
 
-    def run(self, act: Callable[[int], Result], most: int) -> Result:
-        """What `act(count)` gives, with as few parts as fit the memory, at `most` so many.
+    def run(self, compute: Callable[[int], Result], most: int) -> Result:
+        """Call `compute(count)` with as few parts as fit the memory, and at `most` so many; returns what it returns.
 
-        Raises what `act` raises, where that is no lack of memory, or more parts would be too many.
+        Raises what `compute` raises, where that is no lack of memory, or more parts would be too many.
         """
         while True:
             try:
-                return act(self.count)
+                return compute(self.count)
             except RuntimeError as error:
                 if not is_out_of_memory(error) or 2 * self.count > most:
                     raise
@@ -36,12 +36,12 @@ class MicroBatches:
             torch.cuda.empty_cache()
 
 
-def report_micro_batches(parts: MicroBatches, size: int) -> Noted:
-    """That batches of so many images are parted from now on."""
+def report_micro_batches(micro_batches: MicroBatches, size: int) -> Noted:
+    """Report that batches of `size` images are split from now on."""
     return Noted(
         level="warning",
         kind="micro_batches",
-        message=f"Memory was short: each batch of {size} goes through the network in {parts.count} parts; all figures "
-        "stay those of whole batches.",
-        data={"parts": parts.count, "batch_size": size},
+        message=f"Memory was short: each batch of {size} goes through the network in {micro_batches.count} parts; all "
+        "figures stay those of whole batches.",
+        data={"parts": micro_batches.count, "batch_size": size},
     )

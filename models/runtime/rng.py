@@ -1,4 +1,4 @@
-"""Reproducibility: what draws at random draws the same again."""
+"""Random number generators: seeds, and the state of torch's."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def seed_epoch(seed: int, epoch: int) -> None:
-    """Have torch draw what belongs to this epoch, whatever was drawn before."""
+    """Seed torch for an epoch, whatever was drawn before."""
     torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
 
 
-def random_state() -> dict[str, torch.Tensor]:
-    """What torch draws next, on each device that it draws on."""
+def get_random_state() -> dict[str, torch.Tensor]:
+    """The state of torch's generators, on each device that has one."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()
@@ -26,8 +26,8 @@ def random_state() -> dict[str, torch.Tensor]:
     return state
 
 
-def draw_on(state: Mapping[str, torch.Tensor]) -> None:
-    """Have torch draw what it would have drawn at `random_state()`."""
+def set_random_state(state: Mapping[str, torch.Tensor]) -> None:
+    """Restore what `get_random_state()` gave."""
     torch.set_rng_state(state["cpu"])
     if "cuda" in state and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])

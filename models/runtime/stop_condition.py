@@ -1,4 +1,4 @@
-"""A limit: what has a fine-tuning come to its end before it has learned all it can."""
+"""Stop condition: ends a fine-tuning before it has learned all it can."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ if TYPE_CHECKING:
 
 
 class StopCondition:
-    """A time of time.monotonic(), and somebody who may ask it to stop; without either, none."""
+    """Stops at a time of time.monotonic(), or when somebody asks; without either, never."""
 
-    def __init__(self, until: float | None = None, is_stopped: Callable[[], bool] | None = None) -> None:
-        self._until, self._is_stopped = until, is_stopped
+    def __init__(self, until: float | None = None, stop_requested: Callable[[], bool] | None = None) -> None:
+        self._until, self._stop_requested = until, stop_requested
 
     @property
     def reason(self) -> Literal["stopped", "time_budget"] | None:
-        """Why it is reached; nothing where it is not."""
-        if self._is_stopped is not None and self._is_stopped():
+        """Why to stop now; None to go on."""
+        if self._stop_requested is not None and self._stop_requested():
             return "stopped"
         return "time_budget" if self._until is not None and time.monotonic() >= self._until else None
 

@@ -1,4 +1,4 @@
-"""The moving average of what is trained."""
+"""Exponential moving average of weights."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from models.catalog.weight_averaging import ExponentialMovingAverage
 
 
-class Average:
-    """Of the parameters of a network; starts at what they are."""
+class MovingAverage:
+    """Exponential moving average of a network's parameters; starts at their values."""
 
     def __init__(self, technique: ExponentialMovingAverage, network: torch.nn.Module) -> None:
         self.technique, self.steps = technique, 0
@@ -28,19 +28,19 @@ class Average:
         torch._foreach_lerp_(self._values, [parameter.detach() for parameter in self._parameters], 1 - share)
         self.steps += 1
 
-    def state(self) -> dict[str, Any]:
-        """What it is now; its tensors go on changing."""
+    def state_dict(self) -> dict[str, Any]:
+        """The average and its step count; its tensors go on changing."""
         return {"steps": self.steps, "values": self._values}
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state()` gave."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict()` gave."""
         self.steps = state["steps"]
-        for value, was in zip(self._values, state["values"], strict=True):
-            value.copy_(was)
+        for value, saved in zip(self._values, state["values"], strict=True):
+            value.copy_(saved)
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
-        """For a while the network has the averages for its parameters."""
+    def swap_in(self) -> Iterator[None]:
+        """Give the network the averages for its parameters, until the `with` block ends."""
         own = [parameter.detach().clone() for parameter in self._parameters]
         self._set(self._values)
         try:

@@ -1,4 +1,4 @@
-"""Training of a new head, and of the stages above the cut, on what a frozen trunk gives."""
+"""The training loop: epochs, validation, the best epoch, early stopping and resumption."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from models.evaluation.metrics import right
+from models.evaluation.metrics import count_correct
 from models.features.sources import forward_plain_views
 from models.messages import Diagnosed, EpochEnded, Noted
 from models.runtime.micro_batches import report_micro_batches
-from models.runtime.rng import draw_on, random_state, seed_epoch
-from models.runtime.stop_condition import NONE
+from models.runtime.rng import get_random_state, seed_epoch, set_random_state
 from models.training.diagnostics import Diagnostics
-from models.training.epoch_totals import EpochTotals
 from models.training.step import NotFinite, TrainStep
 from models.training.view_schedule import ViewSchedule
 
@@ -26,12 +24,8 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from models.catalog.recipe import Recipe
-    from models.features.sources import FeatureSource
     from models.messages import StopReason
-    from models.runtime.stop_condition import StopCondition
-    from models.training.model import TrainableModel
-    from models.training.subset import Subset
+    from models.training.run import TrainingRun
 
 RETRY_FACTOR = 0.1
 """How much smaller the learning rate is after training has diverged."""
@@ -45,62 +39,63 @@ class TrainingDiverged(Exception):
 
 @dataclass(frozen=True)
 class Step:
-    """One step of the optimizer is done: how many images it took, and how many of them had to be computed."""
+    """One optimizer step was done: how many images it took, and how many of them had to be computed."""
 
     images: int
     computed: int
 
 
 @dataclass(frozen=True)
-class Rest:
-    """An epoch is over, and all that follows from it."""
+class EpochComplete:
+    """An epoch is over, and everything that follows from it is done."""
+
+
+@dataclass
+class EpochTotals:
+    """Sums over the steps of a running epoch."""
+
+    steps: int = 0
+    seen: int = 0
+    correct: int = 0
+    loss_sum: float = 0.0
+    lr: float = 0.0
+    hits: int = 0
+    misses: int = 0
+    seconds: float = 0.0
 
 
 class Training:
-    """One run of training: iterate over `epochs()`, then ask for what the best epoch gave."""
+    """One run of training: iterate over `train()`, then ask for the best epoch's results."""
 
-    def __init__(
-        self,
-        recipe: Recipe,
-        classes: list[str],
-        model: TrainableModel,
-        source: FeatureSource,
-        train: Subset,
-        validation: Subset,
-        stop_condition: StopCondition = NONE,
-        state: dict[str, Any] | None = None,
-    ) -> None:
-        """Needs a resolved recipe. Goes on from a `state` that `state()` gave, where there is one."""
-        self.recipe, self.model, self.source = recipe, model, source
-        self.train, self.validation, self.stop_condition = train, validation, stop_condition
+    def __init__(self, run: TrainingRun, state: dict[str, Any] | None = None) -> None:
+        """Start before the first step, or where `state_dict()` gave `state`. Raises TrainingDiverged."""
+        self.run, self.recipe, self.model, self.source = run, run.recipe, run.model, run.source
+        train = run.train
         self._targets = torch.from_numpy(train.labels)
         self._labels = self._targets.new_zeros((int(train.images.max()) + 1, *train.labels.shape[1:]))
         self._labels[torch.from_numpy(train.images)] = self._targets
-        self._validation_labels = torch.from_numpy(validation.labels)
-        assert recipe.task != "auto"
-        self.diagnostics = Diagnostics(model, recipe.steps(len(train.images)), recipe.task)
-        self.train_step = TrainStep(recipe, classes, model, source, self.diagnostics)
-        self._retried = False
+        self._validation_labels = torch.from_numpy(run.validation.labels)
+        self.diagnostics = Diagnostics(run.model, run.recipe.count_steps(len(train.images)), run.recipe.task)
+        self.train_step = TrainStep(run, self.diagnostics)
+        self._has_retried = False
         self.losses: list[float] = []
         """Validation loss of each epoch so far."""
-        is_fixed = source.is_cached and not model.cut_network.stages and len(validation.images) <= source.read_batch
-        self._held = model.sample(source, validation.images) if is_fixed else None
-        """Features of the validation images, where they stay the same."""
-        stopping = recipe.early_stopping
+        self._validation_features = self._hold_validation_features()
+        stopping = self.recipe.early_stopping
         self.view_schedule = ViewSchedule(
-            recipe.cache.most, bool(recipe.cache.grow), stopping.patience if stopping else None
+            self.recipe.cache.most, bool(self.recipe.cache.grow), stopping.patience if stopping else None
         )
-        self._grown = 0
+        self._view_added = 0
         """The epoch after which the newest view was added."""
         self.best_epoch = 0
         self._best: float | None = None
-        self._ended_for: StopReason | None = None
+        self._stop_reason: StopReason | None = None
         self._running: EpochTotals | None = None
-        """Of the epoch that is not over."""
-        self._start: dict[str, Any] | None = None
-        """What it started from, as long as it could be tried again."""
-        self._draws: dict[str, torch.Tensor] | None = None
-        """What is drawn next in an epoch that goes on."""
+        """Sums over an epoch that is not over."""
+        self._epoch_start: dict[str, Any] | None = None
+        """The state at the start of the epoch, as long as it could be tried again."""
+        self._random_state: dict[str, torch.Tensor] | None = None
+        """The random state within a resumed epoch."""
         if state is not None:
             self._load(state)
             return
@@ -111,12 +106,12 @@ class Training:
                 "The loss is infinite or NaN before the first step: set head.initializer to auto, or give head.hidden "
                 "fewer layers."
             ) from None
-        self._best_state = model.learned()
+        self._best_state = self.model.copy_state()
 
     @property
     def stop_reason(self) -> StopReason:
-        """Why it ended."""
-        return self._ended_for or "epochs_done"
+        """Why training ended."""
+        return self._stop_reason or "epochs_done"
 
     @property
     def epochs_done(self) -> int:
@@ -124,101 +119,110 @@ class Training:
         return len(self.losses)
 
     @property
-    def trained(self) -> tuple[int, int]:
-        """Steps and images that it has done."""
-        totals, images = self._running or EpochTotals(), len(self.train.images)
-        steps = self.epochs_done * self.recipe.steps(images) + totals.steps
+    def done(self) -> tuple[int, int]:
+        """Steps done and images trained on so far."""
+        totals, images = self._running or EpochTotals(), len(self.run.train.images)
+        steps = self.epochs_done * self.recipe.count_steps(images) + totals.steps
         return steps, self.epochs_done * images + totals.seen
 
-    def epochs(self) -> Iterator[Step | EpochEnded | Noted | Diagnosed | Rest]:
-        """Train until the last epoch, or until there is a reason to stop; what is grafted is then that of the best.
+    def train(self) -> Iterator[Step | EpochEnded | Noted | Diagnosed | EpochComplete]:
+        """Train until the last epoch, or until there is a reason to stop; the model then has the best epoch's weights.
 
-        Gives each step and, after the steps of an epoch, the epoch, what the doctor says of it, and a rest. `state()`
-        may be asked for after a step and at a rest.
+        Yields each step and, after the steps of an epoch, its figures, its diagnosis, and EpochComplete. `state_dict()`
+        may be asked for after a step and after EpochComplete.
 
         Raises TrainingDiverged.
         """
-        assert isinstance(self.recipe.epochs, int)
-        while self._ended_for is None and self.epochs_done < self.recipe.epochs:
+        while self._stop_reason is None and self.epochs_done < self.recipe.epochs:
             ended = yield from self._epoch_or_retry(self.epochs_done + 1)
             self.losses.append(ended.validation_loss)
             yield ended
             yield from self.diagnostics.examine(ended)
-            if self.view_schedule.saw(ended):
-                self._grown = ended.epoch
+            if self.view_schedule.update(ended):
+                self._view_added = ended.epoch
                 self.model.load_state_dict(self._best_state)
                 yield Noted(
                     kind="view_added",
                     message=f"The validation loss improves no more: augmented view {self.view_schedule.views} is added",
                     data={"view": self.view_schedule.views},
                 )
-            self._ended_for = self._reason_to_stop(ended)
-            yield Rest()
+            self._stop_reason = self._find_reason_to_stop(ended)
+            yield EpochComplete()
         self.model.load_state_dict(self._best_state)
         yield from self.diagnostics.final_findings(self.stop_reason, self.train_step.clipped_share)
 
-    def state(self) -> dict[str, Any]:
-        """All that the rest of the training depends on; its tensors go on changing."""
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the rest of the training depends on; its tensors go on changing."""
         running = None
         if self._running is not None:
-            running = {"tally": asdict(self._running), "start": self._start, "draws": random_state()}
+            running = {
+                "totals": asdict(self._running),
+                "epoch_start": self._epoch_start,
+                "random_state": get_random_state(),
+            }
         return {
-            "learned": self.model.state_dict(),
-            "best": {"learned": self._best_state, "value": self._best, "epoch": self.best_epoch},
+            "model": self.model.state_dict(),
+            "best": {"model": self._best_state, "value": self._best, "epoch": self.best_epoch},
             "initial_accuracy": self.initial_accuracy,
             "losses": self.losses,
-            "ended_for": self._ended_for,
-            "retried": self._retried,
-            "descent": self.train_step.state(),
-            "doctor": self.diagnostics.state(),
-            "view_schedule": self.view_schedule.state(),
-            "grown": self._grown,
+            "stop_reason": self._stop_reason,
+            "has_retried": self._has_retried,
+            "train_step": self.train_step.state_dict(),
+            "diagnostics": self.diagnostics.state_dict(),
+            "view_schedule": self.view_schedule.state_dict(),
+            "view_added": self._view_added,
             "running": running,
         }
 
     def _load(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["learned"])
+        self.model.load_state_dict(state["model"])
         best = state["best"]
-        self._best_state, self._best, self.best_epoch = best["learned"], best["value"], best["epoch"]
+        self._best_state, self._best, self.best_epoch = best["model"], best["value"], best["epoch"]
         self.initial_accuracy, self.losses = state["initial_accuracy"], state["losses"]
-        self._ended_for, self._retried, self._grown = state["ended_for"], state["retried"], state["grown"]
-        self.train_step.load(state["descent"])
-        self.diagnostics.load(state["doctor"])
-        self.view_schedule.load(state["view_schedule"])
+        self._stop_reason, self._has_retried = state["stop_reason"], state["has_retried"]
+        self._view_added = state["view_added"]
+        self.train_step.load_state_dict(state["train_step"])
+        self.diagnostics.load_state_dict(state["diagnostics"])
+        self.view_schedule.load_state_dict(state["view_schedule"])
         if (running := state["running"]) is not None:
-            self._running, self._start, self._draws = (
-                EpochTotals(**running["tally"]),
-                running["start"],
-                running["draws"],
-            )
+            self._running = EpochTotals(**running["totals"])
+            self._epoch_start, self._random_state = running["epoch_start"], running["random_state"]
 
-    def validation_logits(self) -> np.ndarray:
-        """What the network says about the validation images, (n, C)."""
+    def compute_validation_logits(self) -> np.ndarray:
+        """Compute the logits of the validation images, (n, C)."""
         self.model.eval()
         with torch.no_grad():
-            if self._held is None:
-                logits = torch.cat(list(forward_plain_views(self.model, self.source, self.validation.images)))
+            if self._validation_features is None:
+                validation = self.run.validation.images
+                outputs = torch.cat(list(forward_plain_views(self.model, self.source, validation)))
             else:
-                logits = self.model.head(self._held)
-        said: np.ndarray = logits.cpu().numpy()
-        return said
+                outputs = self.model.head(self._validation_features)
+        logits: np.ndarray = outputs.cpu().numpy()
+        return logits
+
+    def _hold_validation_features(self) -> torch.Tensor | None:
+        """Features of the validation images, where they stay the same, and are few enough to hold."""
+        images = self.run.validation.images
+        is_fixed = self.source.is_cached and not self.model.cut_network.stages and len(images) <= self.source.read_batch
+        return self.model.compute_features(self.source, images) if is_fixed else None
 
     def _epoch_or_retry(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
         """An epoch; one that diverges is tried again with a smaller rate, once in a training."""
-        if self._running is None and not self._retried:
-            self._start = {"learned": self.model.learned(), "descent": copy.deepcopy(self.train_step.state())}
-        if self._retried:
+        if self._running is None and not self._has_retried:
+            train_step = copy.deepcopy(self.train_step.state_dict())
+            self._epoch_start = {"model": self.model.copy_state(), "train_step": train_step}
+        if self._has_retried or self._epoch_start is None:
             return (yield from self._last_try(epoch))
+        start = self._epoch_start
         try:
             return (yield from self._epoch(epoch))
         except NotFinite:
-            self._retried = True
-        assert self._start is not None
-        self.model.load_state_dict(self._start["learned"])
-        self.train_step.load(self._start["descent"])
-        self.train_step.slow_down(RETRY_FACTOR)
-        self._running = self._start = None
-        yield self.diagnostics.diverged(epoch, self.train_step.rate)
+            self._has_retried = True
+        self.model.load_state_dict(start["model"])
+        self.train_step.load_state_dict(start["train_step"])
+        self.train_step.scale_rates(RETRY_FACTOR)
+        self._running = self._epoch_start = None
+        yield self.diagnostics.report_divergence(epoch, self.train_step.lr)
         return (yield from self._last_try(epoch))
 
     def _last_try(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
@@ -236,7 +240,7 @@ class Training:
         view = self.source.view(epoch, self.view_schedule.views)
         yield from self._steps(epoch, view, totals)
         began, before = time.perf_counter(), replace(self.source.counts)
-        with self.train_step.averaged():
+        with self.train_step.use_average():
             validation_loss, validation_accuracy = self._validate()
             ended = EpochEnded(
                 epoch=epoch,
@@ -251,7 +255,7 @@ class Training:
                 cache_misses=totals.misses + self.source.counts.misses - before.misses,
             )
             self._keep_if_best(ended)
-        self._running = self._start = None
+        self._running = self._epoch_start = None
         return ended
 
     def _steps(self, epoch: int, view: int, totals: EpochTotals) -> Iterator[Step | Noted]:
@@ -259,46 +263,46 @@ class Training:
         began = time.perf_counter()
         counts = self.source.counts
         seed_epoch(self.recipe.seed, epoch)
-        order = self.train.images[self.recipe.sampling.draw_order(self._targets).numpy()]
+        order = self.run.train.images[self.recipe.sampling.draw_order(self._targets).numpy()]
         self.model.start_epoch(self.recipe, epoch)
-        if self._draws is not None:
-            draw_on(self._draws)
-            self._draws = None
-        before, size = replace(counts), self.recipe.images_per_step
+        if self._random_state is not None:
+            set_random_state(self._random_state)
+            self._random_state = None
+        before, size = replace(counts), self.recipe.batch_size
         for images, rows in self.source.batches(order[totals.seen :], view, size):
-            parts = self.train_step.parts.count
-            factor = self._factor(epoch - 1 + totals.seen / len(order))
+            micro_batches = self.train_step.micro_batches.count
+            factor = self._schedule(epoch - 1 + totals.seen / len(order))
             labels = self._labels[torch.from_numpy(images)].to(self.model.device)
-            loss, hits = self.train_step.step(self.source.given(rows), labels, factor, totals.steps)
+            loss, correct = self.train_step.step(self.source.given(rows), labels, factor, totals.steps)
             computed = counts.misses - before.misses
             now = time.perf_counter()
             totals.steps += 1
             totals.seen += len(labels)
-            totals.correct += hits
+            totals.correct += correct
             totals.loss_sum += loss * len(labels)
-            totals.lr = self.train_step.rate * factor
+            totals.lr = self.train_step.lr * factor
             totals.hits += counts.hits - before.hits
             totals.misses += computed
             totals.seconds += now - began
             before, began = replace(counts), now
             yield Step(len(labels), computed)
-            if self.train_step.parts.count > parts:
-                yield report_micro_batches(self.train_step.parts, size)
-            if self.stop_condition.reason is not None:
+            if self.train_step.micro_batches.count > micro_batches:
+                yield report_micro_batches(self.train_step.micro_batches, size)
+            if self.run.stop_condition.reason is not None:
                 break
 
-    def _factor(self, epoch: float) -> float:
-        """What the schedule multiplies the rates by after so many epochs."""
-        assert isinstance(self.recipe.epochs, int)
+    def _schedule(self, epoch: float) -> float:
+        """The schedule's factor of the learning rates after so many epochs."""
         return self.recipe.schedule.compute_factor(epoch, self.recipe.epochs, self.losses)
 
     def _validate(self) -> tuple[float, float]:
-        logits = torch.from_numpy(self.validation_logits()).to(self.model.device)
+        """Loss and accuracy on the validation images."""
+        logits = torch.from_numpy(self.compute_validation_logits()).to(self.model.device)
         labels = self._validation_labels.to(self.model.device)
         loss = self.train_step.loss(logits, labels).item()
         if not math.isfinite(loss):
             raise NotFinite(f"The validation loss became {loss}.")
-        return loss, right(logits, labels) / len(labels)
+        return loss, count_correct(logits, labels) / len(labels)
 
     def _keep_if_best(self, ended: EpochEnded) -> None:
         stopping = self.recipe.early_stopping
@@ -309,19 +313,19 @@ class Training:
             better = stopping.is_improvement(value, self._best) or self._reaches_target(ended)
         if better:
             self._best, self.best_epoch = value, ended.epoch
-            self._best_state = self.model.learned()
+            self._best_state = self.model.copy_state()
 
     def _reaches_target(self, ended: EpochEnded) -> bool:
         target = self.recipe.target
         return target is not None and target.is_reached(getattr(ended, target.metric))
 
-    def _reason_to_stop(self, ended: EpochEnded) -> StopReason | None:
+    def _find_reason_to_stop(self, ended: EpochEnded) -> StopReason | None:
         stopping = self.recipe.early_stopping
         if self._reaches_target(ended):
             return "target_reached"
-        if (reached := self.stop_condition.reason) is not None:
-            return reached
-        since = ended.epoch - max(self.best_epoch, self._grown)
+        if (reason := self.run.stop_condition.reason) is not None:
+            return reason
+        since = ended.epoch - max(self.best_epoch, self._view_added)
         if stopping is not None and since >= stopping.patience and self.view_schedule.is_over:
             return "early_stopping"
         return None

@@ -1,4 +1,4 @@
-"""What is trained: the backbone's stages above the cut, and the head on their standardized features."""
+"""The trainable model: the backbone's stages above the cut, and a head on their standardized features."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from models.catalog.heads import Keep
 from models.features.sources import forward_plain_views
 from models.features.standardization import Standardization
 
@@ -18,27 +17,28 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from models.catalog.recipe import Recipe
+    from models.catalog.recipe import Recipe, ResolvedRecipe
     from models.features.sources import FeatureSource
     from models.networks.cut_network import CutNetwork
+    from models.nn.head import HeadModule
 
 
 class TrainableModel(nn.Module):
     """logits = head(standardized top(rows)); the standardization is that of the top before its first step."""
 
     def __init__(
-        self, cut_network: CutNetwork, head: nn.Sequential, standardize: Standardization, *, is_mixed: bool = False
+        self, cut_network: CutNetwork, head: HeadModule, standardize: Standardization, *, is_mixed: bool = False
     ) -> None:
-        """Where `is_mixed`, the top computes in bfloat16 as long as it is trained (Micikevicius et al., 2018)."""
+        """Where `is_mixed`, the top computes in bfloat16 while it is trained (Micikevicius et al., 2018)."""
         super().__init__()
         self.cut_network, self.top, self.head, self.standardize = cut_network, cut_network.top, head, standardize
         self.top.to(memory_format=torch.channels_last)
         self.is_mixed = is_mixed
 
     @classmethod
-    def of(
+    def from_recipe(
         cls,
-        recipe: Recipe,
+        recipe: ResolvedRecipe,
         num_classes: int,
         cut_network: CutNetwork,
         source: FeatureSource,
@@ -46,26 +46,32 @@ class TrainableModel(nn.Module):
         kept: tuple[torch.Tensor, torch.Tensor] | None = None,
         standardize: Standardization | None = None,
     ) -> TrainableModel:
-        """With a new head of a resolved recipe, standardized over the plain views of `images`, or as is known.
+        """Build the recipe's head over a cut network, before its first step.
 
-        `kept` is the backbone's own classifier (W, b), for a head that keeps it.
+        Args:
+            recipe: whose head is built, initialized from its seed.
+            num_classes: outputs of the head.
+            cut_network: whose top the head stands on.
+            source: of features.
+            images: over whose plain views features are standardized.
+            kept: the backbone's own classifier (W, b), for the head to start from.
+            standardize: the standardization, where it is known already.
         """
         cut_network.top.to(source.trunk.device).eval()
         if standardize is None:
             standardize = Standardization.of(forward_plain_views(cut_network.top, source, images))
         torch.manual_seed(recipe.seed)
         head = recipe.head.build(len(standardize.mean), num_classes)
-        if isinstance(recipe.head, Keep):
-            assert kept is not None
+        if kept is not None:
             weight, bias = standardize.unfold(*kept)
-            head[-1].load_state_dict({"weight": weight, "bias": bias})
+            head.output.load_state_dict({"weight": weight, "bias": bias})
         device = source.trunk.device if cut_network.stages else torch.device("cpu")
         is_mixed = bool(cut_network.stages) and recipe.precision == "bfloat16"
         return cls(cut_network, head.to(device), standardize.to(device), is_mixed=is_mixed)
 
     @property
     def device(self) -> torch.device:
-        """Where the head lies: its steps are too small to be worth a journey to another device."""
+        """The device of the head: its steps are too small to be worth a journey to another one."""
         return self.standardize.mean.device
 
     @property
@@ -73,9 +79,14 @@ class TrainableModel(nn.Module):
         """Whether BatchNorm learns, which may find no variance in a batch of one image."""
         return any(isinstance(module, _BatchNorm) and module.training for module in self.modules())
 
+    @property
+    def regularized_weights(self) -> list[nn.Parameter]:
+        """The weights that regularizers keep small: those of the head, without biases and norms."""
+        return [parameter for parameter in self.head.parameters() if parameter.ndim > 1]
+
     @contextmanager
-    def still(self) -> Iterator[None]:
-        """For a while nothing learns, not even BatchNorm's statistics."""
+    def evaluating(self) -> Iterator[None]:
+        """Be in evaluation mode, BatchNorm's statistics too, until the `with` block ends."""
         modes = {module: module.training for module in self.modules()}
         self.eval()
         try:
@@ -84,27 +95,27 @@ class TrainableModel(nn.Module):
             for module, mode in modes.items():
                 module.training = mode
 
-    def features(self, rows: torch.Tensor) -> torch.Tensor:
-        """Standardized features (B, num_features) of what the cut gives."""
+    def forward_features(self, rows: torch.Tensor) -> torch.Tensor:
+        """Compute standardized features (B, num_features) from values at the cut."""
         if rows.ndim == 4:
             rows = rows.contiguous(memory_format=torch.channels_last)
         with torch.autocast(rows.device.type, torch.bfloat16, enabled=self.is_mixed):
-            said = self.top(rows)
-        features: torch.Tensor = self.standardize(said.float().to(self.device))
+            output = self.top(rows)
+        features: torch.Tensor = self.standardize(output.float().to(self.device))
         return features
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C) of what the cut gives."""
-        logits: torch.Tensor = self.head(self.features(rows))
+        """Compute logits (B, C) from values at the cut."""
+        logits: torch.Tensor = self.head(self.forward_features(rows))
         return logits
 
-    def sample(self, source: FeatureSource, images: np.ndarray) -> torch.Tensor:
-        """Standardized features of the plain views of images, (n, num_features)."""
+    def compute_features(self, source: FeatureSource, images: np.ndarray) -> torch.Tensor:
+        """Compute standardized features of the plain views of images, (n, num_features)."""
         features = forward_plain_views(self.top, source, images)
         return torch.cat([self.standardize(batch.to(self.device)) for batch in features])
 
     def start_epoch(self, recipe: Recipe, epoch: int) -> None:
-        """Have learn what learns in this epoch (1, 2, …)."""
+        """Unfreeze what the recipe trains in this epoch (1, 2, …), and freeze all else."""
         self.head.train()
         unfrozen, norms_train = 0, False
         if recipe.cut.kind != "all":
@@ -112,8 +123,8 @@ class TrainableModel(nn.Module):
             norms_train = recipe.cut.batch_norm == "trained"
         self.cut_network.set_modes(unfrozen, norms_train)
 
-    def groups(self, recipe: Recipe) -> list[dict[str, Any]]:
-        """What the optimizer moves, each group with its learning rate: the head, then the stages from the top."""
+    def parameter_groups(self, recipe: Recipe) -> list[dict[str, Any]]:
+        """Group parameters by learning rate: the head, then the stages from the top."""
         rate = recipe.optimizer.rate
         groups = [{"params": list(self.head.parameters()), "lr": rate}]
         if recipe.cut.kind != "all":
@@ -121,10 +132,6 @@ class TrainableModel(nn.Module):
                 groups.append({"params": list(stage.parameters.values()), "lr": rate * recipe.cut.scale_lr(depth)})
         return groups
 
-    def weights(self) -> list[nn.Parameter]:
-        """What regularizers keep small: the weights of the head."""
-        return [parameter for parameter in self.head.parameters() if parameter.ndim > 1]
-
-    def learned(self) -> dict[str, torch.Tensor]:
-        """A copy of all that training changes."""
+    def copy_state(self) -> dict[str, torch.Tensor]:
+        """Copy everything that training changes."""
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}

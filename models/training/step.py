@@ -1,4 +1,4 @@
-"""Gradient descent: the steps by which what is grafted learns, and all that they carry from one to the next."""
+"""One optimizer step, and the optimizer's state."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import torch
 
 from models.catalog.mixup import BatchAugmentation, FeatureAugmentation
 from models.catalog.regularizers import Constraint, Penalty
-from models.evaluation.metrics import right
+from models.evaluation.metrics import count_correct
 from models.runtime.micro_batches import MicroBatches
-from models.training.ema import Average
+from models.training.ema import MovingAverage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
-    from models.catalog.recipe import Recipe
-    from models.features.sources import FeatureSource
     from models.training.diagnostics import Diagnostics
-    from models.training.model import TrainableModel
+    from models.training.run import TrainingRun
 
 
 class NotFinite(Exception):
@@ -30,54 +28,52 @@ class NotFinite(Exception):
 
 
 class TrainStep:
-    """Steps of the optimizer over what is grafted, as a resolved recipe has them."""
+    """Optimizer steps on the trained parameters: mixing, loss, penalties, clipping, constraints, moving average."""
 
-    def __init__(
-        self, recipe: Recipe, classes: list[str], model: TrainableModel, source: FeatureSource, diagnostics: Diagnostics
-    ) -> None:
-        self.recipe, self.model, self.source, self.diagnostics = recipe, model, source, diagnostics
-        assert recipe.loss != "auto"
-        self.loss = recipe.loss.build(classes).to(model.device)
-        self.optimizer = recipe.optimizer.build(model.groups(recipe))
+    def __init__(self, run: TrainingRun, diagnostics: Diagnostics) -> None:
+        recipe, model = run.recipe, run.model
+        self.recipe, self.model, self.source, self.diagnostics = recipe, model, run.source, diagnostics
+        self.loss = run.build_loss()
+        self.optimizer = recipe.optimizer.build(model.parameter_groups(recipe))
         self._rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
-        self._average = Average(recipe.averaging, model) if recipe.averaging is not None else None
+        self._average = MovingAverage(recipe.averaging, model) if recipe.averaging is not None else None
         self._steps = self._clipped = 0
-        self.parts = MicroBatches()
+        self.micro_batches = MicroBatches()
         self._mixes = [a for a in recipe.augmentations if isinstance(a, BatchAugmentation)]
         self._noises = [a for a in recipe.augmentations if isinstance(a, FeatureAugmentation)]
-        self._weights = model.weights()
+        self._weights = model.regularized_weights
         self._penalties = [r for r in recipe.regularizers if isinstance(r, Penalty)]
         self._constraints = [r for r in recipe.regularizers if isinstance(r, Constraint)]
 
     @property
-    def rate(self) -> float:
+    def lr(self) -> float:
         """The learning rate of the head, before a schedule."""
         return self._rates[0]
 
     @property
     def clipped_share(self) -> float | None:
-        """Share of the steps whose gradient was clipped; none where nothing clips."""
+        """Share of the steps whose gradient was clipped; None where the recipe does not clip."""
         return None if self.recipe.gradient_clipping is None else self._clipped / max(self._steps, 1)
 
-    def slow_down(self, factor: float) -> None:
-        """Go on with all rates times `factor`."""
+    def scale_rates(self, factor: float) -> None:
+        """Multiply all learning rates by `factor` from now on."""
         self._rates = [rate * factor for rate in self._rates]
 
-    def averaged(self) -> AbstractContextManager[None]:
-        """For a while what is grafted is the average over its steps, where the recipe averages."""
-        return nullcontext() if self._average is None else self._average.applied()
+    def use_average(self) -> AbstractContextManager[None]:
+        """Give the model its moving average for weights in a `with` block, where the recipe averages."""
+        return nullcontext() if self._average is None else self._average.swap_in()
 
-    def step(self, given: torch.Tensor, labels: torch.Tensor, factor: float, number: int) -> tuple[float, int]:
-        """One step at the rates times `factor`; gives the loss, without penalties, and how many images were right.
+    def step(self, inputs: torch.Tensor, labels: torch.Tensor, factor: float, number: int) -> tuple[float, int]:
+        """Do one step at the learning rates times `factor`; `number` counts the steps of the epoch.
 
-        `number` counts the steps of the epoch. Raises NotFinite.
+        Returns the loss without penalties, and how many images were classified correctly. Raises NotFinite.
         """
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
         if len(labels) == 1 and self.model.needs_two:
-            return self._alone(given, labels)
-        is_watched = self.diagnostics.looks_at(number)
-        loss, hits = self._descend(given, labels, is_watched)
+            return self._evaluate(inputs, labels)
+        is_watched = self.diagnostics.is_watching(number)
+        loss, correct = self._compute_gradient(inputs, labels, is_watched)
         if is_watched:
             self.diagnostics.record_gradients()  # the gradient of the loss alone: that of a penalty never vanishes
         for term in self._penalties:
@@ -89,51 +85,51 @@ class TrainStep:
                 constraint.constrain(self._weights, self._rates[0] * factor)
         if self._average is not None:
             self._average.update()
-        return loss, hits
+        return loss, correct
 
-    def state(self) -> dict[str, Any]:
-        """All that a step depends on beside what is grafted and the random numbers; its tensors go on changing."""
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that steps depend on beside the model and the random state; its tensors go on changing."""
         moments = self.optimizer.state_dict()["state"]
         return {
             "moments": {str(place): dict(values) for place, values in moments.items()},
             "rates": self._rates,
-            "average": None if self._average is None else self._average.state(),
+            "average": None if self._average is None else self._average.state_dict(),
             "counts": [self._steps, self._clipped],
-            "parts": self.parts.count,
+            "micro_batches": self.micro_batches.count,
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state()` gave."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict()` gave."""
         parameters = self._parameters()
         moments = {
-            int(place): {name: _laid_out(value, parameters[int(place)]) for name, value in values.items()}
+            int(place): {name: _align(value, parameters[int(place)]) for name, value in values.items()}
             for place, values in state["moments"].items()
         }
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
         self._rates = list(state["rates"])
         if self._average is not None:
-            self._average.load(state["average"])
+            self._average.load_state_dict(state["average"])
         self._steps, self._clipped = state["counts"]
-        self.parts.count = state["parts"]
+        self.micro_batches.count = state["micro_batches"]
 
-    def _descend(self, given: torch.Tensor, labels: torch.Tensor, is_watched: bool) -> tuple[float, int]:
-        """Compute the gradient: of the batch as a whole, or in as many parts as the memory asks for."""
-        batch = self._mixed(given, labels)
+    def _compute_gradient(self, inputs: torch.Tensor, labels: torch.Tensor, is_watched: bool) -> tuple[float, int]:
+        """The gradient of the batch as a whole, or in as many micro-batches as the memory asks for."""
+        batch = self._mix(inputs, labels)
         least = 2 if self.model.needs_two else 1
-        return self.parts.run(lambda count: self._accumulate(batch, count, is_watched), len(labels) // least)
+        return self.micro_batches.run(lambda count: self._accumulate(batch, count, is_watched), len(labels) // least)
 
-    def _mixed(self, given: torch.Tensor, labels: torch.Tensor) -> _Batch:
+    def _mix(self, inputs: torch.Tensor, labels: torch.Tensor) -> _Batch:
         if not self._mixes:
-            return _Batch(given, labels, labels, 1.0)
-        mixed = self._mixes[int(torch.randint(len(self._mixes), ()))].mix(given)
+            return _Batch(inputs, labels, labels, 1.0)
+        mixed = self._mixes[int(torch.randint(len(self._mixes), ()))].mix(inputs)
         return _Batch(mixed.rows, labels, labels[mixed.partners], mixed.share)
 
-    def _accumulate(self, batch: _Batch, parts: int, is_watched: bool) -> tuple[float, int]:
+    def _accumulate(self, batch: _Batch, count: int, is_watched: bool) -> tuple[float, int]:
         self.optimizer.zero_grad(set_to_none=True)
-        loss_sum, hits = 0.0, 0
-        for part in batch.split(parts):
+        loss_sum, correct = 0.0, 0
+        for part in batch.split(count):
             share = len(part.labels) / len(batch.labels)
-            logits = self._logits(part.rows, is_watched)
+            logits = self._forward(part.inputs, is_watched)
             loss: torch.Tensor = self.loss(logits, part.labels)
             if self._mixes:
                 loss = part.share * loss + (1 - part.share) * self.loss(logits, part.others)
@@ -142,14 +138,14 @@ class TrainStep:
                 raise NotFinite(f"The loss became {value}.")
             (share * loss).backward()  # type: ignore[no-untyped-call]
             loss_sum += share * value
-            hits += right(logits, part.labels if part.share >= 0.5 else part.others)
-        return loss_sum, hits
+            correct += count_correct(logits, part.labels if part.share >= 0.5 else part.others)
+        return loss_sum, correct
 
-    def _logits(self, given: torch.Tensor, is_watched: bool) -> torch.Tensor:
-        features = self.model.features(self.source.at_cut(given))
+    def _forward(self, inputs: torch.Tensor, is_watched: bool) -> torch.Tensor:
+        features = self.model.forward_features(self.source.at_cut(inputs))
         for noise in self._noises:
             features = noise.perturb(features)
-        logits: torch.Tensor = self.diagnostics.through(features) if is_watched else self.model.head(features)
+        logits: torch.Tensor = self.diagnostics.forward(features) if is_watched else self.model.head(features)
         return logits
 
     def _clip(self) -> None:
@@ -160,14 +156,14 @@ class TrainStep:
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
-    def _alone(self, given: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
+    def _evaluate(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
         """A last batch of one image has no variance to normalize by: nothing is learned from it."""
-        with self.model.still(), torch.no_grad():
-            logits = self.model(self.source.at_cut(given))
-        return self.loss(logits, labels).item(), right(logits, labels)
+        with self.model.evaluating(), torch.no_grad():
+            logits = self.model(self.source.at_cut(inputs))
+        return self.loss(logits, labels).item(), count_correct(logits, labels)
 
 
-def _laid_out(moment: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+def _align(moment: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """A moment that lies in memory as its parameter does: fused kernels take for granted that it does."""
     return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment
 
@@ -176,12 +172,12 @@ def _laid_out(moment: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
 class _Batch:
     """Rows, each mixed with another: the loss is share·loss(labels) + (1 - share)·loss(others)."""
 
-    rows: torch.Tensor
+    inputs: torch.Tensor
     labels: torch.Tensor
     others: torch.Tensor
     share: float
 
-    def split(self, parts: int) -> Iterator[_Batch]:
-        tensors = (tensor.tensor_split(parts) for tensor in (self.rows, self.labels, self.others))
-        for rows, labels, others in zip(*tensors, strict=True):
-            yield _Batch(rows, labels, others, self.share)
+    def split(self, count: int) -> Iterator[_Batch]:
+        tensors = (tensor.tensor_split(count) for tensor in (self.inputs, self.labels, self.others))
+        for inputs, labels, others in zip(*tensors, strict=True):
+            yield _Batch(inputs, labels, others, self.share)

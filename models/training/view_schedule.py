@@ -1,4 +1,4 @@
-"""Growth of views: augmented views are added one by one, while they improve the validation loss."""
+"""View schedule: augmented views are added one by one, while they improve the validation loss."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ EASY = 0.95
 
 
 class ViewSchedule:
-    """How many augmented views there are to train on: all from the start, or more and more.
+    """Adds augmented views on a plateau of the validation loss, or has all of them from the start.
 
-    A view is computed to be tried, so none is where it cannot help: where the head does not fit what it has seen better
-    than what it has not.
+    A view is computed to be tried, so none is tried where it cannot help: where the head fits the training images no
+    better than the validation images.
     """
 
     def __init__(self, most: int, grows: bool, patience: int | None) -> None:
-        """`patience`: epochs after which training would stop, if it does."""
+        """`patience`: epochs without improvement after which training would stop, if it does."""
         self.views = 0 if grows else most
         self._most = most
         self._patience = PATIENCE if patience is None else min(PATIENCE, patience)
@@ -32,8 +32,8 @@ class ViewSchedule:
         self._waited = 0
         self.is_over = self.views >= most
 
-    def saw(self, ended: EpochEnded) -> bool:
-        """Take in an epoch; whether there is a view more from now on."""
+    def update(self, ended: EpochEnded) -> bool:
+        """Take the losses of an epoch into account; returns whether a view was added."""
         if self.is_over:
             return False
         self._waited += 1
@@ -51,8 +51,8 @@ class ViewSchedule:
         self.is_over = self.views >= self._most
         return True
 
-    def state(self) -> dict[str, Any]:
-        """What it has found out."""
+    def state_dict(self) -> dict[str, Any]:
+        """The views so far, and the losses that decide about the next one."""
         return {
             "views": self.views,
             "losses": [self._best, self._before],
@@ -60,7 +60,7 @@ class ViewSchedule:
             "is_over": self.is_over,
         }
 
-    def load(self, state: dict[str, Any]) -> None:
-        """Go on from what `state()` gave."""
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict()` gave."""
         self.views, self._waited, self.is_over = state["views"], state["waited"], state["is_over"]
         self._best, self._before = state["losses"]

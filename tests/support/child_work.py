@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 from tqdm import tqdm
 
-from models.runtime import context
-from workers.child_process import drain_requested
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from models.runtime.context import Context
 
 
 class Order(BaseModel):
@@ -31,27 +30,27 @@ class Count(BaseModel):
     pid: int
 
 
-def work(order: Order) -> Iterator[Count]:
+def work(order: Order, context: Context) -> Iterator[Count]:
     """Send so many events, then end as ordered."""
     if order.do == "progress bar":
         tqdm(total=1, disable=True)
     for number in range(order.times):
         yield Count(number=number, pid=os.getpid())
     if order.do == "drain":
-        drain_requested.wait()
+        while not context.snapshot_requested():
+            time.sleep(0.01)
         yield Count(number=order.times, pid=os.getpid())
+        return
+    if order.do == "toil":
+        for _ in range(30):
+            time.sleep(0.1)
+            context.heartbeat()
         return
     ENDINGS[order.do]()
 
 
 def _raise(error: Exception) -> None:
     raise error
-
-
-def _toil() -> None:
-    for _ in range(30):
-        time.sleep(0.1)
-        context.beat()
 
 
 def _allocate() -> None:
@@ -82,5 +81,4 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
     "progress bar": lambda: time.sleep(600),
     "sleep": lambda: time.sleep(600),
-    "toil": _toil,
 }

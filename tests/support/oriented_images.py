@@ -19,7 +19,7 @@ from models.networks.cut_network import CutNetwork, TrainedStage
 from models.networks.surgery import FrozenNetwork
 from models.pretraining.pretrain import Material
 from models.training.model import TrainableModel
-from models.training.subset import Subset
+from models.training.run import Subset, TrainingRun
 from tests.support.images import encoded, write_zip
 from tests.support.small_pack import PREPROCESSING, packed
 
@@ -68,8 +68,8 @@ def deep() -> CutNetwork:
 
 def prepared(
     pack: Pack, folder: Path, cut_network: CutNetwork, **choices: object
-) -> tuple[Recipe, TrainableModel, Material]:
-    """A resolved recipe with its new layers, and the pack to pretrain them with."""
+) -> tuple[TrainingRun, TrainableModel, Material]:
+    """A run before its first step with its model, and the pack to pretrain it on."""
     given = {"batch_size": 16, "cache": {"views": 2}, "head": MLP, "optimizer": {"lr": 0.01}, **choices}
     count = len(pack)
     features = int(cut_network.top(torch.zeros(1, *cut_network.shape)).numel())
@@ -81,7 +81,7 @@ def prepared(
         images=count,
     )
 
-    def opened(augmentations: Sequence[ImageAugmentation]) -> FeatureSource:
+    def open_source(augmentations: Sequence[ImageAugmentation]) -> FeatureSource:
         views = Views(PREPROCESSING, augmentations)
         spaces = [
             FeatureStore(FeatureCache(folder), {"policy": policy}, cut_network.shape, np.dtype(np.float16))
@@ -91,5 +91,7 @@ def prepared(
         return CachedFeatures(pack, views, trunk, lambda view: spaces[min(view, 1)])
 
     examples = Subset(np.arange(count), pack.labels)
-    model = TrainableModel.of(recipe, len(CLASSES), cut_network, opened(()), examples.images)
-    return recipe, model, Material(opened, examples, CLASSES)
+    source = open_source(())
+    model = TrainableModel.from_recipe(recipe, len(CLASSES), cut_network, source, examples.images)
+    run = TrainingRun(recipe, CLASSES, model, source, examples, examples)
+    return run, model, Material(open_source, examples, CLASSES)

@@ -15,9 +15,11 @@ from workers.work.inspection import Inspected, InspectionOrder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.runtime.context import Context
 
-def work(order: InspectionOrder) -> Iterator[Inspected]:
-    """Find the cuts of a backbone and their costs."""
+
+def work(order: InspectionOrder, context: Context) -> Iterator[Inspected]:
+    """Find the backbone's cuts and their costs."""
     try:
         config = backbones.read_config(order.name, order.backbones)
         with devices.translate_errors():

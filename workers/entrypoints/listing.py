@@ -11,9 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.backbones.backbone import BackboneSummary
+    from models.runtime.context import Context
 
 
-def work(order: ListingOrder) -> Iterator[ListedBackbone]:
+def work(order: ListingOrder, context: Context) -> Iterator[ListedBackbone]:
     """List the backbones; downloads nothing."""
     for summary in backbones.list_backbones(order.backbones):
         yield describe(summary)

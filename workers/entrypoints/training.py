@@ -1,4 +1,4 @@
-"""What the child of a job does."""
+"""Fine-tune in a child process."""
 
 from __future__ import annotations
 
@@ -6,58 +6,40 @@ from typing import TYPE_CHECKING
 
 from models.backbones.errors import BackboneError
 from models.datasets.pack import Pack
-from models.features.cache import FeatureCache
 from models.features.trunk import FeaturesNotFinite
 from models.messages import Event, Failed, ProgressSaved
 from models.networks.tracing import SurgeryError
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.spec import Assignment
-from models.pipeline.training_state import Pace
 from models.runtime import devices
 from models.training.loop import TrainingDiverged
 from service.storage import Storage
-from workers.child_process import drain_requested, stop_requested
-from workers.work.training import CHECKPOINT, TrainingOrder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-HOPELESS = (BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged)
-"""What would happen again at the next attempt."""
+    from models.pipeline.spec import DatasetSpec, TrainingSpec
+    from models.runtime.context import Context
+
+PERMANENT = (BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged)
+"""Errors that the next attempt would end with too."""
 
 
-def work(order: TrainingOrder) -> Iterator[Event]:
-    """Fine-tune, and leave the checkpoint in the attempt's folder."""
-    order.scratch.mkdir(parents=True, exist_ok=True)
-    storage = Storage(order.storage)
+def work(spec: TrainingSpec, context: Context) -> Iterator[Event]:
+    """Fine-tune, and write the checkpoint into the attempt's folder."""
+    scratch = spec.checkpoint.parent
+    scratch.mkdir(parents=True, exist_ok=True)
+    storage = Storage(spec.storage)
     devices.compute_exactly()
-    other = order.other
 
-    def opened(pack: str, index: str) -> Pack:
-        return Pack(storage.local_path(pack, order.scratch), storage.local_path(index, order.scratch))
+    def open_pack(dataset: DatasetSpec) -> Pack:
+        return Pack(storage.local_path(dataset.pack, scratch), storage.local_path(dataset.index, scratch))
 
-    assignment = Assignment(
-        job=order.job,
-        pack=opened(order.pack, order.index),
-        classes=order.classes,
-        dataset_digest=order.dataset_digest,
-        backbone=order.backbone,
-        backbones=order.backbones,
-        recipe=order.recipe,
-        device=devices.choose(order.device),
-        cache=FeatureCache(order.cache, order.cache_bytes),
-        checkpoint=order.scratch / CHECKPOINT,
-        other=None if other is None else opened(other.pack, other.index),
-        other_classes=() if other is None else other.classes,
-        pace=Pace(order.snapshot_seconds, drain_requested.is_set),
-        snapshot=order.snapshot,
-        is_stopped=stop_requested.is_set,
-    )
+    other_pack = None if spec.other_dataset is None else open_pack(spec.other_dataset)
     try:
         with devices.translate_errors():
-            for event in fine_tune(assignment):
+            for event in fine_tune(spec, open_pack(spec.dataset), context, other_pack):
                 yield event
-                if isinstance(event, ProgressSaved) and drain_requested.is_set():
+                if isinstance(event, ProgressSaved) and context.snapshot_requested():
                     return
-    except HOPELESS as error:
+    except PERMANENT as error:
         yield Failed(code=error.code, message=str(error))

@@ -15,11 +15,13 @@ from workers.work.validation import Accepted, Rejected, ValidationOrder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.runtime.context import Context
+
 MOST_MEMORY = 8 << 30
 """Address space, libraries included: an image that unfolds beyond it ends this process alone."""
 
 
-def work(order: ValidationOrder) -> Iterator[Accepted | Rejected]:
+def work(order: ValidationOrder, context: Context) -> Iterator[Accepted | Rejected]:
     """Validate the archive; leave pack and index in the storage."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
@@ -27,7 +29,7 @@ def work(order: ValidationOrder) -> Iterator[Accepted | Rejected]:
     limits = Limits(order.most_bytes, order.most_files)
     try:
         with storage.reading(order.archive) as archive, storage.writing(order.pack) as pack:
-            validated = validate(archive, pack, limits)
+            validated = validate(archive, pack, limits, context.heartbeat)
     except DatasetRejected as rejected:
         yield Rejected(code=rejected.code, message=str(rejected))
         return

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
 from sqlalchemy import delete
 
 from models.catalog.recipe import Recipe
@@ -26,6 +24,7 @@ from models.messages import (
     ProgressSaved,
     RecipeResolved,
 )
+from models.pipeline.spec import DatasetSpec, TrainingSpec
 from service.cache import repository as caches
 from service.checkpoints import blobs
 from service.checkpoints import repository as checkpoints
@@ -41,38 +40,6 @@ if TYPE_CHECKING:
     from service.database import Database
     from service.settings import Settings
     from workers.lease import Claim
-
-
-class OtherDataset(BaseModel):
-    """The dataset that a recipe's pretraining names."""
-
-    pack: str
-    index: str
-    classes: list[str]
-
-
-class TrainingOrder(BaseModel):
-    """Input of the training child."""
-
-    job: str
-    storage: str
-    pack: str
-    index: str
-    dataset_digest: str
-    classes: list[str]
-    backbone: str
-    recipe: Recipe
-    device: str
-    cache: Path
-    cache_bytes: int
-    backbones: Path | None
-    scratch: Path
-    """A folder of this attempt alone."""
-    snapshot_seconds: float
-    snapshot: Path | None
-    """The file to resume from."""
-    other: OtherDataset | None = None
-    """The dataset for pretraining, if the recipe names another one."""
 
 
 class JobAttempt(Attempt[Job]):
@@ -99,7 +66,7 @@ class JobAttempt(Attempt[Job]):
         """Bring the job's newest snapshot to this machine. Raises OSError."""
         self._snapshots.fetch()
 
-    def start(self, session: Session, row: Job) -> TrainingOrder:
+    def start(self, session: Session, row: Job) -> TrainingSpec:
         """Start from the newest snapshot; forget what an earlier attempt measured after it."""
         lifecycle.start(session, row)
         if self._snapshots.is_damaged:
@@ -109,28 +76,21 @@ class JobAttempt(Attempt[Job]):
         done = self._snapshots.epochs_done
         session.execute(delete(Epoch).where(Epoch.job_id == row.id, Epoch.epoch > done))
         row.seconds, row.progress, row.diagnosis = {}, {}, None
-        dataset = session.get_one(Dataset, row.dataset_id)
-        assert dataset.pack is not None
-        assert dataset.index is not None
-        assert dataset.digest is not None
         other = None if row.other_dataset_id is None else session.get_one(Dataset, row.other_dataset_id)
-        return TrainingOrder(
+        return TrainingSpec(
             job=row.id,
             storage=self.settings.storage,
-            pack=dataset.pack,
-            index=dataset.index,
-            dataset_digest=dataset.digest,
-            classes=_names(dataset),
+            dataset=_dataset_spec(session.get_one(Dataset, row.dataset_id)),
+            other_dataset=None if other is None else _dataset_spec(other),
             backbone=row.backbone,
+            backbones=self.settings.backbones,
             recipe=Recipe.model_validate(row.recipe),
             device=self.settings.device,
             cache=self.settings.cache,
             cache_bytes=self.settings.cache_bytes,
-            backbones=self.settings.backbones,
-            scratch=self.scratch,
-            snapshot_seconds=self.settings.snapshot_seconds,
+            checkpoint=self.scratch / CHECKPOINT,
             snapshot=self._snapshots.resumed_from,
-            other=None if other is None else OtherDataset(pack=other.pack, index=other.index, classes=_names(other)),
+            snapshot_seconds=self.settings.snapshot_seconds,
         )
 
     def prepare(self, lines: list[bytes]) -> None:
@@ -204,9 +164,9 @@ class JobAttempt(Attempt[Job]):
             case EpochEnded():
                 self._end_epoch(session, row, event)
             case Noted():
-                repository.add_event(session, row, event.level, event.kind, event.message, event.data)
-            case HeadsSearched():
-                self._record_trials(session, row, event)
+                self._note(session, row, event)
+            case Diagnosed():
+                row.diagnosis = event.diagnosis
             case ProgressSaved():
                 self._snapshots.record(session, row, event)
             case RecipeResolved():
@@ -223,6 +183,11 @@ class JobAttempt(Attempt[Job]):
     def _record_trials(self, session: Session, row: Job, event: HeadsSearched) -> None:
         repository.replace_trials(session, row.id, [trial.model_dump() for trial in event.trials])
         repository.add_event(session, row, "info", "searched", event.message, {})
+
+    def _note(self, session: Session, row: Job, event: Noted) -> None:
+        if event.kind == "snapshot_unreadable":  # all epochs are trained again
+            session.execute(delete(Epoch).where(Epoch.job_id == row.id))
+        repository.add_event(session, row, event.level, event.kind, event.message, event.data)
 
     def _begin_phase(self, session: Session, row: Job, event: PhaseStarted) -> None:
         self._end_phase(row, event.elapsed)
@@ -260,8 +225,12 @@ class JobAttempt(Attempt[Job]):
         lifecycle.succeed(session, row, stop_reason=event.stop_reason, metrics=event.metrics)
 
 
-def _names(dataset: Dataset) -> list[str]:
-    return [entry["name"] for entry in dataset.classes]
+def _dataset_spec(dataset: Dataset) -> DatasetSpec:
+    assert dataset.pack is not None
+    assert dataset.index is not None
+    assert dataset.digest is not None
+    classes = [entry["name"] for entry in dataset.classes]
+    return DatasetSpec(pack=dataset.pack, index=dataset.index, classes=classes, digest=dataset.digest)
 
 
 CHECKPOINT = "best.safetensors"

@@ -89,7 +89,7 @@ def test_nothing_else_is_learned(technique: type[Any]) -> None:
 def test_selu_keeps_mean_and_variance_from_layer_to_layer() -> None:
     torch.manual_seed(0)
     head = MLP(hidden=(400,) * 12, activation="selu", dropout=0.0).resolve(400, 4).build(400, 4)
-    hidden = head[:-1](torch.randn(500, 400))
+    hidden = head.hidden(torch.randn(500, 400))
     assert hidden.mean().item() == pytest.approx(0.0, abs=0.1)
     assert hidden.var().item() == pytest.approx(1.0, abs=0.15)
 

@@ -91,15 +91,15 @@ REFUSALS = {
         "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear",
         [{"head": "keep"}, {"head": "linear", "drop_stages": 1}],
     ),
-    "a discriminant of several labels": Refusal(
-        {"head": {"start": "discriminant"}, "loss": "binary_cross_entropy"},
-        "a discriminant has logits of one label an image: take cross_entropy, or set head.start to zero",
-        [{"head": {"start": "discriminant"}, "loss": "focal"}, {"loss": "binary_cross_entropy"}],
+    "LDA of several labels": Refusal(
+        {"head": {"start": "lda"}, "loss": "binary_cross_entropy"},
+        "LDA has logits of one label an image: take cross_entropy, or set head.start to zero",
+        [{"head": {"start": "lda"}, "loss": "focal"}, {"loss": "binary_cross_entropy"}],
     ),
-    "a discriminant of nothing": Refusal(
-        {"head": {"start": "discriminant"}, "cut": "none"},
-        "a discriminant needs features that are known before training: cache them, or set head.start to zero",
-        [{"head": {"start": "discriminant"}, "cut": "top"}, {"head": {"start": "zero"}, "cut": "none"}],
+    "LDA of nothing": Refusal(
+        {"head": {"start": "lda"}, "cut": "none"},
+        "LDA needs features that are known before training: cache them, or set head.start to zero",
+        [{"head": {"start": "lda"}, "cut": "top"}, {"head": {"start": "zero"}, "cut": "none"}],
     ),
     "two lengths": Refusal(
         {"head": "cosine", "regularizers": ["max_norm"]},

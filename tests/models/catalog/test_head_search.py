@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.catalog.head_search import Search, Trial
-from models.catalog.recipe import Recipe
+from models.catalog.recipe import Recipe, ResolvedRecipe
 from tests.support.recipe_variants import DATA
 
 OWN = Trial(lr=1e-3, l2=0.025, dropout=0.2)
@@ -76,10 +76,10 @@ def test_what_makes_no_sense_is_refused(given: dict[str, Any], says: str) -> Non
 @pytest.mark.parametrize("regularizers", [["l2", "max_norm"], ["max_norm"], [{"kind": "l2", "strength": 5.0}]])
 def test_the_best_becomes_the_recipe(regularizers: list[Any]) -> None:
     recipe = Recipe.model_validate({"search": {"trials": 8}, "regularizers": regularizers}).resolve(**DATA)
-    found = recipe.found(Trial(lr=0.5, l2=0.25, dropout=0.125))
+    found = recipe.apply_trial(Trial(lr=0.5, l2=0.25, dropout=0.125))
     assert (found.optimizer.rate, found.l2, found.search) == (0.5, 0.25, None)
     assert found.head.kind == "linear"
     assert found.head.dropout == 0.125
     kept = [regularizer.kind for regularizer in recipe.regularizers if regularizer.kind != "l2"]
     assert [regularizer.kind for regularizer in found.regularizers] == [*kept, "l2"]
-    assert Recipe.model_validate_json(found.model_dump_json()) == found
+    assert ResolvedRecipe.model_validate_json(found.model_dump_json()) == found

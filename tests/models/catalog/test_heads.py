@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
@@ -16,6 +16,9 @@ from models.catalog.initializers import GlorotUniform, HeNormal, HeUniform, Orth
 from models.catalog.normalizations import BatchNorm, LayerNorm
 from models.catalog.technique import members
 
+if TYPE_CHECKING:
+    from models.nn.head import HeadModule
+
 every_head = pytest.mark.parametrize("technique", members(Head))
 
 
@@ -25,16 +28,16 @@ def of_json(given: Any) -> Any:
     return head.validate_python(given)
 
 
-def built(head: Any, num_features: int = 20, num_classes: int = 3) -> nn.Sequential:
+def built(head: Any, num_features: int = 20, num_classes: int = 3) -> HeadModule:
     """The layers."""
     torch.manual_seed(0)
-    made: nn.Sequential = head.resolve(num_features, num_classes).build(num_features, num_classes)
+    made: HeadModule = head.resolve(num_features, num_classes).build(num_features, num_classes)
     return made
 
 
-def dense(network: nn.Sequential) -> list[nn.Linear]:
+def dense(network: HeadModule) -> list[nn.Linear]:
     """The layers with weights."""
-    return [module for module in network if isinstance(module, nn.Linear)]
+    return [module for module in network.layers if isinstance(module, nn.Linear)]
 
 
 @every_head
@@ -44,7 +47,7 @@ def test_turns_features_into_a_logit_for_each_class(technique: type[Any]) -> Non
 
 @every_head
 def test_drops_the_share_of_features_that_it_says_in_training_alone(technique: type[Any]) -> None:
-    first = built(technique(dropout=0.3), 1000)[0]
+    first = built(technique(dropout=0.3), 1000).dropout
     dropped = first.train()(torch.ones(200, 1000))
     assert (dropped == 0).float().mean().item() == pytest.approx(0.3, abs=0.005)
     assert dropped.unique().tolist() == pytest.approx([0.0, 1 / 0.7], rel=1e-4)
@@ -161,13 +164,13 @@ def test_each_layer_can_have_choices_of_its_own() -> None:
         dropout=0.5,
     )
     assert third == Layer(width=16, activation=Tanh(), initializer=GlorotUniform(), normalization=None, dropout=0.1)
-    assert [type(module).__name__ for module in built(head)] == [
+    assert [type(module).__name__ for module in built(head).layers] == [
         *("Dropout", "Linear", "BatchNorm1d", "ReLU"),
         *("Dropout", "Linear", "ELU", "LayerNorm"),
         *("Dropout", "Linear", "Tanh"),
         *("Dropout", "Linear"),
     ]
-    assert [module.p for module in built(head) if isinstance(module, nn.Dropout)] == [0.1, 0.1, 0.5, 0.1]
+    assert [module.p for module in built(head).layers if isinstance(module, nn.Dropout)] == [0.1, 0.1, 0.5, 0.1]
 
 
 def test_an_initializer_of_all_layers_is_every_layers() -> None:

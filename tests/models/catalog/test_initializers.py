@@ -107,7 +107,7 @@ def test_the_seed_decides(technique: type[Any]) -> None:
 def test_hidden_layers_start_by_it_and_biases_at_zero(technique: type[Any]) -> None:
     head = MLP(hidden=(12,), initializer=technique(), dropout=0.0).resolve(30, 4)
     torch.manual_seed(0)
-    first = head.build(30, 4)[1]
+    first = head.build(30, 4).hidden_layers[0].linear
     torch.manual_seed(0)
     alone = nn.Linear(30, 12)
     technique().apply(alone.weight)

@@ -82,5 +82,5 @@ def test_stands_where_it_should(technique: type[Any], place: str, order: list[st
     normalization = technique(place=place)
     name = type(normalization.build(7)).__name__
     head = MLP(hidden=(7, 6), normalization=normalization).resolve(9, 3).build(9, 3)
-    names = [type(module).__name__.replace(name, "norm") for module in head]
+    names = [type(module).__name__.replace(name, "norm") for module in head.layers]
     assert names == ["Dropout", *order, "Dropout", *order, "Dropout", "Linear"]

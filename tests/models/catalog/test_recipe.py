@@ -12,11 +12,12 @@ from models.catalog.cache import Cache
 from models.catalog.heads import MLP, Linear
 from models.catalog.losses import BinaryCrossEntropy, CrossEntropy
 from models.catalog.optimizers import Adam, Momentum
-from models.catalog.recipe import Recipe
+from models.catalog.recipe import Recipe, ResolvedRecipe
+from models.catalog.technique import Unresolved
 from tests.support.recipe_variants import DATA
 
 
-def resolved(choices: Any = None, **data: Any) -> Recipe:
+def resolved(choices: Any = None, **data: Any) -> ResolvedRecipe:
     """A recipe, for some data."""
     return Recipe.model_validate(choices or {}).resolve(**{**DATA, **data})
 
@@ -26,7 +27,7 @@ def test_the_empty_recipe_is_a_linear_head_on_cached_views() -> None:
     assert (recipe.task, recipe.image_size, recipe.batch_size, recipe.epochs) == ("single_label", 224, 50, 200)
     assert (recipe.cut.kind, recipe.head.kind, recipe.loss) == ("all", "linear", CrossEntropy())
     assert recipe.cache == Cache(mode="on", views=0, grow=False)
-    assert recipe.head == Linear(start="discriminant")
+    assert recipe.head == Linear(start="lda")
     assert recipe.regularizers[0].strength == pytest.approx(10 / 400)
     assert recipe.optimizer == Adam(lr="auto"), "found by a range test"
 
@@ -80,21 +81,44 @@ def test_views_are_for_few_images_or_for_what_can_learn_them_by_heart() -> None:
 @pytest.mark.parametrize(
     ("choices", "counts", "start"),
     [
-        ({}, {"a": 40, "b": 40}, "discriminant"),
+        ({}, {"a": 40, "b": 40}, "lda"),
         ({}, {"a": 400, "b": 39}, "zero"),
-        ({"loss": "focal"}, {"a": 40, "b": 40}, "discriminant"),
+        ({"loss": "focal"}, {"a": 40, "b": 40}, "lda"),
         ({"loss": "binary_cross_entropy"}, {"a": 40, "b": 40}, "zero"),
         ({"cache": "off"}, {"a": 40, "b": 40}, "zero"),
-        ({"cut": "top"}, {"a": 40, "b": 40}, "discriminant"),
+        ({"cut": "top"}, {"a": 40, "b": 40}, "lda"),
         ({"cut": "none"}, {"a": 40, "b": 40}, "zero"),
         ({"head": {"start": "zero"}}, {"a": 40, "b": 40}, "zero"),
-        ({"head": {"start": "discriminant"}}, {"a": 4, "b": 4}, "discriminant"),
+        ({"head": {"start": "lda"}}, {"a": 4, "b": 4}, "lda"),
     ],
 )
 def test_a_linear_head_starts_where_it_can_start_well(
     choices: dict[str, object], counts: dict[str, int], start: str
 ) -> None:
     assert resolved(choices, class_counts=counts).head.start == start
+
+
+def test_the_old_name_of_lda_stays_valid() -> None:
+    recipe = Recipe.model_validate({"head": {"start": "discriminant"}})
+    assert recipe == Recipe.model_validate({"head": {"start": "lda"}})
+    assert recipe.model_dump()["head"]["start"] == "lda"
+
+
+def test_a_resolved_recipe_leaves_nothing_open_but_what_is_measured() -> None:
+    chosen = {"optimizer": {"lr": "auto"}, "head": {"kind": "mlp"}, "pretraining": {"kind": "rotation", "lr": "auto"}}
+    recipe = resolved(chosen)
+    assert ResolvedRecipe.model_validate(recipe.model_dump()) == recipe
+    for name in ("batch_size", "engine", "cache", "regularizers", "head"):
+        unresolved = {**recipe.model_dump(), name: Recipe.model_validate(chosen).model_dump()[name]}
+        with pytest.raises(ValidationError):
+            ResolvedRecipe.model_validate(unresolved)
+
+
+def test_a_choice_that_is_open_cannot_be_used() -> None:
+    with pytest.raises(Unresolved, match="resolve the recipe first"):
+        Recipe().optimizer.build([])
+    with pytest.raises(Unresolved, match="resolve the recipe first"):
+        MLP().build(20, 3)
 
 
 def test_fewer_epochs_train_the_whole_backbone() -> None:
@@ -130,7 +154,7 @@ def test_the_rate_that_was_found_is_the_optimizers() -> None:
 
 
 def test_the_engine_that_was_chosen_is_the_recipes() -> None:
-    recipe = resolved({}).with_rate(0.3).computed_by("openvino", "bfloat16")
+    recipe = resolved({}, engine="openvino", precision="bfloat16").with_rate(0.3)
     assert (recipe.engine, recipe.precision) == ("openvino", "bfloat16")
     assert '"auto"' not in recipe.model_dump_json()
 

@@ -122,10 +122,13 @@ def test_auto_of_l2_is_logistic_regression_with_c_a_tenth() -> None:
 @pytest.mark.parametrize(
     ("head", "expected"),
     [
-        (Linear(), ["1.weight"]),
-        (Cosine(), ["2.parametrizations.weight.original"]),
-        (MLP(hidden=(6, 5), normalization="batch_norm", activation="prelu"), ["1.weight", "5.weight", "9.weight"]),
-        (MLP(hidden=(6,), normalization="layer_norm"), ["1.weight", "5.weight"]),
+        (Linear(), ["output.weight"]),
+        (Cosine(), ["output.parametrizations.weight.original"]),
+        (
+            MLP(hidden=(6, 5), normalization="batch_norm", activation="prelu"),
+            ["hidden.0.linear.weight", "hidden.1.linear.weight", "output.weight"],
+        ),
+        (MLP(hidden=(6,), normalization="layer_norm"), ["hidden.0.linear.weight", "output.weight"]),
     ],
 )
 def test_biases_norms_and_slopes_are_left_out(head: Any, expected: list[str]) -> None:
@@ -133,7 +136,7 @@ def test_biases_norms_and_slopes_are_left_out(head: Any, expected: list[str]) ->
     cut_network = CutNetwork(None, nn.Identity(), "image", (8,), "")
     model = TrainableModel(cut_network, network, Standardization(torch.zeros(8), torch.ones(8)))
     names = {id(parameter): name for name, parameter in network.named_parameters()}
-    assert [names[id(weight)] for weight in model.weights()] == expected
+    assert [names[id(weight)] for weight in model.regularized_weights] == expected
 
 
 def test_the_recommended_one_is_l2() -> None:

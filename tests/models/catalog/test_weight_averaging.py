@@ -8,7 +8,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from models.catalog.weight_averaging import ExponentialMovingAverage
-from models.training.ema import Average
+from models.training.ema import MovingAverage
 
 
 def walked(network: nn.Module, steps: int) -> list[torch.Tensor]:
@@ -23,9 +23,9 @@ def layer() -> nn.Linear:
     return nn.Linear(3, 2, bias=False)
 
 
-def averaged(average: Average, network: nn.Module) -> torch.Tensor:
+def averaged(average: MovingAverage, network: nn.Module) -> torch.Tensor:
     """What the weights are while the average is applied."""
-    with average.applied():
+    with average.swap_in():
         weight: torch.Tensor = network.weight.detach().clone()
     return weight
 
@@ -34,7 +34,7 @@ def averaged(average: Average, network: nn.Module) -> torch.Tensor:
 def test_the_average_is_its_recursion(decay: float) -> None:
     network = layer()
     technique = ExponentialMovingAverage(decay=decay)
-    average, expected = Average(technique, network), network.weight.detach().double()
+    average, expected = MovingAverage(technique, network), network.weight.detach().double()
     for step, weight in enumerate(walked(network, 30)):
         with torch.no_grad():
             network.weight.copy_(weight)
@@ -47,7 +47,7 @@ def test_the_average_is_its_recursion(decay: float) -> None:
 def test_with_a_small_decay_it_is_torchs() -> None:
     """Torch's has no warm-up, and ours none where the decay is at most that of its first step."""
     network = layer()
-    average = Average(ExponentialMovingAverage(decay=0.1), network)
+    average = MovingAverage(ExponentialMovingAverage(decay=0.1), network)
     theirs = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(0.1))  # type: ignore[no-untyped-call]
     theirs.update_parameters(network)
     for weight in walked(network, 10):
@@ -67,12 +67,12 @@ def test_the_share_warms_up_to_the_decay(step: int, share: float) -> None:
 
 def test_the_weights_are_back_after_the_average_was_applied() -> None:
     network = layer()
-    average = Average(ExponentialMovingAverage(), network)
+    average = MovingAverage(ExponentialMovingAverage(), network)
     own = network.weight.detach().clone()
     with torch.no_grad():
         network.weight.add_(1.0)
     average.update()
-    with pytest.raises(KeyError), average.applied():
+    with pytest.raises(KeyError), average.swap_in():
         assert not torch.equal(network.weight, own + 1.0)
         raise KeyError
     assert torch.equal(network.weight, own + 1.0)
@@ -80,11 +80,11 @@ def test_the_weights_are_back_after_the_average_was_applied() -> None:
 
 def test_it_goes_on_from_a_state() -> None:
     network = layer()
-    average, other = (Average(ExponentialMovingAverage(), network) for _ in range(2))
+    average, other = (MovingAverage(ExponentialMovingAverage(), network) for _ in range(2))
     with torch.no_grad():
         network.weight.add_(1.0)
     average.update()
-    other.load(average.state())
+    other.load_state_dict(average.state_dict())
     for one in (average, other):
         with torch.no_grad():
             network.weight.fill_(3.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.exact_test import FIRST, exact_where_near
+from models.evaluation.exact_test import FIRST, compute_exactly_where_near
 
 
 @pytest.mark.parametrize("classes", [2, 10])
@@ -21,7 +21,7 @@ def test_every_image_has_its_exact_class_and_few_are_computed(noise: float, clas
         return np.asarray(exact[images])
 
     images = random.permutation(3000)[:2000]
-    said = exact_where_near(lambda wanted: near[wanted].copy(), exactly, images)
+    said = compute_exactly_where_near(lambda wanted: near[wanted].copy(), exactly, images)
     np.testing.assert_array_equal(said.argmax(1), exact[images].argmax(1))
     assert len(set(asked)) == len(asked), "each is computed once"
     assert len(asked) <= FIRST + 2000 * noise * 2
@@ -31,7 +31,7 @@ def test_every_image_has_its_exact_class_and_few_are_computed(noise: float, clas
 
 def test_a_few_images_are_all_computed_exactly() -> None:
     exact = np.array([[1.0, 0.0], [0.0, 1.0]])
-    said = exact_where_near(lambda images: -exact[images], lambda images: exact[images], np.array([1, 0]))
+    said = compute_exactly_where_near(lambda images: -exact[images], lambda images: exact[images], np.array([1, 0]))
     np.testing.assert_array_equal(said, exact[[1, 0]])
 
 
@@ -48,6 +48,6 @@ def test_a_lead_that_could_change_is_looked_at() -> None:
         asked.extend(images.tolist())
         return np.asarray(exact[images])
 
-    said = exact_where_near(lambda images: near[images].copy(), exactly, np.arange(19))
+    said = compute_exactly_where_near(lambda images: near[images].copy(), exactly, np.arange(19))
     assert said[16].argmax() == 0
     assert sorted(asked) == list(range(18))

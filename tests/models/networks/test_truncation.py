@@ -16,7 +16,7 @@ from models.networks import surgery
 from models.networks.candidate_cuts import list_candidate_cuts
 from models.networks.cut_network import CutUnsupported, cut_at
 from models.networks.truncation import drop_stages
-from models.pipeline.merge_head import Delivery
+from models.pipeline.merge_head import describe_replaced, find_head_slot, merge_head
 from tests.support.networks import Wayward, copy_state, given, network, rebuild
 
 WITHOUT_TWO: list[tuple[str, dict[str, Any], int, list[str]]] = [
@@ -73,10 +73,10 @@ def test_a_truncated_network_is_cut_stored_and_built_again(
     features = cut_network.top(cut_network.trunk(image))
     assert torch.equal(features, feature_network.trunk(image))
     linear = nn.Linear(feature_network.num_features, 4)
-    delivery = Delivery(feature_network, Linear(), dropped)
-    delivery.put(nn.Sequential(linear))
+    slot = find_head_slot(feature_network, Linear(), dropped)
+    merge_head(slot, nn.Sequential(linear))
     again = timm.create_model(name, **{**arguments, "num_classes": 4})
-    again = rebuild(again, json.dumps(delivery.replaced()), feature_network.network.state_dict())
+    again = rebuild(again, json.dumps(describe_replaced(slot)), feature_network.network.state_dict())
     torch.testing.assert_close(again(image), linear(features), atol=1e-5, rtol=1e-5)
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,48 +14,19 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from models.catalog.recipe import Recipe
-from models.features.cache import FeatureCache
 from models.images import decode
-from models.messages import EpochEnded, Finished, HeadsSearched, Noted, PhaseStarted, Progressed, RecipeResolved
+from models.messages import EpochEnded, HeadsSearched, Noted, PhaseStarted, Progressed, RecipeResolved
 from models.networks.surgery import InputSizeUnsupported
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.spec import Assignment
-from tests.support.small_backbone import write_backbone
+from tests.support.small_job import CLASSES, README, Job, last, small_job
 from tests.support.small_pack import small_pack
 
 if TYPE_CHECKING:
-    from models.messages import Event
-
-README = Path(__file__).parents[3] / "README.md"
-CLASSES = ["blue", "green", "red"]
-
-
-def assignment(folder: Path, name: str = "best", **choices: object) -> Assignment:
-    """A fine-tuning of the small backbone on coloured images."""
-    if not (folder / "backbones").exists():
-        write_backbone(folder / "backbones" / "small")
-    return Assignment(
-        job="job_test",
-        pack=small_pack(folder, classes=3, each=30),
-        classes=CLASSES,
-        dataset_digest="0" * 64,
-        backbone="local/small",
-        backbones=folder / "backbones",
-        recipe=Recipe.model_validate({"epochs": 8, **choices}),
-        device=torch.device("cpu"),
-        cache=FeatureCache(folder / "cache"),
-        checkpoint=folder / f"{name}.safetensors",
-    )
-
-
-def last(events: list[Event]) -> Finished:
-    """How it ended."""
-    assert isinstance(events[-1], Finished)
-    return events[-1]
+    from pathlib import Path
 
 
 def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
-    events = list(fine_tune(assignment(tmp_path, cache={"views": 4})))
+    events = list(fine_tune(*small_job(tmp_path, cache={"views": 4})))
     phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
     assert phases == ["preparing", "caching", "training", "evaluating", "storing"]
     *_, resolved = (event for event in events if isinstance(event, RecipeResolved))
@@ -88,11 +57,11 @@ def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
     assert ended.cache["misses"] == 90 + 4 * 66 + 12
 
 
-def shares(job: Assignment) -> dict[str, float]:
+def shares(job: Job) -> dict[str, float]:
     """How far a job is said to be when each phase begins, in percent."""
     percent = 0.0
     begun: dict[str, float] = {}
-    for event in fine_tune(job):
+    for event in fine_tune(*job):
         if isinstance(event, Progressed):
             assert event.percent >= percent
             percent = event.percent
@@ -105,8 +74,8 @@ def shares(job: Assignment) -> dict[str, float]:
     "choices", [{"cut": "none"}, {"cache": "off"}, {"cut": "top"}], ids=["uncut", "uncached", "unfrozen"]
 )
 def test_progress_ends_near_the_end_whatever_is_trained(choices: dict[str, object], tmp_path: Path) -> None:
-    cold = shares(assignment(tmp_path, epochs=4, **choices))
-    warm = shares(assignment(tmp_path, epochs=4, **choices))
+    cold = shares(small_job(tmp_path, epochs=4, **choices))
+    warm = shares(small_job(tmp_path, epochs=4, **choices))
     assert 98.5 <= cold["evaluating"] <= 99.0
     assert 98.5 <= warm["evaluating"] <= 99.0
     assert warm["training"] < 5, "what is read has been computed"
@@ -115,8 +84,8 @@ def test_progress_ends_near_the_end_whatever_is_trained(choices: dict[str, objec
 def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = assignment(tmp_path)
-    ended = last(list(fine_tune(job)))
+    job = small_job(tmp_path)
+    ended = last(list(fine_tune(*job)))
     # With the README's own lines, as a reader would.
     lines = re.search(r"```python\n(import json, timm.*?)```", README.read_text(), re.DOTALL)
     assert lines is not None
@@ -146,8 +115,8 @@ def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
 
 
 def test_the_trunk_that_is_delivered_is_the_backbones_own(tmp_path: Path) -> None:
-    job = assignment(tmp_path, epochs=1)
-    list(fine_tune(job))
+    job = small_job(tmp_path, epochs=1)
+    list(fine_tune(*job))
     before = load_file(tmp_path / "backbones/small/model.safetensors")
     after = load_file(job.checkpoint)
     assert before.keys() == after.keys()
@@ -156,13 +125,18 @@ def test_the_trunk_that_is_delivered_is_the_backbones_own(tmp_path: Path) -> Non
 
 
 def test_a_second_job_computes_nothing_and_gives_the_same_bytes(tmp_path: Path) -> None:
-    first, second = assignment(tmp_path, "first"), assignment(tmp_path, "second")
-    list(fine_tune(first))
-    ended = last(list(fine_tune(second)))
+    first, second = small_job(tmp_path, "first"), small_job(tmp_path, "second")
+    list(fine_tune(*first))
+    ended = last(list(fine_tune(*second)))
     assert ended.cache["misses"] == 0
     assert ended.cache["saved_seconds"] > 0
     one, other = first.checkpoint.read_bytes(), second.checkpoint.read_bytes()
     assert one == other
+
+
+def with_other(job: Job) -> Job:
+    """Pretrained on a dataset, which is the same."""
+    return job.change(other_dataset=job.spec.dataset)._replace(other_pack=job.pack)
 
 
 @pytest.mark.parametrize("kind", ["autoencoder", "restricted_boltzmann_machine", "rotation", "other_labels"])
@@ -170,17 +144,17 @@ def test_an_attempt_that_starts_from_the_recipe_as_it_is_shown_gives_the_same_by
     """A worker that takes over has the resolved recipe alone: all that was found for it has to be in there."""
     other = {"dataset": "ds_other"} if kind == "other_labels" else {}
     pretraining = {"kind": kind, "epochs": 2, **other}
-    first = assignment(tmp_path, "first", head={"kind": "mlp", "activation": "sigmoid"}, pretraining=pretraining)
-    given = {"other": first.pack, "other_classes": CLASSES} if other else {}
-    *_, resolved = (event for event in fine_tune(replace(first, **given)) if isinstance(event, RecipeResolved))
+    first = small_job(tmp_path, "first", head={"kind": "mlp", "activation": "sigmoid"}, pretraining=pretraining)
+    first = with_other(first) if other else first
+    *_, resolved = (event for event in fine_tune(*first) if isinstance(event, RecipeResolved))
     assert '"auto"' not in json.dumps(resolved.recipe)
-    second = replace(assignment(tmp_path, "second"), recipe=Recipe.model_validate(resolved.recipe), **given)
-    list(fine_tune(second))
+    second = first.change(checkpoint=tmp_path / "second.safetensors", recipe=Recipe.model_validate(resolved.recipe))
+    list(fine_tune(*second))
     assert first.checkpoint.read_bytes() == second.checkpoint.read_bytes()
 
 
 def test_a_search_ends_before_training_begins_and_the_recipe_has_the_best(tmp_path: Path) -> None:
-    events = list(fine_tune(assignment(tmp_path, search={"trials": 6}, optimizer={"lr": 0.01})))
+    events = list(fine_tune(*small_job(tmp_path, search={"trials": 6}, optimizer={"lr": 0.01})))
     (searched,) = (event for event in events if isinstance(event, HeadsSearched))
     best = searched.trials[0]
     *_, resolved = (event.recipe for event in events if isinstance(event, RecipeResolved))
@@ -192,33 +166,33 @@ def test_a_search_ends_before_training_begins_and_the_recipe_has_the_best(tmp_pa
     )
     assert events.index(searched) < training
     with_it = last(events).metrics["validation"]["loss"]
-    alone = last(list(fine_tune(assignment(tmp_path, name="alone", optimizer={"lr": 0.01})))).metrics["validation"]
+    alone = last(list(fine_tune(*small_job(tmp_path, name="alone", optimizer={"lr": 0.01})))).metrics["validation"]
     assert with_it <= alone["loss"] * 1.05
 
 
 def test_another_policy_of_augmentation_shares_the_plain_views(tmp_path: Path) -> None:
     views = {"cache": {"views": 4}}
-    list(fine_tune(assignment(tmp_path, epochs=2, **views)))
-    ended = last(list(fine_tune(assignment(tmp_path, epochs=2, augmentations=[{"kind": "rotate"}], **views))))
+    list(fine_tune(*small_job(tmp_path, epochs=2, **views)))
+    ended = last(list(fine_tune(*small_job(tmp_path, epochs=2, augmentations=[{"kind": "rotate"}], **views))))
     assert ended.cache["misses"] == 66, "view 1 alone is new"
 
 
 def test_too_few_images_for_a_test_leave_it_out(tmp_path: Path) -> None:
-    job = assignment(tmp_path)
-    tiny = replace(job, pack=small_pack(tmp_path, classes=3, each=2))
-    assert last(list(fine_tune(tiny))).metrics["test"] is None
+    job = small_job(tmp_path)
+    tiny = job._replace(pack=small_pack(tmp_path, classes=3, each=2))
+    assert last(list(fine_tune(*tiny))).metrics["test"] is None
 
 
 def test_another_input_size_is_computed_and_delivered(tmp_path: Path) -> None:
-    job = assignment(tmp_path, epochs=1, image_size=48)
-    list(fine_tune(job))
+    job = small_job(tmp_path, epochs=1, image_size=48)
+    list(fine_tune(*job))
     with safe_open(job.checkpoint, "pt") as file:
         assert json.loads(file.metadata()["pretrained_cfg"])["input_size"] == [3, 48, 48]
 
 
 def test_a_size_that_the_backbone_cannot_take_fails_by_name(tmp_path: Path) -> None:
     config = tmp_path / "backbones/fixed/config.json"
-    job = assignment(tmp_path, image_size=64)
+    job = small_job(tmp_path, image_size=64)
     from safetensors.torch import save_file
 
     config.parent.mkdir()
@@ -233,4 +207,4 @@ def test_a_size_that_the_backbone_cannot_take_fails_by_name(tmp_path: Path) -> N
         )
     )
     with pytest.raises(InputSizeUnsupported, match="64x64"):
-        list(fine_tune(replace(job, backbone="local/fixed")))
+        list(fine_tune(*job.change(backbone="local/fixed")))

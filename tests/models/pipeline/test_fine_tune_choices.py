@@ -15,14 +15,12 @@ from models.datasets.splits import split
 from models.images import decode
 from models.messages import Noted, RecipeResolved
 from models.pipeline.fine_tune import fine_tune
-from tests.models.pipeline.test_fine_tune import CLASSES, README, assignment, last
-from tests.models.pipeline.test_snapshots import cut_off
+from tests.support.small_job import CLASSES, README, Job, cut_off, last, small_job
 from tests.support.small_pack import small_pack
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models.pipeline.spec import Assignment
 
 TOP = {"kind": "top", "stages": 2}
 
@@ -52,7 +50,7 @@ def delivered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return names
 
 
-def confusion(job: Assignment, names: dict[str, Any]) -> np.ndarray:
+def confusion(job: Job, names: dict[str, Any]) -> np.ndarray:
     """Of the test images, as the delivered network sees them."""
     found = split(job.pack.digests.tolist(), job.pack.labels, job.pack.splits, 0.15, 0.15).test
     images = [names["transform"](decode.decode(job.pack.read_file(int(image)))) for image in found]
@@ -67,8 +65,8 @@ def confusion(job: Assignment, names: dict[str, Any]) -> np.ndarray:
 def test_the_delivered_file_has_the_accuracy_that_was_reported(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    job = assignment(tmp_path, **CHOICES[name])
-    events = list(fine_tune(job))
+    job = small_job(tmp_path, **CHOICES[name])
+    events = list(fine_tune(*job))
     names = delivered(tmp_path, monkeypatch)
     assert last(events).metrics["test"]["confusion_matrix"] == confusion(job, names).tolist()
     *_, resolved = (event for event in events if isinstance(event, RecipeResolved))
@@ -77,8 +75,8 @@ def test_the_delivered_file_has_the_accuracy_that_was_reported(
 
 @pytest.mark.parametrize("name", ["trained stages", "gradual unfreezing", "everything trained"])
 def test_what_lies_above_the_cut_is_trained_and_nothing_below(name: str, tmp_path: Path) -> None:
-    job = assignment(tmp_path, early_stopping=None, **CHOICES[name])
-    events = list(fine_tune(job))
+    job = small_job(tmp_path, early_stopping=None, **CHOICES[name])
+    events = list(fine_tune(*job))
     prepared = next(event for event in events if isinstance(event, Noted) and event.kind == "prepared")
     with (
         safe_open(tmp_path / "backbones/small/model.safetensors", "pt") as before,
@@ -93,17 +91,17 @@ def test_what_lies_above_the_cut_is_trained_and_nothing_below(name: str, tmp_pat
 
 
 def test_a_second_job_reads_the_features_of_its_cut(tmp_path: Path) -> None:
-    list(fine_tune(assignment(tmp_path, "first", cut=TOP, epochs=2)))
-    ended = last(list(fine_tune(assignment(tmp_path, "second", cut=TOP, epochs=2))))
+    list(fine_tune(*small_job(tmp_path, "first", cut=TOP, epochs=2)))
+    ended = last(list(fine_tune(*small_job(tmp_path, "second", cut=TOP, epochs=2))))
     assert ended.cache["misses"] == 0
     assert (tmp_path / "first.safetensors").read_bytes() == (tmp_path / "second.safetensors").read_bytes()
 
 
 def test_several_labels_a_image(tmp_path: Path) -> None:
-    job = assignment(tmp_path, epochs=30)
+    job = small_job(tmp_path, epochs=30)
     (tmp_path / "several").mkdir()
-    job = type(job)(**{**vars(job), "pack": small_pack(tmp_path / "several", classes=3, each=20, pairs=20)})
-    events = list(fine_tune(job))
+    job = job._replace(pack=small_pack(tmp_path / "several", classes=3, each=20, pairs=20))
+    events = list(fine_tune(*job))
     metrics = last(events).metrics
     assert {"loss", "accuracy", "map", "micro_f1", "macro_f1"} <= metrics["test"].keys()
     assert metrics["test"]["map"] > 0.6, "colours can be learned"
@@ -115,8 +113,8 @@ def test_several_labels_a_image(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_is_a_backbone_whose_classes_can_be_kept(tmp_path: Path) -> None:
-    first = assignment(tmp_path, epochs=20)
-    reached = last(list(fine_tune(first))).metrics["validation"]["accuracy"]
+    first = small_job(tmp_path, epochs=20)
+    reached = last(list(fine_tune(*first))).metrics["validation"]["accuracy"]
     with safe_open(first.checkpoint, "pt") as file:
         said = file.metadata()
     folder = tmp_path / "backbones" / "mine"
@@ -125,14 +123,14 @@ def test_a_checkpoint_is_a_backbone_whose_classes_can_be_kept(tmp_path: Path) ->
     cfg = json.loads(said["pretrained_cfg"])
     config = {"architecture": said["architecture"], "num_classes": 3, "pretrained_cfg": cfg}
     (folder / "config.json").write_text(json.dumps({**config, "model_args": json.loads(said["model_args"])}))
-    again = assignment(tmp_path, "again", head="keep", epochs=1, optimizer={"kind": "sgd", "lr": 1e-9})
-    again = type(again)(**{**vars(again), "backbone": "local/mine"})
-    metrics = last(list(fine_tune(again))).metrics
+    again = small_job(tmp_path, "again", head="keep", epochs=1, optimizer={"kind": "sgd", "lr": 1e-9})
+    again = again.change(backbone="local/mine")
+    metrics = last(list(fine_tune(*again))).metrics
     assert metrics["initial"]["validation_accuracy"] == pytest.approx(reached, abs=0.1)
     assert metrics["validation"]["accuracy"] == pytest.approx(reached, abs=0.1)
     whole = again.checkpoint.read_bytes()
     _, rest = cut_off(again, 2)
-    list(fine_tune(rest))
+    list(fine_tune(*rest))
     assert again.checkpoint.read_bytes() == whole
 
 
@@ -144,7 +142,7 @@ def kept(events: list[Any]) -> dict[str, Any]:
 def test_a_budget_leaves_views_out_rather_than_fail(tmp_path: Path) -> None:
     row = 96 * 2
     budget = row * (90 + 66 + 65)  # the plain view of all, one of what is trained on, and nearly another
-    events = list(fine_tune(assignment(tmp_path, cache={"views": 4, "max_bytes": budget})))
+    events = list(fine_tune(*small_job(tmp_path, cache={"views": 4, "max_bytes": budget})))
     said = kept(events)
     assert said["views_limited"] == {"views": 1, "left_out": 3}
     assert said["prepared"]["bytes_per_view"] == row * 90
@@ -157,10 +155,10 @@ def test_a_budget_leaves_views_out_rather_than_fail(tmp_path: Path) -> None:
 
 def test_a_budget_moves_the_cut_up_rather_than_fail(tmp_path: Path) -> None:
     cut = {"kind": "top", "stages": 2}
-    whole = kept(list(fine_tune(assignment(tmp_path, cut=cut, epochs=1, cache={"views": 0}))))
+    whole = kept(list(fine_tune(*small_job(tmp_path, cut=cut, epochs=1, cache={"views": 0}))))
     assert "cut_moved" not in whole
     budget = whole["prepared"]["bytes_per_view"] - 1
-    events = list(fine_tune(assignment(tmp_path, cut=cut, epochs=1, cache={"views": 0, "max_bytes": budget})))
+    events = list(fine_tune(*small_job(tmp_path, cut=cut, epochs=1, cache={"views": 0, "max_bytes": budget})))
     said = kept(events)
     assert said["cut_moved"] == {"from": whole["prepared"]["cut"], "to": said["prepared"]["cut"]}
     assert 0 < said["prepared"]["bytes_per_view"] <= budget
@@ -169,7 +167,7 @@ def test_a_budget_moves_the_cut_up_rather_than_fail(tmp_path: Path) -> None:
 
 
 def test_a_budget_for_nothing_still_trains_a_head(tmp_path: Path) -> None:
-    events = list(fine_tune(assignment(tmp_path, cut=TOP, epochs=2, cache={"views": 2, "max_bytes": 1})))
+    events = list(fine_tune(*small_job(tmp_path, cut=TOP, epochs=2, cache={"views": 2, "max_bytes": 1})))
     said = kept(events)
     assert (said["prepared"]["cut"], said["prepared"]["stages"]) == ("global_pool.flatten", [])
     assert said["views_limited"]["views"] == 0

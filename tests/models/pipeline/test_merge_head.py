@@ -16,7 +16,7 @@ from models.catalog.technique import members
 from models.features.standardization import Standardization
 from models.networks import surgery
 from models.networks.cut_network import CutNetwork
-from models.pipeline.merge_head import Delivery, HeadUnsupported, plain
+from models.pipeline.merge_head import HeadUnsupported, describe_replaced, find_head_slot, merge_head, to_plain_layers
 from models.training.model import TrainableModel
 from tests.support.networks import Wayward, given, network, rebuild, small_clip
 
@@ -44,7 +44,7 @@ def head_of(given: Any) -> heads.Head:
     return head.resolve(96, CLASSES)
 
 
-def grafted_with(head: heads.Head, num_features: int) -> TrainableModel:
+def model_with(head: heads.Head, num_features: int) -> TrainableModel:
     """The head as training leaves it: weights and BatchNorm's statistics are anything."""
     torch.manual_seed(3)
     built = head.build(num_features, CLASSES)
@@ -58,8 +58,8 @@ def grafted_with(head: heads.Head, num_features: int) -> TrainableModel:
 @pytest.mark.parametrize("given", HEADS, ids=lambda given: "-".join(map(str, given.values()))[:60])
 @torch.no_grad()
 def test_plain_layers_say_what_the_head_says(given: Any) -> None:
-    model = grafted_with(head_of(given), 96)
-    layers = plain(model)
+    model = model_with(head_of(given), 96)
+    layers = to_plain_layers(model)
     features = torch.randn(20, 96)
     torch.testing.assert_close(layers(features), model(features), atol=1e-5, rtol=1e-5)
     assert not any(isinstance(layer, nn.Dropout) for layer in layers)
@@ -73,12 +73,12 @@ def test_every_head_is_delivered_in_a_network_that_can_be_built_again(head: Any)
     feature_network = surgery.cut_before_classifier(whole, (3, 64, 64), {})
     whole = feature_network.network
     image = given((3, 64, 64), count=3)
-    model = grafted_with(head_of(head), feature_network.num_features)
+    model = model_with(head_of(head), feature_network.num_features)
     meant = model(feature_network.trunk(image))
-    delivery = Delivery(feature_network, head_of(head), [])
-    delivery.put(plain(model))
+    slot = find_head_slot(feature_network, head_of(head), [])
+    merge_head(slot, to_plain_layers(model))
     torch.testing.assert_close(whole(image), meant, atol=1e-5, rtol=1e-5)
-    said = json.dumps(delivery.replaced())
+    said = json.dumps(describe_replaced(slot))
     assert (said == "{}") == (head["kind"] in ("linear", "keep"))
     again = rebuild(timm.create_model("test_resnet", num_classes=CLASSES), said, whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
@@ -109,12 +109,12 @@ def test_layers_take_the_place_of_each_form_of_classifier(name: str, arguments: 
     whole = feature_network.network
     image = given((3, side, side), count=3)
     head = head_of({"kind": "mlp", "hidden": [8], "normalization": "batch_norm"})
-    model = grafted_with(head, feature_network.num_features)
+    model = model_with(head, feature_network.num_features)
     meant = model(feature_network.trunk(image))
-    delivery = Delivery(feature_network, head, [])
-    delivery.put(plain(model))
+    slot = find_head_slot(feature_network, head, [])
+    merge_head(slot, to_plain_layers(model))
     again = timm.create_model(name, **{**arguments, "num_classes": CLASSES})
-    again = rebuild(again, json.dumps(delivery.replaced()), whole.state_dict())
+    again = rebuild(again, json.dumps(describe_replaced(slot)), whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
 
 
@@ -127,11 +127,11 @@ def test_a_network_without_a_graph_is_delivered_too() -> None:
     feature_network = surgery.cut_before_classifier(Wayward().eval(), (3, 16, 16), {})
     whole = feature_network.network
     image = given((3, 16, 16))
-    model = grafted_with(MLP, 6)
+    model = model_with(MLP, 6)
     meant = model(feature_network.trunk(image))
-    delivery = Delivery(feature_network, MLP, [])
-    delivery.put(plain(model))
-    again = rebuild(Wayward(), json.dumps(delivery.replaced()), whole.state_dict())
+    slot = find_head_slot(feature_network, MLP, [])
+    merge_head(slot, to_plain_layers(model))
+    again = rebuild(Wayward(), json.dumps(describe_replaced(slot)), whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
     assert torch.equal(model(feature_network.trunk(image)), meant), "the trunk is what it was"
 
@@ -143,7 +143,7 @@ def test_finding_the_place_leaves_the_network_as_it_was(name: str) -> None:
     whole = feature_network.network
     modules, before = dict(whole.named_modules()), feature_network.trunk(feature_network.sample_images)
     for _ in range(2):
-        Delivery(feature_network, MLP, [])
+        find_head_slot(feature_network, MLP, [])
     after = dict(whole.named_modules())
     assert modules.keys() == after.keys()
     assert all(module is after[path] for path, module in modules.items())
@@ -167,12 +167,12 @@ def test_a_classifier_that_only_a_linear_one_can_replace_is_refused_by_name(
     feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
     whole = feature_network.network
     with pytest.raises(HeadUnsupported, match="set head to linear"):
-        Delivery(feature_network, MLP, [])
+        find_head_slot(feature_network, MLP, [])
     with pytest.raises(HeadUnsupported, match="set drop_stages to 0"):
-        Delivery(feature_network, LINEAR, ["blocks.0"])
-    model = grafted_with(LINEAR, feature_network.num_features)
-    delivery = Delivery(feature_network, LINEAR, [])
-    delivery.put(plain(model))
+        find_head_slot(feature_network, LINEAR, ["blocks.0"])
+    model = model_with(LINEAR, feature_network.num_features)
+    slot = find_head_slot(feature_network, LINEAR, [])
+    merge_head(slot, to_plain_layers(model))
     meant = model(feature_network.trunk(feature_network.sample_images))
     torch.testing.assert_close(whole(feature_network.sample_images), meant, atol=1e-4, rtol=1e-4)
-    assert delivery.replaced() == {}
+    assert describe_replaced(slot) == {}

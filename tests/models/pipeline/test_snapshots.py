@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import errno
 import random
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from models.catalog.recipe import Recipe
-from models.messages import Diagnosed, EpochEnded, Finished, Noted, ProgressSaved, RecipeResolved
+from models.messages import Diagnosed, EpochEnded, Finished, Noted, ProgressSaved
 from models.pipeline import training_state
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.training_state import Pace
-from tests.models.pipeline.test_fine_tune import assignment, last
+from models.runtime import checkpoint_file
+from tests.support.small_job import cut_off, last, small_job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from models.messages import Event
-    from models.pipeline.spec import Assignment
 
 OPTIMIZERS = ("sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam")
 MLP = {"kind": "mlp", "hidden": [16], "dropout": 0.3, "normalization": "batch_norm"}
@@ -39,20 +36,6 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-def cut_off(job: Assignment, after: int) -> tuple[list[Event], Assignment]:
-    """What it says until so many snapshots are taken; and what is left to do for whoever takes it up."""
-    heard: list[Event] = []
-    for event in fine_tune(replace(job, pace=Pace(0.0))):
-        heard.append(event)
-        if isinstance(event, ProgressSaved) and event.snapshot:
-            after -= 1
-            if not after:
-                *_, resolved = (said.recipe for said in heard if isinstance(said, RecipeResolved))
-                taken = job.checkpoint.with_name(event.snapshot)
-                return heard, replace(job, recipe=Recipe.model_validate(resolved), snapshot=taken)
-    raise AssertionError("it ended before")
-
-
 def figures(events: list[Event]) -> list[dict[str, Any]]:
     """Of its epochs, what does not depend on the time."""
     return [event.model_dump(exclude={"seconds"}) for event in events if isinstance(event, EpochEnded)]
@@ -60,14 +43,14 @@ def figures(events: list[Event]) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_whoever_takes_it_up_ends_with_the_same_bytes(name: str, tmp_path: Path) -> None:
-    job = assignment(tmp_path, **{"early_stopping": None, "epochs": 6, **RECIPES[name]})
-    whole = list(fine_tune(replace(job, pace=Pace(0.0))))
+    job = small_job(tmp_path, **{"early_stopping": None, "epochs": 6, **RECIPES[name]})
+    whole = list(fine_tune(*job.change(snapshot_seconds=0.0)))
     expected = job.checkpoint.read_bytes()
     snapshots = sum(isinstance(event, ProgressSaved) and bool(event.snapshot) for event in whole)
     draw = random.Random(name)
     for after in {snapshots, *(draw.randint(1, snapshots - 1) for _ in range(2))}:
         before, rest = cut_off(job, after)
-        after_it = list(fine_tune(rest))
+        after_it = list(fine_tune(*rest))
         assert job.checkpoint.read_bytes() == expected, f"cut off at snapshot {after} of {snapshots}"
         assert last(after_it).metrics == last(whole).metrics
         assert figures(before) + figures(after_it) == figures(whole)
@@ -76,41 +59,41 @@ def test_whoever_takes_it_up_ends_with_the_same_bytes(name: str, tmp_path: Path)
 
 
 def test_it_may_be_cut_off_again_and_again(tmp_path: Path) -> None:
-    job = assignment(tmp_path, early_stopping=None, epochs=6, head=MLP)
-    list(fine_tune(job))
+    job = small_job(tmp_path, early_stopping=None, epochs=6, head=MLP)
+    list(fine_tune(*job))
     expected = job.checkpoint.read_bytes()
     rest = job
     for _ in range(5):
         _, rest = cut_off(rest, 7)
-    list(fine_tune(rest))
+    list(fine_tune(*rest))
     assert job.checkpoint.read_bytes() == expected
 
 
 def test_a_cut_off_after_the_reason_to_stop_changes_nothing(tmp_path: Path) -> None:
-    job = assignment(tmp_path, epochs=40, target={"metric": "validation_accuracy", "value": 0.5})
-    whole = list(fine_tune(replace(job, pace=Pace(0.0))))
+    job = small_job(tmp_path, epochs=40, target={"metric": "validation_accuracy", "value": 0.5})
+    whole = list(fine_tune(*job.change(snapshot_seconds=0.0)))
     assert last(whole).stop_reason == "target_reached"
     _, rest = cut_off(job, sum(isinstance(event, ProgressSaved) and bool(event.snapshot) for event in whole))
-    after_it = list(fine_tune(rest))
+    after_it = list(fine_tune(*rest))
     assert last(after_it).stop_reason == "target_reached"
     assert figures(after_it) == []
 
 
 def test_time_that_earlier_attempts_took_counts(tmp_path: Path) -> None:
-    job = assignment(tmp_path, early_stopping=None, epochs=6, time_budget_seconds=3600)
+    job = small_job(tmp_path, early_stopping=None, epochs=6, time_budget_seconds=3600)
     _, rest = cut_off(job, 3)
-    assert rest.snapshot is not None
-    state = training_state.read(rest.snapshot)
-    training_state.write(rest.snapshot, {**state, "elapsed": 3600.0})
-    ended = last(list(fine_tune(rest)))
+    assert rest.spec.snapshot is not None
+    state = training_state.read(rest.spec.snapshot)
+    training_state.write(rest.spec.snapshot, {**state, "elapsed": 3600.0})
+    ended = last(list(fine_tune(*rest)))
     assert ended.stop_reason == "time_budget"
 
 
 def test_a_snapshot_is_small(tmp_path: Path) -> None:
-    _, rest = cut_off(assignment(tmp_path, early_stopping=None), 3)
-    assert rest.snapshot is not None
+    _, rest = cut_off(small_job(tmp_path, early_stopping=None), 3)
+    assert rest.spec.snapshot is not None
     head = 4 * 3 * 97
-    assert rest.snapshot.stat().st_size < 8 * head + 40_000, "the trunk is not in it"
+    assert rest.spec.snapshot.stat().st_size < 8 * head + 40_000, "the trunk is not in it"
 
 
 def test_a_full_disk_is_said_once_and_training_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,13 +101,30 @@ def test_a_full_disk_is_said_once_and_training_goes_on(tmp_path: Path, monkeypat
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(training_state, "write", full)
-    events = list(fine_tune(replace(assignment(tmp_path), pace=Pace(0.0))))
+    events = list(fine_tune(*small_job(tmp_path).change(snapshot_seconds=0.0)))
     assert isinstance(events[-1], Finished)
     assert sum(isinstance(event, Noted) and event.kind == "snapshot_failed" for event in events) == 1
     assert not list(tmp_path.glob("snapshot-*"))
 
 
 def test_what_is_cached_is_secured_on_the_way(tmp_path: Path) -> None:
-    events = list(fine_tune(replace(assignment(tmp_path), pace=Pace(0.0))))
+    events = list(fine_tune(*small_job(tmp_path).change(snapshot_seconds=0.0)))
     assert any(isinstance(event, ProgressSaved) and event.snapshot is None for event in events)
-    assert not any(isinstance(event, ProgressSaved) for event in fine_tune(assignment(tmp_path))), "nobody asked for it"
+    assert not any(isinstance(event, ProgressSaved) for event in fine_tune(*small_job(tmp_path))), "nobody asked for it"
+
+
+@pytest.mark.parametrize("content", ["another version", "damage"])
+def test_a_snapshot_that_cannot_be_read_is_reported_and_training_starts_over(content: str, tmp_path: Path) -> None:
+    job = small_job(tmp_path, epochs=3)
+    list(fine_tune(*job))
+    expected = job.checkpoint.read_bytes()
+    snapshot = tmp_path / "old.safetensors"
+    if content == "damage":
+        snapshot.write_bytes(b"x" * 100)
+    else:
+        checkpoint_file.write(snapshot, {}, {"state": "{}"})
+    events = list(fine_tune(*job.change(snapshot=snapshot)))
+    (note,) = (event for event in events if isinstance(event, Noted) and event.kind == "snapshot_unreadable")
+    assert (note.level, "training starts over" in note.message) == ("warning", True)
+    assert [event.epoch for event in events if isinstance(event, EpochEnded)] == [1, 2, 3]
+    assert job.checkpoint.read_bytes() == expected

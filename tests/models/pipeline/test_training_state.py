@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from models.pipeline import training_state
-from models.pipeline.training_state import Pace
+from models.pipeline.snapshots import Pace
+from models.pipeline.training_state import StateUnreadable
+from models.runtime import checkpoint_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,6 +43,20 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
     for name, tensor in tensors.items():
         assert deep["tensors"][name].dtype == tensor.dtype
         assert torch.equal(deep["tensors"][name], tensor)
+
+
+def test_what_another_version_wrote_is_refused(tmp_path: Path) -> None:
+    checkpoint_file.write(tmp_path / "file", {}, {"state": "{}", "version": "1"})
+    with pytest.raises(StateUnreadable, match=f"version 1, this Graft reads {training_state.VERSION}"):
+        training_state.read(tmp_path / "file")
+
+
+def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    training_state.write(tmp_path / "file", {"weights": torch.ones(8)})
+    content = (tmp_path / "file").read_bytes()
+    (tmp_path / "file").write_bytes(content[:-4])
+    with pytest.raises(StateUnreadable, match="damaged"):
+        training_state.read(tmp_path / "file")
 
 
 def test_the_same_state_is_the_same_file(tmp_path: Path) -> None:

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from models.catalog.pretraining import Autoencoder
-from models.pretraining.autoencoder import Reconstruction, fit, fitted
-from models.pretraining.greedy_layerwise import Layer
+from models.nn.head import HiddenLayer
+from models.pretraining.autoencoder import Reconstruction, fit, fit_with_decoder
+from models.pretraining.greedy_layerwise import LayerTask
 
 
 def correlated(rank: int, noise: float) -> torch.Tensor:
@@ -18,10 +19,11 @@ def correlated(rank: int, noise: float) -> torch.Tensor:
     return (rows - rows.mean(0)) / rows.std(0, correction=0)
 
 
-def layer_of(inputs: torch.Tensor, width: int, activation: nn.Module) -> Layer:
+def layer_of(inputs: torch.Tensor, width: int, activation: nn.Module) -> LayerTask:
     """A new layer on these inputs."""
     torch.manual_seed(1)
-    return Layer(nn.Sequential(nn.Linear(inputs.shape[1], width), activation), inputs, is_first=True)
+    layer = HiddenLayer(nn.Linear(inputs.shape[1], width), activation, nn.Dropout())
+    return LayerTask(layer, inputs, is_first=True)
 
 
 def test_a_linear_one_with_tied_weights_finds_the_principal_components() -> None:
@@ -29,7 +31,7 @@ def test_a_linear_one_with_tied_weights_finds_the_principal_components() -> None
     values = torch.linalg.svdvals(x)
     best = (values[3:] ** 2).sum() / x.numel()
     technique = Autoencoder(tied_weights=True, lr=0.01, epochs=60)
-    reconstruction, losses = fitted(technique, layer_of(x, 3, nn.Identity()), 50)
+    reconstruction, losses = fit_with_decoder(technique, layer_of(x, 3, nn.Identity()), 50)
     error = (reconstruction(x) - x).square().mean().item()
     assert best <= error <= 1.03 * best
     assert losses[-1] < losses[0] / 2
@@ -38,7 +40,7 @@ def test_a_linear_one_with_tied_weights_finds_the_principal_components() -> None
 def test_tied_weights_decode_with_the_transposed() -> None:
     x = correlated(rank=3, noise=0.1)
     layer = layer_of(x, 4, nn.Tanh())
-    reconstruction, _ = fitted(Autoencoder(tied_weights=True, epochs=2), layer, 50)
+    reconstruction, _ = fit_with_decoder(Autoencoder(tied_weights=True, epochs=2), layer, 50)
     code = torch.tanh(x @ layer.linear.weight.T + layer.linear.bias)
     torch.testing.assert_close(reconstruction(x), code @ layer.linear.weight + reconstruction.bias)
     assert {tuple(parameter.shape) for parameter in reconstruction.parameters()} == {(4, 10), (4,), (10,)}
@@ -46,7 +48,7 @@ def test_tied_weights_decode_with_the_transposed() -> None:
 
 def test_free_weights_decode_with_their_own() -> None:
     layer = layer_of(correlated(rank=3, noise=0.1), 4, nn.Tanh())
-    reconstruction = Reconstruction(layer, tied=False)
+    reconstruction = Reconstruction(layer.layer, tied=False)
     assert reconstruction.weight is reconstruction.own
     assert sorted(tuple(p.shape) for p in reconstruction.parameters()) == [(4,), (4, 10), (10,), (10, 4)]
 
@@ -69,7 +71,7 @@ def test_denoising_gives_back_more_of_what_noise_has_changed() -> None:
     errors = []
     for noise in (0.0, 0.5):
         technique = Autoencoder(noise=noise, lr=0.01, epochs=100)
-        reconstruction, _ = fitted(technique, layer_of(x, 10, nn.Identity()), 50)
+        reconstruction, _ = fit_with_decoder(technique, layer_of(x, 10, nn.Identity()), 50)
         errors.append((reconstruction(noisy) - x).square().mean().item())
     plain, denoising = errors
     assert denoising < plain / 2
@@ -80,6 +82,6 @@ def test_noise_is_measured_by_what_it_disturbs() -> None:
     shares = []
     for size in (1.0, 0.1):
         x = size * correlated(rank=2, noise=0.1)
-        _, losses = fitted(Autoencoder(noise=0.5, lr=0.01, epochs=30), layer_of(x, 10, nn.Identity()), 50)
+        _, losses = fit_with_decoder(Autoencoder(noise=0.5, lr=0.01, epochs=30), layer_of(x, 10, nn.Identity()), 50)
         shares.append(losses[-1] / size**2)
     assert shares[1] == pytest.approx(shares[0], rel=0.3)

@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from models.catalog.heads import MLP, Linear
-from models.pretraining.greedy_layerwise import Fit, Layer, fit_layers, hidden_layers
+from models.nn.head import HiddenLayer
+from models.nn.layers import Dropout
+from models.pretraining.greedy_layerwise import Fit, LayerTask, fit_layers
 from models.pretraining.pretrain import pretrain
 from models.training.loop import TrainingDiverged
 from tests.support.oriented_images import deep, oriented_pack, prepared, shallow
@@ -39,21 +41,20 @@ def is_same(before: list[torch.Tensor], after: list[torch.Tensor]) -> list[bool]
 
 def test_a_hidden_layer_is_its_linear_its_activation_and_its_norm() -> None:
     head = MLP(hidden=(5, 4), normalization="batch_norm").resolve(7, 3).build(7, 3)
-    layers = hidden_layers(head)
-    kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU]
-    assert [[type(module) for module in layer] for layer in layers] == [kinds, kinds]
-    assert [layer[0].in_features for layer in layers] == [7, 5]
-    assert layers[0][0] is head[1], "not a copy"
-    assert hidden_layers(Linear().build(7, 3)) == []
+    layers = head.hidden_layers
+    kinds = [nn.Linear, nn.BatchNorm1d, nn.ReLU, Dropout]
+    assert [[type(module) for module in layer.layers] for layer in layers] == [kinds, kinds]
+    assert [layer.linear.in_features for layer in layers] == [7, 5]
+    assert Linear().build(7, 3).hidden_layers == []
 
 
 @KINDS
 def test_layers_learn_one_after_another_and_the_output_never(kind: str, pack: Pack, tmp_path: Path) -> None:
-    recipe, model, material = prepared(pack, tmp_path, shallow(), head=SIGMOID, pretraining=kind)
-    linears = [module for module in model.head if isinstance(module, nn.Linear)]
+    run, model, material = prepared(pack, tmp_path, shallow(), head=SIGMOID, pretraining=kind)
+    linears = [module for module in model.head.layers if isinstance(module, nn.Linear)]
     bias = linears[-1].bias.detach().clone()
     states, said = [copies(linears)], []
-    for event in pretrain(recipe, model, material):
+    for event in pretrain(run, material):
         states.append(copies(linears))
         said.append(event)
     assert [event.kind for event in said] == ["pretraining"] * 3
@@ -70,28 +71,28 @@ def test_layers_learn_one_after_another_and_the_output_never(kind: str, pack: Pa
 
 def test_each_layer_is_given_what_those_below_say_in_evaluation(pack: Pack, tmp_path: Path) -> None:
     head = {"kind": "mlp", "hidden": [8, 6], "normalization": "batch_norm"}
-    recipe, model, material = prepared(pack, tmp_path, shallow(), head=head, pretraining="autoencoder")
-    seen: list[Layer] = []
+    run, model, material = prepared(pack, tmp_path, shallow(), head=head, pretraining="autoencoder")
+    seen: list[LayerTask] = []
 
-    def fit(layer: Layer, batch_size: int) -> Fit:
-        assert all(module.training for module in layer.modules)
-        for rows in layer.batches(batch_size):  # moves the running means
-            layer.modules(rows)
-        seen.append(layer)
+    def fit(task: LayerTask, batch_size: int) -> Fit:
+        assert all(module.training for module in task.layer.layers)
+        for rows in task.batches(batch_size):  # moves the running means
+            task.layer.activate(rows)
+        seen.append(task)
         return Fit([1.0])
 
-    list(fit_layers(recipe, model, material, fit))
-    features = model.sample(material.opened(()), material.examples.images)
+    list(fit_layers(run, material, fit))
+    features = model.compute_features(material.open_source(()), material.examples.images)
     torch.testing.assert_close(seen[0].inputs, features)
     torch.testing.assert_close(features.mean(0), torch.zeros(48), atol=1e-3, rtol=0)
-    expected = seen[0].modules.eval()(features)
+    expected = seen[0].layer.eval().activate(features)
     torch.testing.assert_close(seen[1].inputs, expected)
     assert not seen[1].inputs.requires_grad
     assert [layer.is_first for layer in seen] == [True, False]
 
 
 def test_batches_hold_everything_once_and_no_row_alone() -> None:
-    layer = Layer(nn.Sequential(nn.Linear(1, 1)), torch.arange(17.0)[:, None], is_first=True)
+    layer = LayerTask(HiddenLayer(nn.Linear(1, 1), nn.ReLU(), nn.Dropout()), torch.arange(17.0)[:, None], is_first=True)
     batches = list(layer.batches(4))
     assert min(map(len, batches)) >= 4
     assert torch.equal(torch.cat(batches).flatten().sort().values, torch.arange(17.0))
@@ -100,9 +101,9 @@ def test_batches_hold_everything_once_and_no_row_alone() -> None:
 
 @KINDS
 def test_stages_above_the_cut_stay_as_they_are(kind: str, pack: Pack, tmp_path: Path) -> None:
-    recipe, model, material = prepared(pack, tmp_path, deep(), head=SIGMOID, pretraining=kind, cut="top")
+    run, model, material = prepared(pack, tmp_path, deep(), head=SIGMOID, pretraining=kind, cut="top")
     before = {name: value.clone() for name, value in model.top.state_dict().items()}
-    *_, last = pretrain(recipe, model, material)
+    *_, last = pretrain(run, material)
     assert last.data["last_loss"] < last.data["first_loss"]
     assert all(torch.equal(value, before[name]) for name, value in model.top.state_dict().items())
 
@@ -111,6 +112,6 @@ def test_stages_above_the_cut_stay_as_they_are(kind: str, pack: Pack, tmp_path: 
 def test_a_rate_that_is_too_large_is_said_by_name(kind: str, pack: Pack, tmp_path: Path) -> None:
     chosen = {"kind": kind, "lr": 1e30, "epochs": 3}
     head = {**SIGMOID, "hidden": [8]}
-    recipe, model, material = prepared(pack, tmp_path, shallow(), head=head, pretraining=chosen)
+    run, _, material = prepared(pack, tmp_path, shallow(), head=head, pretraining=chosen)
     with pytest.raises(TrainingDiverged, match=r"hidden\.0 .* smaller pretraining\.lr"):
-        list(pretrain(recipe, model, material))
+        list(pretrain(run, material))

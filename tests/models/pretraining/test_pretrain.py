@@ -15,11 +15,10 @@ from models.catalog.pretraining import Pretraining
 from models.catalog.technique import members
 from models.messages import Noted
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.spec import Assignment
 from models.pretraining.pretrain import pretrain
 from models.runtime.stop_condition import StopCondition
-from tests.models.pipeline.test_fine_tune import assignment, last
 from tests.support.oriented_images import MLP, oriented_pack, prepared, shallow
+from tests.support.small_job import last, small_job
 from tests.support.small_pack import small_pack
 
 if TYPE_CHECKING:
@@ -47,10 +46,10 @@ def test_the_seed_decides(kind: str, tmp_path: Path) -> None:
     pack = oriented_pack(tmp_path, 20)
     states = []
     for seed, drawn_before in ((0, 3), (0, 8), (1, 3)):
-        recipe, model, material = prepared(pack, tmp_path, shallow(), seed=seed, **CHOICES[kind])
+        run, model, material = prepared(pack, tmp_path, shallow(), seed=seed, **CHOICES[kind])
         torch.rand(drawn_before)
-        list(pretrain(recipe, model, material))
-        states.append(model.learned()["head.1.weight"])
+        list(pretrain(run, material))
+        states.append(model.copy_state()["head.hidden.0.linear.weight"])
     assert torch.equal(states[0], states[1])
     assert not torch.equal(states[0], states[2])
 
@@ -59,20 +58,21 @@ def test_the_seed_decides(kind: str, tmp_path: Path) -> None:
 def test_it_ends_at_the_deadline(kind: str, tmp_path: Path) -> None:
     chosen = CHOICES[kind]
     long = {**chosen, "pretraining": {**chosen["pretraining"], "epochs": 100_000}}
-    recipe, model, material = prepared(oriented_pack(tmp_path, 20), tmp_path, shallow(), **long)
-    before = model.learned()["head.1.weight"]
-    list(pretrain(recipe, model, replace(material, stop_condition=StopCondition(time.monotonic()))))
-    assert not torch.equal(before, model.learned()["head.1.weight"])
+    run, model, material = prepared(oriented_pack(tmp_path, 20), tmp_path, shallow(), **long)
+    before = model.copy_state()["head.hidden.0.linear.weight"]
+    list(pretrain(replace(run, stop_condition=StopCondition(time.monotonic())), material))
+    assert not torch.equal(before, model.copy_state()["head.hidden.0.linear.weight"])
 
 
 @KINDS
 def test_a_whole_job_ends_and_delivers(kind: str, tmp_path: Path) -> None:
-    job = assignment(tmp_path, **{"epochs": 2, "optimizer": RATE, **CHOICES[kind]})
+    job = small_job(tmp_path, **{"epochs": 2, "optimizer": RATE, **CHOICES[kind]})
     if kind == "other_labels":
         (tmp_path / "other").mkdir()
         other = small_pack(tmp_path / "other", classes=4, each=10)
-        job = Assignment(**{**vars(job), "other": other, "other_classes": ["blue", "green", "red", "yellow"]})
-    events = list(fine_tune(job))
+        dataset = job.spec.dataset.model_copy(update={"classes": ["blue", "green", "red", "yellow"]})
+        job = job.change(other_dataset=dataset)._replace(other_pack=other)
+    events = list(fine_tune(*job))
     notes = [event for event in events if isinstance(event, Noted) and event.kind == "pretraining"]
     assert len(notes) == (3 if "layer" in notes[-1].data else 2)
     assert all("first_loss" in note.data for note in notes[1:])
@@ -84,4 +84,4 @@ def test_a_whole_job_ends_and_delivers(kind: str, tmp_path: Path) -> None:
 
 def test_a_job_with_a_trained_stage_ends_too(tmp_path: Path) -> None:
     choices = {"epochs": 1, "optimizer": RATE, "cut": "top", "pretraining": {"kind": "rotation", "epochs": 1}}
-    assert last(list(fine_tune(assignment(tmp_path, **choices)))).metrics["test"] is not None
+    assert last(list(fine_tune(*small_job(tmp_path, **choices)))).metrics["test"] is not None

@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from models.catalog.pretraining import RestrictedBoltzmannMachine
-from models.pretraining.greedy_layerwise import Layer
+from models.nn.head import HiddenLayer
+from models.pretraining.greedy_layerwise import LayerTask
 from models.pretraining.rbm import Machine, fit
 
 KINDS = pytest.mark.parametrize("is_gaussian", [True, False], ids=["gaussian", "binary"])
@@ -28,10 +29,11 @@ def data(is_gaussian: bool, count: int = 200) -> torch.Tensor:
     return (rows - rows.mean(0)) / rows.std(0, correction=0)
 
 
-def layer_of(inputs: torch.Tensor, width: int, is_gaussian: bool) -> Layer:
+def layer_of(inputs: torch.Tensor, width: int, is_gaussian: bool) -> LayerTask:
     """A new layer on these inputs."""
     torch.manual_seed(1)
-    return Layer(nn.Sequential(nn.Linear(inputs.shape[1], width), nn.Sigmoid()), inputs, is_first=is_gaussian)
+    layer = HiddenLayer(nn.Linear(inputs.shape[1], width), nn.Sigmoid(), nn.Dropout())
+    return LayerTask(layer, inputs, is_first=is_gaussian)
 
 
 def sigmoid(z: np.ndarray) -> np.ndarray:
@@ -90,11 +92,11 @@ def test_its_gradient_is_that_of_the_free_energies(is_gaussian: bool) -> None:
     machine = Machine(layer_of(v, 4, is_gaussian))
     nn.init.normal_(machine.visible)
     parameters = [machine.weight, machine.hidden, machine.visible]
-    v_k = machine.after(v, 2).detach()
-    gap = machine.free_energy(v).mean() - machine.free_energy(v_k).mean()
+    v_k = machine.sample(v, 2).detach()
+    gap = machine.compute_free_energy(v).mean() - machine.compute_free_energy(v_k).mean()
     expected = torch.autograd.grad(gap, parameters)
     with torch.no_grad():
-        machine.contrast(v, v_k)
+        machine.set_gradients(v, v_k)
     for parameter, gradient in zip(parameters, expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, atol=1e-5, rtol=1e-4)
 
@@ -105,7 +107,7 @@ def test_the_free_energy_sums_over_all_hidden_states() -> None:
     nn.init.normal_(machine.visible)
     states = torch.tensor(list(itertools.product([0.0, 1.0], repeat=4)))
     joint = v @ machine.visible[:, None] + states @ machine.hidden + v @ machine.weight.T @ states.T
-    torch.testing.assert_close(machine.free_energy(v), -joint.logsumexp(1))
+    torch.testing.assert_close(machine.compute_free_energy(v), -joint.logsumexp(1))
 
 
 def test_binary_data_become_likely() -> None:
@@ -116,7 +118,7 @@ def test_binary_data_become_likely() -> None:
 
     def likelihood(machine: Machine) -> float:
         with torch.no_grad():
-            return (-machine.free_energy(v).mean() - (-machine.free_energy(states)).logsumexp(0)).item()
+            return (-machine.compute_free_energy(v).mean() - (-machine.compute_free_energy(states)).logsumexp(0)).item()
 
     counts = torch.unique(v, dim=0, return_counts=True)[1] / len(v)
     most = (counts * counts.log()).sum().item()
@@ -126,7 +128,7 @@ def test_binary_data_become_likely() -> None:
     with torch.no_grad():
         for _ in range(200):
             for rows in layer.batches(50):
-                machine.contrast(rows, machine.after(rows, 1))
+                machine.set_gradients(rows, machine.sample(rows, 1))
                 optimizer.step()
     assert before == pytest.approx(-4.2, abs=0.3)
     assert most - 0.35 < likelihood(machine) < most
@@ -137,4 +139,4 @@ def test_what_it_dreams_comes_near_to_the_data(is_gaussian: bool) -> None:
     layer = layer_of(data(is_gaussian), 4, is_gaussian)
     found = fit(RestrictedBoltzmannMachine(lr=0.02, epochs=40), layer, 20)
     assert found.losses[-1] < 0.6 * found.losses[0]
-    assert found.about["last_free_energy_gap"] < found.about["first_free_energy_gap"]
+    assert found.figures["last_free_energy_gap"] < found.figures["first_free_energy_gap"]

@@ -10,7 +10,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from models.runtime.checkpoint_file import TYPES, metadata, write
+from models.runtime.checkpoint_file import TYPES, collect_metadata, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,7 +50,7 @@ def test_tensors_are_aligned_to_their_types(tmp_path: Path) -> None:
 
 
 def test_metadata_are_strings_with_the_versions() -> None:
-    said = metadata(architecture="resnet18", num_classes=2, class_names=["a", "b"])
+    said = collect_metadata(architecture="resnet18", num_classes=2, class_names=["a", "b"])
     assert said["architecture"] == "resnet18"
     assert said["num_classes"] == "2"
     assert json.loads(said["class_names"]) == ["a", "b"]

@@ -9,9 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from models.features.standardization import Standardization
 from models.messages import Diagnosed, EpochEnded, Noted
+from models.networks.cut_network import CutNetwork
+from models.nn.head import HeadModule
 from models.training.diagnostics import ADVICE, Diagnostics
-from tests.models.training.test_loop import pack, trained
+from models.training.model import TrainableModel
+from tests.support.small_training import train_small
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,15 +23,13 @@ if TYPE_CHECKING:
     from models.catalog.losses import Task
     from models.datasets.pack import Pack
 
-__all__ = ["pack"]  # the fixture
-
 DEEP = [{"width": 32}] * 12
 
 
 def diagnosed(pack: Pack, folder: Path, **choices: Any) -> tuple[dict[str, Any], list[Noted]]:
     """The last diagnosis of a training, and what was said on the way."""
     said: list[Any] = []
-    trained(pack, folder, heard=said, **choices)
+    train_small(pack, folder, heard=said, **choices)
     *_, last = (event.diagnosis for event in said if isinstance(event, Diagnosed))
     return last, [event for event in said if isinstance(event, Noted)]
 
@@ -102,16 +104,16 @@ def ended(epoch: int, **figures: float) -> EpochEnded:
     return EpochEnded(epoch=epoch, seconds=0.1, cache_hits=0, cache_misses=0, **known)
 
 
-class Patient:
-    """Nothing to look at."""
-
-    head = nn.Sequential()
-    cut_network = type("Division", (), {"stages": ()})
+def bare_model() -> TrainableModel:
+    """A model whose layers are not looked at."""
+    head = HeadModule(nn.Dropout(), nn.Linear(4, 2))
+    standardize = Standardization(torch.zeros(4), torch.ones(4))
+    return TrainableModel(CutNetwork(None, nn.Identity(), "", (4,), ""), head, standardize)
 
 
 def of_losses(epochs: list[EpochEnded], stop_reason: str, task: Task = "single_label") -> set[str]:
     """What a doctor finds in the figures alone."""
-    diagnostics = Diagnostics(Patient(), 4, task)
+    diagnostics = Diagnostics(bare_model(), 4, task)
     heard = [event for one in epochs for event in diagnostics.examine(one)]
     heard += diagnostics.final_findings(stop_reason, None)
     return {event.kind for event in heard if isinstance(event, Noted)}
@@ -173,18 +175,18 @@ def test_every_finding_comes_with_advice_in_the_recipes_own_words() -> None:
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 100])
 def test_it_looks_at_a_few_steps_of_an_epoch(steps: int) -> None:
-    diagnostics = Diagnostics(Patient(), steps, "single_label")
-    looks = [diagnostics.looks_at(step) for step in range(steps)]
+    diagnostics = Diagnostics(bare_model(), steps, "single_label")
+    looks = [diagnostics.is_watching(step) for step in range(steps)]
     assert looks[0]
     assert 1 <= sum(looks) <= 4
 
 
 def test_looking_changes_nothing(pack: Pack, tmp_path: Path) -> None:
     """A head with dropout draws the same whether it is looked at or not."""
-    training, _ = trained(pack, tmp_path, head={"kind": "mlp", "hidden": [8]}, epochs=1)
+    training, _ = train_small(pack, tmp_path, head={"kind": "mlp", "hidden": [8]}, epochs=1)
     features = torch.randn(5, 12)
     training.model.head.train()
     torch.manual_seed(3)
     plain = training.model.head(features)
     torch.manual_seed(3)
-    assert torch.equal(training.diagnostics.through(features), plain)
+    assert torch.equal(training.diagnostics.forward(features), plain)

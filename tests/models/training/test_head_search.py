@@ -4,33 +4,34 @@ from __future__ import annotations
 
 import copy
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 from models.runtime.stop_condition import NONE, StopCondition
-from models.training.head_search import search
-from tests.models.training.test_loop import CLASSES, prepared
+from models.training.head_search import search_head
 from tests.support.small_pack import small_pack
+from tests.support.small_training import small_run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from models.catalog.recipe import Recipe
+    from models.catalog.recipe import ResolvedRecipe
 
 
 def searched(
     tmp_path: Path, stop_condition: StopCondition = NONE, **choices: Any
-) -> tuple[Recipe, list[dict[str, Any]], Any]:
-    """A search on real images: the recipe, the trials, and what is grafted."""
+) -> tuple[ResolvedRecipe, list[dict[str, Any]], Any]:
+    """A search on real images: the recipe, the trials, and the model."""
     given = {"epochs": 16, "optimizer": {"lr": 1e-2}, "search": {"trials": 8}, **choices}
     pack = small_pack(tmp_path, classes=3, each=30)
-    recipe, model, source, train, validation = prepared(pack, tmp_path, **given)
-    before = copy.deepcopy(model.head.state_dict())
-    found, event = search(recipe, CLASSES, model, source, train, validation, stop_condition)
+    run = replace(small_run(pack, tmp_path, **given), stop_condition=stop_condition)
+    model, before = run.model, copy.deepcopy(run.model.head.state_dict())
+    found, searched = search_head(run)
     assert all(torch.equal(before[name], tensor) for name, tensor in model.head.state_dict().items())
-    return found, [trial.model_dump() for trial in event.trials], model
+    return found.recipe, [trial.model_dump() for trial in searched.trials], model
 
 
 def test_the_half_that_does_worse_ends_each_time(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_the_half_that_does_worse_ends_each_time(tmp_path: Path) -> None:
     best = trials[0]
     assert (recipe.optimizer.rate, recipe.l2, recipe.search) == (best["lr"], best["l2"], None)
     assert recipe.head.kind == "linear"
-    assert recipe.head.dropout == best["dropout"] == model.head[0].p
+    assert recipe.head.dropout == best["dropout"] == model.head.dropout.p
     assert searched(tmp_path)[1] == trials
 
 

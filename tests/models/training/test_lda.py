@@ -16,7 +16,7 @@ from models.networks.cut_network import CutNetwork
 from models.training import lda
 from models.training.lda import SHRINKAGES, TEMPERATURES, FittedLDA, Statistics, fit_lda
 from models.training.model import TrainableModel
-from models.training.subset import Subset
+from models.training.run import Subset, TrainingRun
 from tests.support.small_pack import PREPROCESSING, Corner, small_pack
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def problem(rows: int = 300, features: int = 20, seed: int = 0) -> tuple[torch.T
 
 
 def statistics_of(x: torch.Tensor, y: torch.Tensor, size: int = 64) -> Statistics:
-    return Statistics.of(zip(torch.split(x, size), torch.split(y, size), strict=True), x.shape[1], 3)
+    return Statistics.from_batches(zip(torch.split(x, size), torch.split(y, size), strict=True), x.shape[1], 3)
 
 
 def best_of(*arguments: Any) -> FittedLDA:
@@ -122,11 +122,11 @@ def started(folder: Path, **choices: object) -> tuple[TrainableModel, float]:
         pack, []
     )
     train, validation = (Subset(part, pack.labels[part]) for part in (order()[:60], order()[60:]))
-    model = TrainableModel.of(recipe, 3, cut_network, source, train.images)
-    said = lda.start(model, recipe, CLASSES, source, train, validation)
+    model = TrainableModel.from_recipe(recipe, 3, cut_network, source, train.images)
+    said = lda.initialize_head(TrainingRun(recipe, CLASSES, model, source, train, validation))
     model.eval()
     with torch.inference_mode():
-        logits = model.head(model.sample(source, validation.images))
+        logits = model.head(model.compute_features(source, validation.images))
     accuracy = float((logits.argmax(1).numpy() == validation.labels).mean())
     assert said.data["accuracy"] == pytest.approx(accuracy)
     return model, accuracy
@@ -142,7 +142,7 @@ def test_priors_follow_what_training_makes_of_rare_classes(tmp_path: Path, monke
     monkeypatch.setattr(lda, "SHRINKAGES", (0.5,))
     monkeypatch.setattr(lda, "TEMPERATURES", (1.0,))
     plain, weighted, balanced = (
-        started(tmp_path, **choices)[0].head[-1].bias.detach()
+        started(tmp_path, **choices)[0].head.output.bias.detach()
         for choices in ({}, {"loss": {"class_weights": {"red": 9.0}}}, {"sampling": "balanced"})
     )
     counts = torch.from_numpy(np.bincount(small_pack(tmp_path, 3, 30).labels[order()[:60]])).float()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,78 +15,24 @@ from models.catalog.early_stopping import EarlyStopping
 from models.catalog.heads import Linear
 from models.catalog.losses import CrossEntropy
 from models.catalog.optimizers import SGD, Adam
-from models.catalog.recipe import Recipe
 from models.catalog.regularizers import L2
-from models.features.cache import FeatureCache
-from models.features.sources import CachedFeatures
 from models.features.standardization import Standardization
-from models.features.store import FeatureStore
-from models.features.trunk import Trunk
-from models.images.views import Views
-from models.messages import EpochEnded
-from models.networks.cut_network import CutNetwork
 from models.training.loop import Training, TrainingDiverged
-from models.training.model import TrainableModel
-from models.training.subset import Subset
-from tests.support.small_pack import PREPROCESSING, Corner, small_pack
+from tests.support.small_training import train_small
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from models.datasets.pack import Pack
 
-CLASSES = ["red", "green", "blue"]
-
-
-@pytest.fixture
-def pack(tmp_path: Path) -> Pack:
-    """90 images of three classes."""
-    return small_pack(tmp_path, classes=3, each=30)
-
-
-def prepared(
-    pack: Pack, folder: Path, **choices: object
-) -> tuple[Recipe, TrainableModel, CachedFeatures, Subset, Subset]:
-    """A resolved recipe, what is grafted, its source, 60 images to train on, and the others to validate on."""
-    recipe = Recipe.model_validate({"epochs": 6, "batch_size": 16, "cache": {"views": 2}, **choices})
-    recipe = recipe.resolve(
-        task="single_label", image_size=16, num_features=12, class_counts=dict.fromkeys(CLASSES, 20), images=60
-    )
-    if recipe.optimizer.lr == "auto":
-        recipe = recipe.with_rate(0.002)
-    views = Views(PREPROCESSING, recipe.image_augmentations)
-    trunk = Trunk(Corner(), PREPROCESSING, torch.device("cpu"))
-    spaces = [
-        FeatureStore(FeatureCache(folder), {"kind": kind}, (12,), np.dtype(np.float16))
-        for kind in ("plain", "augmented")
-    ]
-    features = CachedFeatures(pack, views, trunk, lambda view: spaces[min(view, 1)])
-    order = np.random.default_rng(0).permutation(90)
-    train, validation = np.sort(order[:60]), np.sort(order[60:])
-    labels = pack.labels
-    cut_network = CutNetwork(Corner(), torch.nn.Identity(), "corner", (12,), "")
-    model = TrainableModel.of(recipe, 3, cut_network, features, train)
-    return recipe, model, features, Subset(train, labels[train]), Subset(validation, labels[validation])
-
-
-def trained(
-    pack: Pack, folder: Path, heard: list[Any] | None = None, **choices: object
-) -> tuple[Training, list[EpochEnded]]:
-    """A run of training."""
-    recipe, *material = prepared(pack, folder, **choices)
-    training = Training(recipe, CLASSES, *material)
-    events = list(training.epochs())
-    (heard if heard is not None else []).extend(events)
-    return training, [news for news in events if isinstance(news, EpochEnded)]
-
 
 def classifier(training: Training) -> tuple[torch.Tensor, torch.Tensor]:
     """(W, b) on plain features."""
-    return training.model.standardize.fold(training.model.head[-1])
+    return training.model.standardize.fold(training.model.head.output)
 
 
 def test_learns_and_reports_each_epoch(pack: Pack, tmp_path: Path) -> None:
-    training, epochs = trained(pack, tmp_path)
+    training, epochs = train_small(pack, tmp_path)
     assert [ended.epoch for ended in epochs] == [1, 2, 3, 4, 5, 6]
     assert [ended.view for ended in epochs] == [0, 1, 2, 0, 1, 2]
     assert [ended.cache_misses for ended in epochs] == [0, 60, 60, 0, 0, 0], "each view is computed once"
@@ -97,8 +43,8 @@ def test_learns_and_reports_each_epoch(pack: Pack, tmp_path: Path) -> None:
 
 
 def test_a_second_run_reads_everything_and_ends_the_same(pack: Pack, tmp_path: Path) -> None:
-    first, _ = trained(pack, tmp_path)
-    second, epochs = trained(pack, tmp_path)
+    first, _ = train_small(pack, tmp_path)
+    second, epochs = train_small(pack, tmp_path)
     assert sum(ended.cache_misses for ended in epochs) == 0
     for one, other in zip(classifier(first), classifier(second), strict=True):
         assert torch.equal(one, other)
@@ -115,11 +61,11 @@ def test_agrees_with_a_plain_loop_of_torch(pack: Pack, tmp_path: Path) -> None:
         "early_stopping": None,
         "epochs": 3,
     }
-    training, _ = trained(pack, tmp_path, **choices)
-    plain = torch.from_numpy(training.source.all(training.train.images, 0)).double()
+    training, _ = train_small(pack, tmp_path, **choices)
+    plain = torch.from_numpy(training.source.all(training.run.train.images, 0)).double()
     x = (plain - plain.mean(0)) / plain.std(0, correction=0)
-    y = torch.from_numpy(training.train.labels)
-    place = {int(image): row for row, image in enumerate(training.train.images)}
+    y = torch.from_numpy(training.run.train.labels)
+    place = {int(image): row for row, image in enumerate(training.run.train.images)}
     linear = nn.Linear(12, 3, dtype=torch.float64)
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
@@ -145,7 +91,7 @@ def _orders(training: Training, epochs: int) -> list[np.ndarray]:
     for epoch in range(1, epochs + 1):
         seed = np.random.SeedSequence((training.recipe.seed, epoch)).generate_state(1, np.uint64)[0]
         torch.manual_seed(int(seed >> np.uint64(1)))
-        orders.append(training.train.images[torch.randperm(len(training.train.images)).numpy()])
+        orders.append(training.run.train.images[torch.randperm(len(training.run.train.images)).numpy()])
     return orders
 
 
@@ -161,29 +107,29 @@ def test_the_best_epoch_is_kept(pack: Pack, tmp_path: Path) -> None:
         "regularizers": (),
         "early_stopping": EarlyStopping(patience=12),
     }
-    training, epochs = trained(pack, tmp_path, **choices)
+    training, epochs = train_small(pack, tmp_path, **choices)
     losses = [ended.validation_loss for ended in epochs]
     assert training.best_epoch == 1 + int(np.argmin(losses))
-    logits = torch.from_numpy(training.validation_logits())
-    labels = torch.from_numpy(pack.labels)[np.setdiff1d(np.arange(90), training.train.images)]
+    logits = torch.from_numpy(training.compute_validation_logits())
+    labels = torch.from_numpy(pack.labels)[np.setdiff1d(np.arange(90), training.run.train.images)]
     assert nn.functional.cross_entropy(logits, labels).item() == pytest.approx(min(losses), rel=1e-5)
 
 
 def test_early_stopping_ends_after_its_patience(pack: Pack, tmp_path: Path) -> None:
     choices = {"optimizer": SGD(lr=20.0), "epochs": 50, "regularizers": (), "early_stopping": EarlyStopping(patience=3)}
-    training, epochs = trained(pack, tmp_path, **choices)
+    training, epochs = train_small(pack, tmp_path, **choices)
     assert training.stop_reason == "early_stopping"
     assert len(epochs) == training.best_epoch + 3
 
 
 def test_divergence_is_said_by_name(pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(TrainingDiverged, match="smaller learning rate"):
-        trained(pack, tmp_path, optimizer=SGD(lr=1e30), regularizers=(L2(strength=1.0),))
+        train_small(pack, tmp_path, optimizer=SGD(lr=1e30), regularizers=(L2(strength=1.0),))
 
 
 def test_another_seed_gives_another_head(pack: Pack, tmp_path: Path) -> None:
-    first, _ = trained(pack, tmp_path, seed=0)
-    second, _ = trained(pack, tmp_path, seed=1)
+    first, _ = train_small(pack, tmp_path, seed=0)
+    second, _ = train_small(pack, tmp_path, seed=1)
     assert not torch.equal(classifier(first)[0], classifier(second)[0])
 
 

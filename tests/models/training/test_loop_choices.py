@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,119 +11,91 @@ import pytest
 import torch
 from torch import nn
 
-from models.catalog.recipe import Recipe
-from models.features.sources import RenderedImages
-from models.features.trunk import Trunk
-from models.images.views import Views
 from models.messages import Diagnosed, EpochEnded, Noted
-from models.networks.cut_network import CutNetwork
 from models.runtime.stop_condition import StopCondition
 from models.training.loop import Step, Training, TrainingDiverged
-from models.training.model import TrainableModel
-from models.training.subset import Subset
-from tests.models.training.test_loop import CLASSES, pack, trained
 from tests.support.images import encoded, noise, write_zip
-from tests.support.small_pack import PREPROCESSING, Corner, packed
+from tests.support.small_pack import packed
+from tests.support.small_training import CLASSES, train_small, uncached_training
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from models.datasets.pack import Pack
 
-__all__ = ["pack"]  # the fixture
-
-
-def rendered(pack: Pack, rare: int | None = None, **choices: Any) -> Training:
-    """A training on images that are rendered anew each epoch, not yet begun; of class `rare`, four remain."""
-    recipe = Recipe.model_validate({"epochs": 3, "batch_size": 16, "cache": {"mode": "off", "views": 2}, **choices})
-    counts = dict.fromkeys(CLASSES, 20)
-    recipe = recipe.resolve(task="single_label", image_size=16, num_features=12, class_counts=counts, images=60)
-    source = RenderedImages(
-        pack, Views(PREPROCESSING, recipe.image_augmentations), Trunk(Corner(), PREPROCESSING, torch.device("cpu"))
-    )
-    order = np.random.default_rng(0).permutation(90)
-    train, validation = np.sort(order[:60]), np.sort(order[60:])
-    if rare is not None:
-        train = np.delete(train, np.flatnonzero(pack.labels[train] == rare)[4:])
-    cut_network = CutNetwork(Corner(), nn.Identity(), "corner", (12,), "")
-    recipe = recipe.with_rate(0.002)
-    return Training(
-        recipe,
-        CLASSES,
-        TrainableModel.of(recipe, 3, cut_network, source, train),
-        source,
-        Subset(train, pack.labels[train]),
-        Subset(validation, pack.labels[validation]),
-    )
-
 
 def run(training: Training) -> list[EpochEnded]:
     """Its epochs."""
-    return [event for event in training.epochs() if isinstance(event, EpochEnded)]
+    return [event for event in training.train() if isinstance(event, EpochEnded)]
 
 
 def test_without_a_cache_each_epoch_has_a_view_of_its_own_and_computes_it(pack: Pack) -> None:
-    epochs = run(rendered(pack))
+    epochs = run(uncached_training(pack))
     assert [ended.view for ended in epochs] == [0, 1, 2]
     assert [ended.cache_hits for ended in epochs] == [0, 0, 0]
     assert [ended.cache_misses for ended in epochs] == [90, 90, 90], "60 to train on, 30 to validate on"
 
 
 def test_without_augmentation_the_cache_changes_nothing_but_the_time(pack: Pack, tmp_path: Path) -> None:
-    cached, _ = trained(pack, tmp_path, augmentations=[], epochs=3, optimizer={"kind": "adam", "lr": 0.002})
-    without = rendered(pack, augmentations=[])
+    cached, _ = train_small(pack, tmp_path, augmentations=[], epochs=3, optimizer={"kind": "adam", "lr": 0.002})
+    without = uncached_training(pack, augmentations=[])
     run(without)
-    one, other = cached.model.head[-1].weight, without.model.head[-1].weight
+    one, other = cached.model.head.output.weight, without.model.head.output.weight
     torch.testing.assert_close(one, other, atol=1e-3, rtol=1e-2)  # the cache keeps half precision
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])
 def test_images_are_mixed_before_the_trunk_where_nothing_is_cached(pack: Pack, kind: str) -> None:
-    mixed, plain = rendered(pack, augmentations=[{"kind": kind, "alpha": 1.0}]), rendered(pack, augmentations=[])
+    mixed, plain = (
+        uncached_training(pack, augmentations=[{"kind": kind, "alpha": 1.0}]),
+        uncached_training(pack, augmentations=[]),
+    )
     ends = [run(training)[-1] for training in (mixed, plain)]
     assert ends[0].train_loss > ends[1].train_loss, "labels that are blended cannot be learned to the end"
 
 
 def test_of_mixed_images_that_counts_which_has_the_greater_share(pack: Pack, tmp_path: Path) -> None:
     choices = {"optimizer": {"kind": "adam", "lr": 0.1}, "epochs": 30, "early_stopping": None}
-    _, epochs = trained(pack, tmp_path, augmentations=[{"kind": "mixup", "alpha": 0.05}], **choices)
+    _, epochs = train_small(pack, tmp_path, augmentations=[{"kind": "mixup", "alpha": 0.05}], **choices)
     assert np.mean([ended.train_accuracy for ended in epochs[-10:]]) > 0.95
 
 
 def test_features_are_mixed_where_they_are_cached(pack: Pack, tmp_path: Path) -> None:
     choices = {"augmentations": ["mixup"], "optimizer": {"kind": "adam", "lr": 0.01}}
-    first, epochs = trained(pack, tmp_path, **choices)
-    again, _ = trained(pack, tmp_path, **choices)
-    assert torch.equal(first.model.head[-1].weight, again.model.head[-1].weight)
-    _, plain = trained(pack, tmp_path, augmentations=[], optimizer={"kind": "adam", "lr": 0.01})
+    first, epochs = train_small(pack, tmp_path, **choices)
+    again, _ = train_small(pack, tmp_path, **choices)
+    assert torch.equal(first.model.head.output.weight, again.model.head.output.weight)
+    _, plain = train_small(pack, tmp_path, augmentations=[], optimizer={"kind": "adam", "lr": 0.01})
     assert epochs[-1].train_loss > plain[-1].train_loss
 
 
 @pytest.mark.parametrize(("most", "share"), [(1e-9, 1.0), (1e6, 0.0)])
 def test_the_share_of_clipped_steps_is_reported(pack: Pack, tmp_path: Path, most: float, share: float) -> None:
     heard: list[Any] = []
-    trained(pack, tmp_path, heard=heard, gradient_clipping={"kind": "by_norm", "limit": most})
+    train_small(pack, tmp_path, heard=heard, gradient_clipping={"kind": "by_norm", "limit": most})
     *_, last = (event.diagnosis for event in heard if isinstance(event, Diagnosed))
     assert last["clipped_share"] == share
 
 
 def test_the_averaged_weights_are_validated_and_delivered(pack: Pack) -> None:
-    training = rendered(pack, averaging={"decay": 0.6}, early_stopping=None, epochs=1)
-    averaged = training.model.head[-1].weight.detach().clone()
+    training = uncached_training(pack, averaging={"decay": 0.6}, early_stopping=None, epochs=1)
+    averaged = training.model.head.output.weight.detach().clone()
     steps = 0
-    for event in training.epochs():
+    for event in training.train():
         if isinstance(event, Step):
             share = min(0.6, (1 + steps) / (10 + steps))
-            averaged = share * averaged + (1 - share) * training.model.head[-1].weight.detach()
+            averaged = share * averaged + (1 - share) * training.model.head.output.weight.detach()
             steps += 1
-    torch.testing.assert_close(training.model.head[-1].weight.detach(), averaged)
+    torch.testing.assert_close(training.model.head.output.weight.detach(), averaged)
 
 
 def test_the_rate_follows_the_schedule_within_an_epoch(pack: Pack) -> None:
-    training = rendered(pack, schedule={"kind": "exponential", "rate": 0.5, "every": 1.0, "warmup_epochs": 1.0})
+    training = uncached_training(
+        pack, schedule={"kind": "exponential", "rate": 0.5, "every": 1.0, "warmup_epochs": 1.0}
+    )
     rates = [
         training.train_step.optimizer.param_groups[0]["lr"] / 0.002
-        for event in training.epochs()
+        for event in training.train()
         if isinstance(event, Step)
     ]
     times = [epoch + step * 16 / 60 for epoch in range(3) for step in range(4)]
@@ -130,19 +103,19 @@ def test_the_rate_follows_the_schedule_within_an_epoch(pack: Pack) -> None:
 
 
 def test_the_time_budget_ends_an_epoch_and_the_best_so_far_is_kept(pack: Pack) -> None:
-    training = rendered(pack, epochs=1000)
-    training.stop_condition = StopCondition(time.monotonic())
-    events = list(training.epochs())
+    training = uncached_training(pack, epochs=1000)
+    training.run = replace(training.run, stop_condition=StopCondition(time.monotonic()))
+    events = list(training.train())
     assert sum(isinstance(event, Step) for event in events) == 1
     assert (training.stop_reason, training.best_epoch) == ("time_budget", 1)
 
 
 def test_who_asks_it_to_stop_gets_the_best_so_far(pack: Pack) -> None:
-    training = rendered(pack, epochs=1000)
+    training = uncached_training(pack, epochs=1000)
     asked: list[bool] = []
-    training.stop_condition = StopCondition(is_stopped=lambda: bool(asked))
+    training.run = replace(training.run, stop_condition=StopCondition(stop_requested=lambda: bool(asked)))
     epochs = 0
-    for event in training.epochs():
+    for event in training.train():
         epochs += isinstance(event, EpochEnded)
         if epochs == 3:
             asked.append(True)
@@ -151,7 +124,9 @@ def test_who_asks_it_to_stop_gets_the_best_so_far(pack: Pack) -> None:
 
 
 def test_a_target_that_is_reached_ends_the_training(pack: Pack) -> None:
-    training = rendered(pack, epochs=1000, target={"metric": "validation_loss", "value": 1.0}, early_stopping=None)
+    training = uncached_training(
+        pack, epochs=1000, target={"metric": "validation_loss", "value": 1.0}, early_stopping=None
+    )
     epochs = run(training)
     assert training.stop_reason == "target_reached"
     assert epochs[-1].validation_loss <= 1.0
@@ -165,7 +140,7 @@ def test_views_are_added_to_the_best_so_far_and_training_goes_on(tmp_path: Path)
     heard: list[Any] = []
     head = {"kind": "mlp", "hidden": [64], "dropout": 0.0}
     choices: dict[str, Any] = {"cache": {"views": 2, "grow": True}, "head": head, "epochs": 200}
-    training, epochs = trained(unlearnable, tmp_path, heard=heard, early_stopping={"patience": 4}, **choices)
+    training, epochs = train_small(unlearnable, tmp_path, heard=heard, early_stopping={"patience": 4}, **choices)
     added = [event for event in heard if isinstance(event, Noted) and event.kind == "view_added"]
     assert [event.data["view"] for event in added] == list(range(1, len(added) + 1))
     assert added
@@ -185,12 +160,12 @@ def test_the_epoch_that_reaches_the_target_is_delivered(pack: Pack) -> None:
     """Though by the metric of early stopping another was better."""
     rising = {"metric": "validation_accuracy", "min_delta": 1.0}
     target = {"metric": "validation_loss", "value": 1.0}
-    training = rendered(pack, epochs=1000, target=target, early_stopping=rising)
+    training = uncached_training(pack, epochs=1000, target=target, early_stopping=rising)
     last = run(training)[-1]
     assert last.epoch > 1
     assert training.best_epoch == last.epoch
-    said = torch.from_numpy(training.validation_logits())
-    labels = torch.from_numpy(training.validation.labels)
+    said = torch.from_numpy(training.compute_validation_logits())
+    labels = torch.from_numpy(training.run.validation.labels)
     assert torch.nn.functional.cross_entropy(said, labels).item() == pytest.approx(last.validation_loss)
 
 
@@ -198,7 +173,7 @@ def test_an_epoch_that_diverges_is_tried_again_with_a_smaller_rate(pack: Pack, t
     """w ← (1 - lr·strength)·w: fourteen times as large at each step; it shrinks at a tenth of the rate."""
     heard: list[Any] = []
     choices: dict[str, Any] = {"regularizers": [{"kind": "l2", "strength": 1.0}], "epochs": 12, "early_stopping": None}
-    training, epochs = trained(pack, tmp_path, heard=heard, optimizer={"kind": "sgd", "lr": 15.0}, **choices)
+    training, epochs = train_small(pack, tmp_path, heard=heard, optimizer={"kind": "sgd", "lr": 15.0}, **choices)
     (said,) = (event for event in heard if isinstance(event, Noted) and event.kind == "diverged")
     assert "tried again" in said.message
     assert [ended.epoch for ended in epochs] == list(range(1, 13)), "the epoch is told of once"
@@ -208,16 +183,16 @@ def test_an_epoch_that_diverges_is_tried_again_with_a_smaller_rate(pack: Pack, t
 
 def test_max_norm_holds_after_every_step(pack: Pack) -> None:
     head = {"kind": "mlp", "hidden": [8], "dropout": 0.0}
-    training = rendered(pack, head=head, regularizers=[{"kind": "max_norm", "r": 0.5}])
-    for event in training.epochs():
+    training = uncached_training(pack, head=head, regularizers=[{"kind": "max_norm", "r": 0.5}])
+    for event in training.train():
         if isinstance(event, Step):
-            for weight in training.model.weights():
+            for weight in training.model.regularized_weights:
                 assert weight.norm(dim=1).max() <= 0.5 + 1e-5
 
 
 def test_a_batch_of_one_is_not_normalized_by_itself(pack: Pack) -> None:
     head = {"kind": "mlp", "hidden": [8], "normalization": "batch_norm"}
-    training = rendered(pack, head=head, batch_size=59)
+    training = uncached_training(pack, head=head, batch_size=59)
     assert len(run(training)) == 3
 
 
@@ -239,19 +214,21 @@ class Witness(nn.Module):
 def test_balanced_sampling_shows_rare_classes_as_often(pack: Pack) -> None:
     shares = {}
     for sampling in ("balanced", "shuffled"):
-        training = rendered(pack, sampling=sampling, augmentations=[], epochs=40, early_stopping=None, rare=2)
+        training = uncached_training(pack, sampling=sampling, augmentations=[], epochs=40, early_stopping=None, rare=2)
         training.train_step.loss = witness = Witness(training.train_step.loss)
         run(training)
         seen = torch.cat([labels for labels in witness.labels if len(labels) < 30])
         shares[sampling] = float((seen == 2).float().mean())
     assert shares["balanced"] == pytest.approx(1 / 3, abs=0.04)
-    assert shares["shuffled"] == pytest.approx((training.train.labels == 2).mean())
+    assert shares["shuffled"] == pytest.approx((training.run.train.labels == 2).mean())
 
 
 def test_a_image_that_is_drawn_again_is_computed_once(pack: Pack, tmp_path: Path) -> None:
-    training, epochs = trained(pack, tmp_path, sampling="balanced", cache={"views": 1}, epochs=12, early_stopping=None)
-    assert sum(ended.cache_misses for ended in epochs) <= len(training.train.images)
-    assert epochs[1].cache_misses < len(training.train.images) == epochs[1].cache_misses + epochs[1].cache_hits
+    training, epochs = train_small(
+        pack, tmp_path, sampling="balanced", cache={"views": 1}, epochs=12, early_stopping=None
+    )
+    assert sum(ended.cache_misses for ended in epochs) <= len(training.run.train.images)
+    assert epochs[1].cache_misses < len(training.run.train.images) == epochs[1].cache_misses + epochs[1].cache_hits
 
 
 @pytest.mark.parametrize("averaging", [None, {"decay": 0.9}])
@@ -260,14 +237,14 @@ def test_the_retry_goes_on_as_if_the_epoch_had_begun_at_a_smaller_rate(pack: Pac
     choices = {"optimizer": {"kind": "adam"}, "gradient_clipping": "by_norm", "averaging": averaging}
     tenth = {"kind": "piecewise_constant", "boundaries": [1], "factors": [1.0, 0.1]}
     ends: list[Any] = []
-    for training in (rendered(pack, **choices), rendered(pack, schedule=tenth, **choices)):
+    for training in (uncached_training(pack, **choices), uncached_training(pack, schedule=tenth, **choices)):
         steps_and_validation = 5
         broken = 0 if ends else steps_and_validation + 2
         training.train_step.loss = Witness(training.train_step.loss, broken)
-        heard = list(training.epochs())
+        heard = list(training.train())
         assert any(event.kind == "diverged" for event in heard if isinstance(event, Noted)) == bool(broken)
         *_, last = (event.diagnosis for event in heard if isinstance(event, Diagnosed))
-        ends.append((training.model.learned(), last["layers"], last["clipped_share"]))
+        ends.append((training.model.copy_state(), last["layers"], last["clipped_share"]))
     (weights, *retried), (expected, *planned) = ends
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert retried == planned
@@ -276,4 +253,4 @@ def test_the_retry_goes_on_as_if_the_epoch_had_begun_at_a_smaller_rate(pack: Pac
 def test_a_head_that_is_broken_before_its_first_step_is_refused_by_name(pack: Pack) -> None:
     head = {"kind": "mlp", "hidden": [512] * 40, "initializer": "normal"}
     with pytest.raises(TrainingDiverged, match=r"before the first step: set head\.initializer"):
-        rendered(pack, head=head)
+        uncached_training(pack, head=head)

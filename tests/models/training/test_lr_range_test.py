@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from models.catalog.recipe import Recipe
+from models.catalog.recipe import Recipe, ResolvedRecipe
 from models.training.lr_range_test import PASSES, RATES, find_rate
 
 CLASSES = ["a", "b", "c"]
@@ -23,14 +23,14 @@ def problem(features: int = 40, rows: int = 600) -> tuple[torch.Tensor, torch.Te
     return (x - x.mean(0)) / x.std(0), labels
 
 
-def resolved(optimizer: str, **choices: Any) -> Recipe:
+def resolved(optimizer: str, **choices: Any) -> ResolvedRecipe:
     """A recipe of ten epochs for them with its rate still open."""
     recipe = Recipe.model_validate({"optimizer": optimizer, "batch_size": 32, "epochs": 10, **choices})
     counts = dict.fromkeys(CLASSES, 200)
     return recipe.resolve(task="single_label", image_size=16, num_features=40, class_counts=counts, images=600)
 
 
-def reached(recipe: Recipe, rate: float, head: torch.nn.Module) -> float:
+def reached(recipe: ResolvedRecipe, rate: float, head: torch.nn.Module) -> float:
     """The smallest loss on the last quarter after one of ten passes over the others at a rate."""
     features, labels = problem()
     head = copy.deepcopy(head)
@@ -92,7 +92,7 @@ def test_where_no_trial_learns_the_rate_is_large() -> None:
 def test_a_head_that_is_broken_from_the_start_gets_the_smallest_rate() -> None:
     recipe = resolved("sgd", epochs=PASSES)
     head = recipe.head.build(40, 3)
-    torch.nn.init.constant_(head[-1].weight, float("nan"))
+    torch.nn.init.constant_(head.output.weight, float("nan"))
     assert find_rate(recipe, head, torch.nn.CrossEntropyLoss(), *problem()) == RATES[0]
 
 

@@ -14,13 +14,14 @@ from torch import nn
 
 from models.backbones.backbone import Backbone
 from models.backbones.pretrained_classifier import select_classes
-from models.catalog.recipe import Recipe
+from models.catalog.recipe import Recipe, ResolvedRecipe
 from models.features.cache import FeatureCache
 from models.features.extractor import Extractor
 from models.features.standardization import Standardization
 from models.networks import surgery
 from models.networks.cut_network import CutNetwork, cut_at
-from models.pipeline.merge_head import Delivery, plain
+from models.nn.head import HeadModule
+from models.pipeline.merge_head import HeadSlot, describe_replaced, find_head_slot, merge_head, to_plain_layers
 from models.training.model import TrainableModel
 from tests.support.networks import changed_names, copy_state, given, network, norm_names, randomize_norms, rebuild
 from tests.support.small_pack import PREPROCESSING, small_pack
@@ -42,9 +43,9 @@ class Prepared:
     cut_network: CutNetwork
     source: FeatureSource
     images: np.ndarray
-    recipe: Recipe
+    recipe: ResolvedRecipe
     model: TrainableModel
-    delivery: Delivery
+    slot: HeadSlot
 
     def epoch(self, optimizer: torch.optim.Optimizer, number: int) -> None:
         """Two steps, as training takes them."""
@@ -68,21 +69,21 @@ def prepared(folder: Path, cut: Any, name: str = "test_resnet", **choices: Any) 
     backbone = Backbone.from_network(name, name, {}, {}, whole)
     kept = select_classes(backbone, CLASSES) if recipe.head.kind == "keep" else None
     feature_network = surgery.cut_before_classifier(whole, SIZE, {})
-    recipe = recipe.resolve(
+    resolved = recipe.resolve(
         task="single_label",
         image_size=SIZE[1],
         num_features=feature_network.num_features,
         class_counts=dict.fromkeys(CLASSES, 4),
         images=12,
     )
-    cut_network = cut_at(feature_network, recipe.cut)
-    delivery = Delivery(feature_network, recipe.head, [])
-    cache = None if recipe.cut.kind == "none" else FeatureCache(folder / "cache")
+    cut_network = cut_at(feature_network, resolved.cut)
+    slot = find_head_slot(feature_network, resolved.head, [])
+    cache = None if resolved.cut.kind == "none" else FeatureCache(folder / "cache")
     extractor = Extractor(cut_network, replace(PREPROCESSING, input_size=SIZE), torch.device("cpu"), cache)
     source = extractor.features(pack, [])
     images = np.arange(12)
-    model = TrainableModel.of(recipe, 3, cut_network, source, images, kept)
-    return Prepared(feature_network.network, cut_network, source, images, recipe, model, delivery)
+    model = TrainableModel.from_recipe(resolved, 3, cut_network, source, images, kept)
+    return Prepared(feature_network.network, cut_network, source, images, resolved, model, slot)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +97,7 @@ def prepared(folder: Path, cut: Any, name: str = "test_resnet", **choices: Any) 
 )
 def test_each_stage_has_a_rate_of_its_own(tmp_path: Path, cut: Any, stages: list[str]) -> None:
     made = prepared(tmp_path, cut)
-    head, *groups = made.model.groups(made.recipe)
+    head, *groups = made.model.parameter_groups(made.recipe)
     assert head == {"params": list(made.model.head.parameters()), "lr": 0.01}
     names = {id(parameter): name for name, parameter in made.whole.named_parameters()}
     assert [{names[id(parameter)].split(".")[0] for parameter in group["params"]} for group in groups] == [
@@ -121,7 +122,7 @@ def test_what_is_trained_computes_in_the_precision_of_the_recipe(tmp_path: Path,
     for module in made.model.top.modules():
         if isinstance(module, torch.nn.Conv2d):
             module.register_forward_hook(lambda _, __, said: heard.add(said.dtype))
-    features = made.model.features(given)
+    features = made.model.forward_features(given)
     assert features.dtype == torch.float32
     if cut == "all":
         assert heard == set()
@@ -152,7 +153,7 @@ CUTS: list[Any] = [
 def test_what_learns_moves_and_nothing_else(tmp_path: Path, cut: Any, moving: list[set[str]], batch_norm: str) -> None:
     norms = {} if cut["kind"] == "all" else {"batch_norm": batch_norm}
     made = prepared(tmp_path, {**cut, **norms})
-    optimizer = made.recipe.optimizer.build(made.model.groups(made.recipe))
+    optimizer = made.recipe.optimizer.build(made.model.parameter_groups(made.recipe))
     for number, stages in enumerate(moving, start=1):
         before, head = copy_state(made.whole), copy_state(made.model.head)
         made.epoch(optimizer, number)
@@ -170,19 +171,19 @@ HEADS = ["linear", "keep", "cosine", {"kind": "mlp", "normalization": "batch_nor
 @pytest.mark.parametrize("cut", ["all", {"kind": "top", "batch_norm": "trained"}, "none"], ids=["all", "top", "none"])
 def test_what_was_trained_is_delivered_under_timms_names(tmp_path: Path, cut: Any, head: Any) -> None:
     made = prepared(tmp_path, cut, head=head)
-    optimizer = made.recipe.optimizer.build(made.model.groups(made.recipe))
+    optimizer = made.recipe.optimizer.build(made.model.parameter_groups(made.recipe))
     for number in (1, 2):
         made.epoch(optimizer, number)
-    best = made.model.learned()
+    best = made.model.copy_state()
     made.epoch(optimizer, 3)
     made.model.load_state_dict(best)
     image = given(SIZE, count=3)
     with torch.no_grad():
         rows = image if made.cut_network.trunk is None else made.cut_network.trunk(image)
         meant = made.model.eval()(rows)
-        made.delivery.put(plain(made.model))
+        merge_head(made.slot, to_plain_layers(made.model))
         again = timm.create_model("test_resnet", num_classes=3)
-        again = rebuild(again, json.dumps(made.delivery.replaced()), made.whole.state_dict())
+        again = rebuild(again, json.dumps(describe_replaced(made.slot)), made.whole.state_dict())
         torch.testing.assert_close(again(image), meant, atol=1e-4, rtol=1e-4)
 
 
@@ -198,7 +199,7 @@ def test_a_kept_classifier_says_before_training_what_the_backbone_says(tmp_path:
 
 def test_features_are_standardized_over_the_plain_views(tmp_path: Path) -> None:
     made = prepared(tmp_path, {"kind": "top"})
-    sample = made.model.sample(made.source, made.images)
+    sample = made.model.compute_features(made.source, made.images)
     assert sample.shape == (12, 96)
     assert not sample.is_inference()
     torch.testing.assert_close(sample.mean(0), torch.zeros(96), atol=1e-3, rtol=0)
@@ -206,7 +207,7 @@ def test_features_are_standardized_over_the_plain_views(tmp_path: Path) -> None:
     torch.testing.assert_close(spread[spread > 0.5], torch.ones(int((spread > 0.5).sum())), atol=1e-3, rtol=0)
     rows = torch.from_numpy(made.source.all(made.images, 0)).float()  # type: ignore[union-attr]
     with torch.no_grad():
-        torch.testing.assert_close(made.model.features(rows), sample)
+        torch.testing.assert_close(made.model.forward_features(rows), sample)
 
 
 @pytest.mark.parametrize(
@@ -223,9 +224,9 @@ def test_one_image_is_too_few_where_batch_norm_learns(tmp_path: Path, cut: Any, 
     made.model.start_epoch(made.recipe, 1)
     assert made.model.needs_two == needs
     rows = torch.from_numpy(made.source.all(made.images[:1], 0)).float()  # type: ignore[union-attr]
-    before = made.model.learned()
+    before = made.model.copy_state()
     modes = [module.training for module in made.model.modules()]
-    with made.model.still(), torch.no_grad():
+    with made.model.evaluating(), torch.no_grad():
         assert made.model(rows).shape == (1, 3)
     assert [module.training for module in made.model.modules()] == modes
     assert changed_names(made.model, before) == set()
@@ -236,11 +237,13 @@ def test_one_image_is_too_few_where_batch_norm_learns(tmp_path: Path, cut: Any, 
 
 def test_only_weights_of_the_head_are_kept_small(tmp_path: Path) -> None:
     made = prepared(tmp_path, {"kind": "top"}, head={"kind": "mlp", "hidden": [5], "normalization": "batch_norm"})
-    assert [tuple(weight.shape) for weight in made.model.weights()] == [(5, 96), (3, 5)]
+    assert [tuple(weight.shape) for weight in made.model.regularized_weights] == [(5, 96), (3, 5)]
 
 
 def test_where_nothing_of_the_backbone_is_trained_the_head_stays_on_the_processor() -> None:
     standardize = Standardization(torch.zeros(4), torch.ones(4))
-    model = TrainableModel(CutNetwork(None, nn.Identity(), "", (4,), ""), nn.Sequential(nn.Linear(4, 2)), standardize)
+    model = TrainableModel(
+        CutNetwork(None, nn.Identity(), "", (4,), ""), HeadModule(nn.Dropout(), nn.Linear(4, 2)), standardize
+    )
     assert model.device == torch.device("cpu")
     assert not model.needs_two

@@ -6,12 +6,17 @@ import pytest
 import torch
 
 from models.catalog.head_search import Trial
-from models.catalog.recipe import Recipe
+from models.catalog.recipe import Recipe, ResolvedRecipe
 from models.nn.layers import Dropout
 from models.training.stacked_heads import StackedHeads
+from tests.support.recipe_variants import DATA
 
 OPTIMIZERS = ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam"]
 TRIALS = [Trial(3e-2, 0.0, 0.5), Trial(1e-3, 0.1, 0.0), Trial(1e-2, 1.0, 0.2), Trial(1e-1, 0.0, 0.0)]
+
+
+def resolved(optimizer: str) -> ResolvedRecipe:
+    return Recipe.model_validate({"optimizer": optimizer}).resolve(**DATA)
 
 
 def start() -> torch.nn.Linear:
@@ -34,7 +39,7 @@ def batches(count: int, targets: bool = False) -> list[tuple[torch.Tensor, torch
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal", "binary_cross_entropy"])
 def test_each_head_makes_the_steps_that_it_makes_alone(optimizer: str, loss: str) -> None:
-    recipe = Recipe.model_validate({"optimizer": optimizer})
+    recipe = resolved(optimizer)
     loss_of = Recipe.model_validate({"loss": {"kind": loss, "class_weights": {"a": 2.0}}}).loss.build(list("abc"))
     shown = batches(6, targets=loss == "binary_cross_entropy")
     stack = StackedHeads(recipe, TRIALS, start())
@@ -42,7 +47,7 @@ def test_each_head_makes_the_steps_that_it_makes_alone(optimizer: str, loss: str
         torch.manual_seed(number)
         stack.step(features, labels, loss_of)
     assert [trial.dropout for trial in stack.trials] == [0.0, 0.0, 0.2, 0.5]
-    for trial, (weight, bias) in zip(stack.trials, stack.heads(), strict=True):
+    for trial, (weight, bias) in zip(stack.trials, stack.heads, strict=True):
         head = start()
         alone = recipe.optimizer.at(trial.lr).build(head.parameters())
         for number, (features, labels) in enumerate(shown):
@@ -61,7 +66,7 @@ def test_each_head_makes_the_steps_that_it_makes_alone(optimizer: str, loss: str
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_those_that_are_kept_go_on_as_if_nothing_had_happened(optimizer: str) -> None:
-    recipe = Recipe.model_validate({"optimizer": optimizer})
+    recipe = resolved(optimizer)
     trials = [trial._replace(dropout=0.0) for trial in TRIALS]
     few, all_ = StackedHeads(recipe, trials, start()), StackedHeads(recipe, trials, start())
     for number, (features, labels) in enumerate(batches(8)):
@@ -70,6 +75,6 @@ def test_those_that_are_kept_go_on_as_if_nothing_had_happened(optimizer: str) ->
         for stack in (few, all_):
             stack.step(features, labels, torch.nn.CrossEntropyLoss())
     assert few.trials == [all_.trials[1], all_.trials[3]]
-    heads = list(all_.heads())
-    for kept, of_all in zip(few.heads(), (heads[1], heads[3]), strict=True):
+    heads = list(all_.heads)
+    for kept, of_all in zip(few.heads, (heads[1], heads[3]), strict=True):
         torch.testing.assert_close(kept, of_all, atol=1e-5, rtol=1e-5)

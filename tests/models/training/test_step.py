@@ -9,14 +9,11 @@ import torch
 from torch import nn
 
 from models.messages import EpochEnded, Noted
-from tests.models.training.test_loop import pack
-from tests.models.training.test_loop_choices import rendered
+from tests.support.small_training import uncached_training
 
 if TYPE_CHECKING:
     from models.datasets.pack import Pack
     from models.training.loop import Training
-
-__all__ = ["pack"]  # the fixture
 
 
 class Small(nn.Module):
@@ -35,10 +32,12 @@ class Small(nn.Module):
 
 def with_memory(pack: Pack, most: int, error: RuntimeError | None = None, **choices: Any) -> tuple[Training, list[Any]]:
     """A training whose network has memory for so many images, and what it said."""
-    training = rendered(pack, head={"kind": "mlp", "hidden": [8], "dropout": 0.0}, early_stopping=None, **choices)
+    training = uncached_training(
+        pack, head={"kind": "mlp", "hidden": [8], "dropout": 0.0}, early_stopping=None, **choices
+    )
     if error is not None:
         training.model.top = Small(error, most)
-    return training, list(training.epochs())
+    return training, list(training.train())
 
 
 @pytest.mark.parametrize(
@@ -57,7 +56,7 @@ def test_a_batch_that_does_not_fit_goes_through_in_parts(
     parted, heard = with_memory(pack, 5, error, augmentations=augmentations)
     (said,) = (event for event in heard if isinstance(event, Noted) and event.kind == "micro_batches")
     assert said.data == {"parts": 4, "batch_size": 16}
-    assert parted.train_step.parts.count == 4
+    assert parted.train_step.micro_batches.count == 4
     for name, weight in whole.model.head.state_dict().items():
         torch.testing.assert_close(parted.model.head.state_dict()[name], weight, rtol=1e-3, atol=1e-5)
 

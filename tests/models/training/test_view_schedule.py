@@ -25,7 +25,7 @@ def views(view_schedule: ViewSchedule, losses: list[float], **known: float) -> l
     """The views after each epoch with such a loss."""
     found = []
     for number, loss in enumerate(losses, 1):
-        view_schedule.saw(epoch(number, loss, **known))
+        view_schedule.update(epoch(number, loss, **known))
         found.append(view_schedule.views)
     return found
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from sqlalchemy import func, select, update
 
-from models.messages import EpochEnded, PhaseStarted, ProgressSaved
+from models.messages import EpochEnded, Noted, PhaseStarted, ProgressSaved
 from models.pipeline import training_state
 from service.jobs import lifecycle, snapshots
 from service.storage import StorageUnavailable
@@ -21,12 +21,12 @@ from workers.work.training import JobAttempt
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from models.pipeline.spec import TrainingSpec
     from service.database import Database
     from service.settings import Settings
-    from workers.work.training import TrainingOrder
 
 
-def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingOrder]:
+def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingSpec]:
     """Claim and start the next attempt at the only job."""
     with database.writing() as session:
         session.execute(update(Job).values(lease_until=None, worker=None))
@@ -104,6 +104,19 @@ def test_the_next_attempt_gets_the_newest_snapshot(database: Database, settings:
     with database.reading() as session:
         epochs = session.scalars(select(Epoch.epoch).order_by(Epoch.epoch)).all()
     assert list(epochs) == [1, 2], "what came after it is done again"
+
+
+def test_a_snapshot_that_the_child_cannot_read_takes_its_epochs_with_it(database: Database, settings: Settings) -> None:
+    add_jobs(database, 1)
+    attempt, _ = begun(database, settings)
+    take(attempt, "snapshot-0.safetensors", 1)
+    attempt, _ = begun(database, settings)
+    note = Noted(level="warning", kind="snapshot_unreadable", message="The snapshot cannot be read")
+    with database.writing() as session:
+        attempt.record(session, fence(session, attempt.claim), [note.model_dump_json().encode()])
+    with database.reading() as session:
+        assert session.scalars(select(Epoch.epoch)).all() == []
+    assert event_kinds(database)[-1] == "snapshot_unreadable"
 
 
 def test_a_snapshot_takes_the_place_of_the_one_before(database: Database, settings: Settings) -> None:

@@ -1,0 +1,43 @@
+"""A training run: the recipe, the model and the images that training, LDA, range test and search share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from models.runtime.stop_condition import NONE
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from models.catalog.recipe import ResolvedRecipe
+    from models.features.sources import FeatureSource
+    from models.runtime.stop_condition import StopCondition
+    from models.training.model import TrainableModel
+
+
+@dataclass(frozen=True)
+class Subset:
+    """Images of a dataset, by their places in it, (n,), with their labels, (n,) or (n, C)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """Everything that one run of training needs."""
+
+    recipe: ResolvedRecipe
+    classes: list[str]
+    model: TrainableModel
+    source: FeatureSource
+    train: Subset
+    validation: Subset
+    stop_condition: StopCondition = NONE
+
+    def build_loss(self) -> nn.Module:
+        """Build the recipe's loss on the device of the head."""
+        loss: nn.Module = self.recipe.loss.build(self.classes)
+        return loss.to(self.model.device)
