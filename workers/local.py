@@ -41,7 +41,7 @@ class Standalone:
         self._early_ends = 0
 
     def run(self) -> None:
-        """Run until told to stop; raises CannotStart."""
+        """Run all parts until `stop()` is called; raises CannotStart."""
         self._check_port()
         for folder in (self.settings.data, self.settings.scratch):
             folder.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ class Standalone:
         if not self._ready:
             self._early_ends += 1
         if self._early_ends >= MOST_EARLY_ENDS:
-            raise CannotStart(f"The {part} ended with status {status}, again; what it said stands above.")
+            raise CannotStart(f"The {part} ended with status {status}, again; its output is above.")
         print(f"The {part} ended with status {status}; starting it again", file=sys.stderr)
         self.stopping.wait(1.0)
         self._start(part)

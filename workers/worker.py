@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 LISTING_RETRY_SECONDS = 5.0
 """Between two tries to list the backbones."""
 CACHE_SECONDS = 2.0
-"""Between two looks at whether the feature cache has changed, or shall be emptied."""
+"""Between two looks at the size of the feature cache and at requests to empty it."""
 CLEANING_SECONDS = 60.0
 """Between two removals of files that dead attempts left on this machine."""
 

@@ -1,4 +1,4 @@
-"""Child processes: all their events arrive, and every way to end is told apart."""
+"""Child processes: all their events arrive, and every way to end has a name."""
 
 from __future__ import annotations
 

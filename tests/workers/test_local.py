@@ -34,7 +34,7 @@ def test_a_part_that_cannot_start_is_not_tried_for_ever(tmp_path: Path) -> None:
     ended = up(environment(tmp_path, tmp_path, GRAFT_STORAGE_URL="nothing://at-all"))
     assert ended.returncode == 1
     assert "Protocol not known: nothing" in ended.stderr
-    assert "again; what it said stands above" in ended.stderr.splitlines()[-1]
+    assert "again; its output is above" in ended.stderr.splitlines()[-1]
 
 
 def test_a_setting_out_of_range_is_named(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ class Attempt(ABC, Generic[Row]):
 
     @property
     def can_save_progress(self) -> bool:
-        """Whether the child, asked to drain, would save progress that no event has told of yet."""
+        """Whether the child, asked to drain, would save progress that is in no event yet."""
         return False
 
     def fetch_inputs(self) -> None:
