@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from tqdm import tqdm
 
 from models.runtime import context
+from service.storage import StorageUnavailable
 from workers.child_process import drain_requested
 
 if TYPE_CHECKING:
@@ -79,6 +80,7 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "memory": lambda: _raise(MemoryError()),
     "allocate": _allocate,
     "gpu": _break_gpu,
+    "no storage": lambda: _raise(StorageUnavailable("The storage does not answer.")),
     "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
     "progress bar": lambda: time.sleep(600),
     "sleep": lambda: time.sleep(600),
