@@ -37,7 +37,7 @@ END_SECONDS = 5.0
 
 
 def run(folder: Path, seed: int, count: int, console: Console) -> bool:
-    """Inject so many faults; true if every invariant holds."""
+    """Inject `count` faults; true if every invariant holds."""
     draw = random.Random(seed)
     began = time.monotonic()
     console.print(f"Seed {seed}, {count} faults")

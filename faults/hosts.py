@@ -33,7 +33,7 @@ class Host:
 
     @property
     def is_namespace(self) -> bool:
-        """Whether it has a network of its own."""
+        """True if it has a network of its own."""
         return self.server_address != LOOPBACK
 
 

@@ -72,7 +72,7 @@ class Workload:
         return job
 
     def top_up(self, count: int) -> None:
-        """Create jobs until so many have not ended."""
+        """Create jobs until `count` have not ended."""
         for _ in range(count - len(self.list_unfinished())):
             self.submit()
 
@@ -108,7 +108,7 @@ def retry(act: Callable[[], Result]) -> Result:
 
 
 def is_temporary(error: Exception) -> bool:
-    """Whether another try may succeed: a connection failed, or the API answered with 5xx."""
+    """True if another try may succeed: a connection failed, or the API answered with 5xx."""
     return isinstance(error, httpx.TransportError | DBAPIError) or (
         isinstance(error, GraftError) and error.status >= 500
     )

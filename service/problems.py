@@ -15,6 +15,7 @@ from starlette.exceptions import HTTPException
 
 from service import disk_full
 from service.errors import GraftError
+from service.storage import StorageUnavailable
 
 if TYPE_CHECKING:
     from fastapi import FastAPI, Request
@@ -88,6 +89,12 @@ def _handle_full_disk(request: Request, error: Exception) -> JSONResponse:
     return build_problem(request, 507, "insufficient_storage", detail, headers={"Retry-After": "60"})
 
 
+def _handle_storage_error(request: Request, error: Exception) -> JSONResponse:
+    log.warning("%s", error)
+    detail = "The storage does not answer now, and nothing was kept. Send the request again in some seconds."
+    return build_problem(request, 503, "storage_unavailable", detail, headers={"Retry-After": "5"})
+
+
 def _handle_os_error(request: Request, error: Exception) -> JSONResponse:
     if disk_full.is_disk_full(error):
         return _handle_full_disk(request, error)
@@ -106,5 +113,6 @@ def register_handlers(app: FastAPI) -> None:
     app.add_exception_handler(HTTPException, _handle_http_exception)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, _handle_database_error)
+    app.add_exception_handler(StorageUnavailable, _handle_storage_error)
     app.add_exception_handler(OSError, _handle_os_error)
     app.add_exception_handler(Exception, _handle_unexpected)

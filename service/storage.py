@@ -35,14 +35,19 @@ class Storage:
 
     @contextmanager
     def writing(self, key: str) -> Iterator[IO[bytes]]:
-        """A file that appears under `key` when the block ends, and leaves no trace when it raises."""
+        """A file that appears under `key` when the block ends, and leaves no trace when it raises.
+
+        Raises StorageUnavailable.
+        """
         with self._write_local(key) if self._local else self._write_remote(key) as file:
             yield file
 
     @contextmanager
     def reading(self, key: str) -> Iterator[IO[bytes]]:
-        """The file under `key`, seekable; raises FileNotFoundError."""
-        with self._files.open(self._path(key), "rb", block_size=BLOCK) as file:
+        """The file under `key`, seekable; raises FileNotFoundError, StorageUnavailable."""
+        with _naming_errors():
+            file = self._files.open(self._path(key), "rb", block_size=BLOCK)
+        with file:
             yield file
 
     def put(self, path: Path, key: str) -> None:
@@ -119,10 +124,12 @@ class Storage:
     @contextmanager
     def _write_local(self, key: str) -> Iterator[IO[bytes]]:
         path = Path(self._path(key))
-        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f"{path.name}.{ULID()}.part")
+        with _naming_errors():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            file = part.open("wb")
         try:
-            with part.open("wb") as file:
+            with file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -134,14 +141,17 @@ class Storage:
 
     @contextmanager
     def _write_remote(self, key: str) -> Iterator[IO[bytes]]:
-        file = self._files.open(self._path(key), "wb", block_size=BLOCK, autocommit=False)
+        with _naming_errors():
+            file = self._files.open(self._path(key), "wb", block_size=BLOCK, autocommit=False)
         try:
             yield file
-            file.close()
+            with _naming_errors():
+                file.close()
         except BaseException:
             file.discard()
             raise
-        file.commit()
+        with _naming_errors():
+            file.commit()
 
 
 @contextmanager
@@ -154,7 +164,7 @@ def _naming_errors() -> Iterator[None]:
     except Exception as error:  # the errors of networks come in many classes, and some are no OSErrors
         if disk_full.is_disk_full(error):
             raise
-        raise StorageUnavailable(f"The storage does not answer (GRAFT_STORAGE_URL): {error}") from error
+        raise StorageUnavailable(f"The storage (GRAFT_STORAGE_URL) does not answer: {error}.") from error
 
 
 def _remove_empty(folder: Path) -> None:

@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 from models.runtime.context import Context, Heartbeat
 from models.runtime.errors import GpuError
 from service import disk_full
+from service.storage import StorageUnavailable
 from workers import entrypoints
 
 if TYPE_CHECKING:
@@ -168,11 +169,12 @@ STOP, DRAIN = signal.SIGUSR1, signal.SIGUSR2
 HEARTBEAT = b""
 """Sent by a child that makes progress but has no event to send."""
 
-OUT_OF_MEMORY, GPU_ERROR, DISK_FULL = 12, 13, 14
+OUT_OF_MEMORY, GPU_ERROR, DISK_FULL, STORAGE_UNAVAILABLE = 12, 13, 14, 15
 CAUSES = {
     OUT_OF_MEMORY: ("out_of_memory", "The process ran out of memory."),
     GPU_ERROR: ("gpu_error", "The GPU reported an error; the worker's log has the details."),
     DISK_FULL: ("disk_full", "A disk that the process wrote to is full."),
+    STORAGE_UNAVAILABLE: ("storage_unavailable", "The storage does not answer."),
 }
 """Causes and messages of exit statuses."""
 
@@ -209,6 +211,8 @@ def _status(error: Exception) -> int:
         return OUT_OF_MEMORY
     if isinstance(error, GpuError):
         return GPU_ERROR
+    if isinstance(error, StorageUnavailable):
+        return STORAGE_UNAVAILABLE
     return DISK_FULL if disk_full.is_disk_full(error) else 1
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.exc import OperationalError, SQLAlchemyError
 from service import disk_full
 from service.checkpoints.errors import ContentsCollected
 from service.jobs.lifecycle import INTERRUPTING
+from service.storage import StorageUnavailable
 from workers.child_process import Child, ChildDied
 from workers.lease import Claim, Lease, LeaseLost, Row, fence
 from workers.outcome import Crashed, Drained, Ended, Interrupted, Outcome, Postponed, Unfinished
@@ -34,7 +35,12 @@ Result = TypeVar("Result")
 RETRY_SECONDS = 1.0
 """Between two tries to reach a database that does not answer."""
 POSTPONED_SECONDS = 30.0
-"""Between two attempts at work for which a disk has no room."""
+"""Between two attempts at work for which a disk has no room, or whose files cannot be reached."""
+REMEDIES = {
+    "disk_full": "Free some space",
+    "storage_unavailable": "Check GRAFT_STORAGE_URL, and that this machine reaches it",
+}
+"""Causes that postpone work, because they are no fault of it, and what to do."""
 
 
 class Supervisor(Generic[Row]):
@@ -81,11 +87,12 @@ class Supervisor(Generic[Row]):
         match error:
             case InterruptRequested():
                 return Interrupted()
-            case ChildDied(cause=cause) if cause != "disk_full":
-                return Crashed(cause, str(error))
-            case _ if isinstance(error, ChildDied) or disk_full.is_disk_full(error):
-                message = f"{error} Free some space; it is tried again every {POSTPONED_SECONDS:.0f} seconds."
-                return Postponed("disk_full", message, POSTPONED_SECONDS)
+            case ChildDied(cause=cause):
+                return _postpone(cause, error) if cause in REMEDIES else Crashed(cause, str(error))
+            case StorageUnavailable():
+                return _postpone("storage_unavailable", error)
+            case _ if disk_full.is_disk_full(error):
+                return _postpone("disk_full", error)
         log.error("%s, attempt %d: internal error", self.claim.id, self.claim.attempt, exc_info=error)
         return Crashed("internal_error", "The worker met an internal error; its log has the details.")
 
@@ -205,3 +212,8 @@ class Supervisor(Generic[Row]):
             case Interrupted():
                 self.attempt.interrupt(session, row)
         return False
+
+
+def _postpone(cause: str, error: Exception) -> Postponed:
+    message = f"{error} {REMEDIES[cause]}; it is tried again every {POSTPONED_SECONDS:.0f} seconds."
+    return Postponed(cause, message, POSTPONED_SECONDS)

@@ -90,6 +90,10 @@ def test_a_storage_that_is_away_is_unavailable(storage: Storage, tmp_path: Path)
     with pytest.raises(StorageUnavailable):
         storage.local_path("a/b", tmp_path)
     assert (tmp_path / "here").exists()
+    with pytest.raises(StorageUnavailable), storage.writing("a/b"):
+        pass
+    with pytest.raises(StorageUnavailable), storage.reading("a/b"):
+        pass
 
 
 def test_a_folder_is_deleted_with_all_in_it_and_none_is_fine(any_storage: Storage) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from pydantic import BaseModel
 from tqdm import tqdm
 
+from service.storage import StorageUnavailable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -78,6 +80,7 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "memory": lambda: _raise(MemoryError()),
     "allocate": _allocate,
     "gpu": _break_gpu,
+    "no storage": lambda: _raise(StorageUnavailable("The storage does not answer.")),
     "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),
     "progress bar": lambda: time.sleep(600),
     "sleep": lambda: time.sleep(600),

@@ -6,13 +6,15 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from sqlalchemy import select
 
 from models.messages import ProgressSaved
 from service.checkpoints.errors import ContentsCollected
 from service.database import Database
 from service.jobs import lifecycle
 from service.settings import Settings
-from service.tables import Job
+from service.storage import StorageUnavailable
+from service.tables import Event, Job
 from tests.support.child_work import Count
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job, try_claim
 from tests.support.scripted_attempt import ScriptedAttempt, supervise
@@ -69,12 +71,31 @@ def test_a_child_that_saves_nothing_in_time_is_killed(database: Database, tmp_pa
     assert (read_job(database).status, read_job(database).crashes) == ("queued", 0)
 
 
-def test_a_full_disk_postpones_the_job_and_is_no_crash(database: Database, settings: Settings) -> None:
+@pytest.mark.parametrize("ending", ["full", "no storage"])
+def test_a_full_disk_or_storage_that_is_away_postpones_the_job_and_is_no_crash(
+    database: Database, settings: Settings, ending: str
+) -> None:
     add_jobs(database, 1)
-    left = supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), "full"))
+    left = supervise(database, settings, ScriptedAttempt(database, settings, claim_job(database), ending))
     assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
     assert event_kinds(database) == ["started", "postponed"]
     assert try_claim(database) is None, "not before there may be room again"
+
+
+def test_storage_that_is_away_before_an_attempt_starts_postpones_the_job(
+    database: Database, settings: Settings
+) -> None:
+    class Unreachable(ScriptedAttempt):
+        def fetch_inputs(self) -> None:
+            raise StorageUnavailable("The storage does not answer.")
+
+    add_jobs(database, 1)
+    left = supervise(database, settings, Unreachable(database, settings, claim_job(database), "end"))
+    assert (left.status, left.crashes, left.lease_until) == ("queued", 0, None)
+    with database.reading() as session:
+        (event,) = session.scalars(select(Event))
+    assert (event.kind, event.data["cause"]) == ("postponed", "storage_unavailable")
+    assert "GRAFT_STORAGE_URL" in event.message
 
 
 def test_tensors_that_were_collected_are_stored_again(database: Database, settings: Settings) -> None:

@@ -100,6 +100,15 @@ def test_too_large_an_archive_is_refused_and_leaves_no_trace(settings: Settings,
         assert client.post("/v1/datasets", content=_chunks(40)).status_code == 202
 
 
+def test_while_the_storage_is_away_an_upload_is_refused(client: TestClient, settings: Settings) -> None:
+    settings.data.mkdir(exist_ok=True)
+    (settings.data / "storage").touch()  # a file where the folder should be
+    problem(client.post("/v1/datasets?name=d", content=zipped()), 503, "storage_unavailable", "again")
+    assert client.get("/v1/datasets").json()["data"] == []
+    (settings.data / "storage").unlink()
+    assert client.post("/v1/datasets?name=d", content=zipped()).status_code == 202
+
+
 def test_repeating_an_idempotency_key_creates_one_dataset(client: TestClient, settings: Settings) -> None:
     key = {"Idempotency-Key": "k"}
     first = client.post("/v1/datasets", content=zipped(), headers=key).json()
