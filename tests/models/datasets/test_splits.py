@@ -17,7 +17,7 @@ TRAIN, VALIDATION, TEST = 1, 2, 3
 
 
 def digests(count: int) -> list[bytes]:
-    """So many different digests."""
+    """Make different digests."""
     return [hashlib.sha256(str(number).encode()).digest() for number in range(count)]
 
 
