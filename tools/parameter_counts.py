@@ -1,4 +1,4 @@
-"""Parameter counts of timm's architectures, written to models/backbones by `python -m tools.parameter_counts`.
+"""Write the parameter counts of timm's architectures to models/backbones: `python -m tools.parameter_counts`.
 
 Building a network to count them takes about 0.1 s even without memory for its weights, and timm has over a thousand.
 """
@@ -13,13 +13,13 @@ TABLE = Path(__file__).parents[1] / "models" / "backbones" / "parameter_counts.c
 
 
 def count(architecture: str) -> int:
-    """The parameters of an architecture as it is pretrained; nothing is downloaded or allocated."""
+    """Count the parameters of an architecture as it is pretrained, without downloading or allocating anything."""
     with torch.device("meta"):
         return sum(parameter.numel() for parameter in timm.create_model(architecture).parameters())
 
 
 def main() -> None:
-    """Count all that have pretrained weights."""
+    """Count the parameters of all architectures with pretrained weights."""
     architectures = sorted({name.split(".")[0] for name in timm.list_pretrained()})
     with TABLE.open("w", newline="") as table:
         writer = csv.writer(table, lineterminator="\n")

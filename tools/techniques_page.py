@@ -1,4 +1,4 @@
-"""Documentation: docs/techniques.md, written from the catalog itself by `make docs`."""
+"""Write docs/techniques.md from the catalog; run by `make docs`."""
 
 from __future__ import annotations
 
@@ -58,69 +58,69 @@ OF_KINDS = {
 }
 
 
-def page() -> str:
-    """The whole page."""
-    contents = "\n".join(f"- {_link(family)}" for family in FAMILIES)
-    sections = [part for family in FAMILIES for part in _family(family)]
-    return "\n\n".join([HEAD.strip(), contents, "## The recipe", *_about(Recipe), *sections]) + "\n"
+def render_page() -> str:
+    """Render the whole page."""
+    contents = "\n".join(f"- {_render_link(family)}" for family in FAMILIES)
+    sections = [section for family in FAMILIES for section in _render_family(family)]
+    return "\n\n".join([HEAD.strip(), contents, "## The recipe", *_describe(Recipe), *sections]) + "\n"
 
 
-def _family(family: str) -> Iterator[str]:
+def _render_family(family: str) -> Iterator[str]:
     techniques = members(FAMILIES[family])
-    yield f"## {_title(family)}"
-    said = _said(sys.modules[techniques[0].__module__]).split("\n\n")[0].partition(": ")[2]
-    places = " and ".join(f"`{place}`" for place in sorted(set(_places(family, Recipe)), key=len))
-    yield f"{said[:1].upper()}{said[1:]}\nIn a recipe: {places}."
+    yield f"## {_render_title(family)}"
+    summary = _docstring(sys.modules[techniques[0].__module__]).split("\n\n")[0].partition(": ")[2]
+    fields = " and ".join(f"`{path}`" for path in sorted(set(_find_fields(family, Recipe)), key=len))
+    yield f"{summary[:1].upper()}{summary[1:]}\nIn a recipe: {fields}."
     for technique in techniques:
         if len(techniques) > 1:
             yield f"### `{technique.model_fields['kind'].default}`"
-        yield from _about(technique)
+        yield from _describe(technique)
 
 
-def _places(family: str, technique: type[Technique], above: str = "") -> Iterator[str]:
-    """Where a recipe has members of the family: the paths of its fields."""
+def _find_fields(family: str, technique: type[Technique], above: str = "") -> Iterator[str]:
+    """Find the paths of the recipe's fields that hold a member of the family."""
     for name, field in technique.model_fields.items():
         path = f"{above}{name}[]" if get_origin(field.annotation) is tuple else above + name
         parts = members(field.annotation)
         if parts == members(FAMILIES[family]):
             yield path
         for part in parts:
-            yield from _places(family, part, f"{path}.")
+            yield from _find_fields(family, part, f"{path}.")
 
 
-def _about(technique: type[Technique]) -> Iterator[str]:
-    """What a technique says of itself, the table of its fields, and the same of the parts that it alone has."""
-    yield _said(technique)
+def _describe(technique: type[Technique]) -> Iterator[str]:
+    """Render a technique's docstring and the table of its fields, and the same for models that it alone uses."""
+    yield _docstring(technique)
     values = technique.model_json_schema()["properties"]
     fields = {name: field for name, field in technique.model_fields.items() if name != "kind"}
     if fields:
-        rows = [_row(name, field, values[name]) for name, field in fields.items()]
+        rows = [_render_row(name, field, values[name]) for name, field in fields.items()]
         yield "\n".join(["| field | default | values | meaning |", "|---|---|---|---|", *rows])
     for name, field in fields.items():
         for part in members(field.annotation):
             if part.__name__ not in OF_FAMILIES:
                 yield f"`{part.__name__}`, in `{name}`:"
-                yield from _about(part)
+                yield from _describe(part)
 
 
-def _row(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> str:
-    default = "required" if field.is_required() else _value(field.default)
-    cells = (f"`{name}`", default, _values(schema), " ".join((field.description or "").split()))
+def _render_row(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> str:
+    default = "required" if field.is_required() else _render_value(field.default)
+    cells = (f"`{name}`", default, _describe_values(schema), " ".join((field.description or "").split()))
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
-def _value(value: Any) -> str:
+def _render_value(value: Any) -> str:
     if isinstance(value, Technique):
-        return _chosen(value)
+        return _render_choice(value)
     if isinstance(value, tuple):
-        return ", ".join(map(_value, value))
+        return ", ".join(map(_render_value, value))
     if isinstance(value, float):
         return f"{value:.6g}"
     return f"`{value}`" if isinstance(value, str) else json.dumps(value)
 
 
-def _chosen(technique: Technique) -> str:
-    """A technique by its kind, and what differs from its defaults."""
+def _render_choice(technique: Technique) -> str:
+    """Render a technique by its kind and the fields that differ from its defaults."""
     changed = technique.model_dump(mode="json", exclude_defaults=True)
     kind = getattr(technique, "kind", None)
     if changed:
@@ -128,46 +128,48 @@ def _chosen(technique: Technique) -> str:
     return f"`{kind}`" if kind else "its defaults"
 
 
-def _values(schema: Mapping[str, Any]) -> str:
-    """The values that a schema takes, in words."""
+def _describe_values(schema: Mapping[str, Any]) -> str:
+    """Describe the values that a schema allows."""
     if "anyOf" in schema:
-        return " or ".join(map(_values, schema["anyOf"]))
+        return " or ".join(map(_describe_values, schema["anyOf"]))
     if "discriminator" in schema:
-        return _link(OF_KINDS[frozenset(schema["discriminator"]["mapping"])])
+        return _render_link(OF_KINDS[frozenset(schema["discriminator"]["mapping"])])
     if "$ref" in schema:
         name = schema["$ref"].rpartition("/")[2]
-        return _link(OF_FAMILIES[name]) if name in OF_FAMILIES else f"`{name}`, below"
+        return _render_link(OF_FAMILIES[name]) if name in OF_FAMILIES else f"`{name}`, below"
     if "items" in schema:
-        return f"list of {_values(schema['items'])}"
+        return f"list of {_describe_values(schema['items'])}"
     if "additionalProperties" in schema:
-        return f"for each name: {_values(schema['additionalProperties'])}"
-    return _plain(schema)
+        return f"for each name: {_describe_values(schema['additionalProperties'])}"
+    return _describe_scalar(schema)
 
 
-def _plain(schema: Mapping[str, Any]) -> str:
+def _describe_scalar(schema: Mapping[str, Any]) -> str:
     if "const" in schema or "enum" in schema:
-        return " or ".join(map(_value, schema.get("enum") or [schema["const"]]))
+        return " or ".join(map(_render_value, schema.get("enum") or [schema["const"]]))
     words = {"boolean": "true or false", "string": "text"}.get(schema["type"], schema["type"])
     if "examples" in schema:
         return f"{words}, such as `{schema['examples'][0]}`"
-    low = [f"{_value(schema[bound])} {sign}" for bound, sign, _ in LOW if bound in schema]
-    high = [f"{sign} {_value(schema[bound])}" for bound, sign in HIGH if bound in schema]
+    low = [f"{_render_value(schema[bound])} {sign}" for bound, sign, _ in LOW if bound in schema]
+    high = [f"{sign} {_render_value(schema[bound])}" for bound, sign in HIGH if bound in schema]
     if low and not high:
-        return " ".join([words, *(f"{sign} {_value(schema[bound])}" for bound, _, sign in LOW if bound in schema)])
+        return " ".join(
+            [words, *(f"{sign} {_render_value(schema[bound])}" for bound, _, sign in LOW if bound in schema)]
+        )
     return " ".join([*low, words, *high])
 
 
-def _said(of: Any) -> str:
+def _docstring(of: Any) -> str:
     return inspect.cleandoc(of.__doc__ or "")
 
 
-def _title(family: str) -> str:
+def _render_title(family: str) -> str:
     return family.replace("_", " ").capitalize()
 
 
-def _link(family: str) -> str:
-    return f"[{_title(family).lower()}](#{family.replace('_', '-')})"
+def _render_link(family: str) -> str:
+    return f"[{_render_title(family).lower()}](#{family.replace('_', '-')})"
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(), encoding="utf-8")
+    PAGE.write_text(render_page(), encoding="utf-8")

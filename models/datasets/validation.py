@@ -158,7 +158,7 @@ def _decode_file(path: PurePosixPath, data: bytes) -> _File:
         image = decode.decode(data)
     except decode.BadImage as problem:
         return _File(path, problem=(problem.code, str(problem)))
-    return _File(path, decode.digest(image), image.width, image.height)
+    return _File(path, decode.compute_digest(image), image.width, image.height)
 
 
 def _read_layout(contents: _ArchiveContents) -> layout.Layout:

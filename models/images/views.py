@@ -1,4 +1,4 @@
-"""Views: deterministic renderings of an image. View 0 is the plain evaluation view, the others are augmented."""
+"""Render deterministic views of an image: view 0 is the evaluation view, the others are augmented."""
 
 from __future__ import annotations
 
@@ -20,72 +20,74 @@ if TYPE_CHECKING:
     from models.catalog.image_ops import ImageAugmentation
     from models.images.preprocessing import Preprocessing
 
-TORCHS = ("bilinear", "bicubic")
-"""Interpolations that torch has, antialiased."""
-RENDERING = 2
-"""To be raised where the same augmentations come to render other pixels: what was cached of them is stale then."""
+TORCH_INTERPOLATIONS = ("bilinear", "bicubic")
+"""Interpolations that torch has with antialiasing."""
+RENDERING_VERSION = 2
+"""Increase it when the same augmentations come to give other pixels: their cached features are stale then."""
 
 
 class Views:
     """Renders images for one backbone. View 0 is timm's evaluation transform, before normalization.
 
-    Where it need not be `exact`, to the bit, torch resizes instead of Pillow: three times as fast, and no number of a
-    pixel differs by more than 2 of 255.
+    Unless `exact`, torch resizes instead of Pillow: three times as fast, and no channel of a pixel differs by more than
+    2 of 255.
     """
 
     def __init__(
         self, preprocessing: Preprocessing, augmentations: Sequence[ImageAugmentation], *, exact: bool = False
     ) -> None:
         self.preprocessing = preprocessing
-        is_quick = preprocessing.interpolation in TORCHS and preprocessing.crop_mode != "border" and not exact
+        is_quick = (
+            preprocessing.interpolation in TORCH_INTERPOLATIONS and preprocessing.crop_mode != "border" and not exact
+        )
         self.resizer = "torch" if is_quick else "pillow"
         self._size = preprocessing.input_size[1:]
         # In the prefetcher's form the transform ends in bytes; normalization follows on the device.
-        plain = create_transform(**preprocessing.to_dict(), is_training=False, use_prefetcher=True)
-        *self._geometry, _ = plain.transforms
-        self._parts = [a for a in augmentations if a.before_resize]
-        self._changes = [a for a in augmentations if not a.before_resize]
+        transform = create_transform(**preprocessing.to_dict(), is_training=False, use_prefetcher=True)
+        *self._geometry, _ = transform.transforms
+        self._before_resize = [a for a in augmentations if a.before_resize]
+        self._after_resize = [a for a in augmentations if not a.before_resize]
         policy = [augmentation.model_dump(mode="json") for augmentation in augmentations]
-        self.policy = hashlib.sha256(json.dumps([RENDERING, policy], sort_keys=True).encode()).digest()
-        """What views other than 0 depend on beside the image."""
+        self.policy = hashlib.sha256(json.dumps([RENDERING_VERSION, policy], sort_keys=True).encode()).digest()
+        """SHA-256 of the augmentations, on which all views but view 0 depend."""
 
     def render(self, image: Image.Image, digest: bytes, view: int) -> np.ndarray:
-        """The view of an upright RGB image with this digest, as uint8 of shape (3, H, W)."""
+        """Render a view of an upright RGB image with this digest, as uint8 of shape (3, H, W)."""
         if view == 0:
-            return _array(self._plain(image))
-        random = self._random(digest, view)
-        for part in self._parts:
-            image = part.apply(image, random)
-        image = self._stretched(image) if self._parts else self._plain(image)
-        for change in self._changes:
-            image = change.apply(image, random)
-        return _array(image)
+            return _to_array(self._resize_and_crop(image))
+        random = self._seed_generator(digest, view)
+        for augmentation in self._before_resize:
+            image = augmentation.apply(image, random)
+        image = self._stretch(image) if self._before_resize else self._resize_and_crop(image)
+        for augmentation in self._after_resize:
+            image = augmentation.apply(image, random)
+        return _to_array(image)
 
-    def _random(self, digest: bytes, view: int) -> np.random.Generator:
+    def _seed_generator(self, digest: bytes, view: int) -> np.random.Generator:
         seed = hashlib.sha256(self.policy + view.to_bytes(4, "little") + digest).digest()
         return np.random.Generator(np.random.PCG64(int.from_bytes(seed[:16], "little")))
 
-    def _plain(self, image: Image.Image) -> Image.Image:
+    def _resize_and_crop(self, image: Image.Image) -> Image.Image:
         for step in self._geometry:
-            image = self._resized(image, step.size) if self._is_torchs(step) else step(image)
+            image = self._resize(image, step.size) if self._is_resized_by_torch(step) else step(image)
         return image
 
-    def _is_torchs(self, step: object) -> bool:
+    def _is_resized_by_torch(self, step: object) -> bool:
         return self.resizer == "torch" and isinstance(step, Resize)
 
-    def _stretched(self, image: Image.Image) -> Image.Image:
+    def _stretch(self, image: Image.Image) -> Image.Image:
         height, width = self._size
         if self.resizer == "torch":
-            return self._resized(image, [height, width])
+            return self._resize(image, [height, width])
         return image.resize((width, height), str_to_pil_interp(self.preprocessing.interpolation))
 
-    def _resized(self, image: Image.Image, size: int | list[int]) -> Image.Image:
-        """By torch: it takes the shorter side, or both."""
+    def _resize(self, image: Image.Image, size: int | list[int]) -> Image.Image:
+        """Resize by torch to a shorter side, or to both sides."""
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         mode = InterpolationMode(self.preprocessing.interpolation)
         resized = resize(pixels, size, mode, antialias=True)  # in bytes, as Pillow does
         return Image.fromarray(resized.permute(1, 2, 0).numpy())
 
 
-def _array(image: Image.Image) -> np.ndarray:
+def _to_array(image: Image.Image) -> np.ndarray:
     return np.asarray(image).transpose(2, 0, 1)

@@ -89,7 +89,7 @@ class CutNetwork:
 
 
 def cut_at(feature_network: FeatureNetwork, cut: Cut, most_bytes: float = math.inf) -> CutNetwork:
-    """Cut a network as a recipe asks, or at the next cut above whose value takes at most so many bytes per image.
+    """Cut a network as a recipe asks, or at the next cut above whose value takes at most `most_bytes` per image.
 
     Raises CutUnsupported.
     """
@@ -126,7 +126,7 @@ def cut_at(feature_network: FeatureNetwork, cut: Cut, most_bytes: float = math.i
 
 
 def _find_affordable(wanted: str | None, candidates: Sequence[CandidateCut], most_bytes: float) -> str | None:
-    """Find the lowest cut, from the wanted one up, that takes at most so many bytes; else the last."""
+    """Find the lowest cut, from the wanted one up, that takes at most `most_bytes`; else the last."""
     names = [candidate.name for candidate in candidates]
     if wanted is None:
         return None

@@ -6,25 +6,25 @@ import torch
 
 
 class RowsOfLength(torch.nn.Module):
-    """Parametrizes a weight (outputs, inputs): each row has the direction of the free one, and a fixed length."""
+    """Parametrization of a weight (outputs, inputs) that fixes the length of each row."""
 
     def __init__(self, length: float) -> None:
         super().__init__()
         self.length = length
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """The weight that the layer uses."""
+        """Scale each row of the weight to the length."""
         return self.length * torch.nn.functional.normalize(weight, dim=1)
 
 
 class Dropout(torch.nn.Dropout):
-    """Dropout whose mask is drawn sixteen bits a number, in a fifth of torch's time on processors.
+    """Dropout with a mask of 16 random bits per number, in a fifth of torch's time on CPUs.
 
-    p counts in steps of 2⁻¹⁶. Inverted, as torch's: what is kept is divided by 1 - p (Srivastava et al., 2014).
+    p is rounded to a multiple of 2⁻¹⁶. As in torch, what is kept is divided by 1 - p (Srivastava et al., 2014).
     """
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """(…) → (…), with numbers zeroed in training."""
+        """Zero numbers at random in training: (…) → (…)."""
         dropped = min(round(self.p * 2**16), 2**16 - 1)
         if not self.training or dropped == 0 or rows.device.type != "cpu":
             return super().forward(rows)

@@ -1,4 +1,4 @@
-"""Losses that torch lacks, or takes in another form."""
+"""Losses that torch lacks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch.nn import functional
 
 
 class Focal(torch.nn.Module):
-    """Mean of -(1 - p)^gamma·log p, p the probability of the label, each image times its class's weight."""
+    """Focal loss (Lin et al., 2017): mean of -(1 - p)^gamma·log p, weighted by class; p: the label's probability."""
 
     def __init__(self, gamma: float, weights: torch.Tensor | None) -> None:
         super().__init__()
@@ -16,11 +16,11 @@ class Focal(torch.nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The loss of logits (B, C) for labels (B,), a scalar."""
-        said = -functional.cross_entropy(logits, labels, reduction="none")  # log p
+        """Compute the loss of logits (B, C) for labels (B,), a scalar."""
+        log_p = -functional.cross_entropy(logits, labels, reduction="none")
         # At p = 1 a power below one has no finite slope, and that times the zero of log p is no number.
-        missing = (-said.expm1()).clamp_min(torch.finfo(said.dtype).tiny)
-        losses = -(missing**self.gamma) * said
+        missing = (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny)
+        losses = -(missing**self.gamma) * log_p
         if self.weights is None:
             return losses.mean()
         weights = self.weights[labels]
@@ -28,7 +28,7 @@ class Focal(torch.nn.Module):
 
 
 class BinaryCrossEntropy(torch.nn.Module):
-    """Mean over images and classes of -w·y·log σ(z) - (1 - y)·log(1 - σ(z)), y smoothed towards 1/2."""
+    """Binary cross-entropy: mean of -w·y·log σ(z) - (1 - y)·log(1 - σ(z)), y smoothed towards 1/2."""
 
     def __init__(self, smoothing: float, weights: torch.Tensor | None) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class BinaryCrossEntropy(torch.nn.Module):
         self.register_buffer("weights", weights)
 
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss of logits (B, C) for targets (B, C), 1 where an image has the class, or labels (B,); a scalar."""
+        """Compute the loss of logits (B, C) for multi-hot targets (B, C) or labels (B,), a scalar."""
         if targets.ndim == 1:
             targets = functional.one_hot(targets, logits.shape[1]).to(logits)
         targets = targets * (1 - self.smoothing) + self.smoothing / 2

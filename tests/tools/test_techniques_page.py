@@ -17,7 +17,7 @@ from models.catalog.recipe import Recipe
 from models.catalog.technique import Technique, members
 from tests.models.catalog import test_optimizers
 from tests.support.recipe_variants import NAMES, TECHNIQUES
-from tools.techniques_page import PAGE, page
+from tools.techniques_page import PAGE, render_page
 
 CONTRIBUTING = Path(__file__).parents[2] / "CONTRIBUTING.md"
 
@@ -28,12 +28,12 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def test_the_page_is_fresh() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(), "docs/techniques.md is stale, run: make docs"
+    assert PAGE.read_text(encoding="utf-8") == render_page(), "docs/techniques.md is stale, run: make docs"
 
 
 @pytest.mark.parametrize(("family", "technique"), TECHNIQUES, ids=NAMES)
 def test_the_page_says_all_about_it(family: str, technique: type[Technique]) -> None:
-    written = page()
+    written = render_page()
     assert inspect.cleandoc(technique.__doc__ or "") in written
     for name, field in technique.model_fields.items():
         if name == "kind":
@@ -45,14 +45,14 @@ def test_the_page_says_all_about_it(family: str, technique: type[Technique]) -> 
 
 
 def test_its_links_lead_to_its_headings() -> None:
-    headings = {line[3:].lower().replace(" ", "-") for line in page().splitlines() if line.startswith("## ")}
-    links = set(re.findall(r"\]\(#(.*?)\)", page()))
+    headings = {line[3:].lower().replace(" ", "-") for line in render_page().splitlines() if line.startswith("## ")}
+    links = set(re.findall(r"\]\(#(.*?)\)", render_page()))
     assert links
     assert links <= headings
 
 
 def test_its_recipe_is_valid() -> None:
-    (example,) = blocks(page(), "json")
+    (example,) = blocks(render_page(), "json")
     recipe = Recipe.model_validate(json.loads(example))
     data: dict[str, Any] = {"image_size": 224, "num_features": 512, "class_counts": {"a": 90, "b": 90}, "images": 180}
     resolved = recipe.resolve(task="single_label", **data)

@@ -1,4 +1,4 @@
-"""What the child of a dataset does: strangers' files are opened here, with little to reach and little to use up."""
+"""The child process that validates a dataset: it opens untrusted files, with few rights and limited memory."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
     from models.runtime.context import Context
 
-MOST_MEMORY = 8 << 30
-"""Address space, libraries included: an image that unfolds beyond it ends this process alone."""
+MAX_MEMORY_BYTES = 8 << 30
+"""Address space, libraries included: an image that needs more ends this process alone."""
 
 
 def work(order: ValidationOrder, context: Context) -> Iterator[Accepted | Rejected]:
-    """Validate the archive; leave pack and index in the storage."""
+    """Validate an archive, and write its pack and index to the storage."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (MOST_MEMORY, MOST_MEMORY))
+    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     storage = Storage(order.storage)
     limits = Limits(order.most_bytes, order.most_files)
     try:

@@ -17,7 +17,7 @@ TRAIN, VALIDATION, TEST = 1, 2, 3
 
 
 def digests(count: int) -> list[bytes]:
-    """So many different digests."""
+    """Make different digests."""
     return [hashlib.sha256(str(number).encode()).digest() for number in range(count)]
 
 
@@ -94,8 +94,8 @@ def test_images_of_one_class_are_split_class_by_class(seed: int) -> None:
     of = [digests(len(labels))[place] for place in random.permutation(len(labels))]
     fractions = random.uniform(0, 0.6, 2)
     parts = by_class(of, labels, given, *fractions)
-    for said in (labels, np.eye(7)[labels]):
-        found = split(of, said, given, *fractions)
+    for encoded in (labels, np.eye(7)[labels]):
+        found = split(of, encoded, given, *fractions)
         for part, images in ((TRAIN, found.train), (VALIDATION, found.validation), (TEST, found.test)):
             np.testing.assert_array_equal(images, np.flatnonzero(parts == part))
 
@@ -221,7 +221,7 @@ def test_several_classes_that_pass_the_check_can_be_trained_on_whatever_the_frac
         assert can_train
 
 
-def test_what_several_classes_lack_is_said() -> None:
+def test_the_message_names_the_classes_that_lack_images() -> None:
     rows = [((0, 1), "train"), ((0, 2), "train"), ((1,), "test"), ((2,), "test")]
     images = [
         Entry(digest, 0, 1, 8, 8, labels, given, "a.png")

@@ -9,7 +9,7 @@ from models.images.preprocessing import Preprocessing
 
 
 def preprocessing(*input_size: int) -> Preprocessing:
-    """That of a network whose input has this size."""
+    """Make the preprocessing of a network with this input size."""
     return Preprocessing.from_config({"input_size": input_size})
 
 

@@ -41,7 +41,7 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
 
 
 def made(name: str) -> Any:
-    """A small network."""
+    """Make a small network."""
     if name == "clip":
         return small_clip()
     if name == "wayward":
@@ -51,7 +51,7 @@ def made(name: str) -> Any:
 
 
 def size(name: str) -> tuple[int, int, int]:
-    """Of its images."""
+    """Return the size of its images."""
     return (3, SIDES.get(name, 32), SIDES.get(name, 32))
 
 
@@ -68,7 +68,7 @@ def cut_shared(name: str, cut: Cut, to_train: bool = False) -> tuple[Any, Featur
 
 
 def trained(cut_network: CutNetwork) -> dict[str, nn.Parameter]:
-    """What is trained in the end, by name."""
+    """Collect the parameters that are trained in the end, by name."""
     return {name: parameter for stage in cut_network.stages for name, parameter in stage.parameters.items()}
 
 

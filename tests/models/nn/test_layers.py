@@ -37,9 +37,9 @@ def test_dropout_is_another_each_time_and_the_same_from_the_same_seed() -> None:
 
 def test_dropout_lets_the_gradient_through_where_it_keeps() -> None:
     x = torch.ones(50, 3, requires_grad=True)
-    said = Dropout(0.4)(x)
-    said.sum().backward()
-    torch.testing.assert_close(x.grad, said.detach())
+    output = Dropout(0.4)(x)
+    output.sum().backward()
+    torch.testing.assert_close(x.grad, output.detach())
 
 
 @pytest.mark.parametrize("dropout", [Dropout(0.5).eval(), Dropout(0.0), Dropout(0.0).eval()])
