@@ -29,7 +29,7 @@ class Identified(BaseModel):
 
 Item = TypeVar("Item", bound=Identified)
 
-Limit = Annotated[int, Query(ge=1, le=1000, description="Most items on the page.")]
+PageSize = Annotated[int, Query(ge=1, le=1000, description="Most items on the page.")]
 After = Annotated[str | None, Query(description="The `last_id` of the page before.")]
 
 

@@ -35,7 +35,7 @@ class Storage:
 
     @contextmanager
     def writing(self, key: str) -> Iterator[IO[bytes]]:
-        """A file that appears under `key` when the block ends, and leaves no trace when it raises.
+        """Open a file for writing: it appears under `key` when the block ends, and leaves no trace when it raises.
 
         Raises StorageUnavailable.
         """
@@ -44,7 +44,7 @@ class Storage:
 
     @contextmanager
     def reading(self, key: str) -> Iterator[IO[bytes]]:
-        """The file under `key`, seekable; raises FileNotFoundError, StorageUnavailable."""
+        """Open the file under `key` for reading, seekable; raises FileNotFoundError, StorageUnavailable."""
         with _naming_errors():
             file = self._files.open(self._path(key), "rb", block_size=BLOCK)
         with file:
@@ -63,7 +63,7 @@ class Storage:
                 path.unlink()
 
     def delete(self, prefix: str) -> None:
-        """Remove the file `prefix`, or every file whose key begins with the folder `prefix`; none is fine.
+        """Delete the file `prefix`, or every file in the folder `prefix`; none is fine.
 
         Raises StorageUnavailable.
         """
@@ -74,7 +74,7 @@ class Storage:
                 _remove_empty(Path(self._path(prefix)).parent)
 
     def old_files(self, prefix: str, seconds: float) -> list[str]:
-        """The keys of the files below the folder `prefix` that nobody has written to for so long."""
+        """List the keys of the files below the folder `prefix` that nobody has written to for so long."""
         root = self._path("")
         before = datetime.now(UTC) - timedelta(seconds=seconds)
         # A listing may be remembered from before.
@@ -83,7 +83,7 @@ class Storage:
         return [path.removeprefix(root) for path in paths if self._modified(path) < before]
 
     def local_path(self, key: str, folder: Path) -> Path:
-        """A path on this machine of the file under `key`, fetched into `folder` if it lies elsewhere.
+        """Get a path on this machine of the file under `key`, fetched into `folder` if it lies elsewhere.
 
         Raises FileNotFoundError, StorageUnavailable, and OSError where a disk is full.
         """

@@ -9,7 +9,7 @@ from fastapi import APIRouter, BackgroundTasks, Query
 from service.backbones import repository
 from service.backbones.schemas import Backbone, InspectedBackbone
 from service.dependencies import DatabaseDep, QueueDep
-from service.pagination import After, Limit, Page
+from service.pagination import After, Page, PageSize
 from service.statuses import BackboneStatus
 
 router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
@@ -18,7 +18,7 @@ router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
 @router.get("")
 def list_backbones(
     database: DatabaseDep,
-    limit: Limit = 20,
+    limit: PageSize = 20,
     after: After = None,
     q: Annotated[str | None, Query(description="Part of the name.")] = None,
     source: Annotated[str | None, Query(description="timm, local or hf.")] = None,

@@ -1,4 +1,4 @@
-"""Contents of checkpoints: tensors by content, in chunks; a file is a header and an order of tensors."""
+"""Blobs of checkpoints: tensors stored by content, in chunks; a file is a header and a sequence of tensors."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
     from service.tables import Checkpoint
 
 CHUNK = 1 << 20
-"""Bytes of a chunk, and about those that one transaction writes: a heartbeat never waits long behind it."""
+"""Bytes of a chunk, and about as many as one transaction writes: no heartbeat waits long behind it."""
 AT_ONCE = 200
-"""Rows that one statement names."""
+"""Largest number of rows in one statement."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a file consists of."""
+    """Contents of a stored file: its header and its tensors."""
 
     header: bytes
     """The safetensors header with its length before it."""
@@ -45,10 +45,10 @@ class Manifest:
 
 
 def store(database: Database, path: Path) -> Manifest:
-    """Store the tensors of a safetensors file, those that are new, in small transactions.
+    """Store the new tensors of a safetensors file, in small transactions.
 
-    It is done outside of any fence: content under its own digest harms nobody, and what a writer that died left
-    half done the next one completes. `link` then has a checkpoint keep it.
+    It needs no fence: content under its own digest harms nobody, and the next writer completes what one that died
+    has left half done. `link` then makes a checkpoint of it.
 
     Raises ContentsCollected.
     """
@@ -65,7 +65,7 @@ def store(database: Database, path: Path) -> Manifest:
 
 
 def link(session: Session, checkpoint: Checkpoint, manifest: Manifest) -> None:
-    """Have a flushed checkpoint name what was stored, in the caller's transaction.
+    """Link stored tensors to a flushed checkpoint, in the caller's transaction.
 
     Raises ContentsCollected.
     """
@@ -76,11 +76,11 @@ def link(session: Session, checkpoint: Checkpoint, manifest: Manifest) -> None:
     try:
         session.execute(insert(CheckpointTensor), rows)
     except IntegrityError as error:
-        raise ContentsCollected("Stored tensors were collected before anything named them.") from error
+        raise ContentsCollected("Stored tensors were collected before a checkpoint named them.") from error
 
 
 def read(database: Database, checkpoint: Checkpoint, start: int, stop: int) -> Iterator[bytes]:
-    """The bytes from `start` to before `stop` of the checkpoint's file, chunk by chunk, in short transactions.
+    """Read the bytes from `start` to before `stop` of the checkpoint's file, chunk by chunk, in short transactions.
 
     A tensor that is read whole is checked against its digest; raises CheckpointDamaged.
     """
@@ -95,7 +95,7 @@ def read(database: Database, checkpoint: Checkpoint, start: int, stop: int) -> I
 
 
 def collect(database: Database, grace_seconds: float) -> int:
-    """Remove tensors that nothing needs and no writer has counted on within the grace; gives how many."""
+    """Delete tensors that no checkpoint names and no writer has relied on lately; returns how many."""
     removed = 0
     old = select(Tensor.digest).where(_is_unused(), Tensor.touched_at <= now() - grace_seconds).limit(AT_ONCE)
     while True:
@@ -114,13 +114,13 @@ def _remove(database: Database, unused: Select[str]) -> int:
         with database.writing() as session:
             digests = session.scalars(unused.with_for_update(skip_locked=True)).all()
             session.execute(delete(Tensor).where(Tensor.digest.in_(digests)))
-    except IntegrityError:  # one was named between the two statements; the next time finds the others
+    except IntegrityError:  # one was linked between the two statements; the next run finds the others
         return 0
     return len(digests)
 
 
 def _extents(header: bytes) -> list[tuple[int, int]]:
-    """Begin and end of every tensor behind the header, in the order of the file."""
+    """Parse begin and end of every tensor behind the header, in the order of the file."""
     tensors: dict[str, Any] = json.loads(header[8:])
     return sorted(tuple(tensor["data_offsets"]) for name, tensor in tensors.items() if name != "__metadata__")
 
@@ -138,14 +138,14 @@ def _runs(digests: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _touch(database: Database, sizes: dict[str, int]) -> None:
-    """Have a row for each tensor, touched now, so that none is collected before its checkpoint is there."""
+    """Upsert a row for each tensor, touched now, so that none is collected before its checkpoint is there."""
     with database.writing() as session:
         insert = _insert(session, Tensor).values([{"digest": digest, "bytes": size} for digest, size in sizes.items()])
         session.execute(insert.on_conflict_do_update(index_elements=["digest"], set_={"touched_at": now()}))
 
 
 def _complete(database: Database, places: dict[str, tuple[int, int]], content: mmap.mmap) -> None:
-    """Have every chunk of these tensors."""
+    """Write the missing chunks of these tensors."""
     with database.reading() as session:
         query = select(Chunk.digest, Chunk.seq).where(Chunk.digest.in_(places))
         there = {(digest, seq) for digest, seq in session.execute(query)}
@@ -174,7 +174,7 @@ def _write(database: Database, chunks: list[dict[str, Any]]) -> None:
 
 
 def _insert(session: Session, table: type[Tensor | Chunk]) -> Any:
-    """An INSERT that can say what to do on conflict; SQLite and PostgreSQL spell it alike, SQLAlchemy apart."""
+    """Build an INSERT with ON CONFLICT, which SQLAlchemy has for each dialect apart."""
     dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
     return dialect.insert(table)
 
@@ -191,7 +191,7 @@ def _tensors(database: Database, checkpoint_id: str) -> list[tuple[str, int]]:
 
 
 def _read(database: Database, digest: str, size: int, start: int, stop: int) -> Iterator[bytes]:
-    """Bytes of one tensor. What is read whole is checked, and its last chunk held back until it has been."""
+    """Read bytes of one tensor. One that is read whole is checked before its last chunk is yielded."""
     whole = hashlib.sha256()
     for seq in range(start // CHUNK, -(-stop // CHUNK)):
         with database.reading() as session:

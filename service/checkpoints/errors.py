@@ -22,6 +22,6 @@ class CheckpointDamaged(GraftError):
 
 
 class ContentsCollected(GraftError):
-    """Tensors that were stored are gone again, because nothing had named them for long: store them once more."""
+    """Stored tensors were collected, because no checkpoint had named them for long: store them once more."""
 
     code = "contents_collected"

@@ -15,7 +15,7 @@ from service.datasets import repository, upload
 from service.datasets.errors import ImportNotOffered
 from service.datasets.schemas import Dataset
 from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep, SettingsDep, StorageDep
-from service.pagination import After, Limit, Page
+from service.pagination import After, Page, PageSize
 from service.statuses import DatasetStatus
 from service.storage import Storage
 from service.types import Text
@@ -65,7 +65,7 @@ async def create_dataset(
 @router.get("")
 def list_datasets(
     database: DatabaseDep,
-    limit: Limit = 20,
+    limit: PageSize = 20,
     after: After = None,
     status: Annotated[DatasetStatus | None, Query()] = None,
 ) -> Page[Dataset]:

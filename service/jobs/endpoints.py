@@ -16,7 +16,7 @@ from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep
 from service.jobs import creation, event_stream, lifecycle, repository
 from service.jobs.errors import JobNotFinished
 from service.jobs.schemas import Epoch, Event, Job, JobCreate, Trial
-from service.pagination import After, Limit, Page, parse_position
+from service.pagination import After, Page, PageSize, parse_position
 from service.statuses import JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -52,7 +52,7 @@ def create_job(
 def list_jobs(
     request: Request,
     database: DatabaseDep,
-    limit: Limit = 20,
+    limit: PageSize = 20,
     after: After = None,
     status: Annotated[JobStatus | None, Query()] = None,
     dataset: Annotated[str | None, Query()] = None,
@@ -122,7 +122,7 @@ def list_events(
     request: Request,
     job_id: str,
     database: DatabaseDep,
-    limit: Limit = 100,
+    limit: PageSize = 100,
     after: After = None,
     accept: Annotated[str, Header()] = "application/json",
     last_event_id: Annotated[str | None, Header()] = None,
@@ -138,7 +138,7 @@ def list_events(
 
 
 @router.get("/{job_id}/metrics")
-def list_metrics(job_id: str, database: DatabaseDep, limit: Limit = 1000, after: After = None) -> Page[Epoch]:
+def list_metrics(job_id: str, database: DatabaseDep, limit: PageSize = 1000, after: After = None) -> Page[Epoch]:
     """List the metrics of each epoch."""
     start = parse_position(job_id, after)
     with database.reading() as session:
@@ -148,7 +148,7 @@ def list_metrics(job_id: str, database: DatabaseDep, limit: Limit = 1000, after:
 
 
 @router.get("/{job_id}/trials")
-def list_trials(job_id: str, database: DatabaseDep, limit: Limit = 1000, after: After = None) -> Page[Trial]:
+def list_trials(job_id: str, database: DatabaseDep, limit: PageSize = 1000, after: After = None) -> Page[Trial]:
     """List the heads that a search has tried, the best first."""
     start = parse_position(job_id, after)
     with database.reading() as session:

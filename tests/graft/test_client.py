@@ -44,7 +44,7 @@ class Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
     def give(self, body: bytes, status: int = 200, cut: int | None = None, **headers: str) -> None:
-        """Send an answer; with `cut`, break the connection after so many bytes of it."""
+        """Send an answer; with `cut`, break the connection after this many bytes."""
         self.send_response(status)
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)

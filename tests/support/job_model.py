@@ -1,4 +1,4 @@
-"""What ought to become of a job: a model of the life cycle that shares no code with it."""
+"""Model of the life cycle of a job, which shares no code with it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TRANSITIONS = {
     "postpone": ("running",),
     "interrupt": ("cancelling", "pausing"),
 }
-"""What a worker may do to a job that it holds, and in which states."""
+"""Transitions that a worker may make, and the states that allow them."""
 ENDS = {
     "succeed": ("succeeded", "succeeded"),
     "fail": ("failed", "failed"),
@@ -27,12 +27,12 @@ ENDS = {
     "drain": ("queued", "drained"),
     "postpone": ("queued", "postponed"),
 }
-"""What becomes of a job whose attempt ends so, and the event that says it."""
-LEFT_OFF = {"cancelling": "cancelled", "pausing": "paused"}
-"""And of one that was unwanted, with an event of the same name."""
-TOLD = ("epoch", "secure", "fail")
-"""What a child tells of: all but its end is written down while the job is pausing, nothing while it is cancelling."""
-WISHES = {
+"""State and event of a job after each end of an attempt."""
+INTERRUPTED = {"cancelling": "cancelled", "pausing": "paused"}
+"""State of a job after its attempt was interrupted; the event has the same name."""
+MESSAGES = ("epoch", "secure", "fail")
+"""Messages of a child: a pausing job records all but its end, a cancelling one records nothing."""
+REQUESTS = {
     "cancel": {
         "queued": "cancelled",
         "paused": "cancelled",
@@ -45,12 +45,12 @@ WISHES = {
     "resume": {"paused": "queued"},
     "stop": {"running": "running"},
 }
-"""What becomes of a job in each state that allows it."""
+"""State of a job after each request of a caller, by the states that allow it."""
 
 
 @dataclass
 class Modelled:
-    """What a job ought to be."""
+    """Expected columns and events of a job."""
 
     id: str
     priority: int
@@ -63,7 +63,7 @@ class Modelled:
     waits: bool = False
     is_stopping: bool = False
     epochs: int = 0
-    said: list[tuple[str, int | None]] = field(default_factory=list)
+    events: list[tuple[str, int | None]] = field(default_factory=list)
     """Its events: their kinds, and the attempts that they tell of."""
 
     @property
@@ -85,13 +85,13 @@ class Modelled:
     def start(self) -> None:
         """Its attempt begins."""
         if self.silent is not None:
-            self.said.append(("crashed", self.attempt - 1))
-        self.said.append(("started", self.attempt))
+            self.events.append(("crashed", self.attempt - 1))
+        self.events.append(("started", self.attempt))
 
     def leave(self, how: str) -> None:
         """Its attempt ends, and nobody works on it."""
-        self.status, kind = ENDS[how] if how in ENDS else (LEFT_OFF[self.status], LEFT_OFF[self.status])
-        self.said.append((kind, self.attempt if kind == "crashed" else None))
+        self.status, kind = ENDS[how] if how in ENDS else (INTERRUPTED[self.status], INTERRUPTED[self.status])
+        self.events.append((kind, self.attempt if kind == "crashed" else None))
         self.waits = self.waits or how == "postpone"
         self.worker, self.is_expired = None, False
 
@@ -102,29 +102,29 @@ class Modelled:
         else:
             self.leave(name)
 
-    def work(self, deed: str) -> None:
+    def work(self, action: str) -> None:
         """Its worker does this, as a worker's supervision does it."""
-        if deed == "begin":
+        if action == "begin":
             self.start()
             self.epochs = 0  # there is no snapshot to go on from
-        elif deed == "epoch":
+        elif action == "epoch":
             self.epochs += 1
-            self.said.append(("epoch", None))
-        elif deed == "secure":
+            self.events.append(("epoch", None))
+        elif action == "secure":
             self.crashes = 0
-        elif self.status in LEFT_OFF:
+        elif self.status in INTERRUPTED:
             self.leave("interrupt")
         else:
-            self.crashes += deed == "crash"
-            self.leave("fail" if deed == "crash" and self.crashes >= MAX_CRASHES else deed)
+            self.crashes += action == "crash"
+            self.leave("fail" if action == "crash" and self.crashes >= MAX_CRASHES else action)
 
     def ask(self, requested_state: str) -> None:
         """A caller wants this, and may."""
-        before, self.status = self.status, WISHES[requested_state][self.status]
+        before, self.status = self.status, REQUESTS[requested_state][self.status]
         if self.status in ("cancelled", "paused") and self.status != before:
-            self.said.append((self.status, None))
+            self.events.append((self.status, None))
         if requested_state == "resume":
-            self.said.append(("resumed", None))
+            self.events.append(("resumed", None))
         if requested_state == "stop" and not self.is_stopping:
             self.is_stopping = True
-            self.said.append(("stopping", None))
+            self.events.append(("stopping", None))

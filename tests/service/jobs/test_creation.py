@@ -1,4 +1,4 @@
-"""Which recipes fit which datasets: what is refused leaves nothing."""
+"""Creation of jobs: recipes that do not fit their dataset are refused and leave nothing."""
 
 from __future__ import annotations
 

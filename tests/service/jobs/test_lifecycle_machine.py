@@ -20,7 +20,7 @@ from service.jobs.errors import WrongState
 from service.settings import Settings
 from service.tables import Dataset, Epoch, Event, Job, now
 from service.wakeup import Queue
-from tests.support.job_model import LEFT_OFF, MAX_CRASHES, TOLD, TRANSITIONS, WISHES, Modelled
+from tests.support.job_model import INTERRUPTED, MAX_CRASHES, MESSAGES, REQUESTS, TRANSITIONS, Modelled
 from workers.lease import Claim, Lease, LeaseLost, claim, fence, has_claimable
 from workers.maintenance import sweep
 from workers.outcome import Crashed, Drained, Postponed, Unfinished
@@ -40,21 +40,21 @@ if TYPE_CHECKING:
 LEASE_SECONDS = 600.0
 WORKERS = ("one", "two", "three")
 STEPS = {"submit": 2, "claim": 4, "expire": 2, "wait_out": 1, "renew": 2, "sweep": 1, "ask": 6, "transit": 4, "work": 6}
-"""What may happen next, and how often it does."""
-DEEDS = ("begin", *TOLD, "crash", "drain", "postpone")
+"""Steps of the machine, with their frequencies."""
+ACTIONS = ("begin", *MESSAGES, "crash", "drain", "postpone")
 ARGUMENTS: dict[str, dict[str, Any]] = {
     "succeed": {"stop_reason": "epochs_done", "metrics": {"test": {"accuracy": 1.0}}},
     "fail": {"code": "c", "message": "m"},
     "crash": {"cause": "c", "message": "m"},
     "postpone": {"cause": "c", "message": "m", "seconds": LEASE_SECONDS},
 }
-"""Of transitions that need any."""
+"""Arguments of transitions that need any."""
 OUTCOMES: dict[str, Unfinished] = {
     "crash": Crashed("c", "m"),
     "drain": Drained(),
     "postpone": Postponed("c", "m", LEASE_SECONDS),
 }
-"""What a supervisor makes of these deeds."""
+"""Outcomes of attempts that end with these actions."""
 
 
 class Life(RuleBasedStateMachine):
@@ -81,7 +81,7 @@ class Life(RuleBasedStateMachine):
     # One rule for all steps: of many, Hypothesis turns about half off in each example, and so few examples would
     # then hardly ever get far.
     @rule(step=st.sampled_from([step for step, times in STEPS.items() for _ in range(times)]), data=st.data())
-    def go_on(self, step: str, data: st.DataObject) -> None:
+    def take_step(self, step: str, data: st.DataObject) -> None:
         """The next thing happens."""
         getattr(self, step)(data)
 
@@ -101,7 +101,7 @@ class Life(RuleBasedStateMachine):
             job.is_expired = True
 
     def wait_out(self, data: st.DataObject) -> None:
-        """What a job needs may be there again."""
+        """The wait of a postponed job is over."""
         job = self._any_job(data)
         self._set(job, waits_until=now() - 1)
         job.waits = False
@@ -110,19 +110,19 @@ class Life(RuleBasedStateMachine):
         """Heartbeats of all who ever held a job: only who holds it now is heard."""
         _, job = self._any_claim(data)
         for held in (held for held in self.claims if held.id == job.id):
-            said = Lease(self.database, held, LEASE_SECONDS)._renew()
+            state = Lease(self.database, held, LEASE_SECONDS)._renew()
             if not job.is_held_by(held):
-                assert said is None
+                assert state is None
                 continue
             job.is_expired = False
-            assert said == ("stopping" if job.is_stopping and job.status == "running" else job.status)
+            assert state == ("stopping" if job.is_stopping and job.status == "running" else job.status)
 
     def ask(self, data: st.DataObject) -> None:
         """A caller wants something of a job."""
         job = self._any_job(data)
-        wishes = [requested_state for requested_state, states in WISHES.items() if job.status in states]
-        if wishes:
-            requested_state = data.draw(st.sampled_from(wishes), "wish")
+        requests = [requested_state for requested_state, states in REQUESTS.items() if job.status in states]
+        if requests:
+            requested_state = data.draw(st.sampled_from(requests), "request")
             with self.database.writing() as session:
                 getattr(lifecycle, requested_state)(session, repository.get(session, job.id, lock=True))
             job.ask(requested_state)
@@ -141,25 +141,25 @@ class Life(RuleBasedStateMachine):
     def work(self, data: st.DataObject) -> None:
         """A worker writes what its supervision writes, perhaps one whose attempt is over."""
         held, job = self._any_claim(data)
-        deed = data.draw(st.sampled_from(DEEDS), "deed")
+        action = data.draw(st.sampled_from(ACTIONS), "action")
         attempt = JobAttempt(self.database, self.settings, held)
         supervisor = Supervisor(self.database, self.settings, held, attempt, threading.Event())
         if held.crashes >= MAX_CRASHES:
             supervisor.run()  # starts no child, and ends quietly if the lease is lost
             if job.is_held_by(held):
-                job.leave("interrupt" if job.status in LEFT_OFF else "fail")
+                job.leave("interrupt" if job.status in INTERRUPTED else "fail")
             return
-        refusal = refusal_of(job, held, deed)
+        refusal = refusal_of(job, held, action)
         with refused(refusal):
-            supervisor._write(write_of(supervisor, deed, job.epochs + 1))
+            supervisor._write(write_of(supervisor, action, job.epochs + 1))
         if refusal is None:
-            job.work(deed)
+            job.work(action)
 
     def sweep(self, _: st.DataObject) -> None:
-        """Jobs that shall be left off, whose workers are silent, are."""
+        """The sweep interrupts jobs whose workers are silent, where that was requested."""
         sweep(self.database, Queue(""))
         for job in self.model.values():
-            if job.is_expired and job.status in LEFT_OFF:
+            if job.is_expired and job.status in INTERRUPTED:
                 job.leave("interrupt")
 
     def _add(self, priority: int) -> None:
@@ -215,17 +215,17 @@ class Life(RuleBasedStateMachine):
         """No job can leave its state in a way that the model does not know."""
         with self.database.reading() as session:  # which commits nothing
             for row in session.scalars(select(Job)).all():
-                wishes = [requested_state for requested_state, states in WISHES.items() if row.status not in states]
+                requests = [requested_state for requested_state, states in REQUESTS.items() if row.status not in states]
                 transitions = [name for name, states in TRANSITIONS.items() if row.status not in states]
-                for name in wishes + transitions:
+                for name in requests + transitions:
                     with session.no_autoflush, pytest.raises(WrongState):
                         getattr(lifecycle, name)(session, row, **ARGUMENTS.get(name, {}))
 
 
 def is_row_as_modelled(row: Job, job: Modelled) -> None:
     """The job's row says what the model says."""
-    said = (row.status, row.attempt, row.crashes, row.worker, row.silent_worker, row.is_stopping)
-    assert said == (job.status, job.attempt, job.crashes, job.worker, job.silent, job.is_stopping)
+    columns = (row.status, row.attempt, row.crashes, row.worker, row.silent_worker, row.is_stopping)
+    assert columns == (job.status, job.attempt, job.crashes, job.worker, job.silent, job.is_stopping)
     assert (row.lease_until is None) == (job.worker is None)
     assert job.worker is not None or row.phase is None
     assert (row.finished_at is not None) == (row.status in lifecycle.TERMINAL)
@@ -234,41 +234,41 @@ def is_row_as_modelled(row: Job, job: Modelled) -> None:
 def are_events_as_modelled(row: Job, events: list[Event], job: Modelled) -> None:
     """The job's events are those of the model, and it ends once."""
     assert [event.seq for event in events] == list(range(1, row.event_seq + 1)), "numbers without gaps"
-    assert [(event.kind, event.data.get("attempt")) for event in events] == job.said
+    assert [(event.kind, event.data.get("attempt")) for event in events] == job.events
     ends = [event.kind for event in events if event.kind in lifecycle.TERMINAL]
     assert ends == ([row.status] if row.status in lifecycle.TERMINAL else []), "it ends once, and for good"
 
 
 def refused(refusal: type[Exception] | None) -> AbstractContextManager[object]:
-    """What is done meanwhile must raise this, if anything."""
+    """Expect the block to raise this error, if any."""
     return nullcontext() if refusal is None else pytest.raises(refusal)
 
 
-def refusal_of(job: Modelled, held: Claim[Job], deed: str) -> type[Exception] | None:
-    """The error by which a supervisor is kept from this deed, if it is."""
+def refusal_of(job: Modelled, held: Claim[Job], action: str) -> type[Exception] | None:
+    """The error by which a supervisor is kept from this action, if it is."""
     if not job.is_held_by(held):
         return LeaseLost
-    unwanted = ("cancelling",) if deed in ("epoch", "secure") else tuple(LEFT_OFF)
-    is_refused = job.status in unwanted and deed in ("begin", *TOLD)
+    refusing = ("cancelling",) if action in ("epoch", "secure") else tuple(INTERRUPTED)
+    is_refused = job.status in refusing and action in ("begin", *MESSAGES)
     return InterruptRequested if is_refused else None
 
 
-def write_of(supervisor: Supervisor[Job], deed: str, epoch: int) -> Callable[[Session, Job], object]:
-    """Choose what a supervisor writes for this deed, in a fenced transaction of its own."""
-    if deed == "begin":
+def write_of(supervisor: Supervisor[Job], action: str, epoch: int) -> Callable[[Session, Job], object]:
+    """Choose what a supervisor writes for this action, in a fenced transaction of its own."""
+    if action == "begin":
         return supervisor._start
-    if deed in TOLD:
-        lines = [event_of(deed, epoch).model_dump_json().encode()]
+    if action in MESSAGES:
+        lines = [event_of(action, epoch).model_dump_json().encode()]
         return lambda session, row: supervisor._record_unless_cancelled(session, row, lines)
-    outcome = OUTCOMES[deed]
+    outcome = OUTCOMES[action]
     return lambda session, row: supervisor._write_outcome(session, row, outcome)
 
 
-def event_of(deed: str, epoch: int) -> EpochEnded | ProgressSaved | Failed:
-    """What a child tells."""
-    if deed == "secure":
+def event_of(action: str, epoch: int) -> EpochEnded | ProgressSaved | Failed:
+    """Make the message that a child sends."""
+    if action == "secure":
         return ProgressSaved()
-    if deed == "fail":
+    if action == "fail":
         return Failed(code="c", message="m")
     shares = dict.fromkeys(("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr"), 0.5)
     return EpochEnded(epoch=epoch, view=0, seconds=0.1, cache_hits=0, cache_misses=0, **shares)
