@@ -1,8 +1,8 @@
-"""The empty recipe against a linear probe on the same features: `make accuracy DATASET=path BACKBONE=local/NAME`.
+"""Accuracy of the empty recipe against a linear probe: `make accuracy DATASET=path BACKBONE=local/NAME`.
 
 The probe is scikit-learn's: features of the plain images, standardized, logistic regression with C = 0.1. All are
-judged on the same images, in several random stratified splits (70 : 15 : 15). The recipe learns from the 70 and stops
-by the 15 to validate on; the probe, which has no use for those, once learns from the 70 alone, and once from the 85.
+tested on the same images, in several random stratified splits (70 : 15 : 15). The recipe trains on the 70% and stops
+by the 15% for validation; the probe needs no validation, so it is fitted once to the 70% and once to the 85%.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.floor import BACKBONES, packed
+from benchmarks.floor import BACKBONES, pack_dataset
 from benchmarks.machine import describe
-from benchmarks.material import arguments, scratch
+from benchmarks.material import build_parser, scratch
 from models import backbones
 from models.catalog.recipe import Recipe
 from models.features.cache import FeatureCache
@@ -43,21 +43,21 @@ SPLITS = 20
 
 
 def main() -> None:
-    """Measure, and print a row in Markdown."""
-    parser = arguments("make accuracy", __doc__)
+    """Run the benchmark and print a row in Markdown."""
+    parser = build_parser("make accuracy", __doc__)
     parser.add_argument("--cache", type=Path, help="a feature cache to use, such as a service's")
     chosen = parser.parse_args()
     with scratch(chosen.dataset) as (folder, dataset):
-        pack, classes = packed(folder, dataset)
-        features = opened(pack, chosen.backbone, chosen.cache or folder / "cache")
-        pairs = [compared(pack, classes, features, seed) for seed in range(SPLITS)]
+        pack, classes = pack_dataset(folder, dataset)
+        features = open_features(pack, chosen.backbone, chosen.cache or folder / "cache")
+        pairs = [compare(pack, classes, features, seed) for seed in range(SPLITS)]
     print(describe())
-    figures = " | ".join(spread(values) for values in zip(*pairs, strict=True))
+    figures = " | ".join(format_spread(values) for values in zip(*pairs, strict=True))
     print(f"| {dataset.name} | {chosen.backbone} | {figures} |")
 
 
-def opened(pack: Pack, backbone: str, cache: Path) -> CachedFeatures:
-    """The features of the empty recipe's views."""
+def open_features(pack: Pack, backbone: str, cache: Path) -> CachedFeatures:
+    """Open the cached features of the empty recipe's views."""
     loaded = backbones.load(backbone, BACKBONES)
     preprocessing = loaded.preprocessing
     identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
@@ -70,29 +70,29 @@ def opened(pack: Pack, backbone: str, cache: Path) -> CachedFeatures:
     return features
 
 
-def compared(pack: Pack, classes: list[str], features: CachedFeatures, seed: int) -> tuple[float, float, float]:
-    """Test accuracy of the empty recipe, and of the probe that has learnt from 70% and from 85%, on one split."""
+def compare(pack: Pack, classes: list[str], features: CachedFeatures, seed: int) -> tuple[float, float, float]:
+    """Compare the test accuracies of the empty recipe and of the probe, fitted to 70% and to 85%, on one split."""
     labels = pack.labels
-    train, validation, test = split(labels, seed)
+    train, validation, test = split_images(labels, seed)
     rest = np.concatenate([train, validation])
-    ours, _ = trained(Recipe(), pack, classes, features, seed)
-    return ours, probed(features, labels, train, test), probed(features, labels, rest, test)
+    ours, _ = train_recipe(Recipe(), pack, classes, features, seed)
+    return ours, fit_probe(features, labels, train, test), fit_probe(features, labels, rest, test)
 
 
-def split(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images to train, validate and test on, by chance, each class in the same shares."""
+def split_images(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Split the images at random into training, validation and test, stratified by class."""
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.15, stratify=labels, random_state=seed)
     train, validation = train_test_split(rest, test_size=0.15 / 0.85, stratify=labels[rest], random_state=seed)
     train.sort()
     return train, validation, test
 
 
-def trained(
+def train_recipe(
     recipe: Recipe, pack: Pack, classes: list[str], features: CachedFeatures, seed: int
 ) -> tuple[float, Training]:
-    """Test accuracy of a recipe on one split, and the training that led to it."""
+    """Train a recipe on one split; return its test accuracy and the training."""
     labels = pack.labels
-    train, validation, test = split(labels, seed)
+    train, validation, test = split_images(labels, seed)
     counts = np.bincount(labels[train], minlength=len(classes)).tolist()
     plain_test = features.all(test, 0).astype(np.float32)
     resolved = recipe.model_copy(update={"seed": seed}).resolve(
@@ -118,15 +118,15 @@ def trained(
     return float((ours == labels[test]).mean()), training
 
 
-def probed(features: CachedFeatures, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
-    """Test accuracy of the probe."""
+def fit_probe(features: CachedFeatures, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
+    """Fit the probe and return its test accuracy."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
     probe.fit(features.all(train, 0).astype(np.float32), labels[train])
     return float(probe.score(features.all(test, 0).astype(np.float32), labels[test]))
 
 
-def spread(values: tuple[float, ...]) -> str:
-    """Mean and standard deviation in percent."""
+def format_spread(values: tuple[float, ...]) -> str:
+    """Format mean and standard deviation in percent."""
     return f"{100 * statistics.mean(values):.1f} ± {100 * statistics.stdev(values):.1f}"
 
 

@@ -1,7 +1,7 @@
-"""What an epoch costs by what is trained: `make cuts DATASET=path BACKBONE=local/NAME`.
+"""Seconds per epoch by cut: `make cuts DATASET=path BACKBONE=local/NAME`.
 
-The head alone, the top one, two and three stages, from what the cache keeps at the cut, and the whole backbone in
-float32 with the same images a step. Medians of the epochs that computed nothing anew, of one job each.
+The head alone and the top one, two and three stages, trained on features cached at the cut, and the whole backbone in
+float32 with the same batch size. Medians of the epochs without cache misses, of one job each.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import statistics
 from typing import Any
 
 from benchmarks.floor import BACKBONES
-from benchmarks.job import succeeded
+from benchmarks.job import wait_for_success
 from benchmarks.machine import describe
-from benchmarks.material import arguments, scratch
+from benchmarks.material import build_parser, scratch
 from demo.standalone import standalone
 from graft.client import Client
 
@@ -29,8 +29,8 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 def main() -> None:
-    """Measure, and print a table in Markdown."""
-    chosen = arguments("make cuts", __doc__).parse_args()
+    """Run the benchmark and print a table in Markdown."""
+    chosen = build_parser("make cuts", __doc__).parse_args()
     with (
         scratch(chosen.dataset) as (folder, dataset),
         standalone(folder / "data", BACKBONES) as address,
@@ -40,16 +40,16 @@ def main() -> None:
         print(f"### {chosen.backbone} on {dataset.name} ({made['images']:,} images)\n\n{describe()}.\n")
         print(HEADER)
         whole = 0.0
-        for said, choice in CHOICES.items():
-            seconds, figures = epoch(client, made["id"], chosen.backbone, {**SHORT, **choice})
+        for words, choice in CHOICES.items():
+            seconds, figures = measure_epoch(client, made["id"], chosen.backbone, {**SHORT, **choice})
             whole = whole or seconds
-            print(f"| {said} | {seconds:.3f} | {whole / seconds:,.1f} | {figures} |", flush=True)
+            print(f"| {words} | {seconds:.3f} | {whole / seconds:,.1f} | {figures} |", flush=True)
 
 
-def epoch(client: Client, dataset: str, backbone: str, recipe: dict[str, Any]) -> tuple[float, str]:
-    """Seconds, and what the job says of its features."""
+def measure_epoch(client: Client, dataset: str, backbone: str, recipe: dict[str, Any]) -> tuple[float, str]:
+    """Measure the seconds of an epoch; return them with the job's engine and its bytes per image."""
     job = client.create_job(dataset, backbone, recipe)["id"]
-    succeeded(client, job)
+    wait_for_success(client, job)
     prepared = next(event["data"] for event in client.events(job) if event["kind"] == "prepared")
     images = sum(prepared[part] for part in ("train", "validation", "test"))
     seconds = statistics.median(row["seconds"] for row in client.metrics(job)[1:])

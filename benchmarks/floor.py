@@ -1,8 +1,8 @@
-"""The floor of every cold job: `python -m benchmarks.floor DATASET local/NAME` prints what decoding and the trunk take.
+"""Lower bound of a cold job: decoding alone and the trunk alone; `python -m benchmarks.floor DATASET local/NAME`.
 
-Each is measured alone on all cores: images are decoded and rendered, and nothing else; then those of one batch go
-through the trunk again and again, by the fastest engine that this machine has. A processor that does both does not do
-them faster than one after the other.
+Each is measured alone on all cores: first images are decoded and rendered, and nothing else; then one batch goes
+through the trunk again and again, on the fastest engine of this machine. A processor that does both needs at least the
+sum of both times.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Floor:
-    """Images a second."""
+    """Throughput of decoding and of the trunk, in images per second."""
 
     decoding: float
     trunk: float
     engine: str
 
-    def seconds(self, images: int) -> float:
-        """What both take for so many images."""
+    def compute_seconds(self, images: int) -> float:
+        """Compute the time that decoding and the trunk need for this many images."""
         return images / self.decoding + images / self.trunk
 
 
-def packed(folder: Path, dataset: Path) -> tuple[Pack, list[str]]:
-    """The dataset as the service packs it, and its classes."""
+def pack_dataset(folder: Path, dataset: Path) -> tuple[Pack, list[str]]:
+    """Pack a dataset as the service does; return the pack and the classes."""
     with dataset.open("rb") as archive, (folder / "pack").open("wb") as pack:
         validated = validate(archive, pack, Limits(1 << 40, 1 << 30))
     with (folder / "index").open("wb") as index:
@@ -55,8 +55,8 @@ def packed(folder: Path, dataset: Path) -> tuple[Pack, list[str]]:
     return Pack(folder / "pack", folder / "index"), [entry["name"] for entry in validated.classes]
 
 
-def measured(pack: Pack, backbone: str, folder: Path) -> Floor:
-    """Both, for some seconds each; `folder` is scratch."""
+def measure_floor(pack: Pack, backbone: str, folder: Path) -> Floor:
+    """Measure both for some seconds each; `folder` is temporary."""
     loaded = backbones.load(backbone, BACKBONES)
     preprocessing = loaded.preprocessing
     size = preprocessing.input_size
@@ -83,14 +83,14 @@ def measured(pack: Pack, backbone: str, folder: Path) -> Floor:
 
 
 def main() -> None:
-    """Measure, and print as JSON."""
+    """Run the benchmark and print JSON."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.floor", description=__doc__)
     parser.add_argument("dataset", type=Path)
     parser.add_argument("backbone", nargs="?", default="local/rendered_shapes")
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
-        pack, _ = packed(Path(name), chosen.dataset)
-        print(json.dumps(vars(measured(pack, chosen.backbone, Path(name)))))
+        pack, _ = pack_dataset(Path(name), chosen.dataset)
+        print(json.dumps(vars(measure_floor(pack, chosen.backbone, Path(name)))))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """A cold job, a warm job, and the trunk against its floor: `make benchmarks DATASET=path BACKBONE=local/NAME PAIRS=3`.
 
-Runs come in pairs on one running service: a cold job with an emptied feature cache, then a warm one, the same again.
-What is compiled for the processor is kept, as it is for every later job. The floor is decoding alone and the trunk
-alone, in a process of its own that is set up as the workers' children are; it is measured before the service starts and
-after it has stopped, and the mean counts, since the machine's speed wanders.
+Jobs run in pairs on one service: a cold job with an empty feature cache, then the same job again, warm. Networks that
+were compiled for the processor stay compiled, as they do for later jobs. The floor is decoding alone and the trunk
+alone, in a process that is set up like the workers' children. It is measured before the service starts and after it
+has stopped, and the mean is used, since the machine's speed varies.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.floor import BACKBONES, Floor
 from benchmarks.machine import describe
-from benchmarks.material import arguments, scratch
+from benchmarks.material import build_parser, scratch
 from demo.standalone import standalone
 from graft.client import Client
 from workers.child_process import TUNING
@@ -31,49 +31,49 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Measure, and print a table in Markdown."""
-    parser = arguments("make benchmarks", __doc__)
+    """Run the benchmark and print a table in Markdown."""
+    parser = build_parser("make benchmarks", __doc__)
     parser.add_argument("--pairs", type=int, default=3, help="pairs of jobs; medians of them are printed")
     chosen = parser.parse_args()
     with scratch(chosen.dataset) as (folder, dataset):
-        before = floor(dataset, chosen.backbone)
-        jobs, images = paired_jobs(folder, dataset, chosen.backbone, chosen.pairs)
-        floors = [before, floor(dataset, chosen.backbone)]
-    print(table(dataset.name, images, chosen.backbone, floors, jobs))
+        before = measure_floor(dataset, chosen.backbone)
+        jobs, images = run_pairs(folder, dataset, chosen.backbone, chosen.pairs)
+        floors = [before, measure_floor(dataset, chosen.backbone)]
+    print(format_table(dataset.name, images, chosen.backbone, floors, jobs))
 
 
-def floor(dataset: Path, backbone: str) -> Floor:
-    """That of this machine now."""
+def measure_floor(dataset: Path, backbone: str) -> Floor:
+    """Measure this machine's floor in a new process."""
     command = [sys.executable, "-m", "benchmarks.floor", str(dataset), backbone]
-    said = subprocess.run(command, env={**os.environ, **TUNING}, check=True, capture_output=True, text=True)
-    return Floor(**json.loads(said.stdout))
+    done = subprocess.run(command, env={**os.environ, **TUNING}, check=True, capture_output=True, text=True)
+    return Floor(**json.loads(done.stdout))
 
 
-def paired_jobs(folder: Path, dataset: Path, backbone: str, pairs: int) -> tuple[dict[str, list[Any]], int]:
-    """So many cold and warm jobs in turn, and how many images the dataset has."""
+def run_pairs(folder: Path, dataset: Path, backbone: str, pairs: int) -> tuple[dict[str, list[Any]], int]:
+    """Run pairs of a cold and a warm job; return their figures and the number of images."""
     jobs: dict[str, list[Any]] = {"cold": [], "warm": []}
     with standalone(folder / "data", BACKBONES) as address, Client(address) as client:
         made = client.wait_for_dataset(client.create_dataset(dataset)["id"])
         for pair in range(pairs):
-            empty(folder / "data" / "cache")
+            clear_features(folder / "data" / "cache")
             for kind, found in jobs.items():
-                found.append(measured(client, made["id"], backbone))
+                found.append(measure_job(client, made["id"], backbone))
                 print(f"pair {pair + 1}, {kind}: {found[-1]['total']:.2f} s", flush=True)
     return jobs, made["images"]
 
 
-def empty(cache: Path) -> None:
-    """Delete all features, and keep what was compiled for the processor."""
-    for space in cache.glob("*/"):
-        if space.name != "compiled":
-            shutil.rmtree(space)
+def clear_features(cache: Path) -> None:
+    """Delete all cached features; compiled networks stay."""
+    for folder in cache.glob("*/"):
+        if folder.name != "compiled":
+            shutil.rmtree(folder)
 
 
-def measured(client: Client, dataset: str, backbone: str, recipe: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """One job: its seconds from POST to the end and to the first training step, and its own figures."""
+def measure_job(client: Client, dataset: str, backbone: str, recipe: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Run a job; measure the seconds from POST to its end and to the first training step, and read its own figures."""
     posted = time.time()
     job = client.create_job(dataset, backbone, recipe)["id"]
-    ended = succeeded(client, job)
+    ended = wait_for_success(client, job)
     training = next(event for event in client.events(job) if event["data"].get("phase") == "training")
     epochs = client.metrics(job)
     cached = [epoch["seconds"] for epoch in epochs if epoch["cache_misses"] == 0]
@@ -89,8 +89,8 @@ def measured(client: Client, dataset: str, backbone: str, recipe: Mapping[str, A
     }
 
 
-def succeeded(client: Client, job: str) -> dict[str, Any]:
-    """The job once it has ended, and ended well."""
+def wait_for_success(client: Client, job: str) -> dict[str, Any]:
+    """Wait for a job to end, and exit if it did not succeed."""
     ended = client.wait(job)
     if ended["status"] != "succeeded":
         raise SystemExit(f"The job ended as {ended['status']}: {ended['error']}")
@@ -101,8 +101,8 @@ def _seconds(time_: str) -> float:
     return datetime.fromisoformat(time_).timestamp()
 
 
-def table(dataset: str, images: int, backbone: str, floors: list[Floor], jobs: dict[str, list[Any]]) -> str:
-    """The figures in Markdown: medians."""
+def format_table(dataset: str, images: int, backbone: str, floors: list[Floor], jobs: dict[str, list[Any]]) -> str:
+    """Format the medians as Markdown."""
 
     def median(kind: str, figure: str) -> float:
         return float(statistics.median(job[figure] for job in jobs[kind]))
@@ -119,7 +119,7 @@ def table(dataset: str, images: int, backbone: str, floors: list[Floor], jobs: d
     ]
     cold = jobs["cold"][0]
     looks = cold["cache"]["misses"]
-    least = statistics.mean(one.seconds(looks) for one in floors)
+    least = statistics.mean(one.compute_seconds(looks) for one in floors)
     computing = phase("cold", "caching") + phase("cold", "training") + phase("cold", "evaluating")
     decoding, trunk = (statistics.mean(getattr(one, name) for one in floors) for name in ("decoding", "trunk"))
     lines = [
@@ -131,8 +131,8 @@ def table(dataset: str, images: int, backbone: str, floors: list[Floor], jobs: d
         "|---|---|---|",
         *(f"| {name} | {one} | {other} |" for name, one, other in rows),
         "",
-        f"Decoding alone does {decoding:.0f} images a second, the trunk alone ({floors[0].engine}) {trunk:.0f}. For",
-        f"the {looks:,} that the first cold job computed that is {least:.2f} s; caching, training and evaluating took",
+        f"Decoding alone: {decoding:.0f} images per second; the trunk alone ({floors[0].engine}): {trunk:.0f}. For",
+        f"the {looks:,} images of the first cold job: {least:.2f} s; its caching, training and evaluating took",
         f"{computing:.2f} s: {computing / least:.2f} x the floor.",
         "",
     ]

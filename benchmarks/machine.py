@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the machine that figures were measured on."""
 
 import os
 import platform
@@ -9,7 +9,7 @@ import torch
 
 
 def describe() -> str:
-    """The machine in words."""
+    """Describe the processor, the GPU and the versions of torch and timm."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -1,4 +1,4 @@
-"""What a benchmark is asked to measure: a dataset, or scikit-learn's digits, and a backbone."""
+"""Command-line arguments of benchmarks: a dataset, or scikit-learn's digits, and a backbone."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-def arguments(prog: str, description: str | None) -> argparse.ArgumentParser:
-    """A parser of --dataset and --backbone."""
+def build_parser(prog: str, description: str | None) -> argparse.ArgumentParser:
+    """Build a parser of --dataset and --backbone."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--dataset", type=Path, help="an archive, or a folder; without it, scikit-learn's digits")
     parser.add_argument("--backbone", default="local/rendered_shapes")
@@ -24,7 +24,7 @@ def arguments(prog: str, description: str | None) -> argparse.ArgumentParser:
 
 @contextmanager
 def scratch(dataset: Path | None) -> Iterator[tuple[Path, Path]]:
-    """A temporary folder, and the dataset, or the digits in that folder."""
+    """Make a temporary folder; yields it with the dataset, or with the digits written to it."""
     with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
         folder = Path(name)
         if dataset is None:

@@ -1,7 +1,7 @@
-"""How often a job can be asked for: `make polls`, on the embedded default or on DATABASE=postgresql+psycopg://….
+"""Polling load: requests per second for a job's status, `make polls`, on SQLite or DATABASE=postgresql+psycopg://….
 
-While a job trains, two processes ask for it again and again, each over one connection, for ten seconds. Then nothing
-happens for ten seconds, and what the idle service costs is read from /proc.
+While a job trains, two processes request it again and again for ten seconds, each over one connection. Then nothing
+happens for ten seconds, and the processor time and memory of the idle service are read from /proc.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ ENDLESS = {"epochs": 100_000, "early_stopping": None}
 
 
 def main() -> None:
-    """Measure, and print a table in Markdown."""
+    """Run the benchmark and print a table in Markdown."""
     parser = argparse.ArgumentParser(prog="make polls", description=__doc__)
     parser.add_argument("--database", help="any database that the service takes; without it, SQLite")
     chosen = parser.parse_args()
@@ -38,36 +38,36 @@ def main() -> None:
         write_archive(folder / "digits.tar")
         with standalone(folder / "data", backbones, **more) as address, Client(address) as client:
             dataset = client.wait_for_dataset(client.create_dataset(folder / "digits.tar")["id"])["id"]
-            alone = asked(f"{address}/v1/datasets/{dataset}")
+            alone = measure_answers(f"{address}/v1/datasets/{dataset}")
             job = client.create_job(dataset, "local/rendered_shapes", ENDLESS)["id"]
             while client.job(job)["phase"] != "training":
                 time.sleep(0.1)
-            beside = asked(f"{address}/v1/jobs/{job}")
+            beside = measure_answers(f"{address}/v1/jobs/{job}")
             client.cancel(job)
             client.wait(job)
             time.sleep(1)
-            share, megabytes = idle()
+            share, megabytes = measure_idle()
     print(f"{describe()}. {'PostgreSQL' if chosen.database else 'SQLite'}.\n")
-    print("| asked | answers a second | median, ms | p99, ms |\n|---|---|---|---|")
-    for said, times in (("for a dataset, while nothing runs", alone), ("for a job that trains", beside)):
-        median, p99 = (1000 * quantile(times, share) for share in (0.5, 0.99))
-        print(f"| {said} | {len(times) / SECONDS:,.0f} | {median:.1f} | {p99:.1f} |")
-    print(f"\nIdle, all its processes take {share:.2%} of one core, and {megabytes:,.0f} MB.")
+    print("| requests | per second | median, ms | p99, ms |\n|---|---|---|---|")
+    for words, times in (("for a dataset, while nothing runs", alone), ("for a job that trains", beside)):
+        median, p99 = (1000 * compute_quantile(times, share) for share in (0.5, 0.99))
+        print(f"| {words} | {len(times) / SECONDS:,.0f} | {median:.1f} | {p99:.1f} |")
+    print(f"\nIdle, all processes together use {share:.2%} of one core and {megabytes:,.0f} MB.")
 
 
-def asked(url: str) -> list[float]:
-    """Seconds that each of many answers took."""
+def measure_answers(url: str) -> list[float]:
+    """Measure the seconds of each of many requests."""
     with multiprocessing.Pool(ASKERS) as pool:
         return [seconds for found in pool.map(_ask, [url] * ASKERS) for seconds in found]
 
 
-def quantile(values: list[float], share: float) -> float:
-    """The value below which such a share lies."""
+def compute_quantile(values: list[float], share: float) -> float:
+    """Compute the value below which this share of the values lies."""
     return statistics.quantiles(values, n=1000)[round(1000 * share) - 1]
 
 
-def idle() -> tuple[float, float]:
-    """Share of a core, and megabytes that are its own, of this process's descendants while nothing happens."""
+def measure_idle() -> tuple[float, float]:
+    """Measure the idle load of this process's descendants: share of a core, and megabytes (PSS)."""
     before = {pid: _cpu_seconds(pid) for pid in _descendants(os.getpid())}
     time.sleep(SECONDS)
     after = [_cpu_seconds(pid) - seconds for pid, seconds in before.items()]
@@ -99,7 +99,7 @@ def _cpu_seconds(pid: int) -> float:
 
 
 def _own_bytes(pid: int) -> int:
-    """Memory that it does not share with others, and its part of what it shares."""
+    """Read the proportional set size: private memory, and a share of shared memory."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return next(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:")) * 1024
 

@@ -1,8 +1,8 @@
-"""What the next job costs: `make reuse DATASET=archive BACKBONE=local/NAME`.
+"""Reuse of cached features by later jobs: `make reuse DATASET=archive BACKBONE=local/NAME`.
 
-A first job on 99 in 100 of the images finds an empty feature cache. Then come jobs on all of them, with another head,
-with another split, and with other labels (every other class against the rest). In the end 1, 2 and 4 jobs at once, on
-four workers, each with a head of its own.
+A first job on 99% of the images starts with an empty feature cache. Then follow jobs on all images, with another head,
+with another split, and with other labels (every other class against the rest); finally 1, 2 and 4 jobs at once, on four
+workers, each with another seed.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.floor import BACKBONES, packed
-from benchmarks.job import measured, succeeded
+from benchmarks.floor import BACKBONES, pack_dataset
+from benchmarks.job import measure_job, wait_for_success
 from benchmarks.machine import describe
-from benchmarks.material import arguments, scratch
+from benchmarks.material import build_parser, scratch
 from demo.standalone import standalone
 from graft.client import Client
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from models.datasets.pack import Pack
 
 NEW = 100
-"""One in so many images comes later."""
+"""One in this many images is missing from the first job."""
 AT_ONCE = (1, 2, 4)
 HEADER = """\
 | job | images computed | seconds from POST to succeeded | of the first | test accuracy |
@@ -34,23 +34,25 @@ HEADER = """\
 
 
 def main() -> None:
-    """Measure, and print tables in Markdown."""
-    chosen = arguments("make reuse", __doc__).parse_args()
+    """Run the benchmark and print tables in Markdown."""
+    chosen = build_parser("make reuse", __doc__).parse_args()
     with scratch(chosen.dataset) as (folder, dataset):
-        pack, classes = packed(folder, dataset)
-        most = write(folder / "most.tar", pack, lambda label: classes[label], lambda place: place % NEW > 0)
-        whole = write(folder / "whole.tar", pack, lambda label: classes[label])
-        others = write(folder / "others.tar", pack, lambda label: ("even", "odd")[label % 2])
+        pack, classes = pack_dataset(folder, dataset)
+        most = write_archive(folder / "most.tar", pack, lambda label: classes[label], lambda place: place % NEW > 0)
+        whole = write_archive(folder / "whole.tar", pack, lambda label: classes[label])
+        others = write_archive(folder / "others.tar", pack, lambda label: ("even", "odd")[label % 2])
         more = {"GRAFT_WORKERS": str(max(AT_ONCE))}
         with standalone(folder / "data", BACKBONES, **more) as address, Client(address) as client:
             ids = [client.wait_for_dataset(client.create_dataset(path)["id"])["id"] for path in (most, whole, others)]
             print(f"### {chosen.backbone} on {dataset.name} ({len(pack):,} images)\n\n{describe()}.\n")
-            reuse(client, chosen.backbone, *ids)
-            at_once(client, chosen.backbone, ids[1])
+            run_jobs(client, chosen.backbone, *ids)
+            run_at_once(client, chosen.backbone, ids[1])
 
 
-def write(path: Path, pack: Pack, name: Callable[[int], str], wanted: Callable[[int], bool] = lambda _: True) -> Path:
-    """An archive of the wanted images, in a folder by the name of each one's label."""
+def write_archive(
+    path: Path, pack: Pack, name: Callable[[int], str], wanted: Callable[[int], bool] = lambda _: True
+) -> Path:
+    """Write an archive of the wanted images, with a folder for each label."""
     with tarfile.open(path, "w") as archive:
         for place, label in enumerate(pack.labels.tolist()):
             if wanted(place):
@@ -61,8 +63,8 @@ def write(path: Path, pack: Pack, name: Callable[[int], str], wanted: Callable[[
     return path
 
 
-def reuse(client: Client, backbone: str, most: str, whole: str, others: str) -> None:
-    """A first job, and those that find what it kept."""
+def run_jobs(client: Client, backbone: str, most: str, whole: str, others: str) -> None:
+    """Run a first job, and then jobs that reuse its features."""
     jobs: dict[str, tuple[str, dict[str, Any]]] = {
         f"the first, without one in {NEW} images": (most, {}),
         "with all images": (whole, {}),
@@ -72,23 +74,23 @@ def reuse(client: Client, backbone: str, most: str, whole: str, others: str) -> 
     }
     print(HEADER)
     first = 0.0
-    for said, (dataset, recipe) in jobs.items():
-        job = measured(client, dataset, backbone, recipe)
+    for words, (dataset, recipe) in jobs.items():
+        job = measure_job(client, dataset, backbone, recipe)
         first = first or job["total"]
         figures = (
             f"{job['cache']['misses']:,} | {job['total']:.2f} | {job['total'] / first:.0%} | {job['accuracy']:.1%}"
         )
-        print(f"| {said} | {figures} |", flush=True)
+        print(f"| {words} | {figures} |", flush=True)
 
 
-def at_once(client: Client, backbone: str, dataset: str) -> None:
-    """Several jobs of which nothing has to be computed."""
+def run_at_once(client: Client, backbone: str, dataset: str) -> None:
+    """Run several jobs at once whose features are all cached."""
     print("\n| jobs at once | seconds until all have succeeded | jobs a minute |\n|---|---|---|")
     for count in AT_ONCE:
         began = time.perf_counter()
         jobs = [client.create_job(dataset, backbone, {"seed": seed})["id"] for seed in range(count)]
         for job in jobs:
-            succeeded(client, job)
+            wait_for_success(client, job)
         seconds = time.perf_counter() - began
         print(f"| {count} | {seconds:.2f} | {60 * count / seconds:.0f} |", flush=True)
 

@@ -1,4 +1,4 @@
-"""What an epoch of a linear head costs: `make scale`, a row for each number of images, features and classes.
+"""Seconds per epoch of a linear head by number of images, features and classes: `make scale`.
 
 Features are drawn at random, and lie in the cache. The floor is what cannot be left out: rows are read in the same
 random order, made float32, and go through the two products of a step, forth and back. Memory is what the process has
@@ -38,7 +38,7 @@ from workers.child_process import TUNING
 
 IMAGES, FEATURES, CLASSES = (1_000, 10_000, 100_000), (576, 2048), (10, 1_000)
 AT_ONCE = 4096
-"""Rows that are written at once."""
+"""Rows per write to the cache."""
 CHOICES = {
     "epochs": 3,
     "batch_size": 64,
@@ -51,31 +51,31 @@ PLAIN = Preprocessing((3, 32, 32), "bicubic", (0.0,) * 3, (1.0,) * 3, 1.0, "cent
 
 
 def main() -> None:
-    """Measure each size in a process of its own, and print a table in Markdown."""
+    """Run each size in a process of its own, and print a table in Markdown."""
     print(f"{describe()}\n\n| images | features | classes | seconds an epoch | of the floor | memory |")
     print("|---|---|---|---|---|---|")
     for size in itertools.product(IMAGES, FEATURES, CLASSES):
         command = [sys.executable, "-m", "benchmarks.scale", *map(str, size)]
-        said = subprocess.run(command, env={**os.environ, **TUNING}, check=True, capture_output=True, text=True)
-        seconds, least, megabytes = json.loads(said.stdout)
+        done = subprocess.run(command, env={**os.environ, **TUNING}, check=True, capture_output=True, text=True)
+        seconds, least, megabytes = json.loads(done.stdout)
         figures = " | ".join(f"{number:,}" for number in size)
         print(f"| {figures} | {seconds:.3f} | {seconds / least:.2f} | {megabytes:,.0f} MB |", flush=True)
 
 
-def measured(images: int, num_features: int, num_classes: int) -> tuple[float, float, float]:
-    """Seconds of an epoch and of its floor, and megabytes."""
+def measure(images: int, num_features: int, num_classes: int) -> tuple[float, float, float]:
+    """Measure the seconds of an epoch, those of its floor, and megabytes."""
     labels = np.arange(images) % num_classes
     with tempfile.TemporaryDirectory(prefix="graft-benchmark-") as name:
-        source = drawn(Path(name), labels, num_features, num_classes)
+        source = draw_features(Path(name), labels, num_features, num_classes)
         parts = np.split(np.random.default_rng(0).permutation(images), [round(0.85 * images)])
         train, validation = (Subset(np.sort(part), labels[np.sort(part)]) for part in parts)
         with PeakMemory() as memory:
-            epochs = list(trained(source, train, validation, num_features, num_classes))
-        return epochs[-1].seconds, floor(source, train.images, num_features, num_classes), memory.megabytes
+            epochs = list(train_head(source, train, validation, num_features, num_classes))
+        return epochs[-1].seconds, measure_floor(source, train.images, num_features, num_classes), memory.megabytes
 
 
-def drawn(folder: Path, labels: np.ndarray, num_features: int, num_classes: int) -> CachedFeatures:
-    """Random features around a centre for each class, in a cache."""
+def draw_features(folder: Path, labels: np.ndarray, num_features: int, num_classes: int) -> CachedFeatures:
+    """Draw random features around a centre for each class, and store them in a cache."""
     random = np.random.default_rng(0)
     (folder / "pack").write_bytes(b"x")
     with (folder / "index").open("wb") as index:
@@ -92,10 +92,10 @@ def drawn(folder: Path, labels: np.ndarray, num_features: int, num_classes: int)
     return CachedFeatures(pack, Views(PLAIN, ()), trunk, lambda _: store)
 
 
-def trained(
+def train_head(
     source: CachedFeatures, train: Subset, validation: Subset, num_features: int, num_classes: int
 ) -> list[EpochEnded]:
-    """The epochs of a linear head."""
+    """Train a linear head; return its epochs."""
     classes = [str(number) for number in range(num_classes)]
     counts = np.bincount(train.labels, minlength=num_classes)
     recipe = Recipe.model_validate(CHOICES).resolve(
@@ -111,8 +111,8 @@ def trained(
     return [event for event in training.train() if isinstance(event, EpochEnded)]
 
 
-def floor(source: CachedFeatures, images: np.ndarray, num_features: int, num_classes: int) -> float:
-    """Seconds of the reading and the products of an epoch."""
+def measure_floor(source: CachedFeatures, images: np.ndarray, num_features: int, num_classes: int) -> float:
+    """Measure the seconds of an epoch's reads and matrix products alone."""
     rows = source.all(images, 0)
     order = np.random.default_rng(0).permutation(len(rows))
     weight = torch.randn(num_classes, num_features) / num_features**0.5
@@ -121,14 +121,14 @@ def floor(source: CachedFeatures, images: np.ndarray, num_features: int, num_cla
         began = time.perf_counter()
         for start in range(0, len(order), 64):
             given = torch.from_numpy(rows[order[start : start + 64]]).float()
-            said = given @ weight.T
-            (said.T @ given).sum()
+            logits = given @ weight.T
+            (logits.T @ given).sum()
         seconds.append(time.perf_counter() - began)
     return min(seconds)
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        json.dump(measured(*map(int, sys.argv[1:])), sys.stdout)
+        json.dump(measure(*map(int, sys.argv[1:])), sys.stdout)
     else:
         main()

@@ -1,6 +1,6 @@
-"""A network with random weights as a local backbone: `python -m benchmarks.untrained resnet50 backbones/`.
+"""Write a network with random weights as a local backbone: `python -m benchmarks.untrained resnet50 backbones/`.
 
-It takes as long as the trained one, whose weights may not be at hand; its accuracy says nothing.
+It is as fast as the pretrained network, whose weights may not be available; its accuracy means nothing.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ import torch
 from safetensors.torch import save_file
 
 
-def write(architecture: str, directory: Path) -> Path:
-    """Write the folder `directory/architecture`."""
+def write_backbone(architecture: str, directory: Path) -> Path:
+    """Write config.json and weights to the folder `directory/architecture`."""
     torch.manual_seed(0)
     network = timm.create_model(architecture)
     folder = directory / architecture
@@ -27,4 +27,4 @@ def write(architecture: str, directory: Path) -> Path:
 
 
 if __name__ == "__main__":
-    print(write(sys.argv[1], Path(sys.argv[2])))
+    print(write_backbone(sys.argv[1], Path(sys.argv[2])))

@@ -1,1 +1,1 @@
-"""The demo: a real job from start to end, on data that everybody has."""
+"""Demo: a whole job on data that everybody has."""

@@ -1,4 +1,4 @@
-"""`make demo`: starts the service, runs a real job through its HTTP interface, uses the result, and ends it all."""
+"""`make demo`: start the service, run a job through its HTTP API, use the checkpoint, and stop the service."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ console = Console(highlight=False)
 
 
 def main() -> int:
-    """Run the demo; gives the exit status."""
+    """Run the demo; return the exit status."""
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--dataset", type=Path, help="a folder or an archive of images, a folder for each class")
     parser.add_argument("--backbone", help="name of a pretrained backbone")
@@ -43,59 +43,59 @@ def main() -> int:
 
 
 def run(folder: Path, dataset: Path | None, named: str | None) -> int:
-    """The demo in a temporary folder, with a named backbone or one that is at hand."""
-    backbone = named or _backbone()
-    # Only whoever names a backbone means those of GRAFT_BACKBONES, which need not hold the one that ships.
+    """Run the demo in a temporary folder, with the named backbone or the default one."""
+    backbone = named or _choose_backbone()
+    # GRAFT_BACKBONES applies to a named backbone only, since it may lack the one that ships with Graft.
     backbones = Path(os.environ.get("GRAFT_BACKBONES") or SHIPPED) if named else SHIPPED
     if dataset is None:
         dataset = folder / "digits.tar"
         write_archive(dataset)
-        console.print("Images: the 1,797 handwritten digits of scikit-learn, 8 x 8 pixels, as PNGs")
+        console.print("Dataset: the 1,797 handwritten digits of scikit-learn, 8 x 8 pixels, as PNGs")
     console.print(f"Starting the service, then fine-tuning [bold]{backbone}[/] on [bold]{dataset.name}[/]")
     with standalone(folder / "data", backbones) as address, Client(address) as client:
-        console.print(f"Graft answers at {address}")
+        console.print(f"Graft is running at {address}")
         created = client.wait_for_dataset(client.create_dataset(dataset)["id"])
         if created["status"] == "failed":
             console.print(f"[red]{created['error']['message']}[/]")
             return 1
-        console.print(f"{created['images']:,} good images in {len(created['classes'])} classes")
+        console.print(f"{created['images']:,} valid images in {len(created['classes'])} classes")
         job = follow(client, client.create_job(created["id"], backbone)["id"], console)
         if job["status"] != "succeeded":
             console.print(f"[red]{(job['error'] or {}).get('message', job['status'])}[/]")
             return 1
-        console.print(_table(job))
+        console.print(_format_table(job))
         checkpoint = client.download(job["checkpoints"][0], folder / "best.safetensors")
-        console.print(f"Downloaded {checkpoint.stat().st_size:,} bytes. With plain timm it says:")
+        console.print(f"Downloaded {checkpoint.stat().st_size:,} bytes. Predictions with plain timm:")
         for name, found, probability in classify(checkpoint, dataset, 3):
             console.print(f"  {name}: [bold]{found}[/] ({probability:.0%})")
-    console.print("Everything is shut down again")
+    console.print("The service has stopped")
     return 0
 
 
-def _backbone() -> str:
-    """The Hub's where it can be reached, else the one that ships with the project."""
+def _choose_backbone() -> str:
+    """Choose the Hub's backbone if the Hub can be reached, else the one that ships with Graft."""
     address = f"{constants.ENDPOINT}/{FROM_HUB}/resolve/main/config.json"
     try:
         if not constants.HF_HUB_OFFLINE and httpx.head(address, timeout=3.0, follow_redirects=True).is_success:
             return FROM_HUB
     except httpx.HTTPError:
         pass
-    console.print(f"The Hugging Face Hub cannot be reached, so the backbone that ships with Graft is used: {FROM_HERE}")
+    console.print(f"The Hugging Face Hub cannot be reached; using the backbone that ships with Graft: {FROM_HERE}")
     return FROM_HERE
 
 
-def _table(job: dict[str, Any]) -> Table:
+def _format_table(job: dict[str, Any]) -> Table:
     table = Table("result", "", box=None, title="The job", title_justify="left")
     metrics, seconds, cache = job["metrics"], job["seconds"], job["cache"]
-    table.add_row("validation accuracy it starts from", f"{metrics['initial']['validation_accuracy']:.1%}")
-    table.add_row("validation accuracy after", f"{metrics['validation']['accuracy']:.1%}")
+    table.add_row("validation accuracy before training", f"{metrics['initial']['validation_accuracy']:.1%}")
+    table.add_row("validation accuracy", f"{metrics['validation']['accuracy']:.1%}")
     if metrics["test"] is not None:
-        table.add_row("test accuracy after", f"[bold]{metrics['test']['accuracy']:.1%}[/]")
+        table.add_row("test accuracy", f"[bold]{metrics['test']['accuracy']:.1%}[/]")
     for phase, spent in seconds.items():
         table.add_row(f"seconds {phase}", f"{spent:.1f}")
     total = sum(seconds.values())
     saved = cache["saved_seconds"]
-    table.add_row("seconds in all", f"[bold]{total:.1f}[/]")
+    table.add_row("seconds in total", f"[bold]{total:.1f}[/]")
     table.add_row("time saved by the feature cache", f"{saved / (saved + total):.0%} ({saved:.1f} s)")
     return table
 

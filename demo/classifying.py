@@ -1,4 +1,4 @@
-"""A downloaded checkpoint in use, with nothing but timm and safetensors."""
+"""Classify images with a downloaded checkpoint; needs timm and safetensors only."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ if TYPE_CHECKING:
 
 
 def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str, float]]:
-    """Of so many images of the dataset: name, class and probability, as the checkpoint says."""
+    """Classify a sample of the dataset's images: name, class and probability of each."""
     with safe_open(checkpoint, "pt") as file:
-        said = file.metadata()
+        metadata = file.metadata()
     network = timm.create_model(
-        said["architecture"], num_classes=int(said["num_classes"]), **json.loads(said["model_args"])
+        metadata["architecture"], num_classes=int(metadata["num_classes"]), **json.loads(metadata["model_args"])
     )
     network.load_state_dict(load_file(checkpoint))
-    transform = create_transform(**resolve_data_config(json.loads(said["pretrained_cfg"])))
-    classes = json.loads(said["class_names"])
-    chosen = some_images(dataset, count)
+    transform = create_transform(**resolve_data_config(json.loads(metadata["pretrained_cfg"])))
+    classes = json.loads(metadata["class_names"])
+    chosen = sample_images(dataset, count)
     with torch.inference_mode():
         shown = torch.stack([transform(image) for _, image in chosen])
         probabilities = network.eval()(shown).softmax(1)
@@ -45,18 +45,18 @@ def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str
     ]
 
 
-def some_images(dataset: Path, count: int) -> list[tuple[str, Image.Image]]:
-    """So many images of a folder or an archive, upright RGB, always the same; what is no image is passed over."""
-    with _files(dataset) as (names, read):
+def sample_images(dataset: Path, count: int) -> list[tuple[str, Image.Image]]:
+    """Sample images from a folder or an archive, upright RGB, always the same; other files are skipped."""
+    with _open_files(dataset) as (names, read):
         shown = sorted(name for name in names if not _is_hidden(name))
         random.Random(3).shuffle(shown)
-        images = ((name, _image(read(name))) for name in shown)
+        images = ((name, _read_image(read(name))) for name in shown)
         return list(islice(((name, image) for name, image in images if image is not None), count))
 
 
 @contextmanager
-def _files(dataset: Path) -> Iterator[tuple[list[str], Reader]]:
-    """The names of all files, and what opens one of them."""
+def _open_files(dataset: Path) -> Iterator[tuple[list[str], Reader]]:
+    """Open a folder or an archive; yields the names of its files, and a function that opens one."""
     if dataset.is_dir():
         paths = [path for path in dataset.rglob("*") if path.is_file()]
         yield [str(path.relative_to(dataset)) for path in paths], lambda name: (dataset / name).open("rb")
@@ -72,7 +72,7 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePath(name).parts)
 
 
-def _image(file: IO[bytes] | None) -> Image.Image | None:
+def _read_image(file: IO[bytes] | None) -> Image.Image | None:
     if file is None:  # a folder of a tar
         return None
     with file:

@@ -1,4 +1,4 @@
-"""The handwritten digits that scikit-learn carries, as an archive of PNGs: `python -m demo.digits digits.tar`."""
+"""Write scikit-learn's handwritten digits as an archive of PNGs: `python -m demo.digits digits.tar`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 
 
 def write_archive(path: Path) -> None:
-    """Write a tar of 1,797 digits of 8 x 8 pixels, a folder for each; the same bytes each time."""
+    """Write a tar of 1,797 digits of 8 x 8 pixels, a folder for each class; the same bytes each time."""
     digits = load_digits()
-    # Of 17 levels of grey, white on black, make 256, black on white.
+    # From 17 grey levels, white on black, to 256, black on white.
     images = 255 - np.round(digits.images * (255 / 16)).astype(np.uint8)
     with tarfile.open(path, "w") as archive:
         for number, (image, digit) in enumerate(zip(images, digits.target, strict=True)):

@@ -1,4 +1,4 @@
-"""Pretrains the backbone that ships with the demo, the same to the byte each time: `make demo-backbone`."""
+"""Pretrain the backbone that ships with the demo, reproducible to the byte: `make demo-backbone`."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ no digit.
 
 
 def pretrain(steps: int) -> nn.Module:
-    """Train for so many steps, one thread, everything seeded; gives the network with weights in half precision."""
+    """Train for some steps in one thread, seeded; return the network with weights in half precision."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     network: nn.Module = timm.create_model(ARCHITECTURE, num_classes=len(DRAWINGS))
@@ -76,7 +76,7 @@ def pretrain(steps: int) -> nn.Module:
     random = np.random.default_rng(0)
     network.train()
     for _ in track(range(steps), "Pretraining"):
-        images, labels = batch(BATCH, random)
+        images, labels = draw_batch(BATCH, random)
         loss = cross_entropy(network(images), labels, label_smoothing=0.1)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -85,8 +85,8 @@ def pretrain(steps: int) -> nn.Module:
     return network.eval().half()
 
 
-def batch(size: int, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Drawn images (size, 3, SIDE, SIDE), normalized, and their classes (size,)."""
+def draw_batch(size: int, random: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Draw normalized images (size, 3, SIDE, SIDE) and their classes (size,)."""
     labels = random.integers(0, len(DRAWINGS), size)
     images = np.stack([render(int(label), random) for label in labels])
     scaled = (torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255 - MEAN) / STD
@@ -94,9 +94,9 @@ def batch(size: int, random: np.random.Generator) -> tuple[torch.Tensor, torch.T
 
 
 @torch.inference_mode()
-def accuracy(network: nn.Module) -> float:
-    """The share of held-out drawn images that the network names rightly."""
-    images, labels = batch(HELD_OUT, np.random.default_rng(1))
+def measure_accuracy(network: nn.Module) -> float:
+    """Measure the accuracy on held-out drawn images."""
+    images, labels = draw_batch(HELD_OUT, np.random.default_rng(1))
     correct = network.float().eval()(images).argmax(1) == labels
     return float(correct.float().mean())
 
@@ -114,16 +114,16 @@ def save(network: nn.Module, folder: Path) -> None:
         classes=len(DRAWINGS),
         images=STEPS * BATCH,
         held_out=HELD_OUT,
-        accuracy=accuracy(network),
+        accuracy=measure_accuracy(network),
     )
     (folder / "README.md").write_text(card)
 
 
 def main() -> None:
     """Pretrain and save."""
-    began = time.monotonic()
+    started = time.monotonic()
     save(pretrain(STEPS), FOLDER)
-    print(f"{FOLDER} written after {time.monotonic() - began:.0f} s")
+    print(f"{FOLDER} written after {time.monotonic() - started:.0f} s")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Images drawn by a program, for pretraining the backbone that ships with the demo: letters and shapes."""
+"""Draw synthetic images of letters and shapes, to pretrain the backbone that ships with the demo."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 SIDE = 64
 """Pixels of a side of an image."""
 CANVAS = 96
-"""Pixels of a side of the canvas that is drawn on, before it is turned and distorted."""
+"""Pixels of a side of the canvas that is drawn on, before it is rotated and distorted."""
 MIDDLE, RADIUS = CANVAS / 2, 28.0
 
 
@@ -31,7 +31,7 @@ def _box(radius: float = RADIUS) -> tuple[float, float, float, float]:
 
 
 def _polygon(corners: int, inner: float = 1.0) -> Draw:
-    """A polygon, or with `inner` below 1 a star, filled or outlined."""
+    """Make a drawing of a polygon, or with `inner` below 1 of a star, filled or outlined."""
 
     def draw(pen: ImageDraw.ImageDraw, colour: tuple[int, int, int], width: int, random: np.random.Generator) -> None:
         count = corners if inner == 1.0 else 2 * corners
@@ -48,7 +48,7 @@ def _polygon(corners: int, inner: float = 1.0) -> Draw:
 
 
 def _curve(point: Callable[[float], tuple[float, float]], steps: int = 60) -> Draw:
-    """The line through point(0) … point(1)."""
+    """Make a drawing of the line through point(0) … point(1)."""
 
     def draw(pen: ImageDraw.ImageDraw, colour: tuple[int, int, int], width: int, random: np.random.Generator) -> None:
         pen.line([point(step / steps) for step in range(steps + 1)], fill=colour, width=width, joint="curve")
@@ -57,7 +57,7 @@ def _curve(point: Callable[[float], tuple[float, float]], steps: int = 60) -> Dr
 
 
 def _lines(*ends: tuple[float, float, float, float]) -> Draw:
-    """Straight lines; ends are in units of the radius about the middle."""
+    """Make a drawing of straight lines; ends are in units of the radius about the middle."""
 
     def draw(pen: ImageDraw.ImageDraw, colour: tuple[int, int, int], width: int, random: np.random.Generator) -> None:
         for end in ends:
@@ -89,13 +89,13 @@ def _dots(pen: ImageDraw.ImageDraw, colour: tuple[int, int, int], width: int, ra
 def _letter(letter: str) -> Draw:
     def draw(pen: ImageDraw.ImageDraw, colour: tuple[int, int, int], width: int, random: np.random.Generator) -> None:
         stroke = int(random.integers(0, 4))
-        pen.text((MIDDLE, MIDDLE), letter, fill=colour, font=_font(), anchor="mm", stroke_width=stroke)
+        pen.text((MIDDLE, MIDDLE), letter, fill=colour, font=_load_font(), anchor="mm", stroke_width=stroke)
 
     return draw
 
 
 @cache
-def _font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def _load_font() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
     return ImageFont.load_default(60)
 
 
@@ -125,22 +125,22 @@ SHAPES: dict[str, Draw] = {
     "loop": _curve(lambda t: (_point(3 * math.pi * t)[0], MIDDLE + RADIUS * (2 * t - 1))),
     "drop": _curve(lambda t: _point(2 * math.pi * t, RADIUS * (0.3 + 0.7 * abs(math.cos(math.pi * t))))),
 }
-"""Shapes by name; digits are no part of this, the demo's own task is to learn them."""
+"""Shapes by name; without digits, which the demo itself has to learn."""
 
 LETTERS = string.ascii_uppercase + "abdefghijmnqrty"
-"""Without small letters that look like their capitals."""
+"""Letters, without small ones that look like their capitals."""
 
 DRAWINGS: tuple[Draw, ...] = (*map(_letter, LETTERS), *SHAPES.values())
-"""What is drawn: class k is DRAWINGS[k]."""
+"""All classes: class k is drawn by DRAWINGS[k]."""
 
 
 def render(label: int, random: np.random.Generator) -> np.ndarray:
-    """An image of class `label`, uint8 of shape (SIDE, SIDE, 3), all its chance drawn from `random`."""
-    ground, colour = _colours(random)
+    """Render an image of class `label`, uint8 (SIDE, SIDE, 3), with all randomness from `random`."""
+    ground, colour = _draw_colours(random)
     canvas = Image.new("RGB", (CANVAS, CANVAS), ground)
     DRAWINGS[label](ImageDraw.Draw(canvas), colour, int(random.integers(3, 10)), random)
-    image = _distorted(canvas, ground, random)
-    if random.random() < 0.5:  # as if it had been enlarged from few pixels
+    image = _distort(canvas, ground, random)
+    if random.random() < 0.5:  # pixelated
         few = int(random.integers(8, 25))
         image = image.resize((few, few), Image.Resampling.BOX).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
     elif random.random() < 0.3:
@@ -149,8 +149,8 @@ def render(label: int, random: np.random.Generator) -> np.ndarray:
     return np.clip(np.asarray(image) + noise, 0, 255).astype(np.uint8)
 
 
-def _colours(random: np.random.Generator) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Ground and drawing, far enough apart in brightness to be told apart; half of them grey."""
+def _draw_colours(random: np.random.Generator) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+    """Draw colours for background and shape that differ in brightness; half of the pairs are grey."""
     while True:
         both = random.integers(0, 256, (2, 3))
         if random.random() < 0.5:
@@ -160,13 +160,13 @@ def _colours(random: np.random.Generator) -> tuple[tuple[int, int, int], tuple[i
             return ground, colour  # type: ignore[return-value]
 
 
-def _distorted(canvas: Image.Image, ground: tuple[int, int, int], random: np.random.Generator) -> Image.Image:
-    """The canvas turned, stretched, sheared and moved, SIDE pixels a side."""
+def _distort(canvas: Image.Image, ground: tuple[int, int, int], random: np.random.Generator) -> Image.Image:
+    """Rotate, stretch, shear and shift the canvas, and scale it to SIDE pixels."""
     angle = random.uniform(-0.35, 0.35)
     shear = random.uniform(-0.3, 0.3)
     across, down = CANVAS / SIDE * np.exp(random.uniform(-0.35, 0.35, 2))
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    matrix = turn @ np.array([[across, shear], [0.0, down]])
+    rotation = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    matrix = rotation @ np.array([[across, shear], [0.0, down]])
     move = MIDDLE - matrix @ np.full(2, SIDE / 2) + random.uniform(-7, 7, 2)
     affine = (*matrix[0], move[0], *matrix[1], move[1])
     return canvas.transform((SIDE, SIDE), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR, fillcolor=ground)

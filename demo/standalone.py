@@ -1,4 +1,4 @@
-"""The embedded default, run for as long as the demo needs it."""
+"""Run `graft up` for as long as the demo needs it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class StartFailed(Exception):
 
 @contextmanager
 def standalone(data: Path, backbones: Path, **more: str) -> Iterator[str]:
-    """`graft up` on a folder and a free port, with `more` settings; gives its address, and stops it in the end."""
+    """Run `graft up` with a data folder, a free port and `more` settings; yields its address, and stops it."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")},
         "GRAFT_DATA": str(data),
-        "GRAFT_PORT": str(_free_port()),
+        "GRAFT_PORT": str(_find_free_port()),
         "GRAFT_BACKBONES": str(backbones),
         **more,
     }
@@ -36,13 +36,13 @@ def standalone(data: Path, backbones: Path, **more: str) -> Iterator[str]:
         command, env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     ) as service:
         try:
-            yield _address(service)
+            yield _wait_for_address(service)
         finally:
             _stop(service)
 
 
 def _stop(service: subprocess.Popen[str]) -> None:
-    """Ask it to end, and after a while, or when that is interrupted, kill it with all its processes."""
+    """Stop the service; kill it and its processes after a while, or if the wait is interrupted."""
     service.send_signal(signal.SIGINT)
     try:
         with suppress(subprocess.TimeoutExpired):
@@ -52,17 +52,17 @@ def _stop(service: subprocess.Popen[str]) -> None:
             os.killpg(service.pid, signal.SIGKILL)
 
 
-def _address(service: subprocess.Popen[str]) -> str:
-    """Where it answers; it prints a line with its address when it is ready."""
+def _wait_for_address(service: subprocess.Popen[str]) -> str:
+    """Wait for the line with the service's address, which it prints when it is ready."""
     assert service.stdout is not None
     for line in service.stdout:
         for word in line.split():
             if word.startswith("http://"):
                 return word
-    raise StartFailed(f"The service ended with status {service.wait()}; its output stands above.")
+    raise StartFailed(f"The service ended with status {service.wait()}; see its output above.")
 
 
-def _free_port() -> int:
+def _find_free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

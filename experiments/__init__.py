@@ -1,1 +1,1 @@
-"""Experiments: what each kind of technique does on real images, measured; `make experiments` writes the page."""
+"""Experiments: effects of techniques on real images; `make experiments` writes docs/experiments.md."""

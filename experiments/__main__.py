@@ -1,7 +1,7 @@
-"""All experiments, or those that are named: `make experiments` writes docs/experiments.md and its figures.
+"""Run all experiments or the named ones: `make experiments` writes docs/experiments.md and its figures.
 
-Real photographs and weights are taken from the folder that GRAFT_MATERIAL names; without it, the digits that
-scikit-learn carries and the backbone that ships with the project.
+Photographs and weights come from the folder in GRAFT_MATERIAL; without it, the experiments use scikit-learn's digits
+and the backbone that ships with Graft.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from experiments.material import KEPT, ROOT, opened
+from experiments.material import KEPT, ROOT, open_material
 from experiments.measuring import EXPERIMENTS, write
 from experiments.running import Effort
 
@@ -17,20 +17,18 @@ QUICK = Effort(range(2), 0.2)
 
 
 def main() -> None:
-    """Measure, and write the page."""
+    """Run the experiments and write the page."""
     parser = argparse.ArgumentParser(prog="python -m experiments", description=__doc__)
-    parser.add_argument("names", nargs="*", help=f"of {', '.join(EXPERIMENTS)}; without any, all")
-    parser.add_argument("--quick", action="store_true", help="2 seeds, a fifth of the epochs: to see whether it runs")
-    parser.add_argument(
-        "--out", type=Path, help="folder of the page; the default is docs where all is measured in full"
-    )
+    parser.add_argument("names", nargs="*", help=f"any of {', '.join(EXPERIMENTS)}; default: all")
+    parser.add_argument("--quick", action="store_true", help="2 seeds, a fifth of the epochs: a smoke test")
+    parser.add_argument("--out", type=Path, help="folder of the page; default: docs for a full run of all experiments")
     chosen = parser.parse_args()
     names = chosen.names or list(EXPERIMENTS)
     if unknown := set(names) - set(EXPERIMENTS):
-        parser.error(f"there is no {', '.join(sorted(unknown))}")
+        parser.error(f"unknown experiments: {', '.join(sorted(unknown))}")
     is_whole = not chosen.quick and set(names) == set(EXPERIMENTS)
     out = chosen.out or (ROOT / "docs" if is_whole else KEPT / "page")
-    write(names, QUICK if chosen.quick else Effort(range(opened().seeds)), out)
+    write(names, QUICK if chosen.quick else Effort(range(open_material().seeds)), out)
 
 
 if __name__ == "__main__":

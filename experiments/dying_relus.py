@@ -15,8 +15,8 @@ import torch
 
 from experiments import plots
 from experiments.page import Report, Table
-from experiments.running import prepared, run
-from experiments.spread import Difference, percent
+from experiments.running import prepare, run
+from experiments.spread import Difference, format_percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,23 +33,26 @@ MOSTLY = 0.5
 
 @dataclass(frozen=True)
 class Result:
-    """By activation and rate, each a list over seeds; all are shares."""
+    """Shares by activation and rate, each a list over seeds."""
 
     dead: dict[str, dict[float, list[float]]]
     accuracies: dict[str, dict[float, list[float]]]
     epochs: int
 
     def report(self) -> Report:
-        """Tables, figure and findings."""
+        """Write tables, figure and findings."""
         heads = [f"after {self.epochs} epochs", *(f"lr {rate:g}" for rate in RATES)]
         tables = [
-            Table([words, *heads[1:]], [[name, *(percent(by_rate[r]) for r in RATES)] for name, by_rate in of.items()])
+            Table(
+                [words, *heads[1:]],
+                [[name, *(format_percent(by_rate[r]) for r in RATES)] for name, by_rate in of.items()],
+            )
             for words, of in ((f"dead units {heads[0]}", self.dead), (f"test accuracy {heads[0]}", self.accuracies))
         ]
-        findings = [self._of(name) for name in ACTIVATIONS] + [self._compared(name) for name in ACTIVATIONS[1:]]
-        return Report(tables, self._figure(), "Dead units and test accuracy by learning rate", findings)
+        findings = [self._describe(name) for name in ACTIVATIONS] + [self._compare(name) for name in ACTIVATIONS[1:]]
+        return Report(tables, self._plot(), "Dead units and test accuracy by learning rate", findings)
 
-    def _of(self, name: str) -> str:
+    def _describe(self, name: str) -> str:
         shares = {rate: statistics.fmean(self.dead[name][rate]) for rate in RATES}
         dying = [rate for rate in RATES if shares[rate] > MOSTLY]
         if dying:
@@ -57,35 +60,37 @@ class Result:
         worst = max(shares, key=shares.__getitem__)
         return f"{name}: most units live at every rate; at worst {shares[worst]:.1%} are dead, at {worst:g}."
 
-    def _compared(self, name: str) -> str:
-        gains = {rate: Difference.of(self.dead["relu"][rate], self.dead[name][rate]) for rate in RATES}
-        fewer = [f"{rate:g} ({gain.points()})" for rate, gain in gains.items() if gain.is_clear and gain.mean > 0]
-        more = [f"{rate:g} ({gain.points()})" for rate, gain in gains.items() if gain.is_clear and gain.mean < 0]
-        said = [
+    def _compare(self, name: str) -> str:
+        gains = {rate: Difference.from_pairs(self.dead["relu"][rate], self.dead[name][rate]) for rate in RATES}
+        fewer = [
+            f"{rate:g} ({gain.format_points()})" for rate, gain in gains.items() if gain.is_clear and gain.mean > 0
+        ]
+        more = [f"{rate:g} ({gain.format_points()})" for rate, gain in gains.items() if gain.is_clear and gain.mean < 0]
+        phrases = [
             f"{words} at {', '.join(rates)}"
             for words, rates in (("clearly more", fewer), ("clearly fewer", more))
             if rates
         ]
-        return f"Of relu, against {name}, are dead (in points): {'; '.join(said) or 'clearly more or fewer nowhere'}."
+        return f"Dead units of relu compared with {name}, in points: {'; '.join(phrases) or 'no clear difference'}."
 
-    def _figure(self) -> Figure:
-        figure, (left, right) = plots.panels(2)
+    def _plot(self) -> Figure:
+        figure, (left, right) = plots.create_panels(2)
         for axes, of in ((left, self.dead), (right, self.accuracies)):
             axes.set_xscale("log")
-            plots.lines(axes, RATES, {name: plots.by_seed(by_rate, 100) for name, by_rate in of.items()})
-        plots.titled(left, "Dead units, %", "learning rate of Adam")
-        plots.titled(right, "Test accuracy, %", "learning rate of Adam")
-        plots.legend(figure, left, 3)
+            plots.plot_lines(axes, RATES, {name: plots.group_by_seed(by_rate, 100) for name, by_rate in of.items()})
+        plots.label_axes(left, "Dead units, %", "learning rate of Adam")
+        plots.label_axes(right, "Test accuracy, %", "learning rate of Adam")
+        plots.add_legend(figure, left, 3)
         return figure
 
 
 def measure(material: Material, effort: Effort) -> Result:
-    """Train at each rate, and count."""
-    epochs = effort.epochs(10)
+    """Train at each rate and count dead units."""
+    epochs = effort.scale_epochs(10)
     dead: dict[str, dict[float, list[float]]] = {name: {rate: [] for rate in RATES} for name in ACTIVATIONS}
     accuracies: dict[str, dict[float, list[float]]] = {name: {rate: [] for rate in RATES} for name in ACTIVATIONS}
     for seed in effort.seeds:
-        parts = material.parts(seed)
+        parts = material.split(seed)
         for name in ACTIVATIONS:
             for rate in RATES:
                 choices = {
@@ -94,20 +99,21 @@ def measure(material: Material, effort: Effort) -> Result:
                     "optimizer": {"kind": "adam", "lr": rate},
                     "regularizers": (),
                 }
-                done = run(prepared(material, parts, seed, choices))
-                dead[name][rate].append(dead_share(done))
+                done = run(prepare(material, parts, seed, choices))
+                dead[name][rate].append(measure_dead_share(done))
                 accuracies[name][rate].append(done.test_accuracy)
     return Result(dead, accuracies, epochs)
 
 
-def dead_share(done: Run) -> float:
-    """Of the hidden units, those whose activation has no slope for any training image."""
+def measure_dead_share(done: Run) -> float:
+    """Measure the share of hidden units whose activation has zero slope for every training image."""
     model, train = done.setting.model.eval(), done.setting.parts.train
-    return float(torch.cat(dead(model.head, model.compute_features(done.setting.source, train.images))).float().mean())
+    features = model.compute_features(done.setting.source, train.images)
+    return float(torch.cat(find_dead_units(model.head, features)).float().mean())
 
 
-def dead(head: HeadModule, features: torch.Tensor) -> list[torch.Tensor]:
-    """Of each hidden layer, from below, which units have no slope for any of the rows: (H,) of truths."""
+def find_dead_units(head: HeadModule, features: torch.Tensor) -> list[torch.Tensor]:
+    """Find the dead units of each hidden layer, from below: bool (H,), true where the slope is zero for all rows."""
     found = []
     rows = features
     for module in head.layers:

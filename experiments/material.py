@@ -1,4 +1,4 @@
-"""What the experiments run on: images with labels, a backbone, and its features of them, computed once and kept."""
+"""Datasets and backbones of the experiments, with a cache of features."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 from sklearn.model_selection import train_test_split
 
-from benchmarks.floor import packed
+from benchmarks.floor import pack_dataset
 from demo.digits import write_archive
 from demo.rendering import DRAWINGS, render
 from models import backbones
@@ -42,58 +42,58 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[1]
 KEPT = ROOT / ".experiments"
-"""Features are kept here from run to run."""
+"""Folder of cached features, kept between runs."""
 GIVEN = Path(os.environ["GRAFT_MATERIAL"]) if os.environ.get("GRAFT_MATERIAL") else None
 SHARES = 0.15
-"""Of the images, to validate on; and as many to test on."""
+"""Share of the images for validation, and for the test."""
 DRAWN = 20
-"""Images of each drawn class."""
+"""Images per drawn class."""
 
 
 @dataclass(frozen=True)
 class Images:
-    """A dataset."""
+    """A packed dataset with its class names and a description."""
 
     words: str
     pack: Pack
     classes: list[str]
 
     @classmethod
-    def of(cls, words: str, archive: Path) -> Images:
-        """Those of an archive, packed as the service packs them; the pack stays mapped when its file is gone."""
+    def from_archive(cls, words: str, archive: Path) -> Images:
+        """Pack an archive as the service does; the pack stays mapped after its file is deleted."""
         with TemporaryDirectory(prefix="graft-experiments-") as folder:
-            pack, classes = packed(Path(folder), archive)
+            pack, classes = pack_dataset(Path(folder), archive)
         return cls(f"{len(pack):,} {words}, {len(classes)} classes", pack, classes)
 
 
 @dataclass(frozen=True)
-class Parts:
-    """A random stratified split, 70 : 15 : 15, another for each seed."""
+class Split:
+    """A random stratified split, 70 : 15 : 15, different for each seed."""
 
     train: Subset
     validation: Subset
     test: Subset
 
     @classmethod
-    def of(cls, labels: np.ndarray, seed: int) -> Parts:
-        """The split of this seed."""
+    def from_seed(cls, labels: np.ndarray, seed: int) -> Split:
+        """Split the images with this seed."""
         rest, test = train_test_split(np.arange(len(labels)), test_size=SHARES, stratify=labels, random_state=seed)
         share = SHARES / (1 - SHARES)
         train, validation = train_test_split(rest, test_size=share, stratify=labels[rest], random_state=seed)
         return cls(*(Subset(np.sort(part), labels[np.sort(part)]) for part in (train, validation, test)))
 
-    def few(self, each: int, seed: int) -> Parts:
-        """The same with so many images a class to train on."""
+    def take_few(self, each: int, seed: int) -> Split:
+        """Keep only `each` training images per class."""
         random = np.random.default_rng(seed)
         labels = self.train.labels
         chosen = [random.permutation(np.flatnonzero(labels == label))[:each] for label in np.unique(labels)]
         places = np.sort(np.concatenate(chosen))
-        return Parts(Subset(self.train.images[places], labels[places]), self.validation, self.test)
+        return Split(Subset(self.train.images[places], labels[places]), self.validation, self.test)
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network parted at a cut, and how it wants its images."""
+    """A network that is cut, with its preprocessing."""
 
     cut_network: CutNetwork
     preprocessing: Preprocessing
@@ -102,7 +102,7 @@ class Network:
 
 @dataclass(frozen=True)
 class Material:
-    """Images, and the backbone that looks at them."""
+    """Datasets, a backbone, and settings that suit this machine."""
 
     images: Images
     other: Images
@@ -110,32 +110,29 @@ class Material:
     backbone: str
     backbones: Path
     small: int
-    """A side in pixels at which this machine can train the whole backbone in reasonable time."""
+    """Image side in pixels at which training the whole backbone takes reasonable time."""
     changes: tuple[str, ...]
-    """Augmentations that are true of the images."""
+    """Augmentations that keep these images' labels."""
     seeds: int
-    """How many there is time for."""
+    """Number of seeds of a full run."""
     kept: Path
-    """The folder of the feature cache."""
+    """Folder of the feature cache."""
 
-    def about(self) -> str:
-        """What it is, in words."""
+    def describe(self) -> str:
+        """Describe the datasets and the backbone in words."""
         return f"{self.images.words}; backbone `{self.backbone}`; other labels: {self.other.words}"
 
-    def parts(self, seed: int) -> Parts:
-        """The split of this seed."""
-        return Parts.of(self.images.pack.labels, seed)
+    def split(self, seed: int) -> Split:
+        """Split the images with this seed."""
+        return Split.from_seed(self.images.pack.labels, seed)
 
     @cached_property
     def frozen(self) -> Network:
-        """The backbone, all of it frozen, at its own size."""
-        return self.network()
+        """The whole backbone, frozen, at its own image size."""
+        return self.load_network()
 
-    def network(self, side: int | None = None, untrained: int | None = None) -> Network:
-        """The backbone for images of this side, frozen; or one that has learned nothing, all of it to be trained.
-
-        `untrained` is the seed of its weights.
-        """
+    def load_network(self, side: int | None = None, untrained: int | None = None) -> Network:
+        """Load the backbone, frozen, for images of this side; or build an untrained one with this seed."""
         loaded = backbones.load(self.backbone, self.backbones)
         preprocessing = loaded.preprocessing.resize_to(side or loaded.preprocessing.side)
         network = loaded.network if untrained is None else _untrained(loaded, untrained)
@@ -151,7 +148,7 @@ class Material:
         network: Network | None = None,
         images: Images | None = None,
     ) -> FeatureSource:
-        """What training reads: features through the project's own cache, or images where nothing is frozen."""
+        """Open the input of training: features through Graft's cache, or images where nothing is frozen."""
         seen, shown = network or self.frozen, images or self.images
         cache = FeatureCache(self.kept / "features")
         extractor = Extractor(seen.cut_network, seen.preprocessing, torch.device("cpu"), cache)
@@ -160,8 +157,8 @@ class Material:
 
 
 @cache
-def opened(kept: Path = KEPT, folder: Path | None = GIVEN) -> Material:
-    """The material of a folder such as GRAFT_MATERIAL names, or where there is none what everybody has."""
+def open_material(kept: Path = KEPT, folder: Path | None = GIVEN) -> Material:
+    """Open the datasets and backbone in a folder such as GRAFT_MATERIAL, or those that everybody has."""
     kept.mkdir(parents=True, exist_ok=True)
     (kept / ".gitignore").write_text("*\n")  # the folder keeps itself out of the repository
     return _photographs(folder, kept) if folder else _digits(kept)
@@ -170,11 +167,13 @@ def opened(kept: Path = KEPT, folder: Path | None = GIVEN) -> Material:
 def _photographs(folder: Path, kept: Path) -> Material:
     datasets = folder / "datasets"
     return Material(
-        Images.of(
+        Images.from_archive(
             "photographs of flowers (github:martinwestin/flower_classification)",
             datasets / "flowers5_128px" / "flowers5_128px.tar",
         ),
-        Images.of("photographs of waste (github:garythung/trashnet)", datasets / "trashnet6" / "trashnet6.zip"),
+        Images.from_archive(
+            "photographs of waste (github:garythung/trashnet)", datasets / "trashnet6" / "trashnet6.zip"
+        ),
         "local/mobilenetv2_100",
         folder / "weights",
         small=64,
@@ -190,8 +189,8 @@ def _digits(kept: Path) -> Material:
         write_archive(digits)
         _draw(drawn)
         return Material(
-            Images.of("handwritten digits of scikit-learn", digits),
-            Images.of("drawn letters and shapes", drawn),
+            Images.from_archive("handwritten digits of scikit-learn", digits),
+            Images.from_archive("drawn letters and shapes", drawn),
             "local/rendered_shapes",
             ROOT / "demo" / "backbones",
             small=32,
@@ -202,7 +201,7 @@ def _digits(kept: Path) -> Material:
 
 
 def _draw(path: Path) -> None:
-    """Write an archive of the images that the shipped backbone was pretrained on, others of the same kinds."""
+    """Write an archive of drawn images from the classes that the shipped backbone was pretrained on."""
     random = np.random.default_rng(2)
     with tarfile.open(path, "w") as archive:
         for label in range(len(DRAWINGS)):
@@ -216,7 +215,7 @@ def _draw(path: Path) -> None:
 
 
 def _untrained(loaded: Backbone, seed: int) -> TimmNetwork:
-    """A network of the same architecture as timm initializes it."""
+    """Build an untrained network of the same architecture, with timm's initialization."""
     torch.manual_seed(seed)
     network: TimmNetwork = timm.create_model(loaded.architecture, pretrained=False, **loaded.model_args)
     return network

@@ -1,4 +1,4 @@
-"""All experiments, measured side by side, and the page that they make."""
+"""Run all experiments in parallel and write their page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from experiments import (
     transfer,
     vanishing_gradients,
 )
-from experiments.material import GIVEN, opened
+from experiments.material import GIVEN, open_material
 from workers.child_process import TUNING
 
 if TYPE_CHECKING:
@@ -45,47 +45,48 @@ EXPERIMENTS: dict[str, Measure] = {
     "transfer": transfer.measure,
     "pretraining": pretraining.measure,
 }
-"""In the order of the page."""
+"""Experiments in the order of the page."""
 SLOWEST = "transfer"
-"""Starts first, so that the others run beside it."""
+"""Experiment that starts first, so that the others run beside it."""
 
 READING = """\
 Mean ± standard deviation over seeds, each seed another random split of the images (70% to train on, 15% to validate
 on, 15% to test on), other weights before the first step, and another order of batches. Bands and bars in the figures
 are standard deviations too. Two things are compared seed by seed; a difference is called clear where its 95% interval,
 given after ±, by Student's t leaves out zero. One in twenty is clear by chance alone, and seeds share images, so that
-a difference that is barely clear says little. The sentences under "What came out" are made from the figures by the same
-run. Where nothing else is said, features are those of plain views, and the last epoch counts."""
+a difference that is barely clear says little. The sentences under "Findings" are derived from the figures by the same
+run. Unless stated otherwise, features are those of plain views, and the last epoch counts."""
 
 
 def write(names: Sequence[str], effort: Effort, out: Path) -> None:
-    """Measure these, side by side, a thread each, and write their page."""
+    """Run the named experiments in parallel, one thread each, and write their page."""
     os.environ.update({name: value for name, value in TUNING.items() if name not in os.environ})
     began, cores = time.monotonic(), len(os.sched_getaffinity(0))
     # A step is so small that a second thread only makes it slower.
     with ProcessPoolExecutor(cores, get_context("spawn"), torch.set_num_threads, (1,)) as processes:
         first = sorted(names, key=lambda name: name != SLOWEST)
         running = {
-            name: processes.submit(section, name, number, effort, out) for number, name in _numbered(names, first)
+            name: processes.submit(measure_section, name, number, effort, out)
+            for number, name in _numbered(names, first)
         }
         sections = [running[name].result() for name in names]
     head = [
-        f"`{'GRAFT_MATERIAL=… ' if GIVEN else ''}make experiments` measures all that is on this page, and writes it.",
-        f"{opened().about()}. {len(effort.seeds)} seeds. {describe()}; a thread for each "
+        f"`{'GRAFT_MATERIAL=… ' if GIVEN else ''}make experiments` measures everything on this page and writes it.",
+        f"{open_material().describe()}. {len(effort.seeds)} seeds. {describe()}; a thread for each "
         f"experiment, as many side by side as there are cores. It took {(time.monotonic() - began) / 60:.0f} minutes.",
         READING,
     ]
-    (out / "experiments.md").write_text(page.page(head, sections))
+    (out / "experiments.md").write_text(page.format_page(head, sections))
     print(f"{out / 'experiments.md'} written after {time.monotonic() - began:.0f} s")
 
 
-def section(name: str, number: int, effort: Effort, out: Path) -> str:
-    """One experiment's part of the page; its figure is written."""
+def measure_section(name: str, number: int, effort: Effort, out: Path) -> str:
+    """Run one experiment, write its figure, and return its section of the page."""
     began, measure = time.monotonic(), EXPERIMENTS[name]
-    report = measure(opened(), effort).report()
+    report = measure(open_material(), effort).report()
     plots.save(report.figure, out / "experiments" / f"{name}.svg")
     print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
-    return page.section(number, name, page.question(measure), report)
+    return page.format_section(number, name, page.read_question(measure), report)
 
 
 def _numbered(names: Sequence[str], order: Sequence[str]) -> list[tuple[int, str]]:

@@ -1,4 +1,4 @@
-"""The page: sections of Markdown, each with what an experiment asks, what it measured and what that means."""
+"""Markdown page of the experiments: a section with question, tables, figure and findings for each."""
 
 from __future__ import annotations
 
@@ -15,62 +15,62 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under their heads."""
+    """A table: column heads and rows."""
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
 
-    def markdown(self) -> str:
-        """As Markdown has it."""
+    def to_markdown(self) -> str:
+        """Format the table as Markdown."""
         lines = [self.heads, ["---"] * len(self.heads), *self.rows]
         return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 @dataclass(frozen=True)
 class Report:
-    """What one experiment found."""
+    """Tables, figure and findings of an experiment."""
 
     tables: Sequence[Table]
     figure: Figure
     shows: str
-    """What is to be seen on the figure."""
+    """Alternative text of the figure."""
     findings: Sequence[str]
-    """Sentences that follow from the figures."""
+    """Sentences derived from the figures."""
     notes: Sequence[str] = field(default=())
-    """What else must be known to read them."""
+    """Notes needed to read the tables."""
 
 
 class Result(Protocol):
-    """What an experiment measured."""
+    """Raw results of an experiment."""
 
     def report(self) -> Report:
-        """Tables, figure and findings."""
+        """Write tables, figure and findings."""
         ...
 
 
-def question(measure: Callable[..., object]) -> tuple[str, str]:
-    """Title and text: the docstring of the file that an experiment lies in."""
-    said = inspect.getdoc(sys.modules[measure.__module__])
-    assert said is not None
-    title, _, text = said.partition("\n")
+def read_question(measure: Callable[..., object]) -> tuple[str, str]:
+    """Read title and question from the docstring of an experiment's module."""
+    docstring = inspect.getdoc(sys.modules[measure.__module__])
+    assert docstring is not None
+    title, _, text = docstring.partition("\n")
     return title.rstrip("."), text.strip()
 
 
-def section(number: int, name: str, asked: tuple[str, str], report: Report) -> str:
-    """One section; its figure lies beside the page, under the experiment's name."""
+def format_section(number: int, name: str, asked: tuple[str, str], report: Report) -> str:
+    """Format one section; its figure is beside the page, under the experiment's name."""
     title, text = asked
     findings = "\n".join(f"- {finding}" for finding in report.findings)
     parts = [
         f"## {number}. {title}",
         text,
         *report.notes,
-        *(table.markdown() for table in report.tables),
+        *(table.to_markdown() for table in report.tables),
         f"![{report.shows}](experiments/{name}.svg)",
-        f"What came out:\n\n{findings}",
+        f"Findings:\n\n{findings}",
     ]
     return "\n\n".join(parts)
 
 
-def page(head: Sequence[str], sections: Sequence[str]) -> str:
-    """All of it."""
+def format_page(head: Sequence[str], sections: Sequence[str]) -> str:
+    """Format the whole page."""
     return "\n\n".join(["# Experiments", *head, *sections]) + "\n"

@@ -49,21 +49,21 @@ LOOK: dict[Any, Any] = {
 mpl.rcParams.update(LOOK)  # nobody else draws in these processes
 
 
-def panels(count: int, height: float = 2.7) -> tuple[Figure, list[Axes]]:
-    """A figure of so many panels side by side."""
+def create_panels(count: int, height: float = 2.7) -> tuple[Figure, list[Axes]]:
+    """Create a figure with panels side by side."""
     figure = Figure(figsize=(3.7 * count, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure, list(figure.subplots(1, count, squeeze=False)[0])
 
 
-def lines(
+def plot_lines(
     axes: Axes,
     x: Sequence[float],
     curves: Mapping[str, Sequence[Sequence[float]]],
     geometric: bool = False,
     band: bool = True,
 ) -> None:
-    """A line for each name: the mean over its seeds, within a band of one standard deviation, or without.
+    """Plot a line for each name: the mean over its seeds, with or without a band of one standard deviation.
 
     Where the scale is logarithmic, mean and deviation are those of the logarithms.
     """
@@ -83,13 +83,13 @@ def lines(
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
-def marks(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, number: int) -> None:
-    """A line of marks, in the colour of this number."""
+def plot_marks(axes: Axes, x: Sequence[float], y: Sequence[float], name: str, number: int) -> None:
+    """Plot a line with marks, in the colour of this number."""
     axes.plot(x, y, label=name, color=COLOURS[number % len(COLOURS)], marker="o", markersize=3)
 
 
-def points(axes: Axes, groups: Mapping[str, Sequence[float]], scale: float = 1.0, **marks: Any) -> None:
-    """A point with an error bar of one standard deviation for each name, from above."""
+def plot_points(axes: Axes, groups: Mapping[str, Sequence[float]], scale: float = 1.0, **marks: Any) -> None:
+    """Plot a point with an error bar of one standard deviation for each name, from above."""
     places = np.arange(len(groups))
     middles = [scale * float(np.mean(values)) for values in groups.values()]
     reaches = [scale * float(np.std(values, ddof=1)) if len(values) > 1 else 0.0 for values in groups.values()]
@@ -100,25 +100,25 @@ def points(axes: Axes, groups: Mapping[str, Sequence[float]], scale: float = 1.0
     axes.grid(axis="y", visible=False)
 
 
-def by_seed(values: Mapping[Any, Sequence[float]], scale: float = 1.0) -> list[list[float]]:
-    """A curve for each seed, of values that are kept by place and seed."""
+def group_by_seed(values: Mapping[Any, Sequence[float]], scale: float = 1.0) -> list[list[float]]:
+    """Turn values by x and seed into a curve for each seed."""
     return [[scale * value for value in curve] for curve in zip(*values.values(), strict=True)]
 
 
-def titled(axes: Axes, title: str, x: str, y: str = "") -> None:
-    """Say what is shown."""
+def label_axes(axes: Axes, title: str, x: str, y: str = "") -> None:
+    """Set title and axis labels."""
     axes.set_title(title)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
 
 
-def legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """Say below the panels which line is which."""
+def add_legend(figure: Figure, axes: Axes, columns: int) -> None:
+    """Add a legend below the panels."""
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower center", ncols=columns)
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write it as SVG, without a date."""
+    """Write a figure as SVG, without a date."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})

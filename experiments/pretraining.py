@@ -15,18 +15,18 @@ from typing import TYPE_CHECKING
 
 from experiments import plots
 from experiments.page import Report, Table
-from experiments.running import prepared, pretrained, run
-from experiments.spread import against, percent
+from experiments.running import prepare, pretrain_head, run
+from experiments.spread import compare_with, format_percent
 
 if TYPE_CHECKING:
     import torch
     from matplotlib.figure import Figure
 
-    from experiments.material import Material, Parts
+    from experiments.material import Material, Split
     from experiments.running import Choices, Effort
 
 LABELLED = (5, 20)
-"""Images a class with labels."""
+"""Labelled images per class."""
 ADAM: Choices = {"optimizer": {"kind": "adam", "lr": 0.001}, "regularizers": ()}
 RELU: Choices = {**ADAM, "head": {"kind": "mlp", "hidden": [100] * 3, "activation": "relu"}}
 SIGMOID: Choices = {**ADAM, "head": {"kind": "mlp", "hidden": [100] * 3, "activation": "sigmoid"}}
@@ -53,51 +53,55 @@ class Result:
     other: str
 
     def report(self) -> Report:
-        """Tables, figure and findings."""
+        """Write tables, figure and findings."""
         heads = ["test accuracy", *(f"{each} labels a class" for each in LABELLED)]
-        rows = [[name, *(percent(by_each[each]) for each in LABELLED)] for name, by_each in self.accuracies.items()]
+        rows = [
+            [name, *(format_percent(by_each[each]) for each in LABELLED)] for name, by_each in self.accuracies.items()
+        ]
         note = f"The other labels are those of {self.other}."
-        return Report([Table(heads, rows)], self._figure(), "Test accuracy", self._findings(), [note])
+        return Report([Table(heads, rows)], self._plot(), "Test accuracy", self._write_findings(), [note])
 
-    def _findings(self) -> list[str]:
+    def _write_findings(self) -> list[str]:
         findings = []
         for each in LABELLED:
             values = {name: by_each[each] for name, by_each in self.accuracies.items()}
             for baseline in ("relu", "sigmoid"):
                 own = {name: of for name, of in values.items() if name.split(" + ")[0] == baseline}
-                findings.append(f"{each} labels a class, {against(baseline, own)}")
-            findings.append(f"{each} labels a class, {against('linear head', values)}")
+                findings.append(f"{each} labels a class, {compare_with(baseline, own)}")
+            findings.append(f"{each} labels a class, {compare_with('linear head', values)}")
         return findings
 
-    def _figure(self) -> Figure:
-        figure, axes = plots.panels(len(LABELLED), 3.0)
+    def _plot(self) -> Figure:
+        figure, axes = plots.create_panels(len(LABELLED), 3.0)
         for place, each in zip(axes, LABELLED, strict=True):
-            plots.points(place, {name: by_each[each] for name, by_each in self.accuracies.items()}, 100)
-            plots.titled(place, f"Test accuracy, %, {each} labels a class", "")
+            plots.plot_points(place, {name: by_each[each] for name, by_each in self.accuracies.items()}, 100)
+            plots.label_axes(place, f"Test accuracy, %, {each} labels a class", "")
         axes[-1].set_yticklabels([])
         return figure
 
 
 def measure(material: Material, effort: Effort) -> Result:
-    """Pretrain where there is something to pretrain, then train."""
+    """Pretrain where a variant says so, then train."""
     accuracies: dict[str, dict[int, list[float]]] = {name: {each: [] for each in LABELLED} for name in VARIANTS}
     for seed in effort.seeds:
-        parts = material.parts(seed)
+        parts = material.split(seed)
         for name, chosen in VARIANTS.items():
-            learned = start(material, parts, seed, chosen, effort.epochs(20))
+            learned = initialize_head(material, parts, seed, chosen, effort.scale_epochs(20))
             for each in LABELLED:
-                choices = {**chosen, "epochs": effort.epochs(40), "pretraining": None}
-                setting = prepared(material, parts.few(each, seed), seed, choices, standardized_by=parts.train)
+                choices = {**chosen, "epochs": effort.scale_epochs(40), "pretraining": None}
+                setting = prepare(material, parts.take_few(each, seed), seed, choices, standardized_by=parts.train)
                 setting.model.head.load_state_dict(learned)
                 accuracies[name][each].append(run(setting).test_accuracy)
     return Result(accuracies, material.other.words)
 
 
-def start(material: Material, parts: Parts, seed: int, chosen: Choices, epochs: int) -> dict[str, torch.Tensor]:
-    """The head before its first step on the task, pretrained or not; it depends on no label."""
+def initialize_head(
+    material: Material, parts: Split, seed: int, chosen: Choices, epochs: int
+) -> dict[str, torch.Tensor]:
+    """Initialize the head, with or without pretraining; uses no labels of the task."""
     pretraining = chosen.get("pretraining")
     choices = {**chosen, "pretraining": {**pretraining, "epochs": epochs} if pretraining else None}
-    setting = prepared(material, parts, seed, choices)
+    setting = prepare(material, parts, seed, choices)
     if pretraining:
-        pretrained(setting, material)
+        pretrain_head(setting, material)
     return setting.model.head.state_dict()

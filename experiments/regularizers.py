@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from experiments import plots
 from experiments.page import Report, Table
-from experiments.running import found_rate, prepared, run
-from experiments.spread import Difference, against, percent, spread
+from experiments.running import find_rate, prepare, run
+from experiments.spread import Difference, compare_with, format_percent, format_spread
 from models.catalog.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from experiments.running import Choices, Effort, Run
 
 EACH = 20
-"""Images a class."""
+"""Training images per class."""
 HEAD: Choices = {"kind": "mlp", "hidden": [100], "dropout": 0.0}
 NONE: Choices = {"head": HEAD, "regularizers": ()}
 NO = "no regularizer"
@@ -47,8 +47,8 @@ REGULARIZERS: dict[str, Choices] = {
 
 
 @dataclass(frozen=True)
-class Judged:
-    """Loss and accuracy of one run in training and test."""
+class Evaluation:
+    """Loss and accuracy of a run on training and test images."""
 
     train_loss: float
     train_accuracy: float
@@ -56,84 +56,86 @@ class Judged:
     test_accuracy: float
 
     @classmethod
-    def of(cls, done: Run) -> Judged:
-        """Those of a run that has ended."""
-        return cls(*done.judged(done.setting.parts.train), *done.judged(done.setting.parts.test))
+    def from_run(cls, done: Run) -> Evaluation:
+        """Evaluate a finished run."""
+        return cls(*done.evaluate(done.setting.parts.train), *done.evaluate(done.setting.parts.test))
 
     @property
     def loss_gap(self) -> float:
-        """Test less training."""
+        """Test loss minus training loss."""
         return self.test_loss - self.train_loss
 
     @property
     def accuracy_gap(self) -> float:
-        """Training less test."""
+        """Training accuracy minus test accuracy."""
         return self.train_accuracy - self.test_accuracy
 
 
 @dataclass(frozen=True)
 class Result:
-    """By regularizer, a list over seeds."""
+    """Evaluations by regularizer, each a list over seeds."""
 
-    judged: dict[str, list[Judged]]
+    judged: dict[str, list[Evaluation]]
     epochs: int
 
     def report(self) -> Report:
-        """Tables, figure and findings."""
+        """Write tables, figure and findings."""
         heads = ["regularizer", "training accuracy", "test accuracy", "gap in points", "test loss", "gap in loss"]
-        rows = [self._row(name, judged) for name, judged in self.judged.items()]
+        rows = [self._format_row(name, judged) for name, judged in self.judged.items()]
         shows = "Training and test accuracy, and test loss"
-        return Report([Table(heads, rows)], self._figure(), shows, self._findings(), [f"After {self.epochs} epochs:"])
+        return Report(
+            [Table(heads, rows)], self._plot(), shows, self._write_findings(), [f"After {self.epochs} epochs:"]
+        )
 
-    def _row(self, name: str, judged: list[Judged]) -> list[str]:
+    def _format_row(self, name: str, judged: list[Evaluation]) -> list[str]:
         return [
             name,
-            percent([one.train_accuracy for one in judged]),
-            percent([one.test_accuracy for one in judged]),
-            spread([100 * one.accuracy_gap for one in judged], ".1f"),
-            spread([one.test_loss for one in judged]),
-            spread([one.loss_gap for one in judged]),
+            format_percent([one.train_accuracy for one in judged]),
+            format_percent([one.test_accuracy for one in judged]),
+            format_spread([100 * one.accuracy_gap for one in judged], ".1f"),
+            format_spread([one.test_loss for one in judged]),
+            format_spread([one.loss_gap for one in judged]),
         ]
 
-    def _findings(self) -> list[str]:
+    def _write_findings(self) -> list[str]:
         accuracies = {name: [one.test_accuracy for one in judged] for name, judged in self.judged.items()}
         return [
-            f"Each alone, {against(NO, accuracies)}",
-            f"The gap in loss is clearly smaller than without: {self._clearly('loss_gap')}.",
-            f"The gap in accuracy is clearly smaller than without: {self._clearly('accuracy_gap')}.",
-            f"The test loss is clearly smaller than without: {self._clearly('test_loss')}.",
+            f"Each alone, {compare_with(NO, accuracies)}",
+            f"The gap in loss is clearly smaller than without: {self._list_smaller('loss_gap')}.",
+            f"The gap in accuracy is clearly smaller than without: {self._list_smaller('accuracy_gap')}.",
+            f"The test loss is clearly smaller than without: {self._list_smaller('test_loss')}.",
         ]
 
-    def _clearly(self, figure: str) -> str:
+    def _list_smaller(self, figure: str) -> str:
         values = {name: [getattr(one, figure) for one in judged] for name, judged in self.judged.items()}
-        gains = {name: Difference.of(of_one, values[NO]) for name, of_one in values.items() if name != NO}
+        gains = {name: Difference.from_pairs(of_one, values[NO]) for name, of_one in values.items() if name != NO}
         smaller = [name for name, gain in gains.items() if gain.is_clear and gain.mean < 0]
         smaller.sort(key=lambda name: statistics.fmean(values[name]))
         return ", ".join(smaller) or "nowhere"
 
-    def _figure(self) -> Figure:
-        figure, (left, right) = plots.panels(2, 3.4)
+    def _plot(self) -> Figure:
+        figure, (left, right) = plots.create_panels(2, 3.4)
         for number, part in enumerate(("train", "test")):
             values = {name: [getattr(one, f"{part}_accuracy") for one in of] for name, of in self.judged.items()}
             words = {"train": "training", "test": "test"}[part]
-            plots.points(left, values, 100, color=plots.COLOURS[number], label=words)
-        plots.legend(figure, left, 2)
-        plots.points(right, {name: [one.test_loss for one in of] for name, of in self.judged.items()})
+            plots.plot_points(left, values, 100, color=plots.COLOURS[number], label=words)
+        plots.add_legend(figure, left, 2)
+        plots.plot_points(right, {name: [one.test_loss for one in of] for name, of in self.judged.items()})
         right.set_yticklabels([])
-        plots.titled(left, "Accuracy, %", "")
-        plots.titled(right, "Test loss", "")
+        plots.label_axes(left, "Accuracy, %", "")
+        plots.label_axes(right, "Test loss", "")
         return figure
 
 
 def measure(material: Material, effort: Effort) -> Result:
     """Train with each regularizer alone."""
-    epochs = effort.epochs(60)
-    judged: dict[str, list[Judged]] = {name: [] for name in REGULARIZERS}
+    epochs = effort.scale_epochs(60)
+    judged: dict[str, list[Evaluation]] = {name: [] for name in REGULARIZERS}
     for seed in effort.seeds:
-        parts = material.parts(seed).few(EACH, seed)
+        parts = material.split(seed).take_few(EACH, seed)
         choices = {**NONE, "epochs": epochs}
-        found = found_rate(prepared(material, parts, seed, choices))
+        found = find_rate(prepare(material, parts, seed, choices))
         for name, chosen in REGULARIZERS.items():
             regularized = {**choices, "optimizer": {"kind": "adam", "lr": found}, **chosen}
-            judged[name].append(Judged.of(run(prepared(material, parts, seed, regularized))))
+            judged[name].append(Evaluation.from_run(run(prepare(material, parts, seed, regularized))))
     return Result(judged, epochs)

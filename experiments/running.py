@@ -1,4 +1,4 @@
-"""One training of an experiment: a recipe's choices in, figures out. All of it is the project's own."""
+"""Run one training of an experiment with Graft's own code: a recipe's choices in, metrics out."""
 
 from __future__ import annotations
 
@@ -22,40 +22,40 @@ from models.training.run import Subset, TrainingRun
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from experiments.material import Material, Network, Parts
+    from experiments.material import Material, Network, Split
     from models.catalog.recipe import ResolvedRecipe
     from models.features.sources import FeatureSource
 
 Choices = dict[str, Any]
-"""What a recipe chooses, as a job's request says it."""
+"""Choices of a recipe, in the JSON of a job's request."""
 
 PLAIN: Choices = {"augmentations": (), "early_stopping": None}
-"""Plain views alone, and the last epoch counts: nothing is chosen by the images to validate on."""
+"""Plain views only, and the last epoch counts: nothing is chosen by the validation images."""
 
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is measured."""
+    """Seeds and share of the epochs to run."""
 
     seeds: Sequence[int] = range(5)
     share: float = 1.0
-    """Of the epochs."""
+    """Share of the epochs."""
 
-    def epochs(self, full: int) -> int:
-        """So many, where `full` is the whole effort."""
+    def scale_epochs(self, full: int) -> int:
+        """Scale a number of epochs; at least two remain."""
         return max(2, round(self.share * full))
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What a training starts from."""
+    """A recipe, a network, features and a split, before training."""
 
     recipe: ResolvedRecipe
     """Resolved, but for its learning rate."""
     classes: list[str]
     model: TrainableModel
     source: FeatureSource
-    parts: Parts
+    parts: Split
 
     @property
     def training_run(self) -> TrainingRun:
@@ -65,47 +65,47 @@ class Setting:
 
 @dataclass(frozen=True)
 class Run:
-    """A training that has ended."""
+    """A finished training with its metrics."""
 
     setting: Setting
     lr: float
     epochs: list[EpochEnded]
     diagnosis: dict[str, Any]
-    """The doctor's of the last epoch."""
+    """Training diagnostics of the last epoch."""
     steps_an_epoch: int
     has_diverged: bool
-    """The loss became infinite, so that it went on with a smaller rate or not at all."""
+    """True if the loss became infinite, so that training continued at a smaller rate or ended."""
 
-    def each(self, figure: str) -> list[float]:
-        """A figure of each epoch."""
+    def get_curve(self, figure: str) -> list[float]:
+        """List a metric of each epoch."""
         return [getattr(ended, figure) for ended in self.epochs]
 
-    def judged(self, examples: Subset) -> tuple[float, float]:
-        """Loss and accuracy on the plain views of images, after the last epoch."""
-        return judged(self.setting, examples)
+    def evaluate(self, examples: Subset) -> tuple[float, float]:
+        """Compute loss and accuracy on plain views after the last epoch."""
+        return evaluate(self.setting, examples)
 
     @property
     def test_accuracy(self) -> float:
-        """The share of the test images that it gets right."""
-        return self.judged(self.setting.parts.test)[1]
+        """Accuracy on the test images."""
+        return self.evaluate(self.setting.parts.test)[1]
 
     @property
     def seconds_a_step(self) -> float:
-        """The fastest epoch's, validation included."""
-        return min(self.each("seconds")) / self.steps_an_epoch
+        """Seconds per step of the fastest epoch, validation included."""
+        return min(self.get_curve("seconds")) / self.steps_an_epoch
 
 
-def prepared(
+def prepare(
     material: Material,
-    parts: Parts,
+    parts: Split,
     seed: int,
     choices: Mapping[str, Any],
     network: Network | None = None,
     standardized_by: Subset | None = None,
 ) -> Setting:
-    """A recipe of these choices and a head of it before its first step.
+    """Resolve a recipe with these choices and build its network, ready for the first step.
 
-    The features are standardized over the images to train on, or over others.
+    The features are standardized over the training images, or over `standardized_by`.
     """
     seen, classes = network or material.frozen, material.images.classes
     counts = Counter(parts.train.labels.tolist())
@@ -122,13 +122,13 @@ def prepared(
     return Setting(recipe, classes, model, source, parts)
 
 
-def found_rate(setting: Setting) -> float:
-    """The learning rate that a job would find."""
+def find_rate(setting: Setting) -> float:
+    """Find the learning rate by a range test, as a job does."""
     return resolve_rate(setting.training_run).recipe.optimizer.rate
 
 
-def pretrained(setting: Setting, material: Material) -> None:
-    """Have the head learn what the recipe says, from the images to train on or from all of the other dataset."""
+def pretrain_head(setting: Setting, material: Material) -> None:
+    """Pretrain the head as the recipe says, on the training images or on all of the other dataset."""
     chosen = setting.recipe.pretraining
     assert chosen is not None
     shown, examples = material.images, setting.parts.train
@@ -141,9 +141,9 @@ def pretrained(setting: Setting, material: Material) -> None:
 
 
 def run(setting: Setting, *, may_diverge: bool = False) -> Run:
-    """Train; a learning rate that is `auto` is found as a job finds it.
+    """Train; a range test finds a learning rate that is `auto`, as in a job.
 
-    Raises TrainingDiverged where the loss became infinite, unless it may: what comes after was not asked for.
+    Raises TrainingDiverged where the loss becomes infinite, unless it may diverge.
     """
     training = Training(resolve_rate(setting.training_run))
     recipe = training.recipe
@@ -162,13 +162,13 @@ def run(setting: Setting, *, may_diverge: bool = False) -> Run:
     except TrainingDiverged:
         has_diverged = True
     if has_diverged and not may_diverge:
-        raise TrainingDiverged(f"{recipe.optimizer} diverged, and this experiment has no place to say so.")
+        raise TrainingDiverged(f"{recipe.optimizer} diverged, which this experiment cannot report.")
     steps = recipe.count_steps(len(setting.parts.train.images))
     return Run(setting, recipe.optimizer.rate, epochs, diagnosis, steps, has_diverged)
 
 
-def judged(setting: Setting, examples: Subset) -> tuple[float, float]:
-    """Loss and accuracy of a setting's network on the plain views of images."""
+def evaluate(setting: Setting, examples: Subset) -> tuple[float, float]:
+    """Compute loss and accuracy of a setting's network on plain views."""
     logits = torch.cat(list(forward_plain_views(setting.model.eval(), setting.source, examples.images)))
     labels = torch.from_numpy(examples.labels)
     loss = torch.nn.functional.cross_entropy(logits, labels).item()

@@ -1,6 +1,6 @@
-"""What several seeds say: mean and spread of one thing, and whether two things differ by more than chance makes them.
+"""Statistics over seeds: mean and standard deviation, and paired differences with confidence intervals.
 
-Two things are compared seed by seed, since both saw the same split. The difference is clear where its 95% interval by
+Two variants are compared seed by seed, since both have the same split. A difference is clear where its 95% interval by
 Student's t leaves out zero.
 """
 
@@ -22,15 +22,15 @@ T_95 = {1: 12.71, 2: 4.30, 3: 3.18, 4: 2.78, 5: 2.57, 6: 2.45, 7: 2.36, 8: 2.31,
 
 @dataclass(frozen=True)
 class Difference:
-    """Of two things over the same seeds."""
+    """A paired difference of two variants over the same seeds."""
 
     mean: float
     margin: float
-    """Half of the 95% interval; infinite where there is one seed."""
+    """Half of the 95% interval; infinite with one seed."""
 
     @classmethod
-    def of(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
-        """Ours less theirs, seed by seed."""
+    def from_pairs(cls, ours: Sequence[float], theirs: Sequence[float]) -> Difference:
+        """Subtract theirs from ours, seed by seed."""
         differences = [one - other for one, other in zip(ours, theirs, strict=True)]
         mean, degrees = statistics.fmean(differences), len(differences) - 1
         if not degrees or not all(map(math.isfinite, differences)):
@@ -40,52 +40,52 @@ class Difference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out zero."""
+        """True if the interval excludes zero."""
         return abs(self.mean) > self.margin
 
-    def points(self) -> str:
-        """In points of a hundred, with sign and margin."""
+    def format_points(self) -> str:
+        """Format in percentage points, with sign and margin."""
         margin = "" if math.isinf(self.margin) else f" ± {100 * self.margin:.1f}"
         return f"{100 * self.mean:+.1f}{margin}"
 
 
-def deviation(values: Sequence[float]) -> float:
-    """The standard deviation; nothing where there is one value."""
+def compute_deviation(values: Sequence[float]) -> float:
+    """Compute the standard deviation; zero for one value."""
     return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def spread(values: Sequence[float], form: str = ".2f") -> str:
-    """Mean and standard deviation."""
-    return f"{statistics.fmean(values):{form}} ± {deviation(values):{form}}"
+def format_spread(values: Sequence[float], form: str = ".2f") -> str:
+    """Format mean and standard deviation."""
+    return f"{statistics.fmean(values):{form}} ± {compute_deviation(values):{form}}"
 
 
-def percent(values: Sequence[float]) -> str:
-    """Mean and standard deviation of shares."""
-    return f"{100 * statistics.fmean(values):.1f}% ± {100 * deviation(values):.1f}"
+def format_percent(values: Sequence[float]) -> str:
+    """Format mean and standard deviation of shares in percent."""
+    return f"{100 * statistics.fmean(values):.1f}% ± {100 * compute_deviation(values):.1f}"
 
 
-def powers(values: Sequence[float]) -> str:
-    """Geometric mean and spread of positive numbers, as powers of ten."""
+def format_powers(values: Sequence[float]) -> str:
+    """Format geometric mean and deviation of positive numbers as powers of ten."""
     logarithms = [math.log10(value) if value > 0 else -math.inf for value in values]
     if not all(map(math.isfinite, logarithms)):
         return "0"
-    return f"10^({spread(logarithms, '.1f')})"
+    return f"10^({format_spread(logarithms, '.1f')})"
 
 
 def accuracies(runs: Mapping[str, Sequence[Run]]) -> dict[str, list[float]]:
-    """Test accuracy of each run, by name."""
+    """Collect the test accuracy of each run, by name."""
     return {name: [run.test_accuracy for run in of_one] for name, of_one in runs.items()}
 
 
-def against(baseline: str, values: Mapping[str, Sequence[float]], what: str = "test accuracy") -> str:
-    """The end of a sentence: which shares are clearly above those of the baseline, which below, and which neither."""
+def compare_with(baseline: str, values: Mapping[str, Sequence[float]], what: str = "test accuracy") -> str:
+    """Write the end of a sentence: which shares are clearly above the baseline's, which below, and which neither."""
     found: dict[str, list[str]] = {"above": [], "below": [], "level": []}
     for name, of_one in values.items():
         if name == baseline:
             continue
-        difference = Difference.of(of_one, values[baseline])
+        difference = Difference.from_pairs(of_one, values[baseline])
         kind = "level" if not difference.is_clear else "above" if difference.mean > 0 else "below"
-        found[kind].append(f"{name} ({difference.points()})")
+        found[kind].append(f"{name} ({difference.format_points()})")
     parts = [
         f"clearly {kind} {baseline}: {', '.join(names)}" for kind, names in found.items() if names and kind != "level"
     ]

@@ -19,18 +19,18 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from experiments import plots
 from experiments.page import Report, Table
-from experiments.running import prepared, run
-from experiments.spread import Difference, percent
+from experiments.running import prepare, run
+from experiments.spread import Difference, format_percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from experiments.material import Material, Network, Parts
+    from experiments.material import Material, Network, Split
     from experiments.running import Choices, Effort
     from models.training.run import Subset
 
 EACH = {5: 200, 20: 400, 80: 800}
-"""Steps of the training from scratch, by images a class."""
+"""Steps of the training from scratch, by images per class."""
 BATCH = 16
 SCRATCH: Choices = {
     "cut": {"kind": "none", "lr_scale": 1.0, "lr_decay": 1.0, "batch_norm": "trained"},
@@ -43,74 +43,74 @@ SCRATCH: Choices = {
 
 @dataclass(frozen=True)
 class Result:
-    """Test accuracy by way and images a class, a list over seeds."""
+    """Test accuracy by method and images per class, a list over seeds."""
 
     accuracies: dict[str, dict[int, list[float]]]
     small: int
     own: int
 
     def report(self) -> Report:
-        """Tables, figure and findings."""
+        """Write tables, figure and findings."""
         heads = ["test accuracy", *(f"{each} images a class" for each in EACH)]
-        rows = [[name, *(percent(by_each[each]) for each in EACH)] for name, by_each in self.accuracies.items()]
+        rows = [[name, *(format_percent(by_each[each]) for each in EACH)] for name, by_each in self.accuracies.items()]
         note = (
             f"Small is {self.small} x {self.small} pixels, its own size {self.own} x {self.own}. The whole network "
             f"takes about {', '.join(map(str, EACH.values()))} steps."
         )
-        findings = [self._compared(name, each) for name in list(self.accuracies)[1:] for each in EACH]
-        return Report([Table(heads, rows)], self._figure(), "Test accuracy by images a class", findings, [note])
+        findings = [self._compare(name, each) for name in list(self.accuracies)[1:] for each in EACH]
+        return Report([Table(heads, rows)], self._plot(), "Test accuracy by images a class", findings, [note])
 
-    def _compared(self, name: str, each: int) -> str:
+    def _compare(self, name: str, each: int) -> str:
         ours, theirs = self.accuracies[name][each], self.accuracies["from scratch"][each]
-        gain = Difference.of(ours, theirs)
+        gain = Difference.from_pairs(ours, theirs)
         words = "no clear difference"
         if gain.is_clear:
             words = f"the frozen trunk is clearly {'better' if gain.mean > 0 else 'worse'}"
         means = f"{statistics.fmean(ours):.1%} against {statistics.fmean(theirs):.1%}"
-        return f"{each} images a class, {name} against from scratch: {words}, {means} ({gain.points()} points)."
+        return f"{each} images a class, {name} against from scratch: {words}, {means} ({gain.format_points()} points)."
 
-    def _figure(self) -> Figure:
-        figure, (axes,) = plots.panels(1)
+    def _plot(self) -> Figure:
+        figure, (axes,) = plots.create_panels(1)
         axes.set_xscale("log")
         places = list(EACH)
-        plots.lines(axes, places, {name: plots.by_seed(of, 100) for name, of in self.accuracies.items()})
+        plots.plot_lines(axes, places, {name: plots.group_by_seed(of, 100) for name, of in self.accuracies.items()})
         axes.set_xticks(places, list(map(str, places)))
         axes.minorticks_off()
-        plots.titled(axes, "Test accuracy, %", "images a class")
-        plots.legend(figure, axes, 3)
+        plots.label_axes(axes, "Test accuracy, %", "images a class")
+        plots.add_legend(figure, axes, 3)
         return figure
 
 
 def measure(material: Material, effort: Effort) -> Result:
-    """Train in each way with each number of images."""
-    small, own = material.network(material.small), material.frozen
+    """Train by each method with each number of images."""
+    small, own = material.load_network(material.small), material.frozen
     names = ("from scratch", "frozen, small", "frozen, own size")
     accuracies: dict[str, dict[int, list[float]]] = {name: {each: [] for each in EACH} for name in names}
     for seed in effort.seeds:
         for each, steps in EACH.items():
-            parts = material.parts(seed).few(each, seed)
+            parts = material.split(seed).take_few(each, seed)
             shared: Choices = {"augmentations": material.changes}
-            frozen = {**shared, "epochs": effort.epochs(60)}
+            frozen = {**shared, "epochs": effort.scale_epochs(60)}
             for name, network in (("frozen, small", small), ("frozen, own size", own)):
-                accuracies[name][each].append(run(prepared(material, parts, seed, frozen, network)).test_accuracy)
+                accuracies[name][each].append(run(prepare(material, parts, seed, frozen, network)).test_accuracy)
             epochs = math.ceil(steps / math.ceil(len(parts.train.images) / BATCH))
-            choices = {**shared, **SCRATCH, "epochs": effort.epochs(epochs)}
-            accuracies["from scratch"][each].append(from_scratch(material, parts, seed, choices))
+            choices = {**shared, **SCRATCH, "epochs": effort.scale_epochs(epochs)}
+            accuracies["from scratch"][each].append(train_from_scratch(material, parts, seed, choices))
     return Result(accuracies, material.small, own.preprocessing.side)
 
 
-def from_scratch(material: Material, parts: Parts, seed: int, choices: Choices) -> float:
-    """Test accuracy of a whole network that was trained on these images alone."""
-    network = material.network(material.small, untrained=seed)
-    settle(material, network, parts.train)
-    # Nothing is chosen by the images to validate on, and looking at all of them each epoch would take longest.
+def train_from_scratch(material: Material, parts: Split, seed: int, choices: Choices) -> float:
+    """Train a whole network on these images alone; return its test accuracy."""
+    network = material.load_network(material.small, untrained=seed)
+    reset_batch_norm_statistics(material, network, parts.train)
+    # Nothing is chosen by the validation images, and evaluating all of them in each epoch would take longest.
     briefly = replace(parts, validation=parts.train)
-    return run(prepared(material, briefly, seed, choices, network)).test_accuracy
+    return run(prepare(material, briefly, seed, choices, network)).test_accuracy
 
 
 @torch.no_grad()
-def settle(material: Material, network: Network, examples: Subset) -> None:
-    """Have BatchNorm's statistics be those of these images: the features are standardized before the first step."""
+def reset_batch_norm_statistics(material: Material, network: Network, examples: Subset) -> None:
+    """Recompute BatchNorm's statistics on these images, since features are standardized before the first step."""
     source, top = material.source((), network), network.cut_network.top
     norms = [module for module in top.modules() if isinstance(module, _BatchNorm)]
     momenta = [norm.momentum for norm in norms]

@@ -1,1 +1,1 @@
-"""Peers: a whole job of Graft beside the same job of other libraries, in the same run: `make peers`."""
+"""Comparison with other libraries: a whole job of Graft and the same job of its peers, in one run: `make peers`."""

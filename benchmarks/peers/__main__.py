@@ -1,8 +1,8 @@
-"""A whole job of Graft and of its peers, in turns: `make peers DATASET=path BACKBONE=local/NAME RUNS=3 PEERS='a b'`.
+"""Time and accuracy of Graft and of other libraries: `make peers DATASET=path BACKBONE=local/NAME RUNS=3 PEERS='a b'`.
 
 All have the same images, the same split and the same weights. A run is a cold job of Graft (with an emptied feature
 cache), a warm one, the same again, and then each peer's, all with the run's number as their seed. A peer that fails
-takes no further part.
+is skipped in later runs.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from benchmarks.floor import BACKBONES
-from benchmarks.job import empty, measured
+from benchmarks.job import clear_features, measure_job
 from benchmarks.machine import describe
-from benchmarks.material import arguments, scratch
+from benchmarks.material import build_parser, scratch
 from benchmarks.peers import peer
-from benchmarks.peers.ground import Ground
+from benchmarks.peers.inputs import Inputs
 from benchmarks.peers.outcome import Outcome
-from benchmarks.peers.table import COLD, WARM, table
+from benchmarks.peers.table import COLD, WARM, format_table
 from demo.standalone import standalone
 from graft.client import Client
 
@@ -28,29 +28,29 @@ if TYPE_CHECKING:
 
 
 def main() -> None:
-    """Measure, and print a table in Markdown."""
-    parser = arguments("make peers", __doc__)
-    parser.add_argument("--runs", type=int, default=3, help="so many jobs of each; medians of them are printed")
+    """Run the comparison and print a table in Markdown."""
+    parser = build_parser("make peers", __doc__)
+    parser.add_argument("--runs", type=int, default=3, help="number of jobs of each; medians are printed")
     parser.add_argument("--peers", nargs="+", choices=peer.PEERS, default=list(peer.PEERS), help="these alone")
     chosen = parser.parse_args()
     outcomes: dict[str, list[Outcome]] = defaultdict(list)
     failures: dict[str, str] = {}
     with scratch(chosen.dataset) as (folder, dataset):
-        ground = Ground.prepare(dataset, BACKBONES / chosen.backbone.removeprefix("local/"), folder / "ground")
-        for job, outcome in jobs(ground, folder / "data", chosen.peers, chosen.runs):
+        inputs = Inputs.prepare(dataset, BACKBONES / chosen.backbone.removeprefix("local/"), folder / "inputs")
+        for job, outcome in run_jobs(inputs, folder / "data", chosen.peers, chosen.runs):
             print(f"{job}: {outcome}", flush=True)
             if isinstance(outcome, Outcome):
                 outcomes[job].append(outcome)
             else:
                 failures[job] = str(outcome)
-    print(f"\n### {chosen.backbone} on {dataset.name}: {ground.counts}\n\n{describe()}. {chosen.runs} paired runs.\n")
-    print(table(outcomes, failures))
+    print(f"\n### {chosen.backbone} on {dataset.name}: {inputs.counts}\n\n{describe()}. {chosen.runs} paired runs.\n")
+    print(format_table(outcomes, failures))
 
 
-def jobs(
-    ground: Ground, data: Path, peers: Sequence[str], runs: int
+def run_jobs(
+    inputs: Inputs, data: Path, peers: Sequence[str], runs: int
 ) -> Iterator[tuple[str, Outcome | peer.PeerFailed]]:
-    """What each job took and gave, one after another; the peers' environments are made before, outside the measure."""
+    """Run all jobs in turns and yield each outcome; the peers' environments are installed before, unmeasured."""
     ready = []
     for name in peers:
         print(f"Installing {name}", flush=True)
@@ -61,22 +61,22 @@ def jobs(
             yield peer.PEERS[name], error
     with standalone(data, BACKBONES) as address, Client(address) as client:
         began = time.perf_counter()
-        dataset = client.wait_for_dataset(client.create_dataset(ground.dataset)["id"])["id"]
+        dataset = client.wait_for_dataset(client.create_dataset(inputs.dataset)["id"])["id"]
         print(f"Dataset sent and validated, once for all jobs, in {time.perf_counter() - began:.1f} s", flush=True)
         for seed in range(runs):
-            empty(data / "cache")
+            clear_features(data / "cache")
             for kind in (COLD, WARM):
-                yield kind, graft_job(client, dataset, ground.backbone.name, seed)
+                yield kind, run_graft(client, dataset, inputs.backbone.name, seed)
             for name in tuple(ready):
-                outcome = attempted(name, ground, seed)
+                outcome = try_peer(name, inputs, seed)
                 if isinstance(outcome, peer.PeerFailed):
                     ready.remove(name)
                 yield peer.PEERS[name], outcome
 
 
-def graft_job(client: Client, dataset: str, backbone: str, seed: int) -> Outcome:
-    """A job with the empty recipe through the HTTP interface."""
-    job = measured(client, dataset, f"local/{backbone}", {"seed": seed})
+def run_graft(client: Client, dataset: str, backbone: str, seed: int) -> Outcome:
+    """Run a job of Graft with the empty recipe through its HTTP API."""
+    job = measure_job(client, dataset, f"local/{backbone}", {"seed": seed})
     return Outcome(
         process_seconds=job["total"],
         seconds=job["total"],
@@ -87,10 +87,10 @@ def graft_job(client: Client, dataset: str, backbone: str, seed: int) -> Outcome
     )
 
 
-def attempted(name: str, ground: Ground, seed: int) -> Outcome | peer.PeerFailed:
-    """One job of a peer, or why there is none."""
+def try_peer(name: str, inputs: Inputs, seed: int) -> Outcome | peer.PeerFailed:
+    """Run a peer's job, or return its error."""
     try:
-        return peer.run(name, ground, seed)
+        return peer.run(name, inputs, seed)
     except peer.PeerFailed as error:
         return error
 

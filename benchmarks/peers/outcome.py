@@ -1,4 +1,4 @@
-"""Outcomes: what one whole job took, and how good it was."""
+"""Outcome of a job: seconds, epochs and accuracies."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Outcome:
-    """One job of one library, from encoded images to an accuracy on the test split."""
+    """Figures of one job of one library, from encoded images to test accuracy."""
 
     process_seconds: float
-    """Of the whole process, imports included; of Graft, whose workers have them behind them, the same as `seconds`."""
+    """Seconds of the whole process, imports included; for Graft, whose workers are running, the same as `seconds`."""
     seconds: float
-    """Without imports; of Graft from POST to succeeded."""
+    """Seconds without imports; for Graft, from POST to succeeded."""
     epochs: int | None
-    """None where there are none, or where the library does not tell."""
+    """None where there are no epochs, or the library does not report them."""
     epoch_seconds: float | None
-    """Median, validation included; of Graft over the epochs that read every view from the cache."""
+    """Median seconds of an epoch, validation included; for Graft, of epochs that read all features from the cache."""
     validation: float
-    """Accuracy, a fraction."""
+    """Validation accuracy, a fraction."""
     test: float

@@ -1,4 +1,4 @@
-"""Peers: other libraries that do the same job, each in an environment and a process of its own."""
+"""Run other libraries, each in a virtual environment and a process of its own."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING
 from benchmarks.peers.outcome import Outcome
 
 if TYPE_CHECKING:
-    from benchmarks.peers.ground import Ground
+    from benchmarks.peers.inputs import Inputs
 
 SCRIPTS = Path(__file__).parent / "scripts"
 ENVIRONMENTS = Path(__file__).parents[2] / ".benchmarks" / "environments"
-"""Kept from run to run."""
+"""Virtual environments, reused by later runs."""
 TIMEOUT_SECONDS = 3600.0
-"""Of one job."""
+"""Limit for one job."""
 PEERS = {
     "handwritten_loop": "hand-written loop (timm, torchvision)",
     "scikit_learn_probe": "scikit-learn on eager features",
@@ -29,36 +29,36 @@ PEERS = {
     "autogluon_predictor": "AutoGluon MultiModal",
     "keras_application": "Keras",
 }
-"""What they are called in tables, by the names of their scripts."""
+"""Names in tables, by the names of the scripts."""
 
 
 class PeerFailed(Exception):
-    """A peer could not be installed or run; the message is what it said last."""
+    """A peer could not be installed or run; the message is its last line of output."""
 
 
 def install(peer: str) -> Path:
-    """The Python of the peer's environment, which is made anew where its requirements have changed."""
+    """Install a peer's environment, unless its requirements are unchanged; return its Python."""
     folder, requirements = ENVIRONMENTS / peer, SCRIPTS / f"{peer}.txt"
     python, installed = folder / "bin" / "python", folder / requirements.name
     if not installed.exists() or installed.read_bytes() != requirements.read_bytes():
-        _ran([sys.executable, "-m", "venv", "--clear", str(folder)])
-        _ran([str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements)])
+        _run([sys.executable, "-m", "venv", "--clear", str(folder)])
+        _run([str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements)])
         shutil.copy(requirements, installed)
     return python
 
 
-def run(peer: str, ground: Ground, seed: int) -> Outcome:
-    """One job in the peer's environment, which `install` has made; raises PeerFailed."""
+def run(peer: str, inputs: Inputs, seed: int) -> Outcome:
+    """Run one job in the peer's installed environment; raises PeerFailed."""
     command = [str(ENVIRONMENTS / peer / "bin" / "python"), str(SCRIPTS / f"{peer}.py")]
-    offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(ground.hub_cache)}
+    offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(inputs.hub_cache)}
     began = time.perf_counter()
-    said = _ran([*command, str(ground.images), str(ground.backbone), str(seed)], offline)
+    output = _run([*command, str(inputs.images), str(inputs.backbone), str(seed)], offline)
     process_seconds = time.perf_counter() - began
-    return Outcome(process_seconds=process_seconds, **json.loads(said.splitlines()[-1]))
+    return Outcome(process_seconds=process_seconds, **json.loads(output.splitlines()[-1]))
 
 
-def _ran(command: list[str], variables: dict[str, str] | None = None) -> str:
-    """What a command prints; it runs in a temporary folder, since some leave files wherever they are started."""
+def _run(command: list[str], variables: dict[str, str] | None = None) -> str:
+    """Run a command in a temporary folder, since some leave files behind; return its output."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | (variables or {})
     with tempfile.TemporaryDirectory(prefix="graft-peer-") as folder:
         try:

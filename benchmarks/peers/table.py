@@ -1,4 +1,4 @@
-"""The table of a run: medians, spreads, and paired ratios to Graft's cold job."""
+"""Table of the comparison: medians, ranges, and paired ratios to Graft's cold job."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ HEAD = (
 )
 
 
-def table(outcomes: Mapping[str, Sequence[Outcome]], failures: Mapping[str, str]) -> str:
-    """A row for each job, in Markdown; the n-th outcomes of all were measured one after another, with one seed."""
+def format_table(outcomes: Mapping[str, Sequence[Outcome]], failures: Mapping[str, str]) -> str:
+    """Format a row for each job in Markdown; the n-th outcomes of all jobs were measured in one run, with one seed."""
     rows = [_row(name, of_one, outcomes[COLD]) for name, of_one in outcomes.items() if name not in failures]
     rows += [(name, f"failed: {why.replace('|', '/')}", *[""] * (len(HEAD) - 2)) for name, why in failures.items()]
     lines = [HEAD, ["---"] * len(HEAD), *rows]
@@ -54,12 +54,12 @@ def _row(name: str, outcomes: Sequence[Outcome], cold: Sequence[Outcome]) -> tup
 
 
 def _spread(values: Sequence[float], form: str) -> str:
-    """Median, and from where to where the values go."""
+    """Format median and range."""
     median = form.format(statistics.median(values))
     return median if len(values) == 1 else f"{median} ({form.format(min(values))} to {form.format(max(values))})"
 
 
 def _accuracy(values: Sequence[float]) -> str:
-    """Mean and standard deviation over seeds, in percent."""
+    """Format mean and standard deviation over seeds, in percent."""
     mean = f"{100 * statistics.mean(values):.1f}"
     return mean if len(values) == 1 else f"{mean} ± {100 * statistics.stdev(values):.1f}"

@@ -1,4 +1,4 @@
-"""The images that the demo shows are those that Graft takes."""
+"""Tests of the demo's predictions: it shows only images that Graft accepts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from demo.classifying import some_images
+from demo.classifying import sample_images
 from tests.support.images import encoded, noise, png, write_tar, write_zip
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ OTHERS = {
 }
 
 
-def packed(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
-    """A dataset of these files."""
+def write_dataset(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
+    """Write a dataset of these files."""
     if kind == "zip":
         path = write_zip(folder / "a.zip", files)
         with zipfile.ZipFile(path, "a") as archive:
@@ -42,18 +42,18 @@ def packed(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
-def test_what_is_no_image_is_passed_over(tmp_path: Path, kind: str) -> None:
-    dataset = packed(tmp_path, kind, IMAGES | OTHERS)
-    found = dict(some_images(dataset, 10))
+def test_files_that_are_not_images_are_skipped(tmp_path: Path, kind: str) -> None:
+    dataset = write_dataset(tmp_path, kind, IMAGES | OTHERS)
+    found = dict(sample_images(dataset, 10))
     assert found.keys() == IMAGES.keys()
     for name, image in found.items():
         np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(IMAGES[name]))))
-    assert list(dict(some_images(dataset, 2))) == list(found)[:2], "always the same"
+    assert list(dict(sample_images(dataset, 2))) == list(found)[:2], "always the same"
 
 
 def test_images_stand_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     dataset = write_zip(tmp_path / "a.zip", {"cat/1.png": encoded(noise(1, 30, 20), exif=exif)})
-    ((_, image),) = some_images(dataset, 1)
+    ((_, image),) = sample_images(dataset, 1)
     assert (image.size, image.mode) == ((20, 30), "RGB")

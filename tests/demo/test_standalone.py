@@ -1,4 +1,4 @@
-"""The demo's service is gone afterwards."""
+"""Tests that the demo's service stops with the demo."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ time.sleep(600)
 """
 
 
-def lives(pid: int) -> bool:
-    """Whether the process is there and not only waiting to be reaped."""
+def is_alive(pid: int) -> bool:
+    """Tell whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -31,7 +31,7 @@ def lives(pid: int) -> bool:
 def test_a_service_that_does_not_end_is_killed_with_its_processes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stubborn program is found in the place of graft."""
+    """Put a program that ignores signals in the place of graft."""
     (tmp_path / "graft").mkdir()
     (tmp_path / "graft" / "__main__.py").write_text(STUBBORN)
     monkeypatch.chdir(tmp_path)
@@ -41,9 +41,9 @@ def test_a_service_that_does_not_end_is_killed_with_its_processes(
         child = int((tmp_path / "child").read_text())
         os.kill(child, 0)
     end = time.monotonic() + 10
-    while lives(child) and time.monotonic() < end:
+    while is_alive(child) and time.monotonic() < end:
         time.sleep(0.01)
-    assert not lives(child)
+    assert not is_alive(child)
 
 
 def test_a_service_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The digits that everybody has, with a feature cache of their own."""
+"""Fixtures: scikit-learn's digits with a feature cache of their own."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 import torch
 
-from experiments.material import Material, opened
+from experiments.material import Material, open_material
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Material:
-    """Handwritten digits, and the backbone that ships with the project."""
-    return opened(tmp_path_factory.mktemp("experiments"), None)
+    """Handwritten digits, and the backbone that ships with Graft."""
+    return open_material(tmp_path_factory.mktemp("experiments"), None)
 
 
 @pytest.fixture(autouse=True)
 def one_thread() -> Iterator[None]:
-    """As the experiments themselves have it: a second one only makes small steps slower."""
+    """Use one thread, as the experiments do: a second one only makes small steps slower."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -1,4 +1,4 @@
-"""Each experiment in its smallest form: it measures what it says, and what must hold even then holds."""
+"""Tests of each experiment in its smallest form."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from experiments import (
     transfer,
     vanishing_gradients,
 )
-from experiments.running import Effort, prepared, run
+from experiments.running import Effort, prepare, run
 
 if TYPE_CHECKING:
     from experiments.material import Material
     from experiments.page import Report
 
 ONCE, TWICE = Effort(range(1), 0.0), Effort(range(2), 0.0)
-"""Two epochs each."""
+"""Two epochs each, with one seed or two."""
 
 
 def check(report: Report) -> None:
-    """It can be put on a page."""
+    """Check that a report can be put on a page."""
     for table in report.tables:
         assert {len(row) for row in table.rows} == {len(table.heads)}
     assert report.findings
@@ -39,7 +39,7 @@ def check(report: Report) -> None:
 
 
 def test_effort_scales_epochs_but_leaves_two() -> None:
-    assert [Effort(share=share).epochs(30) for share in (1.0, 0.5, 0.0)] == [30, 15, 2]
+    assert [Effort(share=share).scale_epochs(30) for share in (1.0, 0.5, 0.0)] == [30, 15, 2]
 
 
 def test_gradients_vanish_below_sigmoids_and_not_below_relus(digits: Material, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -72,7 +72,7 @@ def test_a_unit_below_a_dead_layer_is_alive() -> None:
     layers = [torch.nn.Linear(4, 4) for _ in range(3)]
     torch.nn.init.constant_(layers[1].bias, -1e3)
     head = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
-    lower, upper = dying_relus.dead(head, torch.randn(500, 4))
+    lower, upper = dying_relus.find_dead_units(head, torch.randn(500, 4))
     assert not lower.any()
     assert upper.all()
 
@@ -87,22 +87,22 @@ def test_batch_normalization_bears_high_rates(digits: Material, monkeypatch: pyt
 
 def test_steps_are_counted_until_the_loss_is_reached(digits: Material) -> None:
     choices = {"epochs": 3, "head": {"kind": "mlp", "hidden": [100], "dropout": 0.0}, "regularizers": ()}
-    losses = run(prepared(digits, digits.parts(0), 0, {**choices, "optimizer": {"kind": "adam", "lr": 0.01}})).each(
+    losses = run(prepare(digits, digits.split(0), 0, {**choices, "optimizer": {"kind": "adam", "lr": 0.01}})).get_curve(
         "train_loss"
     )
-    trial = optimizers.trial(digits, 0, {"kind": "adam", "lr": 0.01}, 3, losses[1])
+    trial = optimizers.run_trial(digits, 0, {"kind": "adam", "lr": 0.01}, 3, losses[1])
     assert trial.losses == losses
     assert trial.steps == pytest.approx(2 * 20)
-    assert optimizers.trial(digits, 0, {"kind": "adam", "lr": 0.01}, 3, 1e-9).steps == math.inf
+    assert optimizers.run_trial(digits, 0, {"kind": "adam", "lr": 0.01}, 3, 1e-9).steps == math.inf
     grid = {"sgd": {rate: [trial] for rate in optimizers.RATES}, "adam": {rate: [trial] for rate in optimizers.RATES}}
     check(optimizers.Result(grid, {"sgd": [trial], "adam": [trial]}, losses[1], 3, 20).report())
 
 
 def test_losses_fall_evenly_between_epochs() -> None:
-    assert optimizers.epochs_to(0.1, [1.0, 0.01]) == pytest.approx(1.5)
-    assert optimizers.epochs_to(0.01, [1.0, 0.01]) == pytest.approx(2.0)
-    assert optimizers.epochs_to(1.0, [0.5, 0.1]) == 1.0
-    assert optimizers.epochs_to(0.001, [1.0, 0.01]) == math.inf
+    assert optimizers.count_epochs_to(0.1, [1.0, 0.01]) == pytest.approx(1.5)
+    assert optimizers.count_epochs_to(0.01, [1.0, 0.01]) == pytest.approx(2.0)
+    assert optimizers.count_epochs_to(1.0, [0.5, 0.1]) == 1.0
+    assert optimizers.count_epochs_to(0.001, [1.0, 0.01]) == math.inf
 
 
 def test_schedules_end_where_they_should(digits: Material) -> None:
@@ -110,8 +110,8 @@ def test_schedules_end_where_they_should(digits: Material) -> None:
     check(result.report())
     found, high = (result.runs[words] for words in schedules.FACTORS)
     assert high["constant"][0].lr == pytest.approx(10 * found["constant"][0].lr)
-    assert found["constant"][0].each("lr")[-1] == pytest.approx(found["constant"][0].lr)
-    assert found["one_cycle"][0].each("lr")[-1] < 0.1 * found["one_cycle"][0].lr
+    assert found["constant"][0].get_curve("lr")[-1] == pytest.approx(found["constant"][0].lr)
+    assert found["one_cycle"][0].get_curve("lr")[-1] < 0.1 * found["one_cycle"][0].lr
 
 
 def test_regularizers_are_judged_alike(digits: Material) -> None:
@@ -131,9 +131,9 @@ def test_a_few_images_are_worth_more_to_a_frozen_trunk(digits: Material, monkeyp
 
 
 def test_pretraining_changes_hidden_layers_alone(digits: Material) -> None:
-    parts, choices = digits.parts(0), pretraining.VARIANTS["relu + autoencoder"]
-    before = pretraining.start(digits, parts, 0, {**choices, "pretraining": None}, 2)
-    after = pretraining.start(digits, parts, 0, choices, 2)
+    parts, choices = digits.split(0), pretraining.VARIANTS["relu + autoencoder"]
+    before = pretraining.initialize_head(digits, parts, 0, {**choices, "pretraining": None}, 2)
+    after = pretraining.initialize_head(digits, parts, 0, choices, 2)
     changed = {name for name in before if not before[name].equal(after[name])}
     assert changed == set(list(before)[:-2]), "the output layer is as before"
 
@@ -143,7 +143,7 @@ def test_pretraining_compares_like_with_like(digits: Material) -> None:
     check(result.report())
     assert result.accuracies.keys() == pretraining.VARIANTS.keys()
     assert all(len(by_each[5]) == 1 for by_each in result.accuracies.values())
-    alike = {name: prepared(digits, digits.parts(0), 0, chosen) for name, chosen in pretraining.VARIANTS.items()}
+    alike = {name: prepare(digits, digits.split(0), 0, chosen) for name, chosen in pretraining.VARIANTS.items()}
     first, *others = alike.values()
     for other in others:
         assert torch.equal(first.model.standardize.mean, other.model.standardize.mean)

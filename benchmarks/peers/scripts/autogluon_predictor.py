@@ -16,9 +16,9 @@ from autogluon.multimodal import MultiModalPredictor
 
 
 def main(images: Path, backbone: Path, seed: int) -> None:
-    """Train, and print what came out."""
+    """Train and print the outcome."""
     began = time.perf_counter()
-    train, validation, test = (table(images / part) for part in ("train", "val", "test"))
+    train, validation, test = (list_images(images / part) for part in ("train", "val", "test"))
     with tempfile.TemporaryDirectory() as folder:
         predictor = MultiModalPredictor(label="label", problem_type="multiclass", path=folder)
         predictor.fit(
@@ -40,8 +40,8 @@ def main(images: Path, backbone: Path, seed: int) -> None:
     print(json.dumps(outcome))
 
 
-def table(folder: Path) -> pandas.DataFrame:
-    """A row for each image: its path and its class."""
+def list_images(folder: Path) -> pandas.DataFrame:
+    """List the images of a folder, with path and class."""
     rows = [(str(path), path.parent.name) for path in sorted(folder.glob("*/*"))]
     return pandas.DataFrame(rows, columns=["image", "label"])
 

@@ -23,7 +23,7 @@ EPOCHS = 5
 
 
 class Stopwatch(Callback):
-    """Seconds of each epoch, its validation included."""
+    """Measures the seconds of each epoch, validation included."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
@@ -36,7 +36,7 @@ class Stopwatch(Callback):
 
 
 def main(images: Path, backbone: Path, seed: int) -> None:
-    """Train, and print what came out."""
+    """Train and print the outcome."""
     began = time.perf_counter()
     set_seed(seed)
     side = json.loads((backbone / "config.json").read_text())["pretrained_cfg"]["input_size"][1]

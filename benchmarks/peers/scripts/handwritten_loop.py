@@ -1,4 +1,4 @@
-"""The loop that a good engineer writes by hand: timm's frozen network, run again each epoch, and a new linear head."""
+"""Hand-written training loop of a good engineer: timm's frozen network, run again each epoch, and a new linear head."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BATCH, MOST_EPOCHS, PATIENCE = 32, 100, 5
 
 
 def main(folder: Path, backbone: Path, seed: int) -> None:
-    """Train with early stopping, and print what came out."""
+    """Train with early stopping and print the outcome."""
     began = time.perf_counter()
     torch.manual_seed(seed)
     trunk = timm.create_model(f"local-dir:{backbone}", pretrained=True, num_classes=0)
@@ -60,17 +60,17 @@ def main(folder: Path, backbone: Path, seed: int) -> None:
         head.train()
         for images, labels in train:
             optimizer.zero_grad()
-            nn.functional.cross_entropy(head(features(trunk, images)), labels).backward()
+            nn.functional.cross_entropy(head(extract_features(trunk, images)), labels).backward()
             optimizer.step()
-        loss, _ = evaluated(trunk, head, validation)
+        loss, _ = evaluate(trunk, head, validation)
         waited += 1
         if loss < lowest:
             lowest, best, waited = loss, copy.deepcopy(head.state_dict()), 0
         seconds.append(time.perf_counter() - started)
     head.load_state_dict(best)
     outcome = {
-        "validation": evaluated(trunk, head, validation)[1],
-        "test": evaluated(trunk, head, test)[1],
+        "validation": evaluate(trunk, head, validation)[1],
+        "test": evaluate(trunk, head, test)[1],
         "epochs": len(seconds),
         "epoch_seconds": statistics.median(seconds),
         "seconds": time.perf_counter() - began,
@@ -78,15 +78,15 @@ def main(folder: Path, backbone: Path, seed: int) -> None:
     print(json.dumps(outcome))
 
 
-def features(trunk: nn.Module, images: Tensor) -> Tensor:
-    """What the frozen network says of a batch, (B, D)."""
+def extract_features(trunk: nn.Module, images: Tensor) -> Tensor:
+    """Compute the frozen network's features of a batch, (B, D)."""
     with torch.inference_mode():
         found = trunk(images.to(memory_format=torch.channels_last))
     return found.clone()  # an ordinary tensor again, which the head's gradient may keep
 
 
-def evaluated(trunk: nn.Module, head: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]]) -> tuple[float, float]:
-    """Loss and accuracy on plain images."""
+def evaluate(trunk: nn.Module, head: nn.Module, loader: DataLoader[tuple[Tensor, Tensor]]) -> tuple[float, float]:
+    """Compute loss and accuracy on plain images."""
     head.eval()
     loss, correct, seen = 0.0, 0, 0
     with torch.inference_mode():

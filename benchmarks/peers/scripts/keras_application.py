@@ -27,7 +27,7 @@ BATCH, MOST_EPOCHS, PATIENCE = 32, 100, 5
 
 
 class Stopwatch(keras.callbacks.Callback):
-    """Seconds of each epoch, its validation included."""
+    """Measures the seconds of each epoch, validation included."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,13 +41,13 @@ class Stopwatch(keras.callbacks.Callback):
 
 
 def main(images: Path, backbone: Path, seed: int) -> None:
-    """Train with early stopping, and print what came out."""
+    """Train with early stopping and print the outcome."""
     began = time.perf_counter()
     keras.utils.set_random_seed(seed)
-    said = json.loads((backbone / "config.json").read_text())
-    if said["architecture"] != ARCHITECTURE:
-        raise SystemExit(f"Keras can be given timm's weights of {ARCHITECTURE} alone")
-    config = said["pretrained_cfg"]
+    card = json.loads((backbone / "config.json").read_text())
+    if card["architecture"] != ARCHITECTURE:
+        raise SystemExit(f"Keras benchmark supports timm's {ARCHITECTURE} only")
+    config = card["pretrained_cfg"]
     side = config["input_size"][1]
     train, validation, test = (
         keras.utils.image_dataset_from_directory(
@@ -55,7 +55,7 @@ def main(images: Path, backbone: Path, seed: int) -> None:
         )
         for part in ("train", "val", "test")
     )
-    trunk = network(side, load_file(backbone / "model.safetensors"))
+    trunk = build_network(side, load_file(backbone / "model.safetensors"))
     trunk.trainable = False
     inputs = keras.Input((side, side, 3))
     rendered = layers.RandomRotation(0.1)(layers.RandomFlip("horizontal")(inputs))
@@ -88,7 +88,7 @@ def main(images: Path, backbone: Path, seed: int) -> None:
     print(json.dumps(outcome))
 
 
-def network(side: int, weights: dict[str, np.ndarray]) -> keras.Model:
+def build_network(side: int, weights: dict[str, np.ndarray]) -> keras.Model:
     """From normalized images (B, side, side, 3) to pooled features (B, 1280), as timm computes them."""
     padded = (side + 2, side + 2, 3)
     config = keras.applications.MobileNetV2(padded, include_top=False, weights=None, pooling="avg").get_config()
@@ -101,13 +101,13 @@ def network(side: int, weights: dict[str, np.ndarray]) -> keras.Model:
     next(layer for layer in config["layers"] if layer["name"] == "Conv1")["config"]["padding"] = "valid"
     model = keras.Model.from_config(config)
     weighted = [layer for layer in model.layers if layer.weights]
-    for layer, name in zip(weighted, names(weights), strict=True):
-        layer.set_weights(arrays(layer, name, weights))
+    for layer, name in zip(weighted, list_layers(weights), strict=True):
+        layer.set_weights(convert_weights(layer, name, weights))
     return keras.Sequential([layers.ZeroPadding2D(1), model])
 
 
-def names(weights: dict[str, np.ndarray]) -> list[str]:
-    """timm's layers below the classifier in the order in which an image goes through them."""
+def list_layers(weights: dict[str, np.ndarray]) -> list[str]:
+    """List timm's layers below the classifier in the order of the forward pass."""
     blocks = {re.match(r"blocks\.(\d+)\.(\d+)\.", name) for name in weights} - {None}
     ordered = ["conv_stem", "bn1"]
     for stage, block in sorted({(int(block[1]), int(block[2])) for block in blocks}):
@@ -117,8 +117,8 @@ def names(weights: dict[str, np.ndarray]) -> list[str]:
     return [*ordered, "conv_head", "bn2"]
 
 
-def arrays(layer: keras.Layer, name: str, weights: dict[str, np.ndarray]) -> list[np.ndarray]:
-    """A layer's weights in Keras's order and layout."""
+def convert_weights(layer: keras.Layer, name: str, weights: dict[str, np.ndarray]) -> list[np.ndarray]:
+    """Convert a layer's weights to Keras's order and layout."""
     if isinstance(layer, layers.BatchNormalization):
         return [weights[f"{name}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
     kernel = weights[f"{name}.weight"]  # (out, in, height, width)

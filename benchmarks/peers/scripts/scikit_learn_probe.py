@@ -23,10 +23,10 @@ BATCH, STRENGTHS = 32, (0.01, 0.1, 1.0)
 
 
 def main(images: Path, backbone: Path, seed: int) -> None:
-    """Fit, choose C by the validation split, and print what came out."""
+    """Fit, choose C by the validation split, and print the outcome."""
     began = time.perf_counter()
     network = timm.create_model(f"local-dir:{backbone}", pretrained=True, num_classes=0).eval()
-    train, validation, test = (features(network, images / part) for part in ("train", "val", "test"))
+    train, validation, test = (extract_features(network, images / part) for part in ("train", "val", "test"))
     probes = [
         make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=1000, random_state=seed)).fit(*train)
         for strength in STRENGTHS
@@ -42,8 +42,8 @@ def main(images: Path, backbone: Path, seed: int) -> None:
     print(json.dumps(outcome))
 
 
-def features(network: nn.Module, folder: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pooled features (n, D) and labels (n,)."""
+def extract_features(network: nn.Module, folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Extract pooled features (n, D) and labels (n,)."""
     transform = create_transform(**resolve_model_data_config(network), is_training=False)
     loader = DataLoader(ImageFolder(folder, transform), batch_size=BATCH, num_workers=os.cpu_count() or 1)
     with torch.inference_mode():

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from benchmarks.peers import peer
-from benchmarks.peers.ground import Ground
+from benchmarks.peers.inputs import Inputs
 from benchmarks.peers.outcome import Outcome
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ print(json.dumps({"seconds": 1.5, "epochs": 3, "epoch_seconds": 0.5, "validation
 
 
 @pytest.fixture
-def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+def inputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Inputs:
     """Nothing to learn from, and a peer called `small` in the place of the real ones, with this Python."""
     monkeypatch.setattr(peer, "SCRIPTS", tmp_path)
     monkeypatch.setattr(peer, "ENVIRONMENTS", tmp_path / "environments")
@@ -32,18 +32,18 @@ def ground(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     python = tmp_path / "environments" / "small" / "bin" / "python"
     python.parent.mkdir(parents=True)
     python.symlink_to(sys.executable)
-    return Ground(tmp_path, tmp_path, tmp_path, tmp_path, "")
+    return Inputs(tmp_path, tmp_path, tmp_path, tmp_path, "")
 
 
-def test_the_last_line_is_the_outcome(ground: Ground) -> None:
-    found = peer.run("small", ground, 7)
+def test_the_last_line_is_the_outcome(inputs: Inputs) -> None:
+    found = peer.run("small", inputs, 7)
     assert found == Outcome(found.process_seconds, 1.5, 3, 0.5, 0.25, 0.75)
     assert found.process_seconds > 0
 
 
-def test_what_a_peer_says_last_is_why_it_failed(ground: Ground) -> None:
+def test_what_a_peer_says_last_is_why_it_failed(inputs: Inputs) -> None:
     with pytest.raises(peer.PeerFailed, match=r"^seeds below 0 are not for me$"):
-        peer.run("small", ground, -1)
+        peer.run("small", inputs, -1)
 
 
 def test_each_peer_has_a_script_and_pinned_requirements() -> None:

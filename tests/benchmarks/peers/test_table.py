@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.peers.outcome import Outcome
-from benchmarks.peers.table import COLD, HEAD, WARM, table
+from benchmarks.peers.table import COLD, HEAD, WARM, format_table
 
 
 def outcome(seconds: float, epoch_seconds: float | None, test: float) -> Outcome:
@@ -20,7 +20,7 @@ def cells(name: str, printed: str) -> dict[str, str]:
 def test_ratios_are_medians_of_pairs() -> None:
     cold = [outcome(10.0, 0.01, 0.7), outcome(20.0, 0.02, 0.8), outcome(40.0, 0.01, 0.9)]
     loop = [outcome(100.0, 10.0, 0.6), outcome(100.0, 10.0, 0.7), outcome(120.0, 30.0, 0.8)]
-    row = cells("loop", table({COLD: cold, "loop": loop}, {}))
+    row = cells("loop", format_table({COLD: cold, "loop": loop}, {}))
     assert row["seconds"] == "100.0 (100.0 to 120.0)"
     assert row["with imports"] == "104.0 (104.0 to 124.0)"
     assert row["seconds an epoch"] == "10"
@@ -30,7 +30,7 @@ def test_ratios_are_medians_of_pairs() -> None:
 
 
 def test_one_run_has_no_spread_and_no_epochs_are_left_empty() -> None:
-    printed = table({COLD: [outcome(10.0, None, 0.7)], "probe": [outcome(15.0, None, 0.8)]}, {})
+    printed = format_table({COLD: [outcome(10.0, None, 0.7)], "probe": [outcome(15.0, None, 0.8)]}, {})
     row = cells("probe", printed)
     assert (row["seconds"], row["test accuracy"], row["times Graft's cold job"]) == ("15.0", "80.0", "1.50")
     assert row["epochs"] == row["seconds an epoch"] == row["times its later epoch"] == ""
@@ -38,6 +38,6 @@ def test_one_run_has_no_spread_and_no_epochs_are_left_empty() -> None:
 
 def test_a_peer_that_failed_says_why_and_shows_no_figures() -> None:
     cold, warm = [outcome(10.0, 0.1, 0.7)] * 2, [outcome(1.0, 0.1, 0.7)] * 2
-    printed = table({COLD: cold, WARM: warm, "peer": [outcome(9.0, 0.1, 0.7)]}, {"peer": "no a|b"})
+    printed = format_table({COLD: cold, WARM: warm, "peer": [outcome(9.0, 0.1, 0.7)]}, {"peer": "no a|b"})
     assert cells("peer", printed)["seconds"] == "failed: no a/b"
     assert printed.count("| peer |") == 1

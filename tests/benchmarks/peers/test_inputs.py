@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import try_to_load_from_cache
 
-from benchmarks.peers.ground import PARTS, Ground
+from benchmarks.peers.inputs import PARTS, Inputs
 from models.catalog.recipe import Recipe
 from models.datasets.splits import split
 from tests.support.images import coloured_classes, write_zip
@@ -22,23 +22,23 @@ def test_the_images_lie_as_graft_splits_them(tmp_path: Path) -> None:
     archive = write_zip(
         tmp_path / "small.zip", {**files, "red/broken.png": b"no image", "red/copy.png": files["red/001.png"]}
     )
-    ground = Ground.prepare(archive, BACKBONE, tmp_path / "ground")
+    inputs = Inputs.prepare(archive, BACKBONE, tmp_path / "inputs")
 
     pack, recipe = packed(archive), Recipe()
     parts = split(pack.digests.tolist(), pack.labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
     for part, called in PARTS.items():
         expected = sorted((pack.names[image].split("/")[0], pack.read_file(image)) for image in getattr(parts, part))
-        found = sorted((path.parent.name, path.read_bytes()) for path in (ground.images / called).glob("*/*"))
+        found = sorted((path.parent.name, path.read_bytes()) for path in (inputs.images / called).glob("*/*"))
         assert found == expected
-    assert ground.counts == "42 train, 9 validation, 9 test"
+    assert inputs.counts == "42 train, 9 validation, 9 test"
 
 
 def test_a_folder_is_as_good_as_an_archive(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "small.zip", coloured_classes(2, 6))
     with zipfile.ZipFile(archive) as file:
         file.extractall(tmp_path / "small")
-    grounds = [Ground.prepare(tmp_path / name, BACKBONE, tmp_path / f"of_{name}") for name in ("small", "small.zip")]
-    from_folder, from_archive = (sorted(path.read_bytes() for path in g.images.rglob("*.png")) for g in grounds)
+    both = [Inputs.prepare(tmp_path / name, BACKBONE, tmp_path / f"of_{name}") for name in ("small", "small.zip")]
+    from_folder, from_archive = (sorted(path.read_bytes() for path in g.images.rglob("*.png")) for g in both)
     assert from_folder == from_archive
 
 
@@ -47,13 +47,13 @@ def test_images_of_several_classes_are_refused(tmp_path: Path) -> None:
     rows = ["file,label", *(f"{path},red|green" for path in files)]
     archive = write_zip(tmp_path / "small.zip", {**files, "labels.csv": "\n".join(rows).encode()})
     with pytest.raises(SystemExit, match="one class each"):
-        Ground.prepare(archive, BACKBONE, tmp_path / "ground")
+        Inputs.prepare(archive, BACKBONE, tmp_path / "inputs")
 
 
 def test_the_hubs_client_finds_the_backbone(tmp_path: Path) -> None:
     archive = write_zip(tmp_path / "small.zip", coloured_classes(2, 6))
-    ground = Ground.prepare(archive, BACKBONE, tmp_path / "ground")
+    inputs = Inputs.prepare(archive, BACKBONE, tmp_path / "inputs")
     for name in ("config.json", "model.safetensors"):
-        found = try_to_load_from_cache("local/rendered_shapes", name, cache_dir=ground.hub_cache)
+        found = try_to_load_from_cache("local/rendered_shapes", name, cache_dir=inputs.hub_cache)
         assert isinstance(found, str)
         assert Path(found).read_bytes() == (BACKBONE / name).read_bytes()

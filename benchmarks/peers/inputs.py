@@ -1,4 +1,4 @@
-"""The common ground: the same images, split and weights for all, in forms that every peer reads."""
+"""Inputs of all peers: the same images, split and weights, in forms that every library reads."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from benchmarks.floor import packed
+from benchmarks.floor import pack_dataset
 from graft import tar_stream
 from models.backbones.local import CONFIG, WEIGHTS
 from models.catalog.recipe import Recipe
@@ -16,42 +16,42 @@ if TYPE_CHECKING:
     from models.datasets.pack import Pack
 
 PARTS = {"train": "train", "validation": "val", "test": "test"}
-"""What the folder of each part is called, as peers' users do."""
+"""Folder name of each part of the split."""
 
 
 @dataclass(frozen=True)
-class Ground:
-    """What a job starts from."""
+class Inputs:
+    """Images, split and weights of a job."""
 
     dataset: Path
-    """The folder or archive itself."""
+    """The dataset's folder or archive."""
     images: Path
-    """Those that Graft accepts, split as it splits: part/class/image."""
+    """The images that Graft accepts, in Graft's split: part/class/image."""
     backbone: Path
     """A folder with timm's config.json and model.safetensors."""
     hub_cache: Path
-    """The same as the Hub's client would have kept it: hf-hub:local/NAME."""
+    """The backbone in the layout of the Hub client's cache: hf-hub:local/NAME."""
     counts: str
-    """Images of each part, in words."""
+    """Number of images of each part, in words."""
 
     @classmethod
     def prepare(cls, dataset: Path, backbone: Path, folder: Path) -> Self:
-        """Lay all of it out in `folder`, which is made."""
+        """Write all inputs to the new `folder`."""
         folder.mkdir()
         counts = export(dataset, folder)
-        keep_as_hub(backbone, folder / "hub")
-        said = ", ".join(f"{count:,} {part}" for part, count in counts.items())
-        return cls(dataset, folder / "images", backbone.resolve(), folder / "hub", said)
+        link_hub_cache(backbone, folder / "hub")
+        words = ", ".join(f"{count:,} {part}" for part, count in counts.items())
+        return cls(dataset, folder / "images", backbone.resolve(), folder / "hub", words)
 
 
 def export(dataset: Path, folder: Path) -> dict[str, int]:
-    """Write the accepted images, their bytes unchanged, to `folder`/images; gives how many each part has."""
+    """Write the accepted images, bytes unchanged, to `folder`/images; return the number of images of each part."""
     archive = dataset
     if dataset.is_dir():
         archive = folder / "dataset.tar"
         with archive.open("wb") as file:
             file.writelines(tar_stream.pack_folder(dataset))
-    pack, classes = packed(folder, archive)
+    pack, classes = pack_dataset(folder, archive)
     if pack.is_multi_label:
         raise SystemExit("Peers are measured on images of one class each; this dataset has some of several.")
     recipe = Recipe()
@@ -71,8 +71,8 @@ def _write(pack: Pack, image: int, folder: Path) -> None:
     (folder / name).write_bytes(pack.read_file(image))
 
 
-def keep_as_hub(backbone: Path, cache: Path) -> None:
-    """Link the backbone's files where the Hub's client looks for what it has downloaded."""
+def link_hub_cache(backbone: Path, cache: Path) -> None:
+    """Link the backbone's files into the cache of the Hub's client."""
     repository = cache / f"models--local--{backbone.name}"
     snapshot = repository / "snapshots" / "here"
     snapshot.mkdir(parents=True)
