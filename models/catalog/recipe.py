@@ -258,7 +258,7 @@ class ResolvedRecipe(Recipe):
         )
 
     def count_steps(self, images: int) -> int:
-        """Count the steps of an epoch over so many images."""
+        """Count the steps of an epoch over this many images."""
         return -(-images // self.batch_size)
 
 

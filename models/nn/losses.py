@@ -17,10 +17,10 @@ class Focal(torch.nn.Module):
 
     def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Compute the loss of logits (B, C) for labels (B,), a scalar."""
-        log_p = -functional.cross_entropy(logits, labels, reduction="none")
+        log_probabilities = -functional.cross_entropy(logits, labels, reduction="none")  # log p
         # At p = 1 a power below one has no finite slope, and that times the zero of log p is no number.
-        missing = (-log_p.expm1()).clamp_min(torch.finfo(log_p.dtype).tiny)
-        losses = -(missing**self.gamma) * log_p
+        missing = (-log_probabilities.expm1()).clamp_min(torch.finfo(log_probabilities.dtype).tiny)
+        losses = -(missing**self.gamma) * log_probabilities
         if self.weights is None:
             return losses.mean()
         weights = self.weights[labels]

@@ -19,7 +19,7 @@ TRAIN_COST = 3.0
 
 
 class Progress:
-    """Progress, counted in rows that the trunk must compute; training on rows counts as so many of them."""
+    """Progress, counted in rows that the trunk must compute; training on a row counts as a part of one."""
 
     def __init__(self, to_compute: int, to_train: int, share_above: float = 0.0) -> None:
         """`share_above`: share of the network's work that lies above the cut, and is trained."""
@@ -35,7 +35,7 @@ class Progress:
         self._work += to_compute
 
     def start_phase(self, *, steps: int, epochs: int | None = None) -> None:
-        """Start a phase of so many steps."""
+        """Start a phase of `steps` steps."""
         self._step, self._steps = 0, steps
         self._epoch, self._epochs = (None if epochs is None else 0), epochs
         self._images = 0
@@ -47,7 +47,7 @@ class Progress:
         self._done += self._train_cost * trained
 
     def count_step(self, images: int, computed: int, trained: int = 0) -> Iterator[Progressed]:
-        """Count a step, of whose images so many had to be computed, and so many were trained on.
+        """Count a step: its images, those that were computed, and those that were trained on.
 
         Yields a report when the last is REPORT_SECONDS old.
         """

@@ -32,7 +32,7 @@ class Pace:
         self._taken = time.monotonic()
 
     def is_due(self, *, ends_epoch: bool = False) -> bool:
-        """Whether to write one now; true once, then the time starts anew."""
+        """Check for a due snapshot; true once, then the time starts anew."""
         if self._seconds is None:
             return False
         enough = min(LEAST_SECONDS, self._seconds) if ends_epoch else self._seconds

@@ -26,7 +26,7 @@ class DatasetSpec(_Spec):
 
 
 class TrainingSpec(_Spec):
-    """What to fine-tune, on what, how, and where."""
+    """One fine-tuning: dataset, backbone, recipe, and where its files are."""
 
     job: str
     storage: str

@@ -59,7 +59,7 @@ class LayerTask:
 
 @dataclass(frozen=True)
 class Fit:
-    """How well a layer was fitted."""
+    """Figures of a fitted layer."""
 
     losses: list[float]
     """Reconstruction error, the mean of each epoch."""

@@ -46,7 +46,7 @@ class PretextTask:
 
 
 class QuarterTurns(ImageAugmentation):
-    """The largest square about the centre, turned by so many quarters and stretched back: all turns look alike."""
+    """The largest square about the centre, rotated by quarter turns and stretched back: all rotations look alike."""
 
     kind: Literal["quarters"] = "quarters"
     turns: Annotated[int, Field(ge=0, le=3)]
@@ -56,8 +56,8 @@ class QuarterTurns(ImageAugmentation):
         side = min(image.size)
         left, upper = (image.width - side) // 2, (image.height - side) // 2
         square = image.crop((left, upper, left + side, upper + side))
-        turn = TURNS[self.turns]
-        turned = square if turn is None else square.transpose(turn)
+        rotation = TURNS[self.turns]
+        turned = square if rotation is None else square.transpose(rotation)
         return turned.resize(image.size, Image.Resampling.BILINEAR)
 
 

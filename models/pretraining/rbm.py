@@ -44,7 +44,7 @@ class Machine:
         return own - softplus(linear(v, self.weight, self.hidden)).sum(1)
 
     def sample(self, v: torch.Tensor, steps: int) -> torch.Tensor:
-        """Gibbs sampling: the visible units after so many steps from v, (B, D)."""
+        """Gibbs sampling: the visible units after `steps` steps from v, (B, D)."""
         for _ in range(steps):
             likely = self.infer_hidden(v)
             v = self.reconstruct((torch.rand_like(likely) < likely).float())

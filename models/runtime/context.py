@@ -22,7 +22,7 @@ def _never() -> bool:
 
 @dataclass(frozen=True)
 class Context:
-    """How a long computation talks with its supervisor; without one, nothing is sent and nothing asked for."""
+    """Callbacks between a long computation and its supervisor; by default there is none."""
 
     heartbeat: Callable[[], None] = no_heartbeat
     """Called with every batch of work, so that a slow one is not mistaken for a hang."""

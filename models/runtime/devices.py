@@ -31,14 +31,14 @@ def compute_exactly() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the machine, had not enough memory."""
+    """Tell errors of too little memory, of a device or the machine, from others."""
     # A processor's allocator has no class of error of its own.
     is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return is_named or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def is_gpu_error(error: BaseException) -> bool:
-    """Whether a GPU has failed, after which the process can use it no more."""
+    """Tell failures of a GPU, after which the process cannot use it, from other errors."""
     return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
 
 

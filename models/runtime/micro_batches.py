@@ -22,7 +22,7 @@ class MicroBatches:
         self.count = 1
 
     def run(self, compute: Callable[[int], Result], most: int) -> Result:
-        """Call `compute(count)` with as few parts as fit the memory, and at `most` so many; returns what it returns.
+        """Call `compute(count)` with as few parts as fit the memory, `most` at most, and return its result.
 
         Raises what `compute` raises, where that is no lack of memory, or more parts would be too many.
         """

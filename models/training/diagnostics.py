@@ -81,7 +81,7 @@ class Diagnostics:
         self._reports: list[dict[str, Any]] = []
 
     def is_watching(self, step: int) -> bool:
-        """Whether this step of an epoch (0, 1, …) is watched."""
+        """Select the steps of an epoch (0, 1, …) that are watched."""
         return step % self._every == 0
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:

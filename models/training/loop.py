@@ -115,7 +115,7 @@ class Training:
 
     @property
     def epochs_done(self) -> int:
-        """How many epochs are over."""
+        """The number of epochs that are over."""
         return len(self.losses)
 
     @property
@@ -155,11 +155,8 @@ class Training:
         """Everything that the rest of the training depends on; its tensors go on changing."""
         running = None
         if self._running is not None:
-            running = {
-                "totals": asdict(self._running),
-                "epoch_start": self._epoch_start,
-                "random_state": get_random_state(),
-            }
+            running = {"totals": asdict(self._running), "epoch_start": self._epoch_start}
+            running["random_state"] = get_random_state()
         return {
             "model": self.model.state_dict(),
             "best": {"model": self._best_state, "value": self._best, "epoch": self.best_epoch},
@@ -292,7 +289,7 @@ class Training:
                 break
 
     def _schedule(self, epoch: float) -> float:
-        """The schedule's factor of the learning rates after so many epochs."""
+        """The schedule's factor of the learning rates after a number of epochs."""
         return self.recipe.schedule.compute_factor(epoch, self.recipe.epochs, self.losses)
 
     def _validate(self) -> tuple[float, float]:

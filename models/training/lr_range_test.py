@@ -30,13 +30,13 @@ SAMPLE = 1024
 PASSES = 2
 """Epochs of a trial."""
 HELD_OUT = 4
-"""One in so many images is held out, to compare trials on."""
+"""One image in HELD_OUT is held out, to compare trials on."""
 RATES = [10 ** (exponent / 2) for exponent in range(-12, 4)]
 """From 1e-6 to 30, two in a decade."""
 TOO_MUCH = 4.0
-"""A loss so many times the smallest ends the test."""
+"""Times the smallest loss: a larger one ends the test."""
 AS_GOOD = 1.01
-"""A loss up to so many times the smallest is as good as it: the largest of such rates wins."""
+"""Times the smallest loss: a loss up to that is as good, and the largest of such rates wins."""
 
 
 def resolve_rate(run: TrainingRun) -> TrainingRun:
@@ -67,8 +67,8 @@ def find_rate(
         labels: (n,) or (n, C).
     """
     held_out = max(1, len(features) // HELD_OUT)
-    validation = _Examples(features[:held_out], labels[:held_out])
-    train = _Examples(features[held_out:], labels[held_out:])
+    validation = _Rows(features[:held_out], labels[:held_out])
+    train = _Rows(features[held_out:], labels[held_out:])
     run_trials = _train_stacked if recipe.head.kind == "linear" else _train_one_by_one
     losses: list[float] = []
     for loss in run_trials(recipe, head, loss_of, train, validation):
@@ -79,21 +79,21 @@ def find_rate(
     return float(f"{best * math.sqrt(PASSES / max(PASSES, recipe.epochs)):.2g}")
 
 
-class _Examples(NamedTuple):
+class _Rows(NamedTuple):
     features: torch.Tensor
     labels: torch.Tensor
 
-    def batches(self, recipe: ResolvedRecipe) -> Iterator[_Examples]:
+    def batches(self, recipe: ResolvedRecipe) -> Iterator[_Rows]:
         """Walk the batches of a trial."""
         size = max(recipe.batch_size, 2)
         for _ in range(PASSES):
             for rows, known in zip(torch.split(self.features, size), torch.split(self.labels, size), strict=True):
                 if len(rows) > 1:  # one has no variance to normalize by
-                    yield _Examples(rows, known)
+                    yield _Rows(rows, known)
 
 
 def _train_stacked(
-    recipe: ResolvedRecipe, head: HeadModule, loss_of: nn.Module, train: _Examples, validation: _Examples
+    recipe: ResolvedRecipe, head: HeadModule, loss_of: nn.Module, train: _Rows, validation: _Rows
 ) -> Iterator[float]:
     """The loss of each rate, of a linear head."""
     trials = [Trial(lr=rate, l2=0.0, dropout=head.dropout.p) for rate in RATES]
@@ -110,7 +110,7 @@ def _train_stacked(
 
 
 def _train_one_by_one(
-    recipe: ResolvedRecipe, head: HeadModule, loss_of: nn.Module, train: _Examples, validation: _Examples
+    recipe: ResolvedRecipe, head: HeadModule, loss_of: nn.Module, train: _Rows, validation: _Rows
 ) -> Iterator[float]:
     """The loss of each rate, of any head."""
     for rate in RATES:

@@ -76,7 +76,7 @@ class TrainableModel(nn.Module):
 
     @property
     def needs_two(self) -> bool:
-        """Whether BatchNorm learns, which may find no variance in a batch of one image."""
+        """True where BatchNorm learns, which finds no variance in a batch of one image."""
         return any(isinstance(module, _BatchNorm) and module.training for module in self.modules())
 
     @property

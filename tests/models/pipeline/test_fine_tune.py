@@ -58,7 +58,7 @@ def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
 
 
 def shares(job: Job) -> dict[str, float]:
-    """How far a job is said to be when each phase begins, in percent."""
+    """Progress of a job at the start of each phase, in percent."""
     percent = 0.0
     begun: dict[str, float] = {}
     for event in fine_tune(*job):
@@ -92,7 +92,7 @@ def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(lines[1], names)
-    said, network, transform = names["said"], names["network"], names["transform"]
+    metadata, network, transform = names["metadata"], names["network"], names["transform"]
     assert not network.training
     assert names["classes"] == CLASSES
     parts = {"validation": 0, "test": 0}
@@ -109,9 +109,9 @@ def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
         assert ended.metrics[part]["confusion_matrix"] == confusion.tolist()
         assert ended.metrics[part]["accuracy"] == pytest.approx(confusion.trace() / len(images))
     assert ended.metrics["test"]["accuracy"] > 0.6, "colours can be learned"
-    assert json.loads(said["metrics"]) == ended.metrics
-    assert said["backbone"] == "local/small"
-    assert said["licence"] == "cc0-1.0"
+    assert json.loads(metadata["metrics"]) == ended.metrics
+    assert metadata["backbone"] == "local/small"
+    assert metadata["licence"] == "cc0-1.0"
 
 
 def test_the_trunk_that_is_delivered_is_the_backbones_own(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def delivered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def confusion(job: Job, names: dict[str, Any]) -> np.ndarray:
-    """Of the test images, as the delivered network sees them."""
+    """Confusion matrix of the delivered network on the test images."""
     found = split(job.pack.digests.tolist(), job.pack.labels, job.pack.splits, 0.15, 0.15).test
     images = [names["transform"](decode.decode(job.pack.read_file(int(image)))) for image in found]
     with torch.inference_mode():
@@ -116,13 +116,13 @@ def test_a_checkpoint_is_a_backbone_whose_classes_can_be_kept(tmp_path: Path) ->
     first = small_job(tmp_path, epochs=20)
     reached = last(list(fine_tune(*first))).metrics["validation"]["accuracy"]
     with safe_open(first.checkpoint, "pt") as file:
-        said = file.metadata()
+        metadata = file.metadata()
     folder = tmp_path / "backbones" / "mine"
     folder.mkdir()
     (folder / "model.safetensors").write_bytes(first.checkpoint.read_bytes())
-    cfg = json.loads(said["pretrained_cfg"])
-    config = {"architecture": said["architecture"], "num_classes": 3, "pretrained_cfg": cfg}
-    (folder / "config.json").write_text(json.dumps({**config, "model_args": json.loads(said["model_args"])}))
+    cfg = json.loads(metadata["pretrained_cfg"])
+    config = {"architecture": metadata["architecture"], "num_classes": 3, "pretrained_cfg": cfg}
+    (folder / "config.json").write_text(json.dumps({**config, "model_args": json.loads(metadata["model_args"])}))
     again = small_job(tmp_path, "again", head="keep", epochs=1, optimizer={"kind": "sgd", "lr": 1e-9})
     again = again.change(backbone="local/mine")
     metrics = last(list(fine_tune(*again))).metrics
@@ -135,7 +135,7 @@ def test_a_checkpoint_is_a_backbone_whose_classes_can_be_kept(tmp_path: Path) ->
 
 
 def kept(events: list[Any]) -> dict[str, Any]:
-    """What the job said of what it keeps, by kind."""
+    """Data of the notes about the cache, by kind."""
     return {event.kind: event.data for event in events if isinstance(event, Noted)}
 
 
@@ -143,9 +143,9 @@ def test_a_budget_leaves_views_out_rather_than_fail(tmp_path: Path) -> None:
     row = 96 * 2
     budget = row * (90 + 66 + 65)  # the plain view of all, one of what is trained on, and nearly another
     events = list(fine_tune(*small_job(tmp_path, cache={"views": 4, "max_bytes": budget})))
-    said = kept(events)
-    assert said["views_limited"] == {"views": 1, "left_out": 3}
-    assert said["prepared"]["bytes_per_view"] == row * 90
+    notes = kept(events)
+    assert notes["views_limited"] == {"views": 1, "left_out": 3}
+    assert notes["prepared"]["bytes_per_view"] == row * 90
     *_, resolved = (event.recipe for event in events if isinstance(event, RecipeResolved))
     assert resolved["cache"]["views"] == 1
     written = sum(file.stat().st_size for file in (tmp_path / "cache").glob("*/*.rows"))
@@ -159,16 +159,16 @@ def test_a_budget_moves_the_cut_up_rather_than_fail(tmp_path: Path) -> None:
     assert "cut_moved" not in whole
     budget = whole["prepared"]["bytes_per_view"] - 1
     events = list(fine_tune(*small_job(tmp_path, cut=cut, epochs=1, cache={"views": 0, "max_bytes": budget})))
-    said = kept(events)
-    assert said["cut_moved"] == {"from": whole["prepared"]["cut"], "to": said["prepared"]["cut"]}
-    assert 0 < said["prepared"]["bytes_per_view"] <= budget
-    assert set(said["prepared"]["stages"]) < set(whole["prepared"]["stages"]) or not said["prepared"]["stages"]
+    notes = kept(events)
+    assert notes["cut_moved"] == {"from": whole["prepared"]["cut"], "to": notes["prepared"]["cut"]}
+    assert 0 < notes["prepared"]["bytes_per_view"] <= budget
+    assert set(notes["prepared"]["stages"]) < set(whole["prepared"]["stages"]) or not notes["prepared"]["stages"]
     assert last(events).metrics["test"]["accuracy"] >= 0
 
 
 def test_a_budget_for_nothing_still_trains_a_head(tmp_path: Path) -> None:
     events = list(fine_tune(*small_job(tmp_path, cut=TOP, epochs=2, cache={"views": 2, "max_bytes": 1})))
-    said = kept(events)
-    assert (said["prepared"]["cut"], said["prepared"]["stages"]) == ("global_pool.flatten", [])
-    assert said["views_limited"]["views"] == 0
+    notes = kept(events)
+    assert (notes["prepared"]["cut"], notes["prepared"]["stages"]) == ("global_pool.flatten", [])
+    assert notes["views_limited"]["views"] == 0
     assert last(events).metrics["test"] is not None

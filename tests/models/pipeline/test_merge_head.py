@@ -78,9 +78,9 @@ def test_every_head_is_delivered_in_a_network_that_can_be_built_again(head: Any)
     slot = find_head_slot(feature_network, head_of(head), [])
     merge_head(slot, to_plain_layers(model))
     torch.testing.assert_close(whole(image), meant, atol=1e-5, rtol=1e-5)
-    said = json.dumps(describe_replaced(slot))
-    assert (said == "{}") == (head["kind"] in ("linear", "keep"))
-    again = rebuild(timm.create_model("test_resnet", num_classes=CLASSES), said, whole.state_dict())
+    replaced = json.dumps(describe_replaced(slot))
+    assert (replaced == "{}") == (head["kind"] in ("linear", "keep"))
+    again = rebuild(timm.create_model("test_resnet", num_classes=CLASSES), replaced, whole.state_dict())
     torch.testing.assert_close(again(image), meant, atol=1e-5, rtol=1e-5)
 
 

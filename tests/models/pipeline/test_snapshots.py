@@ -1,4 +1,4 @@
-"""A fine-tuning that is cut off anywhere and taken up by another ends with the same bytes."""
+"""A fine-tuning that is cut off anywhere and resumed by another process ends with the same bytes."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 
 def figures(events: list[Event]) -> list[dict[str, Any]]:
-    """Of its epochs, what does not depend on the time."""
+    """Figures of epochs that do not depend on the time."""
     return [event.model_dump(exclude={"seconds"}) for event in events if isinstance(event, EpochEnded)]
 
 
@@ -54,8 +54,8 @@ def test_whoever_takes_it_up_ends_with_the_same_bytes(name: str, tmp_path: Path)
         assert job.checkpoint.read_bytes() == expected, f"cut off at snapshot {after} of {snapshots}"
         assert last(after_it).metrics == last(whole).metrics
         assert figures(before) + figures(after_it) == figures(whole)
-        said = [[event for event in heard if isinstance(event, Diagnosed)][-1] for heard in (whole, after_it)]
-        assert said[0] == said[1]
+        diagnoses = [[event for event in heard if isinstance(event, Diagnosed)][-1] for heard in (whole, after_it)]
+        assert diagnoses[0] == diagnoses[1]
 
 
 def test_it_may_be_cut_off_again_and_again(tmp_path: Path) -> None:

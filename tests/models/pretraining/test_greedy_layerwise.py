@@ -53,19 +53,19 @@ def test_layers_learn_one_after_another_and_the_output_never(kind: str, pack: Pa
     run, model, material = prepared(pack, tmp_path, shallow(), head=SIGMOID, pretraining=kind)
     linears = [module for module in model.head.layers if isinstance(module, nn.Linear)]
     bias = linears[-1].bias.detach().clone()
-    states, said = [copies(linears)], []
+    states, notes = [copies(linears)], []
     for event in pretrain(run, material):
         states.append(copies(linears))
-        said.append(event)
-    assert [event.kind for event in said] == ["pretraining"] * 3
+        notes.append(event)
+    assert [event.kind for event in notes] == ["pretraining"] * 3
     assert is_same(states[0], states[1]) == [True, True, True]
     assert is_same(states[1], states[2]) == [False, True, True]
     assert is_same(states[2], states[3]) == [True, False, True]
     assert torch.equal(linears[-1].bias, bias)
-    assert [event.data["layer"] for event in said[1:]] == ["hidden.0", "hidden.1"]
-    assert said[1].data["last_loss"] < said[1].data["first_loss"]
-    assert "hidden.0 is pretrained: its reconstruction error went from" in said[1].message
-    assert said[0].data == {"pretraining": kind, "images": 60}
+    assert [event.data["layer"] for event in notes[1:]] == ["hidden.0", "hidden.1"]
+    assert notes[1].data["last_loss"] < notes[1].data["first_loss"]
+    assert "hidden.0 is pretrained: its reconstruction error went from" in notes[1].message
+    assert notes[0].data == {"pretraining": kind, "images": 60}
     assert not model.training
 
 

@@ -50,11 +50,11 @@ def test_tensors_are_aligned_to_their_types(tmp_path: Path) -> None:
 
 
 def test_metadata_are_strings_with_the_versions() -> None:
-    said = collect_metadata(architecture="resnet18", num_classes=2, class_names=["a", "b"])
-    assert said["architecture"] == "resnet18"
-    assert said["num_classes"] == "2"
-    assert json.loads(said["class_names"]) == ["a", "b"]
-    assert {"graft_version", "torch_version", "timm_version", "python_version"} < said.keys()
+    metadata = collect_metadata(architecture="resnet18", num_classes=2, class_names=["a", "b"])
+    assert metadata["architecture"] == "resnet18"
+    assert metadata["num_classes"] == "2"
+    assert json.loads(metadata["class_names"]) == ["a", "b"]
+    assert {"graft_version", "torch_version", "timm_version", "python_version"} < metadata.keys()
 
 
 def test_a_type_that_the_format_lacks_is_refused(tmp_path: Path) -> None:

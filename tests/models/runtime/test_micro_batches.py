@@ -13,7 +13,7 @@ from tests.support.small_pack import PREPROCESSING, Corner
 
 
 class Small(torch.nn.Module):
-    """Memory for so many images; asked for more, it fails as a device's allocator does."""
+    """Memory for `most` images; for more, it fails as a device's allocator does."""
 
     def __init__(self, most: int) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Small(torch.nn.Module):
         self.asked: list[int] = []
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """The same rows."""
+        """Return the rows."""
         self.asked.append(len(rows))
         if len(rows) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory.")

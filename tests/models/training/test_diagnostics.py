@@ -1,4 +1,4 @@
-"""The training doctor against trainings that are ill in a known way."""
+"""Training diagnostics of trainings that go wrong in a known way."""
 
 from __future__ import annotations
 
@@ -27,34 +27,34 @@ DEEP = [{"width": 32}] * 12
 
 
 def diagnosed(pack: Pack, folder: Path, **choices: Any) -> tuple[dict[str, Any], list[Noted]]:
-    """The last diagnosis of a training, and what was said on the way."""
-    said: list[Any] = []
-    train_small(pack, folder, heard=said, **choices)
-    *_, last = (event.diagnosis for event in said if isinstance(event, Diagnosed))
-    return last, [event for event in said if isinstance(event, Noted)]
+    """The last diagnosis of a training, and the notes on the way."""
+    heard: list[Any] = []
+    train_small(pack, folder, heard=heard, **choices)
+    *_, last = (event.diagnosis for event in heard if isinstance(event, Diagnosed))
+    return last, [event for event in heard if isinstance(event, Noted)]
 
 
 def kinds(diagnosis: dict[str, Any]) -> set[str]:
-    """What was found."""
+    """Kinds of findings."""
     return {finding["kind"] for finding in diagnosis["findings"]}
 
 
 def test_gradients_vanish_below_many_sigmoids(pack: Pack, tmp_path: Path) -> None:
     head = {"kind": "mlp", "hidden": DEEP, "activation": "sigmoid", "dropout": 0.0}
-    diagnosis, said = diagnosed(pack, tmp_path, head=head, optimizer={"kind": "sgd", "lr": 1e-4})
+    diagnosis, notes = diagnosed(pack, tmp_path, head=head, optimizer={"kind": "sgd", "lr": 1e-4})
     assert "vanishing_gradients" in kinds(diagnosis)
     felt = {layer["layer"]: layer["gradient_rms"] for layer in diagnosis["layers"]}
     assert felt["hidden.0"] < 1e-4 * felt["output"]
-    (note,) = (note for note in said if note.kind == "vanishing_gradients")
+    (note,) = (note for note in notes if note.kind == "vanishing_gradients")
     assert note.level == "warning"
     assert "relu" in note.message
 
 
 def test_sigmoids_with_the_historic_weights_saturate(pack: Pack, tmp_path: Path) -> None:
     head = {"kind": "mlp", "hidden": [256, 256], "activation": "sigmoid", "initializer": "normal", "dropout": 0.0}
-    diagnosis, said = diagnosed(pack, tmp_path, head=head, optimizer={"kind": "sgd", "lr": 1e-4})
+    diagnosis, notes = diagnosed(pack, tmp_path, head=head, optimizer={"kind": "sgd", "lr": 1e-4})
     assert "saturated_units" in kinds(diagnosis)
-    assert "initializer" in next(note.message for note in said if note.kind == "saturated_units")
+    assert "initializer" in next(note.message for note in notes if note.kind == "saturated_units")
 
 
 def test_the_initializer_that_suits_is_healthy(pack: Pack, tmp_path: Path) -> None:
@@ -67,9 +67,9 @@ def test_the_initializer_that_suits_is_healthy(pack: Pack, tmp_path: Path) -> No
 
 def test_units_that_never_fire_are_counted(pack: Pack, tmp_path: Path) -> None:
     head = {"kind": "mlp", "hidden": [64] * 4, "dropout": 0.0}
-    diagnosis, said = diagnosed(pack, tmp_path, head=head, optimizer={"kind": "rmsprop", "lr": 0.1}, regularizers=[])
+    diagnosis, notes = diagnosed(pack, tmp_path, head=head, optimizer={"kind": "rmsprop", "lr": 0.1}, regularizers=[])
     assert "dead_units" in kinds(diagnosis)
-    assert "leaky_relu" in next(note.message for note in said if note.kind == "dead_units")
+    assert "leaky_relu" in next(note.message for note in notes if note.kind == "dead_units")
     healthy, _ = diagnosed(pack, tmp_path, head=head, optimizer={"kind": "adam", "lr": 1e-3})
     assert all(layer["dead"] < 0.5 for layer in healthy["layers"] if layer["dead"] is not None)
     leaky, _ = diagnosed(pack, tmp_path, head={**head, "activation": "leaky_relu"}, optimizer={"kind": "adam"})
@@ -112,7 +112,7 @@ def bare_model() -> TrainableModel:
 
 
 def of_losses(epochs: list[EpochEnded], stop_reason: str, task: Task = "single_label") -> set[str]:
-    """What a doctor finds in the figures alone."""
+    """Kinds of findings in the figures of epochs alone."""
     diagnostics = Diagnostics(bare_model(), 4, task)
     heard = [event for one in epochs for event in diagnostics.examine(one)]
     heard += diagnostics.final_findings(stop_reason, None)

@@ -1,4 +1,4 @@
-"""The shrunk linear discriminant, against scikit-learn's and by hand; a head starts from it."""
+"""Linear discriminant analysis against scikit-learn's and by hand; a head starts from it."""
 
 from __future__ import annotations
 
@@ -68,9 +68,9 @@ def test_it_is_scikit_learns(shrinkage: float, monkeypatch: pytest.MonkeyPatch) 
     weight = torch.linalg.solve(covariance.double(), statistics.means.T.double()).T
     torch.testing.assert_close(found.weight.double(), weight, atol=1e-4, rtol=1e-3)
     assert theirs.coef_.shape == found.weight.shape
-    said = (x @ found.weight.T + found.bias).argmax(1)
+    predictions = (x @ found.weight.T + found.bias).argmax(1)
     plain = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x.numpy(), y.numpy())
-    assert (said.numpy() == plain.predict(x.numpy())).mean() > 0.97
+    assert (predictions.numpy() == plain.predict(x.numpy())).mean() > 0.97
 
 
 def test_shrinkage_and_temperature_are_the_best_of_all() -> None:
@@ -93,8 +93,8 @@ def test_shrinkage_and_temperature_are_the_best_of_all() -> None:
             assert reached >= one.loss - 1e-4 >= least - 2e-4
             if temperature == one.temperature:
                 assert reached.item() == pytest.approx(one.loss, abs=1e-4)
-        said = (other @ weight.T + bias).argmax(1)
-        assert one.accuracy == pytest.approx((said == known).float().mean().item(), abs=0.011)
+        predictions = (other @ weight.T + bias).argmax(1)
+        assert one.accuracy == pytest.approx((predictions == known).float().mean().item(), abs=0.011)
 
 
 def test_features_that_never_vary_do_no_harm() -> None:
@@ -107,12 +107,12 @@ def test_features_that_never_vary_do_no_harm() -> None:
 
 
 def order() -> np.ndarray:
-    """Of the images, by chance."""
+    """A random order of the images."""
     return np.random.default_rng(0).permutation(90)
 
 
 def started(folder: Path, **choices: object) -> tuple[TrainableModel, float]:
-    """A head that starts from the discriminant, and its validation accuracy as it is told."""
+    """A head that starts from LDA, and its validation accuracy."""
     pack = small_pack(folder, classes=3, each=30)
     recipe = Recipe.model_validate({"optimizer": {"lr": 0.01}, **choices}).resolve(
         task="single_label", image_size=16, num_features=12, class_counts=dict.fromkeys(CLASSES, 20), images=60
@@ -123,12 +123,12 @@ def started(folder: Path, **choices: object) -> tuple[TrainableModel, float]:
     )
     train, validation = (Subset(part, pack.labels[part]) for part in (order()[:60], order()[60:]))
     model = TrainableModel.from_recipe(recipe, 3, cut_network, source, train.images)
-    said = lda.initialize_head(TrainingRun(recipe, CLASSES, model, source, train, validation))
+    note = lda.initialize_head(TrainingRun(recipe, CLASSES, model, source, train, validation))
     model.eval()
     with torch.inference_mode():
         logits = model.head(model.compute_features(source, validation.images))
     accuracy = float((logits.argmax(1).numpy() == validation.labels).mean())
-    assert said.data["accuracy"] == pytest.approx(accuracy)
+    assert note.data["accuracy"] == pytest.approx(accuracy)
     return model, accuracy
 
 

@@ -1,4 +1,4 @@
-"""What a recipe can choose about training, seen in a training."""
+"""Choices of a recipe about training, seen in a training."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ def test_a_target_that_is_reached_ends_the_training(pack: Pack) -> None:
 
 
 def test_views_are_added_to_the_best_so_far_and_training_goes_on(tmp_path: Path) -> None:
-    """Of noise, all that a head can do is learn it by heart."""
+    """A head can only memorize noise."""
     files = {f"{CLASSES[number % 3]}/{number}.png": encoded(noise(number)) for number in range(90)}
     unlearnable = packed(write_zip(tmp_path / "noise.zip", files))
     heard: list[Any] = []
@@ -164,9 +164,9 @@ def test_the_epoch_that_reaches_the_target_is_delivered(pack: Pack) -> None:
     last = run(training)[-1]
     assert last.epoch > 1
     assert training.best_epoch == last.epoch
-    said = torch.from_numpy(training.compute_validation_logits())
+    logits = torch.from_numpy(training.compute_validation_logits())
     labels = torch.from_numpy(training.run.validation.labels)
-    assert torch.nn.functional.cross_entropy(said, labels).item() == pytest.approx(last.validation_loss)
+    assert torch.nn.functional.cross_entropy(logits, labels).item() == pytest.approx(last.validation_loss)
 
 
 def test_an_epoch_that_diverges_is_tried_again_with_a_smaller_rate(pack: Pack, tmp_path: Path) -> None:
@@ -174,8 +174,8 @@ def test_an_epoch_that_diverges_is_tried_again_with_a_smaller_rate(pack: Pack, t
     heard: list[Any] = []
     choices: dict[str, Any] = {"regularizers": [{"kind": "l2", "strength": 1.0}], "epochs": 12, "early_stopping": None}
     training, epochs = train_small(pack, tmp_path, heard=heard, optimizer={"kind": "sgd", "lr": 15.0}, **choices)
-    (said,) = (event for event in heard if isinstance(event, Noted) and event.kind == "diverged")
-    assert "tried again" in said.message
+    (note,) = (event for event in heard if isinstance(event, Noted) and event.kind == "diverged")
+    assert "tried again" in note.message
     assert [ended.epoch for ended in epochs] == list(range(1, 13)), "the epoch is told of once"
     assert epochs[-1].lr == pytest.approx(1.5)
     assert training.stop_reason == "epochs_done"

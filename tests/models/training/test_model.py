@@ -1,4 +1,4 @@
-"""What is trained, in real steps on images: what moves, at which rates, and what is delivered in the end."""
+"""The trainable model in real steps on images: which parameters move, at which rates, and the merged network."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_what_is_trained_computes_in_the_precision_of_the_recipe(tmp_path: Path,
     heard: set[torch.dtype] = set()
     for module in made.model.top.modules():
         if isinstance(module, torch.nn.Conv2d):
-            module.register_forward_hook(lambda _, __, said: heard.add(said.dtype))
+            module.register_forward_hook(lambda _, __, output: heard.add(output.dtype))
     features = made.model.forward_features(given)
     assert features.dtype == torch.float32
     if cut == "all":

@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 class Small(nn.Module):
-    """Memory for so many images; asked for more, it fails as a device's allocator does."""
+    """Memory for `most` images; for more, it fails as a device's allocator does."""
 
     def __init__(self, error: RuntimeError, most: int) -> None:
         super().__init__()
         self.error, self.most = error, most
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
-        """The same rows."""
+        """Return the rows."""
         if torch.is_grad_enabled() and len(rows) > self.most:
             raise self.error
         return rows
 
 
 def with_memory(pack: Pack, most: int, error: RuntimeError | None = None, **choices: Any) -> tuple[Training, list[Any]]:
-    """A training whose network has memory for so many images, and what it said."""
+    """A training whose network has memory for `most` images, and its events."""
     training = uncached_training(
         pack, head={"kind": "mlp", "hidden": [8], "dropout": 0.0}, early_stopping=None, **choices
     )
@@ -54,8 +54,8 @@ def test_a_batch_that_does_not_fit_goes_through_in_parts(
 ) -> None:
     whole, _ = with_memory(pack, 16, augmentations=augmentations)
     parted, heard = with_memory(pack, 5, error, augmentations=augmentations)
-    (said,) = (event for event in heard if isinstance(event, Noted) and event.kind == "micro_batches")
-    assert said.data == {"parts": 4, "batch_size": 16}
+    (note,) = (event for event in heard if isinstance(event, Noted) and event.kind == "micro_batches")
+    assert note.data == {"parts": 4, "batch_size": 16}
     assert parted.train_step.micro_batches.count == 4
     for name, weight in whole.model.head.state_dict().items():
         torch.testing.assert_close(parted.model.head.state_dict()[name], weight, rtol=1e-3, atol=1e-5)
