@@ -27,7 +27,7 @@ LEAST_IMAGES = 40
 
 
 def _rename_discriminant(given: Any) -> Any:
-    """Replace "discriminant", as recipes of 0.1 say, by "lda"."""
+    """Recipes of 0.1 say "discriminant" for "lda"."""
     return "lda" if given == "discriminant" else given
 
 
@@ -66,12 +66,12 @@ class Linear(_Affine):
     1989), in closed form; zero: every class is equally likely; auto: lda, but zero where images have several labels,
     nothing is cached, or a class has fewer than 40 images."""
 
-    def begin(self, *, can_start_from_lda: bool, least_images: int) -> Self:
-        """The same with its start known.
+    def resolve_start(self, *, can_start_from_lda: bool, least_images: int) -> Self:
+        """Resolve the start.
 
         Args:
             can_start_from_lda: whether the loss is of one label an image, and features are known before training.
-            least_images: to train on, of the rarest class.
+            least_images: training images of the rarest class.
         """
         if self.start != "auto":
             return self
@@ -105,7 +105,7 @@ class Cosine(Technique):
         return self
 
     def build(self, num_features: int, num_classes: int) -> HeadModule:
-        """Dropout, features of length √num_features, weights of length scale/√num_features: (B, F) → (B, C)."""
+        """Build dropout, features of length √num_features, weights of length scale/√num_features: (B, F) → (B, C)."""
         import torch
 
         from models.nn.head import HeadModule
@@ -142,7 +142,7 @@ class Layer(Technique):
         return {"width": given} if type(given) is int else given
 
     def build(self, inputs: int) -> HiddenLayer:
-        """The module of a resolved layer: (B, inputs) → (B, width)."""
+        """Build the module of a resolved layer: (B, inputs) → (B, width)."""
         import torch
 
         from models.nn.head import HiddenLayer
@@ -219,7 +219,7 @@ class MLP(Technique):
         return layer.model_copy(update=chosen)
 
     def build(self, num_features: int, num_classes: int) -> HeadModule:
-        """All layers of a resolved head, dropout first: (B, num_features) → (B, num_classes)."""
+        """Build all layers of a resolved head, dropout first: (B, num_features) → (B, num_classes)."""
         import torch
 
         from models.nn.head import HeadModule

@@ -153,7 +153,7 @@ class Recipe(Technique):
         head = self.head.resolve(num_features, len(class_counts))
         if head.kind == "linear":
             can_start_from_lda = self.has_features and loss.kind != "binary_cross_entropy"
-            head = head.begin(can_start_from_lda=can_start_from_lda, least_images=min(class_counts.values()))
+            head = head.resolve_start(can_start_from_lda=can_start_from_lda, least_images=min(class_counts.values()))
         resolved = {
             "task": task,
             "image_size": image_size,

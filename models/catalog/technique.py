@@ -23,7 +23,7 @@ class Technique(BaseModel):
 
 
 def known(value: Value | Literal["auto", "same"]) -> Value:
-    """A choice that `resolve` has made. Raises Unresolved where it has not."""
+    """Return a choice that `resolve` has made. Raises Unresolved where it has not."""
     if value == "auto" or value == "same":
         raise Unresolved(f"This choice is still {value!r}: resolve the recipe first.")
     return value

@@ -268,4 +268,4 @@ def write_checkpoint(spec: TrainingSpec, recipe: ResolvedRecipe, ready: Prepared
         seed=recipe.seed,
         device=ready.features.trunk.device.type,
     )
-    checkpoint_file.write(spec.checkpoint, ready.slot.feature_network.network.state_dict(), metadata)
+    checkpoint_file.write(spec.checkpoint, ready.slot.network.state_dict(), metadata)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from models.catalog.heads import Head
     from models.features.sources import FeatureSource
     from models.networks.surgery import FeatureNetwork
+    from models.networks.types import TimmNetwork
     from models.training.model import TrainableModel
 
 LayerList = list[tuple[str, dict[str, Any]]]
@@ -46,13 +47,19 @@ class HeadSlot:
     path: str | None
     """Of the module that the head replaces; None where it becomes the network's own classifier."""
 
+    @property
+    def network(self) -> TimmNetwork:
+        """The whole network."""
+        return self.feature_network.network
+
 
 def find_head_slot(feature_network: FeatureNetwork, head: Head, dropped: list[str]) -> HeadSlot:
     """Find where a head can be merged into a network without its `dropped` stages. Raises HeadUnsupported."""
+    network = feature_network.network
     if head.kind in ("linear", "keep") and not dropped:
         return HeadSlot(feature_network, dropped, None)
     last = feature_network.classifier.layers[0].module
-    path: str = next(path for path, module in feature_network.network.named_modules() if module is last)
+    path: str = next(path for path, module in network.named_modules() if module is last)
     if not _can_replace(feature_network, path):
         cure = "drop_stages to 0" if dropped else "head to linear"
         raise HeadUnsupported(
@@ -64,7 +71,7 @@ def find_head_slot(feature_network: FeatureNetwork, head: Head, dropped: list[st
 def merge_head(slot: HeadSlot, layers: nn.Sequential) -> None:
     """Have the network end in these layers, which take unstandardized features."""
     if slot.path is not None:
-        slot.feature_network.network.set_submodule(slot.path, _flattened(copy.deepcopy(layers)).eval())
+        slot.network.set_submodule(slot.path, _flattened(copy.deepcopy(layers)).eval())
         return
     linear = layers[0].state_dict()
     slot.feature_network.classifier.set_weights(linear["weight"], linear["bias"])
@@ -74,7 +81,7 @@ def describe_replaced(slot: HeadSlot) -> dict[str, LayerList]:
     """Describe the layers that stand in place of timm's own modules, by path; empty where all are its own."""
     if slot.path is None:
         return {}
-    head = slot.feature_network.network.get_submodule(slot.path)
+    head = slot.network.get_submodule(slot.path)
     return {**{path: [("Identity", {})] for path in slot.dropped}, slot.path: describe_layers(head)}
 
 
@@ -112,13 +119,13 @@ def compute_logits(
 @torch.no_grad()
 def _can_replace(feature_network: FeatureNetwork, path: str) -> bool:
     """Whether the network's output is that of layers at this path; tried with some that are not linear."""
-    network = feature_network.network
+    network, images = feature_network.network, feature_network.sample_images
     own = network.get_submodule(path)
     layers = nn.LayerNorm(feature_network.num_features, elementwise_affine=False)
-    expected = layers(feature_network.trunk(feature_network.sample_images))
+    expected = layers(feature_network.trunk(images))
     network.set_submodule(path, _flattened([layers]))
     try:
-        output = network(feature_network.sample_images)
+        output = network(images)
     except Exception:  # each architecture has its own words for it
         return False
     finally:

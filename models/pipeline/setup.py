@@ -45,7 +45,6 @@ class Prepared:
 
     recipe: ResolvedRecipe
     backbone: Backbone
-    """Of the weights as they came."""
     preprocessing: Preprocessing
     cut_network: CutNetwork
     slot: HeadSlot
@@ -85,7 +84,8 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     side = backbone.preprocessing.side if wanted.image_size == "auto" else wanted.image_size
     preprocessing = backbone.preprocessing.resize_to(side)
 
-    network, size, dropped = backbone.network, preprocessing.input_size, list[str]()
+    network, size = backbone.network, preprocessing.input_size
+    dropped: list[str] = []
     if wanted.drop_stages:
         truncated = drop_stages(network, wanted.drop_stages, size)
         network, dropped = truncated.network, truncated.dropped
@@ -96,7 +96,8 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     }
     feature_network = surgery.cut_before_classifier(network, size, identity)
     budget = min(wanted.cache.max_bytes or spec.cache_bytes, spec.cache_bytes)
-    cut_network = cut_at(feature_network, wanted.cut, budget / images if wanted.has_features else math.inf)
+    most_bytes = budget / images if wanted.has_features else math.inf
+    cut_network = cut_at(feature_network, wanted.cut, most_bytes)
     slot = find_head_slot(feature_network, wanted.head, dropped)
 
     cache = FeatureCache(spec.cache, spec.cache_bytes) if wanted.has_features else None

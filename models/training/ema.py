@@ -23,7 +23,7 @@ class MovingAverage:
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in what the parameters are after a step."""
+        """Move the average towards the parameters, after a step."""
         share = self.technique.compute_decay(self.steps)
         torch._foreach_lerp_(self._values, [parameter.detach() for parameter in self._parameters], 1 - share)
         self.steps += 1

@@ -14,7 +14,7 @@ from models.catalog.head_search import Trial
 from models.catalog.mixup import FeatureAugmentation
 from models.evaluation.metrics import count_correct
 from models.messages import HeadsSearched
-from models.messages import Trial as TrialRow
+from models.messages import Trial as TrialFigures
 from models.runtime.rng import seed_epoch
 from models.training.stacked_heads import StackedHeads
 
@@ -45,14 +45,13 @@ class TrialResult:
             return TrialResult(self.trial, epoch, loss, accuracy, epoch)
         return replace(self, epochs=epoch)
 
-    def to_message(self) -> TrialRow:
-        """Convert to a message, as JSON has no infinity."""
-        loss = self.validation_loss if math.isfinite(self.validation_loss) else None
-        return TrialRow(
+    def to_message(self) -> TrialFigures:
+        """Convert to a message, in which there is no infinity."""
+        return TrialFigures(
             **self.trial._asdict(),
             epoch=self.epoch,
             epochs=self.epochs,
-            validation_loss=loss,
+            validation_loss=self.validation_loss if math.isfinite(self.validation_loss) else None,
             validation_accuracy=self.validation_accuracy,
         )
 

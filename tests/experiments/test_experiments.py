@@ -20,6 +20,7 @@ from experiments import (
     vanishing_gradients,
 )
 from experiments.running import Effort, prepare, run
+from models.nn.head import HeadModule, HiddenLayer
 
 if TYPE_CHECKING:
     from experiments.material import Material
@@ -71,7 +72,8 @@ def test_relus_die_at_a_high_rate_and_leaky_ones_do_not(digits: Material) -> Non
 def test_a_unit_below_a_dead_layer_is_alive() -> None:
     layers = [torch.nn.Linear(4, 4) for _ in range(3)]
     torch.nn.init.constant_(layers[1].bias, -1e3)
-    head = torch.nn.Sequential(layers[0], torch.nn.ReLU(), layers[1], torch.nn.ReLU(), layers[2])
+    hidden = [HiddenLayer(layer, torch.nn.ReLU(), torch.nn.Dropout(0.0)) for layer in layers[:2]]
+    head = HeadModule(torch.nn.Dropout(0.0), layers[2], hidden)
     lower, upper = dying_relus.find_dead_units(head, torch.randn(500, 4))
     assert not lower.any()
     assert upper.all()

@@ -9,11 +9,12 @@ import pytest
 import torch
 from sqlalchemy import func, select, update
 
-from models.messages import EpochEnded, Noted, PhaseStarted, ProgressSaved
+from models.messages import EpochEnded, HeadsSearched, Noted, PhaseStarted, ProgressSaved
+from models.messages import Trial as TrialFigures
 from models.pipeline import training_state
 from service.jobs import lifecycle, snapshots
 from service.storage import StorageUnavailable
-from service.tables import Dataset, Epoch, Event, Job
+from service.tables import Dataset, Epoch, Event, Job, Trial
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job
 from workers.lease import fence
 from workers.work.training import JobAttempt
@@ -117,6 +118,18 @@ def test_a_snapshot_that_the_child_cannot_read_takes_its_epochs_with_it(database
     with database.reading() as session:
         assert session.scalars(select(Epoch.epoch)).all() == []
     assert event_kinds(database)[-1] == "snapshot_unreadable"
+
+
+def test_the_trials_of_a_search_are_recorded_from_the_best(database: Database, settings: Settings) -> None:
+    add_jobs(database, 1)
+    attempt, _ = begun(database, settings)
+    figures = {"l2": 0.1, "dropout": 0.2, "epoch": 1, "epochs": 2, "validation_loss": 0.5, "validation_accuracy": 0.9}
+    searched = HeadsSearched(message="Of 2 heads …", trials=[TrialFigures(lr=lr, **figures) for lr in (0.03, 0.01)])
+    with database.writing() as session:
+        attempt.record(session, fence(session, attempt.claim), [searched.model_dump_json().encode()])
+    with database.reading() as session:
+        assert session.scalars(select(Trial.lr).order_by(Trial.rank)).all() == [0.03, 0.01]
+    assert event_kinds(database)[-1] == "searched"
 
 
 def test_a_snapshot_takes_the_place_of_the_one_before(database: Database, settings: Settings) -> None:
