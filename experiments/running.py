@@ -59,7 +59,7 @@ class Setting:
 
     @property
     def training_run(self) -> TrainingRun:
-        """As training takes it."""
+        """Collect what training needs."""
         return TrainingRun(self.recipe, self.classes, self.model, self.source, self.parts.train, self.parts.validation)
 
 

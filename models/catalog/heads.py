@@ -209,9 +209,9 @@ class MLP(Technique):
     @property
     def layers(self) -> tuple[Layer, ...]:
         """The hidden layers without any `same`; widths may still be `auto`."""
-        return tuple(self._spelled_out(layer) for layer in self.hidden)
+        return tuple(self._resolve_layer(layer) for layer in self.hidden)
 
-    def _spelled_out(self, layer: Layer) -> Layer:
+    def _resolve_layer(self, layer: Layer) -> Layer:
         own = {name: getattr(layer, name) for name in ("activation", "initializer", "normalization", "dropout")}
         chosen = {name: getattr(self, name) if value == "same" else value for name, value in own.items()}
         if chosen["initializer"] == "auto":

@@ -197,17 +197,17 @@ class Recipe(Technique):
 
     @property
     def has_features(self) -> bool:
-        """Whether features are computed once for each image, and cached."""
+        """True where features are computed once for each image, and cached."""
         return self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_images
 
     @property
     def starts_from_lda(self) -> bool:
-        """Whether the head starts from linear discriminant analysis; not known while head.start is "auto"."""
+        """True where the head starts from linear discriminant analysis; not known while head.start is "auto"."""
         return self.head.kind == "linear" and self.head.start == "lda"
 
     @property
     def mixes_images(self) -> bool:
-        """Whether an augmentation mixes the images of a batch themselves."""
+        """True where an augmentation mixes the images of a batch themselves."""
         return any(isinstance(a, BatchAugmentation) and a.needs_images for a in self.augmentations)
 
 
