@@ -1,4 +1,4 @@
-"""What a million cached rows cost: `make cache-index`, to open and look up, and to read in random batches.
+"""Time and memory of a million cached rows, opened, looked up and read in random batches: `make cache-index`.
 
 Rows of random numbers are written once. Then a process opens them, looks all of them up, which checks them too, and
 reads epochs of random batches as training does, in turns with the same batches out of one array in its memory. Memory
@@ -35,7 +35,7 @@ from workers.child_process import TUNING
 ROWS, NUMBERS, BATCH = 1_000_000, 64, 64
 RUNS, EPOCHS = 5, 3
 AT_ONCE = 4096
-"""Rows that are written at once."""
+"""Rows per write to the cache."""
 
 
 def main() -> None:

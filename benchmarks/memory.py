@@ -1,4 +1,4 @@
-"""What memory a process takes."""
+"""Peak and mapped memory of this process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 class PeakMemory:
-    """Watches what this process has for itself; what is mapped from files is the kernel's to give and take."""
+    """Records the peak of this process's anonymous memory; pages mapped from files do not count."""
 
     def __enter__(self) -> PeakMemory:
         self._before = self._peak = _own_bytes()
@@ -24,7 +24,7 @@ class PeakMemory:
 
     @property
     def megabytes(self) -> float:
-        """At its peak, more than before."""
+        """Growth at the peak, in megabytes."""
         return (self._peak - self._before) / 1e6
 
     def _watch(self) -> None:
@@ -33,7 +33,7 @@ class PeakMemory:
 
 
 def mapped_megabytes(suffix: str) -> float:
-    """What lies in memory of the files that this process has mapped and whose names end so."""
+    """Measure the resident megabytes of mapped files with this suffix."""
     mappings = re.split(r"^(?=[0-9a-f]+-[0-9a-f]+ )", Path("/proc/self/smaps").read_text(), flags=re.MULTILINE)
     sizes = [re.search(r"^Rss: +(\d+) kB", one, re.MULTILINE) for one in mappings if suffix + "\n" in one]
     return sum(int(size[1]) for size in sizes if size) * 1024 / 1e6

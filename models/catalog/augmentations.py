@@ -176,7 +176,7 @@ class Blur(ImageAugmentation):
 
         if random.random() >= self.probability:
             return image
-        # torchvision's takes up to three times as long, and its convolution rounds differently from machine to machine.
+        # torchvision's is up to three times slower, and its convolution rounds differently from machine to machine.
         return image.filter(ImageFilter.GaussianBlur(random.uniform(self.min_sigma, self.max_sigma)))
 
 

@@ -33,6 +33,7 @@ def test_a_service_that_does_not_end_is_killed_with_its_processes(
 ) -> None:
     """Put a program that ignores signals in the place of graft."""
     (tmp_path / "graft").mkdir()
+    (tmp_path / "graft" / "__init__.py").touch()
     (tmp_path / "graft" / "__main__.py").write_text(STUBBORN)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(standalone, "STOP_SECONDS", 0.2)
@@ -48,6 +49,7 @@ def test_a_service_that_does_not_end_is_killed_with_its_processes(
 
 def test_a_service_that_does_not_start_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "graft").mkdir()
+    (tmp_path / "graft" / "__init__.py").touch()
     (tmp_path / "graft" / "__main__.py").write_text("raise SystemExit(3)")
     monkeypatch.chdir(tmp_path)
     with pytest.raises(standalone.StartFailed, match="status 3"), standalone.standalone(tmp_path, tmp_path):

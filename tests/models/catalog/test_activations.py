@@ -41,7 +41,7 @@ SUITED = {
     "tanh": "glorot_uniform",
     "selu": "lecun_normal",
 }
-"""What `auto` pairs them with; the others, He's."""
+"""Initializers that `auto` pairs with activations; he_normal for the others."""
 
 every_activation = pytest.mark.parametrize("technique", members(Activation))
 

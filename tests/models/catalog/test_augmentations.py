@@ -39,7 +39,7 @@ GREY = (127, 127, 127)
 
 
 def views(augmentation: ImageAugmentation, image: Image.Image, count: int) -> list[np.ndarray]:
-    """What one generator makes of `image`, again and again."""
+    """Apply an augmentation to `image` again and again, with one generator."""
     random = np.random.default_rng(0)
     return [np.asarray(augmentation.apply(image, random)) for _ in range(count)]
 

@@ -35,7 +35,7 @@ def theirs(name: str, magnitude: float) -> float:
 
 
 def magnitudes(operation: Operation, magnitude_bin: int) -> list[float]:
-    """Those that are equally likely in this bin."""
+    """List the views that are equally likely in this bin."""
     magnitude = operation.largest * magnitude_bin / (BINS - 1)
     return [magnitude, -magnitude] if operation.is_signed else [magnitude]
 

@@ -21,10 +21,10 @@ SEVERAL = {"task": "multi_label"}
 
 
 class Refusal(NamedTuple):
-    """A recipe that is refused, what is said, and nearly the same ones that are taken."""
+    """A recipe that is refused, what is message, and nearly the same ones that are taken."""
 
     recipe: dict[str, Any]
-    said: str
+    message: str
     near_misses: list[dict[str, Any]]
 
 
@@ -269,7 +269,7 @@ def test_what_does_not_fit_is_refused_with_what_to_change(name: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Recipe.model_validate(refusal.recipe)
     (error,) = refused.value.errors()
-    assert error["msg"] == f"Value error, {refusal.said}"
+    assert error["msg"] == f"Value error, {refusal.message}"
 
 
 @by_name
@@ -279,7 +279,7 @@ def test_what_is_nearly_the_same_is_taken(name: str) -> None:
 
 
 def _fragments(rule: ast.AST) -> list[str]:
-    """What a rule says, without the names that it says it of."""
+    """Strip the names from a rule's message."""
     return [node.value for node in ast.walk(rule) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
@@ -287,8 +287,8 @@ def test_every_rule_is_tested() -> None:
     rules = [rule for rule in ast.walk(ast.parse(inspect.getsource(compatibility))) if isinstance(rule, ast.Yield)]
     assert rules
     for rule in rules:
-        said = [part for part in _fragments(rule) if part not in ("g", ", ", " and ")]
-        assert any(all(part in refusal.said for part in said) for refusal in REFUSALS.values()), said
+        message = [part for part in _fragments(rule) if part not in ("g", ", ", " and ")]
+        assert any(all(part in refusal.message for part in message) for refusal in REFUSALS.values()), message
 
 
 def test_all_that_does_not_fit_is_said_at_once() -> None:

@@ -25,7 +25,7 @@ def parameters(*gradients: list[float] | None) -> list[nn.Parameter]:
 
 
 def gradients(of: list[nn.Parameter]) -> list[list[float] | None]:
-    """As they are now."""
+    """Copy the current gradients."""
     return [None if parameter.grad is None else parameter.grad.tolist() for parameter in of]
 
 

@@ -1,4 +1,4 @@
-"""What trials of a search are drawn from, and what a recipe becomes of the best."""
+"""Tests of the search space, and of the recipe after a search."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def test_rows_or_columns_are_orthogonal(gain: float, shape: tuple[int, int]) -> 
 
 
 def test_orthogonal_weights_have_no_preferred_direction() -> None:
-    """Of a uniformly distributed rotation in three dimensions each number is uniform in [-1, 1] (Archimedes)."""
+    """Check that each entry of a uniform rotation in three dimensions is uniform in [-1, 1] (Archimedes)."""
     torch.manual_seed(0)
     firsts = []
     for _ in range(300):

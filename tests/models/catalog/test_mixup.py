@@ -62,7 +62,7 @@ def test_every_order_of_partners_is_equally_likely(technique: type[Any]) -> None
 @every_mix
 @pytest.mark.parametrize("alpha", [0.01, 0.2, 1.0, 5.0, 100.0])
 def test_the_mean_of_a_image_is_as_its_share_says(technique: type[Any], alpha: float) -> None:
-    """So loss and rows are mixed alike: the mean of x̃ is share·x + (1 - share)·x[partner]."""
+    """Loss and rows are mixed alike: the mean of x̃ is share·x + (1 - share)·x[partner]."""
     torch.manual_seed(0)
     for _ in range(50):
         mixed = technique(alpha=alpha).mix(images())
@@ -131,7 +131,7 @@ def test_the_share_of_cutmix_is_beta_distributed_before_the_borders_take_theirs(
 
 
 def test_the_borders_take_as_much_of_cutmix_as_they_should() -> None:
-    """Of a side s they take s²/4 on average: so a part of ∫(√u - u/4)² du = 77/240 is left, u = 1 - λ uniform."""
+    """Borders cut s²/4 off a side s on average: a part of ∫(√u - u/4)² du = 77/240 is left, u = 1 - λ uniform."""
     torch.manual_seed(0)
     shares = [CutMix().mix(torch.zeros(1, 1, 100, 100)).share for _ in range(4000)]
     assert np.mean(shares) == pytest.approx(1 - 77 / 240, abs=0.015)

@@ -37,7 +37,7 @@ def stepped(optimizer: Optimizer) -> list[float]:
 
 
 def by_hand(change: Callable[[int, float, float], float]) -> list[float]:
-    """The same, each step t = 1, 2, … with gradient g at weight w being w ← w - change(t, g, w)."""
+    """Check steps against a formula: step t = 1, 2, … with gradient g at weight w is w ← w - change(t, g, w)."""
     weight, values = START, []
     for number, gradient in enumerate(GRADIENTS, 1):
         weight -= change(number, gradient, weight)
@@ -46,7 +46,7 @@ def by_hand(change: Callable[[int, float, float], float]) -> list[float]:
 
 
 def agree(optimizer: Optimizer, change: Callable[[int, float, float], float]) -> None:
-    """Both are the same to 1e-6."""
+    """Check that optimizer and formula agree to 1e-6."""
     assert stepped(optimizer) == pytest.approx(by_hand(change), rel=1e-6)
 
 
@@ -103,7 +103,7 @@ def test_rmsprop_steps_as_its_formula_says(decay: float, epsilon: float) -> None
 
 
 class Means:
-    """Those of Adam: of gradients and of their squares, without the bias of their start at zero."""
+    """Compute Adam's means of gradients and of their squares, corrected for their start at zero."""
 
     def __init__(self, beta1: float, beta2: float) -> None:
         self.beta1, self.beta2, self.m, self.v = beta1, beta2, 0.0, 0.0

@@ -18,7 +18,7 @@ from models.training.model import TrainableModel
 
 
 def weights() -> list[nn.Parameter]:
-    """Of two layers, some of them zero."""
+    """Make the weights of two layers, some of them zero."""
     torch.manual_seed(0)
     made = [nn.Parameter(torch.randn(4, 6, dtype=torch.float64)), nn.Parameter(torch.randn(3, 4, dtype=torch.float64))]
     made[0].data[0, :2] = 0.0

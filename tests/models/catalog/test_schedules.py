@@ -175,13 +175,13 @@ def test_performance_does_not_count_the_epochs_of_warm_up() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "said"),
+    ("fields", "message"),
     [
         ({"boundaries": [20, 10]}, "boundaries must ascend"),
         ({"boundaries": [10, 10]}, "boundaries must ascend"),
         ({"boundaries": [10]}, "1 boundaries need 2 factors, one more than boundaries; factors has 3"),
     ],
 )
-def test_pieces_that_do_not_fit_are_refused(fields: dict[str, object], said: str) -> None:
-    with pytest.raises(ValidationError, match=said):
+def test_pieces_that_do_not_fit_are_refused(fields: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
         PiecewiseConstant.model_validate(fields)

@@ -92,11 +92,11 @@ def test_is_proved_by_the_test_of_its_file(family: str, technique: type[Techniqu
 def test_resolving_leaves_no_auto_but_what_is_tried(family: str, technique: type[Technique]) -> None:
     resolved = Recipe.model_validate(recipe_with(family, technique)).resolve(**DATA)
     assert resolved.optimizer.lr == "auto"
-    said = resolved.model_dump_json()
-    assert '"auto"' not in said.replace('"lr":"auto"', "")
-    assert '"same"' not in said
-    assert Recipe.model_validate_json(said).model_dump_json() == said
-    assert ResolvedRecipe.model_validate_json(said) == resolved
+    written = resolved.model_dump_json()
+    assert '"auto"' not in written.replace('"lr":"auto"', "")
+    assert '"same"' not in written
+    assert Recipe.model_validate_json(written).model_dump_json() == written
+    assert ResolvedRecipe.model_validate_json(written) == resolved
     assert resolved.resolve(**DATA) == resolved, "what is resolved stays as it is"
 
 

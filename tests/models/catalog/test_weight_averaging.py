@@ -24,7 +24,7 @@ def layer() -> nn.Linear:
 
 
 def averaged(average: MovingAverage, network: nn.Module) -> torch.Tensor:
-    """What the weights are while the average is applied."""
+    """Read the weights while the average is applied."""
     with average.swap_in():
         weight: torch.Tensor = network.weight.detach().clone()
     return weight
