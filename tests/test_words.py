@@ -24,7 +24,6 @@ UNFINISHED: tuple[str, ...] = (
     "docs/*",
     "models/features/*",
     "tests/conftest.py",
-    "tests/demo/*",
     "tests/e2e/*",
     "tests/models/conftest.py",
     "tests/models/engines/*",

@@ -30,7 +30,7 @@ class _Optimizer(Technique):
         """The learning rate of a resolved technique."""
         return known(self.lr)
 
-    def at(self, lr: float) -> Self:
+    def with_lr(self, lr: float) -> Self:
         """Set the learning rate."""
         return self.model_copy(update={"lr": lr})
 

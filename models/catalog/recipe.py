@@ -240,7 +240,7 @@ class ResolvedRecipe(Recipe):
 
     def with_rate(self, lr: float) -> Self:
         """Set the learning rate."""
-        return self.model_copy(update={"optimizer": self.optimizer.at(lr)})
+        return self.model_copy(update={"optimizer": self.optimizer.with_lr(lr)})
 
     def limit_views(self, most: int) -> Self:
         """Have no more augmented views than `most` in the cache."""

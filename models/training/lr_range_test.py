@@ -116,7 +116,7 @@ def _train_one_by_one(
     for rate in RATES:
         torch.manual_seed(recipe.seed)
         tried = copy.deepcopy(head).train()
-        optimizer = recipe.optimizer.at(rate).build(tried.parameters())
+        optimizer = recipe.optimizer.with_lr(rate).build(tried.parameters())
         for rows, known in train.batches(recipe):
             loss = loss_of(tried(rows), known)
             optimizer.zero_grad(set_to_none=True)

@@ -33,7 +33,7 @@ class StackedHeads:
         self._weight = nn.Parameter(start.weight.detach().repeat(len(trials), 1))
         self._bias = nn.Parameter(start.bias.detach().repeat(len(trials)))
         # All optimizers move a weight by its rate times something that does not depend on the rate.
-        self._optimizer = recipe.optimizer.at(1.0).build([self._weight, self._bias])
+        self._optimizer = recipe.optimizer.with_lr(1.0).build([self._weight, self._bias])
         self._spread_choices()
 
     def step(self, features: torch.Tensor, labels: torch.Tensor, loss_of: nn.Module) -> None:

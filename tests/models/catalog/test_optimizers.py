@@ -188,6 +188,6 @@ def test_groups_keep_rates_of_their_own(technique: type[Any]) -> None:
 @every_optimizer
 def test_the_rate_is_auto_until_it_is_found(technique: type[Any]) -> None:
     assert technique().lr == "auto"
-    found = technique().at(0.25)
+    found = technique().with_lr(0.25)
     assert (found.rate, found) == (0.25, technique(lr=0.25))
     assert found.build([nn.Parameter(torch.ones(1))]).param_groups[0]["lr"] == 0.25

@@ -49,7 +49,7 @@ def test_each_head_makes_the_steps_that_it_makes_alone(optimizer: str, loss: str
     assert [trial.dropout for trial in stack.trials] == [0.0, 0.0, 0.2, 0.5]
     for trial, (weight, bias) in zip(stack.trials, stack.heads, strict=True):
         head = start()
-        alone = recipe.optimizer.at(trial.lr).build(head.parameters())
+        alone = recipe.optimizer.with_lr(trial.lr).build(head.parameters())
         for number, (features, labels) in enumerate(shown):
             torch.manual_seed(number)
             for dropout in (0.2, 0.5):  # the masks in the stack's order
