@@ -165,8 +165,8 @@ class JobAttempt(Attempt[Job]):
                 self._end_epoch(session, row, event)
             case Noted():
                 self._note(session, row, event)
-            case Diagnosed():
-                row.diagnosis = event.diagnosis
+            case HeadsSearched():
+                self._record_trials(session, row, event)
             case ProgressSaved():
                 self._snapshots.record(session, row, event)
             case RecipeResolved():
