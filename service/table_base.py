@@ -55,7 +55,11 @@ class Table(DeclarativeBase):
 
 def status_type(states: type[StrEnum]) -> Enum:
     """Column type of a status: a string in the database, a member of `states` in Python."""
-    return Enum(states, values_callable=lambda members: list(members), native_enum=False, length=16)
+    return Enum(states, values_callable=_list_values, native_enum=False, length=16)
+
+
+def _list_values(states: type[StrEnum]) -> list[str]:
+    return [state.value for state in states]  # plain strings: a generated migration spells their repr
 
 
 class Leased:

@@ -118,3 +118,33 @@ def test_every_make_target_in_the_readme_exists() -> None:
     named = set(re.findall(r"`?make ([a-z-]+)", (ROOT / "README.md").read_text()))
     assert named
     assert named <= targets
+
+
+PACKAGES = ("graft", "service", "workers", "models")
+"""Packages that the README's tree lists module by module."""
+
+
+def read_tree(text: str) -> list[str]:
+    """Read the paths of the README's tree: two spaces a level, a folder ends with a slash."""
+    block = re.search(r"^## Where things are\n+```\n(.*?)```", text, re.MULTILINE | re.DOTALL)
+    assert block, "the README has no tree"
+    paths: list[str] = []
+    folders: list[str] = []
+    for line in block[1].splitlines():
+        entry = re.fullmatch(r"((?:  )*)(\S+)  *\S.*", line)
+        assert entry, f"{line!r} does not describe a file"
+        folders = folders[: len(entry[1]) // 2]
+        paths.append("".join([*folders, entry[2]]))
+        if entry[2].endswith("/"):
+            folders.append(entry[2])
+    return paths
+
+
+def test_the_readme_lists_every_module_and_nothing_that_does_not_exist() -> None:
+    listed = read_tree((ROOT / "README.md").read_text(encoding="utf-8"))
+    assert len(listed) == len(set(listed))
+    assert [path for path in listed if not (ROOT / path).exists()] == []
+    modules = [path for path in SOURCES if relative(path).startswith(tuple(f"{package}/" for package in PACKAGES))]
+    # A package's __init__.py is described by the line of its folder.
+    expected = {relative(path).removesuffix("__init__.py") for path in modules}
+    assert expected - set(listed) == set()

@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 UNFINISHED: tuple[str, ...] = (
-    "CONTRIBUTING.md",
-    "README.md",
-    "docs/*",
     "models/features/*",
     "tests/conftest.py",
     "tests/e2e/*",

@@ -29,6 +29,10 @@ def test_the_migrations_build_exactly_the_tables(database: Database) -> None:
         assert compare_metadata(MigrationContext.configure(connection), Table.metadata) == []
 
 
+def test_a_generated_migration_can_spell_a_status() -> None:
+    assert "'queued', 'running'" in repr(Job.__table__.c.status.type)
+
+
 def test_down_to_nothing_and_up_again(database: Database) -> None:
     migrations.downgrade(database.url, "base")
     assert set(inspect(database.engine).get_table_names()) <= {"alembic_version"}

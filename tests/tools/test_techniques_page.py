@@ -60,7 +60,8 @@ def test_its_recipe_is_valid() -> None:
 
 
 def test_the_optimizer_of_contributing_can_be_added_as_it_says() -> None:
-    of_class, of_union, of_test = blocks(CONTRIBUTING.read_text(encoding="utf-8"), "python")
+    section = CONTRIBUTING.read_text(encoding="utf-8").split("\n## Add a technique\n")[1].split("\n## ")[0]
+    of_class, of_union, of_test = blocks(section, "python")
     names: dict[str, Any] = dict(vars(optimizers))
     exec(of_class, names)
     exec(of_union, names)
@@ -79,6 +80,6 @@ def test_contributing_names_commands_and_files_that_exist() -> None:
     text, root = CONTRIBUTING.read_text(encoding="utf-8"), CONTRIBUTING.parent
     targets = re.findall(r"^([a-z-]+):", (root / "Makefile").read_text(), re.MULTILINE)
     assert set(re.findall(r"\bmake ([a-z-]+)", text)) <= set(targets)
-    paths = re.findall(r"\b(?:models|tests|docs)/[\w/]+\.\w+", text)
+    paths = re.findall(r"\b(?:models|service|workers|tests|docs)/[\w/-]+\.\w+", text)
     assert paths
     assert all((root / path).exists() for path in paths)

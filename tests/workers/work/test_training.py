@@ -9,12 +9,11 @@ import pytest
 import torch
 from sqlalchemy import func, select, update
 
-from models.messages import EpochEnded, HeadsSearched, Noted, PhaseStarted, ProgressSaved
-from models.messages import Trial as TrialFigures
+from models.messages import Diagnosed, EpochEnded, HeadsSearched, Noted, PhaseStarted, Progressed, ProgressSaved, Trial
 from models.pipeline import training_state
-from service.jobs import lifecycle, snapshots
+from service.jobs import lifecycle, repository, snapshots
 from service.storage import StorageUnavailable
-from service.tables import Dataset, Epoch, Event, Job, Trial
+from service.tables import Dataset, Epoch, Event, Job
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job
 from workers.lease import fence
 from workers.work.training import JobAttempt
@@ -120,15 +119,24 @@ def test_a_snapshot_that_the_child_cannot_read_takes_its_epochs_with_it(database
     assert event_kinds(database)[-1] == "snapshot_unreadable"
 
 
-def test_the_trials_of_a_search_are_recorded_from_the_best(database: Database, settings: Settings) -> None:
+def test_trials_diagnosis_and_progress_become_rows_of_the_job(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     attempt, _ = begun(database, settings)
-    figures = {"l2": 0.1, "dropout": 0.2, "epoch": 1, "epochs": 2, "validation_loss": 0.5, "validation_accuracy": 0.9}
-    searched = HeadsSearched(message="Of 2 heads …", trials=[TrialFigures(lr=lr, **figures) for lr in (0.03, 0.01)])
+    figures = {"l2": 0.1, "dropout": 0.2, "epoch": 3, "epochs": 4, "validation_loss": 0.5, "validation_accuracy": 0.9}
+    events = (
+        HeadsSearched(message="2 heads were trained", trials=[Trial(lr=0.1, **figures), Trial(lr=0.2, **figures)]),
+        Diagnosed(diagnosis={"findings": []}),
+        Progressed(percent=40.0, step=4, steps=10),
+    )
     with database.writing() as session:
-        attempt.record(session, fence(session, attempt.claim), [searched.model_dump_json().encode()])
+        lines = [event.model_dump_json().encode() for event in events]
+        assert not attempt.record(session, fence(session, attempt.claim), lines)
     with database.reading() as session:
-        assert session.scalars(select(Trial.lr).order_by(Trial.rank)).all() == [0.03, 0.01]
+        trials = repository.find_trials(session, attempt.claim.id, after=-1, limit=10)
+    assert [trial.lr for trial in trials] == [0.1, 0.2]
+    job = read_job(database)
+    assert job.diagnosis == {"findings": []}
+    assert job.progress["percent"] == 40.0
     assert event_kinds(database)[-1] == "searched"
 
 
