@@ -24,7 +24,7 @@ IN_USE_SECONDS = 600.0
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """A folder of cached features and its budget in bytes."""
+    """Feature cache on disk: a folder and its budget in bytes."""
 
     folder: Path
     budget: int = DEFAULT_BUDGET

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standardization:
-    """x ↦ (x - mean) / deviation, feature by feature.
+    """Standardization of each feature: x ↦ (x - mean) / deviation.
 
     It is not part of the delivered network: `fold` merges it into the weights of the linear layer that follows.
     """

@@ -32,7 +32,7 @@ class Engine(Protocol):
         """Typical extra time of the first batch."""
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """(batch_size, 3, H, W) uint8 → (batch_size, …) float32."""
+        """Compute features: (batch_size, 3, H, W) uint8 → (batch_size, …) float32."""
 
 
 class Trunk:

@@ -38,7 +38,7 @@ class Eager:
         return copy.deepcopy(self._float32_network).to(self._dtype)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """(batch_size, 3, H, W) uint8 → (batch_size, …) float32."""
+        """Compute features: (batch_size, 3, H, W) uint8 → (batch_size, …) float32."""
         return self.micro_batches.run(
             lambda count: np.concatenate([self._forward(part) for part in np.array_split(images, count)]), len(images)
         )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Normalize(nn.Module):
-    """(B, 3, H, W) uint8 → float32, (pixel/255 - mean)/std."""
+    """Normalize pixels by (pixel/255 - mean)/std: (B, 3, H, W) uint8 → float32."""
 
     mean: torch.Tensor
     std: torch.Tensor

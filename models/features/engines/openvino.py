@@ -66,7 +66,7 @@ class OpenVINO:
         self._file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.blob"
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """(batch_size, 3, H, W) uint8 → (batch_size, …) float32."""
+        """Compute features: (batch_size, 3, H, W) uint8 → (batch_size, …) float32."""
         requests = self._requests
         for request, part in zip(requests, np.split(images, len(requests)), strict=True):
             # Copied into the request's own memory: a shared array could be freed before it is read.

@@ -46,7 +46,7 @@ REFERENCE = EngineConfig("eager", "float32")
 
 @dataclass(frozen=True)
 class EngineChoice:
-    """The chosen configuration, and why."""
+    """Chosen engine configuration, the reason, and what was measured."""
 
     config: EngineConfig
     reason: str
