@@ -65,7 +65,7 @@ def open_features(pack: Pack, backbone: str, cache: Path) -> CachedFeatures:
     cut_network = CutNetwork.from_feature_network(feature_network)
     extractor = Extractor(cut_network, preprocessing, torch.device("cpu"), FeatureCache(cache))
     extractor.choose_engine("auto", "auto", pack, np.arange(len(pack)))
-    features = extractor.features(pack, Recipe().image_augmentations)
+    features = extractor.open_source(pack, Recipe().image_augmentations)
     assert isinstance(features, CachedFeatures)
     return features
 
@@ -94,7 +94,7 @@ def train_recipe(
     labels = pack.labels
     train, validation, test = split_images(labels, seed)
     counts = np.bincount(labels[train], minlength=len(classes)).tolist()
-    plain_test = features.all(test, 0).astype(np.float32)
+    plain_test = features.read_all(test, 0).astype(np.float32)
     resolved = recipe.model_copy(update={"seed": seed}).resolve(
         task="single_label",
         image_size=32,  # any: the features are there already
@@ -121,8 +121,8 @@ def train_recipe(
 def fit_probe(features: CachedFeatures, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
     """Fit the probe and return its test accuracy."""
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=1000))
-    probe.fit(features.all(train, 0).astype(np.float32), labels[train])
-    return float(probe.score(features.all(test, 0).astype(np.float32), labels[test]))
+    probe.fit(features.read_all(train, 0).astype(np.float32), labels[train])
+    return float(probe.score(features.read_all(test, 0).astype(np.float32), labels[test]))
 
 
 def format_spread(values: tuple[float, ...]) -> str:

@@ -59,7 +59,7 @@ def write(folder: Path) -> None:
     (folder / "index").write_bytes(len(head).to_bytes(8, "little") + head + records.tobytes())
     (folder / "pack").write_bytes(b"x")
     store = _store(folder)
-    with store.computing():
+    with store.lock():
         for start in range(0, ROWS, AT_ONCE):
             digests = records["digest"][start : start + AT_ONCE]
             store.append(digests, 0, random.standard_normal((len(digests), NUMBERS), np.float32), 0.001)
@@ -77,7 +77,7 @@ def measure(folder: Path) -> dict[str, float]:
         found, computing = time.perf_counter(), time.process_time() - began_computing
     trunk = Trunk(torch.nn.Identity(), PLAIN, torch.device("cpu"))
     source = CachedFeatures(pack, Views(PLAIN, ()), trunk, lambda _: store)
-    array = source.all(everything, 0)
+    array = source.read_all(everything, 0)
     pairs = [(_cached_epoch(source, order), _array_epoch(array, order)) for _ in range(EPOCHS)]
     cached, of_array = (min(seconds) for seconds in zip(*pairs, strict=True))
     return {
@@ -99,7 +99,7 @@ def _store(folder: Path) -> FeatureStore:
 
 def _cached_epoch(source: CachedFeatures, order: np.ndarray) -> float:
     began = time.perf_counter()
-    for _ in source.batches(order, 0, BATCH):
+    for _ in source.read_batches(order, 0, BATCH):
         pass
     return time.perf_counter() - began
 

@@ -22,8 +22,8 @@ from models import backbones
 from models.datasets.archives.reader import Limits
 from models.datasets.pack import Pack, write_index
 from models.datasets.validation import validate
-from models.features.engines.selection import Engines
-from models.features.sources import rendered
+from models.features.engines.selection import EngineSelector
+from models.features.sources import render_images
 from models.features.trunk import Trunk
 from models.images.views import Views
 from models.networks import surgery
@@ -64,22 +64,22 @@ def measure_floor(pack: Pack, backbone: str, folder: Path) -> Floor:
     views = Views(preprocessing, ())
     order = np.random.default_rng(0).permutation(len(pack))
     began, done = time.perf_counter(), 0
-    for images, pixels in rendered(pack, views, np.tile(order, 100), 0, 16):
+    for images, pixels in render_images(pack, views, np.tile(order, 100), 0, 16):
         done, shown = done + len(images), pixels
         if time.perf_counter() - began > SECONDS:
             break
     decoding = done / (time.perf_counter() - began)
     trunk = Trunk(feature_network.trunk, preprocessing, torch.device("cpu"))
-    engines = Engines(trunk, size, folder, feature_network.digest)
-    kind = engines.fitting("auto", "auto")[0]
-    engine = engines.built(kind)
-    batch = shown[np.arange(engine.batch) % len(shown)]
+    selector = EngineSelector(trunk, size, folder, feature_network.digest)
+    config = selector.list_configs("auto", "auto")[0]
+    engine = selector.build(config)
+    batch = shown[np.arange(engine.batch_size) % len(shown)]
     engine(batch)
     began, done = time.perf_counter(), 0
     while time.perf_counter() - began < SECONDS:
         engine(batch)
         done += len(batch)
-    return Floor(decoding, done / (time.perf_counter() - began), str(kind))
+    return Floor(decoding, done / (time.perf_counter() - began), str(config))
 
 
 def main() -> None:

@@ -83,7 +83,7 @@ def draw_features(folder: Path, labels: np.ndarray, num_features: int, num_class
     pack = Pack(folder / "pack", folder / "index")
     store = FeatureStore(FeatureCache(folder / "cache"), {}, (num_features,), np.dtype(np.float16))
     centres = random.standard_normal((num_classes, num_features), np.float32)
-    with store.computing():
+    with store.lock():
         for start in range(0, len(labels), AT_ONCE):
             part = labels[start : start + AT_ONCE]
             rows = centres[part] + random.standard_normal((len(part), num_features), np.float32)
@@ -113,7 +113,7 @@ def train_head(
 
 def measure_floor(source: CachedFeatures, images: np.ndarray, num_features: int, num_classes: int) -> float:
     """Measure the seconds of an epoch's reads and matrix products alone."""
-    rows = source.all(images, 0)
+    rows = source.read_all(images, 0)
     order = np.random.default_rng(0).permutation(len(rows))
     weight = torch.randn(num_classes, num_features) / num_features**0.5
     seconds = []

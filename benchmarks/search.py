@@ -37,7 +37,7 @@ def main() -> None:
         pack, classes = pack_dataset(folder, dataset)
         features = open_features(pack, chosen.backbone, folder / "cache")
         began = time.perf_counter()
-        features.all(np.arange(len(pack)), 0)
+        features.read_all(np.arange(len(pack)), 0)
         cold = time.perf_counter() - began
         pairs = [compare(pack, classes, features, seed) for seed in range(SPLITS)]
     one, many, accuracy, searched = zip(*pairs, strict=True)

@@ -153,7 +153,7 @@ class Material:
         cache = FeatureCache(self.kept / "features")
         extractor = Extractor(seen.cut_network, seen.preprocessing, torch.device("cpu"), cache)
         extractor.choose_engine("eager", "exact", shown.pack, np.arange(len(shown.pack)))
-        return extractor.features(shown.pack, augmentations)
+        return extractor.open_source(shown.pack, augmentations)
 
 
 @cache

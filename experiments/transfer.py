@@ -118,9 +118,9 @@ def reset_batch_norm_statistics(material: Material, network: Network, examples: 
         norm.reset_running_stats()
         norm.momentum = None  # the mean of all batches
     top.train()
-    for _, rows in source.batches(examples.images, 0, BATCH):
+    for _, rows in source.read_batches(examples.images, 0, BATCH):
         if len(rows) > 1:
-            top(source.given(rows))
+            top(source.to_input(rows))
     top.eval()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum

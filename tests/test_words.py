@@ -19,12 +19,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 
 UNFINISHED: tuple[str, ...] = (
-    "models/features/*",
     "tests/conftest.py",
     "tests/e2e/*",
     "tests/models/conftest.py",
-    "tests/models/engines/*",
-    "tests/models/features/*",
     "tests/support/*",
     "tests/test_*.py",
     "tests/workers/*",

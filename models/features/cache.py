@@ -1,7 +1,6 @@
-"""The feature cache: what a frozen trunk says about a view of an image is computed once, and kept on this machine.
+"""Feature cache: outputs of frozen trunks on this machine, computed once, evicted least recently used first.
 
-Its folder has a folder for each store, which are files of rows, and one for what engines have compiled. It is bounded:
-what was used longest ago goes first.
+Its folder has a folder for each feature store, and one for the models that engines have compiled.
 """
 
 from __future__ import annotations
@@ -17,33 +16,33 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-BUDGET = 20 << 30
-MOST_SHARD_BYTES = 64 << 20
+DEFAULT_BUDGET = 20 << 30
+MAX_SHARD_BYTES = 64 << 20
 IN_USE_SECONDS = 600.0
-"""What was used within so long is in use, and stays."""
+"""Files used within this time count as in use, and are not evicted."""
 
 
 @dataclass(frozen=True)
 class FeatureCache:
-    """A folder and the bytes that it may take."""
+    """Feature cache on disk: a folder and its budget in bytes."""
 
     folder: Path
-    budget: int = BUDGET
+    budget: int = DEFAULT_BUDGET
 
     @property
-    def compiled(self) -> Path:
-        """The folder of what engines have compiled."""
+    def compiled_folder(self) -> Path:
+        """Folder of the models that engines have compiled."""
         return self.folder / "compiled"
 
     @property
     def shard_bytes(self) -> int:
-        """At what size a new shard is begun: what goes at once is small next to all there is."""
-        return min(MOST_SHARD_BYTES, self.budget // 8)
+        """Size at which a new shard is started: small next to the budget, because shards are evicted whole."""
+        return min(MAX_SHARD_BYTES, self.budget // 8)
 
     @property
     def identity(self) -> str:
-        """The same for all processes that share the folder, and for ever; raises OSError where it cannot be used."""
-        with self._alone():
+        """Identity of the folder, for good and in all processes; raises OSError if the folder cannot be written."""
+        with self._lock():
             file = self.folder / "id"
             if not file.exists() or not file.stat().st_size:
                 file.write_text(secrets.token_hex(16))
@@ -51,21 +50,21 @@ class FeatureCache:
 
     @property
     def bytes(self) -> int:
-        """What it holds."""
-        return sum(size for _, size, _ in self._kept())
+        """Bytes of all entries."""
+        return sum(size for _, size, _ in self._list_entries())
 
     def empty(self) -> None:
-        """Delete all that it holds; who reads some of it at this moment reads on."""
-        with self._alone():
-            for _, _, files in self._kept():
+        """Delete all entries; processes that have some open still read them."""
+        with self._lock():
+            for _, _, files in self._list_entries():
                 _delete(files)
 
     def make_room(self, needed: int) -> bool:
-        """Delete what was used longest ago until so many bytes fit; whether they do."""
-        with self._alone():
-            kept = sorted(self._kept())
-            total = sum(size for _, size, _ in kept)
-            for used, size, files in kept:
+        """Evict the least recently used entries until `needed` bytes fit; return whether they do."""
+        with self._lock():
+            entries = sorted(self._list_entries())
+            total = sum(size for _, size, _ in entries)
+            for used, size, files in entries:
                 if total + needed <= self.budget or time.time() - used < IN_USE_SECONDS:
                     break
                 _delete(files)
@@ -73,23 +72,23 @@ class FeatureCache:
         return total + needed <= self.budget
 
     @contextmanager
-    def _alone(self) -> Iterator[None]:
+    def _lock(self) -> Iterator[None]:
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _kept(self) -> list[tuple[float, int, list[Path]]]:
-        """What can be deleted together: when it was last used, its bytes, its files."""
-        found = []
-        for last in (*self.folder.glob("*/*.index"), *self.compiled.glob("*")):
-            files = [last, *([last.with_suffix(".rows")] if last.suffix == ".index" else [])]
+    def _list_entries(self) -> list[tuple[float, int, list[Path]]]:
+        """List what is evicted together: the time of last use, the bytes, and the files of each entry."""
+        entries = []
+        for file in (*self.folder.glob("*/*.index"), *self.compiled_folder.glob("*")):
+            files = [file, *([file.with_suffix(".rows")] if file.suffix == ".index" else [])]
             try:
-                stats = [file.stat() for file in files]
+                stats = [each.stat() for each in files]
             except FileNotFoundError:
                 continue
-            found.append((stats[0].st_mtime, sum(stat.st_size for stat in stats), files))
-        return found
+            entries.append((stats[0].st_mtime, sum(stat.st_size for stat in stats), files))
+        return entries
 
 
 def _delete(files: Iterable[Path]) -> None:

@@ -1,16 +1,17 @@
-"""Extraction of features: one trunk, the engine that computes it, and the cache that keeps what it says."""
+"""Feature extraction: one trunk, the engine that computes it, and the cache of its output."""
 
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from models.features.engines.selection import PLAIN, Choice, Engines, Kind
+from models.features.engines.selection import REFERENCE, EngineChoice, EngineConfig, EngineSelector
 from models.features.row_index import MISSING
-from models.features.sources import CachedFeatures, RenderedImages, rendered
+from models.features.sources import CachedFeatures, RenderedImages, render_images
 from models.features.store import FeatureStore
 from models.features.trunk import Trunk
 from models.images.views import Views
@@ -30,7 +31,7 @@ HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 
 
 class Extractor:
-    """Gives the features of packs by one trunk; eagerly, in float32, until an engine is chosen."""
+    """Extracts features of packs by one trunk; eagerly, in float32, until an engine is chosen."""
 
     def __init__(
         self,
@@ -40,72 +41,75 @@ class Extractor:
         cache: FeatureCache | None,
         heartbeat: Callable[[], None] = no_heartbeat,
     ) -> None:
-        """Without a `cache`, or a trunk, images are rendered and computed anew each time."""
+        """Move the trunk to the device; without a `cache`, or a trunk, sources render images anew each time."""
         self._heartbeat = heartbeat
         network = cut_network.trunk or torch.nn.Identity()
-        self._division, self._preprocessing = cut_network, preprocessing
+        self._cut_network, self._preprocessing = cut_network, preprocessing
         self._cache = None if cut_network.trunk is None else cache
-        self._kind = PLAIN
+        self._config = REFERENCE
         self._stores: dict[str, FeatureStore] = {}
-        """Those that are open, by what they are of: rows are looked up and checked once."""
-        self._trunk, self._plain_trunk = (Trunk(network, preprocessing, device) for _ in range(2))
+        """Open stores by key: rows are looked up and checked once."""
+        self._trunk, self._reference_trunk = (Trunk(network, preprocessing, device) for _ in range(2))
 
-    def choose_engine(self, engine: str, precision: str, pack: Pack, images: np.ndarray) -> Choice:
-        """Have these images and all others computed as a recipe says, or, where it leaves it open, as is fastest."""
+    def choose_engine(self, engine: str, precision: str, pack: Pack, images: np.ndarray) -> EngineChoice:
+        """Choose the engine of all sources opened later: a recipe's, or on "auto" the fastest for these images."""
         if self._cache is None:
-            kind = Kind("eager", "bfloat16") if precision == "bfloat16" else PLAIN
-            return Choice(kind, "nothing is computed once", {})
-        size, digest = self._preprocessing.input_size, self._division.digest
-        engines = Engines(self._plain_trunk, size, self._cache.compiled, digest)
-        views = Views(self._preprocessing, ())
-        digests = pack.digests[images]
-
-        def lacking(kind: Kind) -> int:
-            return int((self._store(views, kind, HALF).find(digests, 0) == MISSING).sum())
-
-        def sample(count: int) -> np.ndarray:
-            drawn = np.random.default_rng(0).permutation(images)[:count]
-            return next(rendered(pack, views, drawn, 0, count, self._heartbeat))[1]
-
-        fitting = engines.fitting(engine, precision)
-        if fitting:
-            choice = engines.chosen(fitting, lacking, sample)
-        else:  # a job goes on wherever it is taken up
-            choice = Choice(PLAIN, f"this machine has no engine {engine} that computes in {precision}", {})
-        self._kind = choice.kind
-        self._trunk.engine = engines.built(choice.kind)
+            config = EngineConfig("eager", "bfloat16") if precision == "bfloat16" else REFERENCE
+            return EngineChoice(config, "features are not cached", {})
+        size, digest = self._preprocessing.input_size, self._cut_network.digest
+        selector = EngineSelector(self._reference_trunk, size, self._cache.compiled_folder, digest)
+        configs = selector.list_configs(engine, precision)
+        if configs:
+            count_missing = partial(self._count_missing, pack.digests[images])
+            choice = selector.choose(configs, count_missing, partial(self._render_sample, pack, images))
+        else:  # a job must be able to resume on any machine
+            choice = EngineChoice(REFERENCE, f"this machine has no engine {engine} that computes in {precision}", {})
+        self._config = choice.config
+        self._trunk.engine = selector.build(choice.config)
         return choice
 
-    def features(self, pack: Pack, augmentations: Sequence[ImageAugmentation]) -> FeatureSource:
-        """For training, kept in half precision."""
-        views = Views(self._preprocessing, augmentations, exact=self._kind.precision == "exact")
+    def open_source(self, pack: Pack, augmentations: Sequence[ImageAugmentation]) -> FeatureSource:
+        """Open a pack's features for training: by the chosen engine, cached in half precision."""
+        views = Views(self._preprocessing, augmentations, exact=self._config.precision == "exact")
         if self._cache is None:
             return RenderedImages(pack, views, self._trunk, self._heartbeat)
-        plain = self._store(views, self._kind, HALF)
-        augmented = self._store(views, self._kind, HALF, policy=views.policy.hex())
+        plain = self._open_store(views, self._config, HALF)
+        augmented = self._open_store(views, self._config, HALF, policy=views.policy.hex())
         return CachedFeatures(pack, views, self._trunk, lambda view: augmented if view else plain, self._heartbeat)
 
-    def exact(self, pack: Pack) -> FeatureSource:
-        """For testing, of view 0 alone: to the last digit what the delivered network computes."""
+    def open_exact_source(self, pack: Pack) -> FeatureSource:
+        """Open a pack's features of view 0 for testing: to the last digit those of the delivered network."""
         views = Views(self._preprocessing, (), exact=True)
         if self._cache is None:
-            return RenderedImages(pack, views, self._plain_trunk, self._heartbeat)
-        store = self._store(views, PLAIN, SINGLE)
-        return CachedFeatures(pack, views, self._plain_trunk, lambda _: store, self._heartbeat)
+            return RenderedImages(pack, views, self._reference_trunk, self._heartbeat)
+        store = self._open_store(views, REFERENCE, SINGLE)
+        return CachedFeatures(pack, views, self._reference_trunk, lambda _: store, self._heartbeat)
 
-    def _store(self, views: Views, kind: Kind, dtype: np.dtype[Any], **policy: str) -> FeatureStore:
-        """Where the cache keeps plain views, or those by a policy."""
+    def _count_missing(self, digests: np.ndarray, config: EngineConfig) -> int:
+        """Count the images whose features of view 0 by an engine are not cached."""
+        store = self._open_store(Views(self._preprocessing, ()), config, HALF)
+        return int((store.find(digests, 0) == MISSING).sum())
+
+    def _render_sample(self, pack: Pack, images: np.ndarray, count: int) -> np.ndarray:
+        """Render view 0 of `count` images, drawn at random."""
+        drawn = np.random.default_rng(0).permutation(images)[:count]
+        views = Views(self._preprocessing, ())
+        _, pixels = next(render_images(pack, views, drawn, 0, count, self._heartbeat))
+        return pixels
+
+    def _open_store(self, views: Views, config: EngineConfig, dtype: np.dtype[Any], **policy: str) -> FeatureStore:
+        """Open the store of plain views, or of those by an augmentation policy."""
         assert self._cache is not None
         key = {
-            "trunk": self._division.digest,
-            "cut": self._division.cut,
+            "trunk": self._cut_network.digest,
+            "cut": self._cut_network.cut,
             "preprocessing": self._preprocessing.to_dict(),
             "resizer": views.resizer,
-            "engine": f"{kind.engine} {self._trunk.device.type}",
-            "precision": "float32" if kind.precision == "exact" else kind.precision,
+            "engine": f"{config.engine} {self._trunk.device.type}",
+            "precision": "float32" if config.precision == "exact" else config.precision,
             **policy,
         }
         name = json.dumps([key, dtype.str])
         if name not in self._stores:
-            self._stores[name] = FeatureStore(self._cache, key, self._division.shape, dtype)
+            self._stores[name] = FeatureStore(self._cache, key, self._cut_network.shape, dtype)
         return self._stores[name]

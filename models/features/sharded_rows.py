@@ -1,4 +1,4 @@
-"""Rows of many shards under running numbers 0, 1, 2, …, in the order in which this process came to know them."""
+"""Rows of several shards, numbered 0, 1, 2, … in the order in which this process read them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.features.shard import RECORD, at, with_room
+from models.features.shard import RECORD, grow_array, take_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 _RAW = np.dtype(f"V{RECORD.itemsize}")
-"""A record as mere bytes: numpy copies the fields of others one by one."""
+"""A record as raw bytes: numpy copies the fields of a structured type one by one."""
 _UNKNOWN, _SOUND, _DAMAGED = 0, 1, 2
 
 
@@ -24,64 +24,67 @@ class ShardedRows:
     """Numbers the rows of shards; a number stays valid, whatever is written or deleted later."""
 
     def __init__(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
-        """Rows are arrays of `shape` and `dtype`."""
+        """Start without rows; each will be an array of `shape` and `dtype`."""
         self._shape, self._dtype = shape, dtype
         self._spans: list[tuple[Shard | MemoryShard, int]] = []
-        """Rows that follow one another in a shard: which shard, and what to add to a number to have the place in it."""
+        """Consecutive rows of a shard: the shard, and the offset from a row's number to its index in the shard."""
         self._starts = np.empty(0, np.int64)
         """The number of each span's first row."""
         self._numbered: dict[Shard | MemoryShard, int] = {}
-        """Of each shard, how many of its rows have a number."""
+        """How many rows of each shard have a number."""
         self._states = np.empty(0, np.uint8)
-        """Of each row, whether it is as it was written."""
+        """Of each row, whether its checksum was verified: _UNKNOWN, _SOUND or _DAMAGED."""
         self.count = 0
 
     def add(self, shard: Shard | MemoryShard) -> None:
-        """Number those rows of a shard that have no number yet."""
-        place = self._numbered.get(shard, 0)
-        if shard.count == place:
+        """Number the rows of a shard that have no number yet."""
+        first = self._numbered.get(shard, 0)
+        if shard.count == first:
             return
-        span = (shard, place - self.count)
+        span = (shard, first - self.count)
         if not self._spans or self._spans[-1] != span:
             self._spans.append(span)
             self._starts = np.append(self._starts, self.count)
-        self.count += shard.count - place
-        self._states = with_room(self._states, self.count)
+        self.count += shard.count - first
+        self._states = grow_array(self._states, self.count)
         self._numbered[shard] = shard.count
 
-    def records(self, numbers: np.ndarray) -> np.ndarray:
-        """The records of these rows (n,): (n,) of RECORD."""
+    def read_records(self, numbers: np.ndarray) -> np.ndarray:
+        """Read the records of rows by their numbers (n,): (n,) of RECORD."""
         records = np.empty(len(numbers), RECORD)
         raw = records.view(_RAW)
-        for shard, places, positions in self._by_shard(numbers):
-            raw[positions] = at(shard.records.view(_RAW), places)
+        for shard, indices, positions in self._group_by_shard(numbers):
+            raw[positions] = take_rows(shard.records.view(_RAW), indices)
         return records
 
     def read(self, numbers: np.ndarray) -> np.ndarray:
-        """These rows (n,): (n, *shape)."""
+        """Read rows by their numbers (n,): (n, *shape)."""
         rows = np.empty((len(numbers), *self._shape), self._dtype)
-        for shard, places, positions in self._by_shard(numbers):
+        for shard, indices, positions in self._group_by_shard(numbers):
             shard.touch()
-            rows[positions] = at(shard.rows, places)
+            rows[positions] = take_rows(shard.rows, indices)
         return rows
 
-    def seconds(self, numbers: np.ndarray) -> float:
-        """What it cost to compute these rows (n,)."""
-        return sum(float(s.records["seconds"][places].sum(dtype=float)) for s, places, _ in self._by_shard(numbers))
+    def sum_seconds(self, numbers: np.ndarray) -> float:
+        """Sum the seconds that it took to compute rows, by their numbers (n,)."""
+        groups = self._group_by_shard(numbers)
+        return sum(float(shard.records["seconds"][indices].sum(dtype=float)) for shard, indices, _ in groups)
 
     def are_sound(self, numbers: np.ndarray) -> np.ndarray:
-        """Whether these rows (n,) are as they were written: (n,) of bool.
+        """Tell which rows (n,) have the right checksum: (n,) of bool.
 
-        Each is checked when it is first asked for: a job pays for the rows that it reads.
+        Each row is verified when it is first asked for: a job pays only for the rows that it reads.
         """
         unknown = numbers[self._states[numbers] == _UNKNOWN]
-        for shard, places, positions in self._by_shard(unknown):
-            self._states[unknown[positions]] = np.where(shard.fit(places), _SOUND, _DAMAGED)
+        for shard, indices, positions in self._group_by_shard(unknown):
+            self._states[unknown[positions]] = np.where(shard.verify(indices), _SOUND, _DAMAGED)
         sound: np.ndarray = self._states[numbers] == _SOUND
         return sound
 
-    def _by_shard(self, numbers: np.ndarray) -> Iterator[tuple[Shard | MemoryShard, np.ndarray, np.ndarray | slice]]:
-        """Each shard that some of these rows lie in, the places of these in it, and their positions in `numbers`."""
+    def _group_by_shard(
+        self, numbers: np.ndarray
+    ) -> Iterator[tuple[Shard | MemoryShard, np.ndarray, np.ndarray | slice]]:
+        """Group row numbers by shard: yields the shard, indices in it, and their positions in `numbers`."""
         spans = self._starts.searchsorted(numbers, "right") - 1
         order = None
         if (spans[1:] < spans[:-1]).any():

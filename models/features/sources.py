@@ -1,4 +1,4 @@
-"""Features: what the trunk says about views of images, read through the cache."""
+"""Feature sources: batches of features by image and view, read through the cache or computed anew."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ if TYPE_CHECKING:
     from models.images.views import Views
 
 READ_BATCH = 1024
-"""Rows that are taken out of the cache at once."""
+"""Most rows that are read together."""
 READ_BYTES = 1 << 20
-"""Bytes of rows that are taken out of it at once, where all that are asked for are there and batches are smaller."""
+"""Bytes of rows that are read together, where all rows are cached and batches are smaller."""
 READ_NUMBERS = 2**24
-"""Numbers that are taken out of it at once, where rows are large."""
+"""Most numbers in the rows that are read together, where rows are large."""
 LOOKAHEAD = 3
 """Batches of images that are decoded ahead of the trunk: bounds memory, and keeps the trunk busy."""
 
 
 @dataclass
-class Counts:
-    """What the cache did: rows read, rows computed, and the seconds that the rows read had once cost."""
+class CacheCounts:
+    """Hits and misses of the cache: rows read, rows computed, and the seconds that the rows read had once cost."""
 
     hits: int = 0
     misses: int = 0
@@ -46,7 +46,7 @@ class Counts:
 
 
 class CachedFeatures:
-    """The features of one set of images by one trunk, through one store of the cache."""
+    """Features of one pack of images by one trunk, through stores of the cache."""
 
     is_cached = True
 
@@ -55,169 +55,170 @@ class CachedFeatures:
         pack: Pack,
         views: Views,
         trunk: Trunk,
-        store_of: Callable[[int], FeatureStore],
+        get_store: Callable[[int], FeatureStore],
         heartbeat: Callable[[], None] = no_heartbeat,
     ) -> None:
-        """`store_of(view)` gives the store that keeps the view; `heartbeat()` is called with each batch."""
+        """Take `get_store(view)`, which gives the store of a view, and `heartbeat()`, which is called per batch."""
         self.pack = pack
         self.views = views
         self.trunk = trunk
-        self.store_of = store_of
+        self.get_store = get_store
         self.heartbeat = heartbeat
-        self.counts = Counts()
+        self.counts = CacheCounts()
         self._rows: dict[int, np.ndarray] = {}
-        """Of each view, the row of each image of the pack, as far as it was looked up and found."""
+        """By view, the row number of each image of the pack, MISSING until it was looked up and found."""
 
-    def missing(self, images: np.ndarray, view: int) -> int:
-        """How many of these images must be computed for `view`."""
-        return int((self._find(images, view) == MISSING).sum())
+    def count_missing(self, images: np.ndarray, view: int) -> int:
+        """Count the images whose features of `view` must be computed."""
+        return int((self._find_rows(images, view) == MISSING).sum())
 
-    def batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Walk `images` in order, `size` at a time: yields them and their features (size, D).
+    def read_batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read `images` in order, `size` at a time: yields them and their features (size, D).
 
-        Rows that the cache lacks are computed on the way, just before they are needed, and kept.
+        Missing rows are computed on the way, just before they are needed, and cached.
         """
-        rows = self._find(images, view)
+        rows = self._find_rows(images, view)
         if (rows == MISSING).any():
-            yield from self._compute(images, view, size)
+            yield from self._compute_batches(images, view, size)
         else:
-            yield from self._read(images, rows, view, size)
+            yield from self._read_cached_batches(images, rows, view, size)
 
-    def _compute(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The batches of images some of which must be computed."""
-        store = self.store_of(view)
-        with store.computing():
-            absent = self._first_missing(images, view)  # others may have computed some meanwhile
-            with _Stream(self, images[absent], view, store) as computed:
+    def _compute_batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Read batches of images some of which must be computed."""
+        store = self.get_store(view)
+        with store.lock():
+            is_absent = self._mark_first_missing(images, view)  # others may have computed some meanwhile
+            with _RowComputer(self, images[is_absent], view, store) as computer:
                 for start in range(0, len(images), size):
-                    batch, is_miss = images[start : start + size], absent[start : start + size]
-                    computed.advance(int(is_miss.sum()))
-                    rows = self._find(batch, view)
+                    batch, is_miss = images[start : start + size], is_absent[start : start + size]
+                    computer.advance(int(is_miss.sum()))
+                    rows = self._find_rows(batch, view)
                     self.counts.misses += int(is_miss.sum())
                     self.counts.hits += int((~is_miss).sum())
-                    self.counts.saved_seconds += store.seconds(rows[~is_miss])
+                    self.counts.saved_seconds += store.sum_seconds(rows[~is_miss])
                     self.heartbeat()
                     yield batch, store.read(rows)
 
-    def _read(
+    def _read_cached_batches(
         self, images: np.ndarray, rows: np.ndarray, view: int, size: int
     ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """The batches of images whose rows are all there; where they are small, several are read at once."""
-        store = self.store_of(view)
+        """Read batches of images whose rows are all cached; small batches are read several at once."""
+        store = self.get_store(view)
         block = size * max(1, READ_BYTES // (size * self.bytes_per_row))
         for start in range(0, len(rows), block):
             features = store.read(rows[start : start + block])
-            self.counts.saved_seconds += store.seconds(rows[start : start + block])
+            self.counts.saved_seconds += store.sum_seconds(rows[start : start + block])
             for first in range(0, len(features), size):
                 batch = features[first : first + size]
                 self.counts.hits += len(batch)
                 self.heartbeat()
                 yield images[start + first : start + first + size], batch
 
-    def _find(self, images: np.ndarray, view: int) -> np.ndarray:
-        """Rows of these images (n,) in the store of `view`, or MISSING; one that was found is not looked up again."""
+    def _find_rows(self, images: np.ndarray, view: int) -> np.ndarray:
+        """Find the rows (n,) of images in the store of `view`, or MISSING; looks up only rows not found before."""
         if view not in self._rows:
             self._rows[view] = np.full(len(self.pack), MISSING)
         rows = self._rows[view]
         unknown = images[rows[images] == MISSING]
         if len(unknown):
-            rows[unknown] = self.store_of(view).find(self.pack.digests[unknown], view)
+            rows[unknown] = self.get_store(view).find(self.pack.digests[unknown], view)
         found: np.ndarray = rows[images]
         return found
 
-    def _first_missing(self, images: np.ndarray, view: int) -> np.ndarray:
-        """Where in `images` each that is missing stands for the first time: (n,) of bool."""
-        missing = np.flatnonzero(self._find(images, view) == MISSING)
+    def _mark_first_missing(self, images: np.ndarray, view: int) -> np.ndarray:
+        """Mark the first occurrence in `images` of each one that is missing: (n,) of bool."""
+        missing = np.flatnonzero(self._find_rows(images, view) == MISSING)
         _, firsts = np.unique(self.pack.digests[images[missing]], return_index=True)
-        absent = np.zeros(len(images), bool)
-        absent[missing[firsts]] = True
-        return absent
+        is_absent = np.zeros(len(images), bool)
+        is_absent[missing[firsts]] = True
+        return is_absent
 
     @property
     def bytes_per_row(self) -> int:
-        """What the cache keeps of a view of an image."""
-        store = self.store_of(0)
+        """Bytes of one cached row."""
+        store = self.get_store(0)
         return int(np.prod(store.shape)) * store.dtype.itemsize
 
     @property
-    def read_batch(self) -> int:
-        """Rows to take at once where they go through a network: many, but not too much memory."""
-        row = int(np.prod(self.store_of(0).shape))
-        return max(1, min(READ_BATCH, READ_NUMBERS // row))
+    def read_batch_size(self) -> int:
+        """Rows to read together for inference: many, within bounded memory."""
+        numbers = int(np.prod(self.get_store(0).shape))
+        return max(1, min(READ_BATCH, READ_NUMBERS // numbers))
 
-    def view(self, epoch: int, views: int) -> int:
-        """The view of an epoch (1, 2, …): the plain one and the augmented ones in turn."""
+    def choose_view(self, epoch: int, views: int) -> int:
+        """Choose the view of an epoch (1, 2, …): view 0 and the `views` augmented ones in turn."""
         return (epoch - 1) % (views + 1)
 
-    def given(self, rows: np.ndarray) -> torch.Tensor:
-        """Rows as numbers on the device, to be mixed."""
+    def to_input(self, rows: np.ndarray) -> torch.Tensor:
+        """Move rows to the device as float32, ready for mixup."""
         return torch.from_numpy(rows).to(self.trunk.device).float()
 
-    def at_cut(self, given: torch.Tensor) -> torch.Tensor:
-        """What the top is given: that is what the cache holds."""
-        return given
+    def forward_trunk(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Return the inputs: cached rows are the trunk's output already."""
+        return inputs
 
-    def all(self, images: np.ndarray, view: int) -> np.ndarray:
-        """The features of all `images`, (len(images), D)."""
-        return np.concatenate([rows for _, rows in self.batches(images, view, READ_BATCH)])
+    def read_all(self, images: np.ndarray, view: int) -> np.ndarray:
+        """Read the features of all `images` at once, (len(images), D)."""
+        return np.concatenate([rows for _, rows in self.read_batches(images, view, READ_BATCH)])
 
 
 class RenderedImages:
-    """A set of images that go through the trunk anew each time: nothing is cached."""
+    """Images that go through the trunk anew each time: nothing is cached."""
 
     is_cached = False
 
     def __init__(self, pack: Pack, views: Views, trunk: Trunk, heartbeat: Callable[[], None] = no_heartbeat) -> None:
-        """`heartbeat()` is called with each batch."""
+        """Take `heartbeat()`, which is called per batch."""
         self.pack, self.views, self.trunk, self.heartbeat = pack, views, trunk, heartbeat
-        self.counts = Counts()
-        self.read_batch = trunk.batch
+        self.counts = CacheCounts()
+        self.read_batch_size = trunk.batch_size
         self.bytes_per_row = 0
 
-    def missing(self, images: np.ndarray, view: int) -> int:
-        """All of them must be computed."""
+    def count_missing(self, images: np.ndarray, view: int) -> int:
+        """Count all images: each must be computed."""
         return len(images)
 
-    def batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Walk `images` in order, `size` at a time: yields them and their pixels (size, 3, H, W) uint8."""
-        for batch, pixels in rendered(self.pack, self.views, images, view, size, self.heartbeat):
+    def read_batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Render `images` in order, `size` at a time: yields them and their pixels (size, 3, H, W) uint8."""
+        for batch, pixels in render_images(self.pack, self.views, images, view, size, self.heartbeat):
             self.counts.misses += len(batch)
             yield batch, pixels
 
-    def view(self, epoch: int, views: int) -> int:
-        """The view of an epoch (1, 2, …): a new one each time, where there are augmented ones."""
+    def choose_view(self, epoch: int, views: int) -> int:
+        """Choose the view of an epoch (1, 2, …): a new one each time, or always view 0 without augmented ones."""
         return epoch - 1 if views else 0
 
-    def given(self, rows: np.ndarray) -> torch.Tensor:
-        """Images as the network takes them, to be mixed."""
-        return self.trunk.normalized(rows)
+    def to_input(self, rows: np.ndarray) -> torch.Tensor:
+        """Normalize pixels to the network's input, ready for mixup."""
+        return self.trunk.to_input(rows)
 
-    def at_cut(self, given: torch.Tensor) -> torch.Tensor:
-        """What the top is given: the trunk's output."""
+    def forward_trunk(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Compute the trunk's output, without gradients."""
         with torch.no_grad():
-            output: torch.Tensor = self.trunk.network(given)
+            output: torch.Tensor = self.trunk.network(inputs)
         return output
 
 
 FeatureSource = CachedFeatures | RenderedImages
-"""What training reads: rows by image and view."""
+"""Input of training: rows by image and view."""
 
 
 def forward_plain_views(network: torch.nn.Module, source: FeatureSource, images: np.ndarray) -> Iterator[torch.Tensor]:
-    """What a network, given what the cut gives, says about the plain views of images, batch by batch, in order."""
-    parts = MicroBatches()
+    """Compute the output of a network above the cut for view 0 of images, batch by batch, in order."""
+    micro_batches = MicroBatches()
 
-    def said(given: torch.Tensor, count: int) -> torch.Tensor:
-        return torch.cat([network(source.at_cut(part)) for part in given.tensor_split(count)])
+    def forward(inputs: torch.Tensor, count: int) -> torch.Tensor:
+        return torch.cat([network(source.forward_trunk(part)) for part in inputs.tensor_split(count)])
 
-    for _, rows in source.batches(images, 0, source.read_batch):
-        given = source.given(rows)
-        with torch.no_grad():  # in inference mode, networks that keep what they computed could not be trained after
-            features = parts.run(partial(said, given), len(given))
-        yield features
+    for _, rows in source.read_batches(images, 0, source.read_batch_size):
+        inputs = source.to_input(rows)
+        # Not inference mode: a network that caches its tensors could not be trained afterwards.
+        with torch.no_grad():
+            output = micro_batches.run(partial(forward, inputs), len(inputs))
+        yield output
 
 
-def rendered(
+def render_images(
     pack: Pack,
     views: Views,
     images: np.ndarray,
@@ -225,7 +226,10 @@ def rendered(
     size: int,
     heartbeat: Callable[[], None] = no_heartbeat,
 ) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Images in order, `size` at a time, with their pixels. Threads decode ahead: Pillow frees the interpreter."""
+    """Render images in order, `size` at a time: yields them and their pixels (size, 3, H, W) uint8.
+
+    Threads decode ahead: Pillow releases the interpreter's lock.
+    """
 
     def render(image: int) -> np.ndarray:
         return views.render(decode(pack.read_file(image)), pack.digests[image].tobytes(), view)
@@ -245,30 +249,33 @@ def rendered(
         threads.shutdown(cancel_futures=True)
 
 
-class _Stream:
-    """Computes rows in order, as they are needed."""
+class _RowComputer:
+    """Computes missing rows in order, a batch of the trunk at a time, and appends them to the store."""
 
-    def __init__(self, features: CachedFeatures, images: np.ndarray, view: int, store: FeatureStore) -> None:
-        self.features, self.view, self.store = features, view, store
-        self._rendered = rendered(features.pack, features.views, images, view, features.trunk.batch, features.heartbeat)
+    def __init__(self, source: CachedFeatures, images: np.ndarray, view: int, store: FeatureStore) -> None:
+        self._source, self._view, self._store = source, view, store
+        self._rendered = render_images(
+            source.pack, source.views, images, view, source.trunk.batch_size, source.heartbeat
+        )
         self._ready = 0
+        """Rows in the store beyond those asked for so far."""
 
-    def __enter__(self) -> _Stream:
+    def __enter__(self) -> _RowComputer:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._rendered.close()
 
     def advance(self, rows: int) -> None:
-        """Have at least `rows` more rows in the store than were taken so far."""
+        """Compute until the store has `rows` more rows than were asked for so far."""
         self._ready -= rows
         while self._ready < 0:
-            self._compute()
+            self._compute_batch()
 
-    def _compute(self) -> None:
+    def _compute_batch(self) -> None:
         began = time.perf_counter()
         images, pixels = next(self._rendered)
-        rows = self.features.trunk(pixels)
+        rows = self._source.trunk(pixels)
         seconds = (time.perf_counter() - began) / len(images)
-        self.store.append(self.features.pack.digests[images], self.view, rows, seconds)
+        self._store.append(self._source.pack.digests[images], self._view, rows, seconds)
         self._ready += len(images)

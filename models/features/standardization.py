@@ -1,4 +1,4 @@
-"""Standardization of features: a head then learns equally fast from all of them."""
+"""Standardization of features to zero mean and unit variance, so that a head learns equally fast from each."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Standardization:
-    """x ↦ (x - mean) / deviation, feature by feature.
+    """Standardization of each feature: x ↦ (x - mean) / deviation.
 
-    It is not delivered: `fold` takes it into the weights of the linear layer that follows.
+    It is not part of the delivered network: `fold` merges it into the weights of the linear layer that follows.
     """
 
     mean: torch.Tensor
     deviation: torch.Tensor
 
     @classmethod
-    def of(cls, batches: Iterable[torch.Tensor]) -> Standardization:
-        """That of features that come in batches (n, D), so that they need not lie in memory together."""
+    def from_batches(cls, batches: Iterable[torch.Tensor]) -> Standardization:
+        """Compute mean and deviation from batches (n, D), which need not fit the memory together."""
         count, total, squares = 0, torch.zeros(()), torch.zeros(())
         for batch in batches:
             rows = batch.cpu().double()
             count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.square().sum(0)
         mean, square = total / count, squares / count
         deviation = (square - mean.square()).clamp_min(0).sqrt()
-        # A feature that hardly moves is not blown up to the size of the others.
+        # A nearly constant feature is not scaled up to the size of the others.
         least = 1e-3 * (square.mean() - mean.mean().square()).clamp_min(1e-24).sqrt()
         return cls(mean.float(), deviation.clamp_min(least).float())
 
@@ -38,16 +38,16 @@ class Standardization:
         return (features - self.mean) / self.deviation
 
     def to(self, device: torch.device) -> Standardization:
-        """The same on a device."""
+        """Copy to a device."""
         return Standardization(self.mean.to(device), self.deviation.to(device))
 
     def fold(self, linear: torch.nn.Linear) -> tuple[torch.Tensor, torch.Tensor]:
-        """(W, b) with W·x + b = linear(standardized x), computed in double precision."""
+        """Fold into a linear layer: (W, b) with W·x + b = linear(standardized x), computed in double precision."""
         weight = linear.weight.detach().double() / self.deviation.double()
         bias = linear.bias.detach().double() - weight @ self.mean.double()
         return weight.float(), bias.float()
 
     def unfold(self, weight: torch.Tensor, bias: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The inverse of `fold`: (W', b') with W'·(standardized x) + b' = W·x + b."""
+        """Invert `fold`: (W', b') with W'·(standardized x) + b' = W·x + b."""
         inverse = weight.double() @ self.mean.double() + bias.double()
         return (weight.double() * self.deviation.double()).float(), inverse.float()

@@ -1,4 +1,4 @@
-"""The trunk at work: a frozen network that gives the features of images."""
+"""Trunk: the frozen part of a network, which computes the features of images."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from models.features.engines.eager import Eager
-from models.features.engines.normalize import Pixels
+from models.features.engines.normalize import Normalize
 
 if TYPE_CHECKING:
     from models.images.preprocessing import Preprocessing
@@ -22,47 +22,47 @@ class FeaturesNotFinite(Exception):
 
 
 class Engine(Protocol):
-    """Computes a frozen network."""
+    """Inference engine: computes a frozen network."""
 
-    batch: int
-    """Images that it takes at once."""
+    batch_size: int
+    """Images in every batch."""
 
     @property
-    def set_up_seconds(self) -> float:
-        """What its first use takes longer, about."""
+    def setup_seconds(self) -> float:
+        """Typical extra time of the first batch."""
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """(batch, 3, H, W) uint8 → (batch, …) float32."""
+        """Compute features: (batch_size, 3, H, W) uint8 → (batch_size, …) float32."""
 
 
 class Trunk:
-    """A frozen network on its device, fed with at most `batch` images of bytes: (B, 3, H, W) uint8 → (B, …) float32.
+    """Frozen network on a device: (B, 3, H, W) uint8 → (B, …) float32, with B ≤ `batch_size`.
 
-    What it says of an image depends on no other: the engine always gets a whole batch, filled up where there are
-    fewer, because kernels are chosen by size, and another kernel rounds differently.
+    An image's features depend on no other image: the engine always gets a full batch, padded where there are fewer
+    images, because kernels are chosen by size, and another kernel rounds differently.
     """
 
     def __init__(self, network: torch.nn.Module, preprocessing: Preprocessing, device: torch.device) -> None:
-        """It computes eagerly, in float32, until it is given another engine."""
+        """Move the network to the device; the engine is eager float32 until another is set."""
         self.network = network.to(device).to(memory_format=torch.channels_last)
-        self.pixels = Pixels(preprocessing).to(device)
+        self.normalize = Normalize(preprocessing).to(device)
         self.device = device
-        self.engine: Engine = Eager(self.network, self.pixels, torch.float32)
+        self.engine: Engine = Eager(self.network, self.normalize, torch.float32)
 
     @property
-    def batch(self) -> int:
-        """Images at once."""
-        return self.engine.batch
+    def batch_size(self) -> int:
+        """Most images in a batch."""
+        return self.engine.batch_size
 
     @property
-    def parts(self) -> MicroBatches | None:
-        """In how many parts a batch is computed, where that depends on the memory."""
-        return self.engine.parts if isinstance(self.engine, Eager) else None
+    def micro_batches(self) -> MicroBatches | None:
+        """Micro-batches of an eager engine: more where a batch did not fit the memory; None for other engines."""
+        return self.engine.micro_batches if isinstance(self.engine, Eager) else None
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """Features of images; raises FeaturesNotFinite."""
-        whole = images if len(images) == self.batch else images[np.arange(self.batch) % len(images)]
-        features = self.engine(whole)[: len(images)]
+        """Compute the features of images; raises FeaturesNotFinite."""
+        full = images if len(images) == self.batch_size else images[np.arange(self.batch_size) % len(images)]
+        features = self.engine(full)[: len(images)]
         if not np.isfinite(features).all():
             raise FeaturesNotFinite(
                 "The backbone gives NaN or infinite values for images of this dataset. "
@@ -70,7 +70,7 @@ class Trunk:
             )
         return features
 
-    def normalized(self, images: np.ndarray) -> torch.Tensor:
-        """The network's input: float32 on its device."""
-        given: torch.Tensor = self.pixels(torch.from_numpy(images).to(self.device, non_blocking=True))
-        return given
+    def to_input(self, images: np.ndarray) -> torch.Tensor:
+        """Normalize images to the network's input: float32 on its device."""
+        inputs: torch.Tensor = self.normalize(torch.from_numpy(images).to(self.device, non_blocking=True))
+        return inputs

@@ -148,9 +148,9 @@ def plan(ready: Prepared) -> Progress:
     to_train = recipe.epochs * len(train)
     if not ready.features.is_cached:
         return Progress(to_train, to_train, ready.cut_network.share_above)
-    to_compute = sum(source.missing(images, 0) for source, images in list_plain_views(ready))
+    to_compute = sum(source.count_missing(images, 0) for source, images in list_plain_views(ready))
     views = range(1, min(recipe.cache.first, recipe.epochs - 1) + 1)
-    to_compute += sum(ready.features.missing(train, view) for view in views)
+    to_compute += sum(ready.features.count_missing(train, view) for view in views)
     return Progress(to_compute, to_train, ready.cut_network.share_above)
 
 
@@ -165,20 +165,20 @@ def cache_features(ready: Prepared, progress: Progress, snapshotter: Snapshotter
     if not ready.features.is_cached:
         return
     needed = list_plain_views(ready)
-    progress.start_phase(steps=sum(-(-len(images) // source.trunk.batch) for source, images in needed))
+    progress.start_phase(steps=sum(-(-len(images) // source.trunk.batch_size) for source, images in needed))
     for source, images in needed:
         before = source.counts.misses
-        for batch, _ in source.batches(images, 0, source.trunk.batch):
+        for batch, _ in source.read_batches(images, 0, source.trunk.batch_size):
             yield from progress.count_step(len(batch), source.counts.misses - before)
             before = source.counts.misses
             yield from snapshotter.save_features(source)
-        if source.trunk.parts is not None and source.trunk.parts.count > 1:
-            yield report_micro_batches(source.trunk.parts, source.trunk.batch)
+        if source.trunk.micro_batches is not None and source.trunk.micro_batches.count > 1:
+            yield report_micro_batches(source.trunk.micro_batches, source.trunk.batch_size)
 
 
 def choose_material(spec: TrainingSpec, pack: Pack, other_pack: Pack | None, ready: Prepared) -> Material:
     """Choose the images to pretrain on: the other dataset's, or those to train on."""
-    open_source = partial(ready.extractor.features, other_pack or pack)
+    open_source = partial(ready.extractor.open_source, other_pack or pack)
     if other_pack is None or spec.other_dataset is None:
         return Material(open_source, ready.train, spec.dataset.classes)
     everything = Subset(np.arange(len(other_pack)), other_pack.labels)
@@ -202,10 +202,10 @@ def train(training: Training, ready: Prepared, progress: Progress, snapshotter: 
                 yield progress.end_epoch(event.epoch)
             case Noted(kind="view_added"):
                 yield event
-                progress.add_work(features.missing(images, event.data["view"]))
+                progress.add_work(features.count_missing(images, event.data["view"]))
             case _:
                 yield event
-    if isinstance(features, CachedFeatures) and any(features.store_of(view).full for view in (0, 1)):
+    if isinstance(features, CachedFeatures) and any(features.get_store(view).is_full for view in (0, 1)):
         yield Noted(
             level="warning",
             kind="cache_full",

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from models.catalog.losses import Task
     from models.catalog.recipe import Recipe, ResolvedRecipe
     from models.datasets.pack import Pack
-    from models.features.engines.selection import Choice
+    from models.features.engines.selection import EngineChoice
     from models.features.sources import FeatureSource
     from models.images.preprocessing import Preprocessing
     from models.networks.cut_network import CutNetwork
@@ -55,7 +55,7 @@ class Prepared:
     validation: Subset
     test: Subset
     extractor: Extractor
-    engine: Choice
+    engine: EngineChoice
     features: FeatureSource
     """For training; view 0 of these images is cached first."""
     images_to_cache: np.ndarray
@@ -115,8 +115,8 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         num_features=feature_network.num_features,
         class_counts=dict(zip(classes, counts, strict=True)),
         images=len(train.images),
-        engine=engine.kind.engine,
-        precision=engine.kind.precision,
+        engine=engine.config.engine,
+        precision=engine.config.precision,
     )
     row = HALF.itemsize * math.prod(cut_network.shape)
     views = (budget - row * images) // (row * len(train.images))
@@ -133,9 +133,9 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         test=test,
         extractor=extractor,
         engine=engine,
-        features=extractor.features(pack, recipe.image_augmentations),
+        features=extractor.open_source(pack, recipe.image_augmentations),
         images_to_cache=images_to_cache,
-        exact_features=extractor.exact(pack),
+        exact_features=extractor.open_exact_source(pack),
         is_tested_exactly=is_tested_exactly,
         budget=budget,
         views_dropped=resolved.cache.most - recipe.cache.most,
@@ -170,7 +170,7 @@ def describe(ready: Prepared) -> Noted:
         message=(
             f"{ready.backbone.name}, cut at {ready.cut_network.cut}{above}, gives {num_features} features; "
             f"{counts['train']} images to train on, {counts['validation']} to validate on, {counts['test']} to test "
-            f"on; computed by {ready.engine.kind}: {ready.engine.why}{cached}"
+            f"on; computed by {ready.engine.config}: {ready.engine.reason}{cached}"
         ),
         data={
             "cut": ready.cut_network.cut,
@@ -179,8 +179,8 @@ def describe(ready: Prepared) -> Noted:
             "num_features": num_features,
             **counts,
             "bytes_per_view": bytes_per_view,
-            "engine": str(ready.engine.kind),
-            "engine_figures": ready.engine.figures,
+            "engine": str(ready.engine.config),
+            "engine_figures": ready.engine.measurements,
         },
     )
 

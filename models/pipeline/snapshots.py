@@ -53,7 +53,7 @@ class Snapshotter:
 
     def save_features(self, source: FeatureSource) -> Iterator[ProgressSaved]:
         """Report that computed features are saved: they are in the cache, unless that is full."""
-        if self._pace.is_due() and isinstance(source, CachedFeatures) and not source.store_of(0).full:
+        if self._pace.is_due() and isinstance(source, CachedFeatures) and not source.get_store(0).is_full:
             yield ProgressSaved()
 
     def save_training(self, training: Training, *, ends_epoch: bool = False) -> Iterator[ProgressSaved | Noted]:

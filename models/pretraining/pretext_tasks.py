@@ -81,12 +81,13 @@ class RotationTask(PretextTask):
         source = self._sources[0]
         views = [_view(turns, source) for turns in range(4)]
         walks = [
-            source.batches(images, view, max(1, size // 4)) for source, view in zip(self._sources, views, strict=True)
+            source.read_batches(images, view, max(1, size // 4))
+            for source, view in zip(self._sources, views, strict=True)
         ]
         for turned in zip(*walks, strict=True):
             rows = np.stack([rows for _, rows in turned], 1)
-            given = source.given(rows.reshape(-1, *rows.shape[2:]))
-            yield source.at_cut(given), torch.arange(4).repeat(len(rows))
+            given = source.to_input(rows.reshape(-1, *rows.shape[2:]))
+            yield source.forward_trunk(given), torch.arange(4).repeat(len(rows))
 
 
 def _view(turns: int, source: FeatureSource) -> int:
@@ -112,7 +113,7 @@ class OtherLabelsTask(PretextTask):
     def batches(self, places: torch.Tensor, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Walk the images at these places, in the view of the epoch."""
         source, order = self._source, places.numpy()
-        walk = source.batches(self._examples.images[order], source.view(epoch, self._views), size)
+        walk = source.read_batches(self._examples.images[order], source.choose_view(epoch, self._views), size)
         labels = torch.from_numpy(self._examples.labels[order])
         for (_, rows), known in zip(walk, torch.split(labels, size), strict=True):
-            yield source.at_cut(source.given(rows)), known
+            yield source.forward_trunk(source.to_input(rows)), known

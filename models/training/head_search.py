@@ -115,10 +115,10 @@ class _Halving:
         train, source, model = self.run.train, self.run.source, self.run.model
         targets = torch.from_numpy(train.labels)
         order = self.recipe.sampling.draw_order(targets)
-        view = source.view(epoch, self.recipe.cache.first)
+        view = source.choose_view(epoch, self.recipe.cache.first)
         size, done = self.recipe.batch_size, 0
-        for _, rows in source.batches(train.images[order.numpy()], view, size):
-            features = model.forward_features(source.at_cut(source.given(rows)))
+        for _, rows in source.read_batches(train.images[order.numpy()], view, size):
+            features = model.forward_features(source.forward_trunk(source.to_input(rows)))
             for noise in self._noises:
                 features = noise.perturb(features)
             stack.step(features, targets[order[done : done + size]], self.loss)

@@ -200,7 +200,9 @@ class Training:
     def _hold_validation_features(self) -> torch.Tensor | None:
         """Features of the validation images, where they stay the same, and are few enough to hold."""
         images = self.run.validation.images
-        is_fixed = self.source.is_cached and not self.model.cut_network.stages and len(images) <= self.source.read_batch
+        is_fixed = (
+            self.source.is_cached and not self.model.cut_network.stages and len(images) <= self.source.read_batch_size
+        )
         return self.model.compute_features(self.source, images) if is_fixed else None
 
     def _epoch_or_retry(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
@@ -234,7 +236,7 @@ class Training:
     def _epoch(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
         """The epoch, or what is left of it."""
         self._running = totals = self._running or EpochTotals()
-        view = self.source.view(epoch, self.view_schedule.views)
+        view = self.source.choose_view(epoch, self.view_schedule.views)
         yield from self._steps(epoch, view, totals)
         began, before = time.perf_counter(), replace(self.source.counts)
         with self.train_step.use_average():
@@ -266,11 +268,11 @@ class Training:
             set_random_state(self._random_state)
             self._random_state = None
         before, size = replace(counts), self.recipe.batch_size
-        for images, rows in self.source.batches(order[totals.seen :], view, size):
+        for images, rows in self.source.read_batches(order[totals.seen :], view, size):
             micro_batches = self.train_step.micro_batches.count
             factor = self._schedule(epoch - 1 + totals.seen / len(order))
             labels = self._labels[torch.from_numpy(images)].to(self.model.device)
-            loss, correct = self.train_step.step(self.source.given(rows), labels, factor, totals.steps)
+            loss, correct = self.train_step.step(self.source.to_input(rows), labels, factor, totals.steps)
             computed = counts.misses - before.misses
             now = time.perf_counter()
             totals.steps += 1

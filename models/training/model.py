@@ -59,7 +59,7 @@ class TrainableModel(nn.Module):
         """
         cut_network.top.to(source.trunk.device).eval()
         if standardize is None:
-            standardize = Standardization.of(forward_plain_views(cut_network.top, source, images))
+            standardize = Standardization.from_batches(forward_plain_views(cut_network.top, source, images))
         torch.manual_seed(recipe.seed)
         head = recipe.head.build(len(standardize.mean), num_classes)
         if kept is not None:

@@ -142,7 +142,7 @@ class TrainStep:
         return loss_sum, correct
 
     def _forward(self, inputs: torch.Tensor, is_watched: bool) -> torch.Tensor:
-        features = self.model.forward_features(self.source.at_cut(inputs))
+        features = self.model.forward_features(self.source.forward_trunk(inputs))
         for noise in self._noises:
             features = noise.perturb(features)
         logits: torch.Tensor = self.diagnostics.forward(features) if is_watched else self.model.head(features)
@@ -159,7 +159,7 @@ class TrainStep:
     def _evaluate(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
         """A last batch of one image has no variance to normalize by: nothing is learned from it."""
         with self.model.evaluating(), torch.no_grad():
-            logits = self.model(self.source.at_cut(inputs))
+            logits = self.model(self.source.forward_trunk(inputs))
         return self.loss(logits, labels).item(), count_correct(logits, labels)
 
 

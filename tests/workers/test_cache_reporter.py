@@ -34,7 +34,7 @@ def settings(tmp_path: Path) -> Settings:
 def fill(settings: Settings, rows: int) -> FeatureStore:
     """Write so many rows of features into the cache."""
     store = FeatureStore(FeatureCache(settings.cache), {"trunk": "t"}, (64,), np.dtype(np.float16))
-    with store.computing():
+    with store.lock():
         store.append(digests(range(rows)), 0, np.ones((rows, 64), np.float32), 0.0)
     return store
 
@@ -76,7 +76,7 @@ def test_the_cache_is_emptied_on_request_while_a_job_reads_on(database: Database
     assert (report.bytes, report.is_emptying) == (0, False)
     assert not list(settings.cache.glob("*/*.rows"))
     assert read(store, [2]).tolist() == [[1.0] * 64]  # as a running job does
-    with store.computing():
+    with store.lock():
         store.append(digests([9]), 0, np.full((1, 64), 9, np.float32), 0.0)
     assert missing(fill(settings, 0), [9, 2]) == [2]
 

@@ -1,1 +1,1 @@
-"""Engines: what computes a frozen network. Each takes images as bytes, a whole batch at once."""
+"""Inference engines: they compute the frozen trunk, a full batch of uint8 images at a time."""

@@ -1,4 +1,4 @@
-"""Eager PyTorch: works everywhere."""
+"""Eager PyTorch engine: runs on every device."""
 
 from __future__ import annotations
 
@@ -12,37 +12,39 @@ import torch
 from models.runtime.micro_batches import MicroBatches
 
 if TYPE_CHECKING:
-    from models.features.engines.normalize import Pixels
+    from models.features.engines.normalize import Normalize
 
 
-BATCH = {"cpu": 16, "cuda": 128, "mps": 64}
-"""Images that are computed at once, by type of device."""
+BATCH_SIZES = {"cpu": 16, "cuda": 128, "mps": 64}
+"""Images in a batch, by type of device."""
 
 
 class Eager:
-    """A frozen network, computed operation by operation in one precision."""
+    """Eager execution of a frozen network in one precision."""
 
-    def __init__(self, network: torch.nn.Module, pixels: Pixels, dtype: torch.dtype) -> None:
-        """`network` and `pixels` lie on the device that computes."""
-        self._pixels, self._dtype = pixels, dtype
-        self.batch = BATCH[pixels.mean.device.type]
-        self.parts = MicroBatches()
-        self.set_up_seconds = 0.2
-        self._given = network
+    def __init__(self, network: torch.nn.Module, normalize: Normalize, dtype: torch.dtype) -> None:
+        """Take a float32 `network` and `normalize`, both on the device that computes."""
+        self._normalize, self._dtype = normalize, dtype
+        self.batch_size = BATCH_SIZES[normalize.mean.device.type]
+        self.micro_batches = MicroBatches()
+        self.setup_seconds = 0.2
+        self._float32_network = network
 
     @cached_property
     def _network(self) -> torch.nn.Module:
-        """In the precision: another copy, made when it is first used, where it is not the network's own."""
-        return self._given if self._dtype == torch.float32 else copy.deepcopy(self._given).to(self._dtype)
+        """The network in this engine's precision; unless that is float32, a copy, made on first use."""
+        if self._dtype == torch.float32:
+            return self._float32_network
+        return copy.deepcopy(self._float32_network).to(self._dtype)
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """(batch, 3, H, W) uint8 → (batch, …) float32."""
-        return self.parts.run(
-            lambda count: np.concatenate([self._said(part) for part in np.array_split(images, count)]), len(images)
+        """Compute features: (batch_size, 3, H, W) uint8 → (batch_size, …) float32."""
+        return self.micro_batches.run(
+            lambda count: np.concatenate([self._forward(part) for part in np.array_split(images, count)]), len(images)
         )
 
     @torch.inference_mode()
-    def _said(self, images: np.ndarray) -> np.ndarray:
-        given = torch.from_numpy(images).to(self._pixels.mean.device, non_blocking=True)
-        said: np.ndarray = self._network(self._pixels(given).to(self._dtype)).float().cpu().numpy()
-        return said
+    def _forward(self, images: np.ndarray) -> np.ndarray:
+        pixels = torch.from_numpy(images).to(self._normalize.mean.device, non_blocking=True)
+        features: np.ndarray = self._network(self._normalize(pixels).to(self._dtype)).float().cpu().numpy()
+        return features

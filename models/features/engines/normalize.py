@@ -1,4 +1,4 @@
-"""The input of a network: bytes of pixels become what it was pretrained on."""
+"""Input normalization: uint8 pixels to the mean and standard deviation that a network was pretrained with."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from models.images.preprocessing import Preprocessing
 
 
-class Pixels(nn.Module):
-    """(B, 3, H, W) uint8 → float32, (pixel/255 - mean)/std."""
+class Normalize(nn.Module):
+    """Normalize pixels by (pixel/255 - mean)/std: (B, 3, H, W) uint8 → float32."""
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -23,6 +23,6 @@ class Pixels(nn.Module):
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, -1, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """In the order of timm's own transform (ToTensor, Normalize), so that view 0 agrees to the bit."""
+        """Normalize in the order of timm's transform (ToTensor, Normalize): view 0 agrees with it to the bit."""
         normalized: torch.Tensor = images.float().div(255).sub(self.mean).div(self.std)
         return normalized.contiguous(memory_format=torch.channels_last)

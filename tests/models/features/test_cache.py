@@ -1,4 +1,4 @@
-"""The feature cache's bounds: what was used longest ago goes, what is in use stays, and nobody fails of it."""
+"""Feature cache: evicts the least recently used entries, never those in use, and no process fails of it."""
 
 from __future__ import annotations
 
@@ -23,119 +23,119 @@ if TYPE_CHECKING:
 
 MIB = 1 << 20
 NUMBERS = 1024
-"""Of a row: 2 KiB."""
+"""Numbers in a row: 2 KiB."""
 
 
-def opened(cache: FeatureCache, trunk: str = "t") -> FeatureStore:
+def open_store(cache: FeatureCache, trunk: str = "t") -> FeatureStore:
     return FeatureStore(cache, {"trunk": trunk}, (NUMBERS,), np.dtype(np.float16))
 
 
-def rows(first: int, count: int) -> np.ndarray:
+def make_rows(first: int, count: int) -> np.ndarray:
     return np.repeat(np.arange(first, first + count, dtype=np.float32)[:, None] % 1000, NUMBERS, axis=1)
 
 
 def fill(store: FeatureStore, first: int, count: int, at_once: int = 64) -> None:
-    """Keep so many rows."""
-    with store.computing():
+    """Append `count` rows."""
+    with store.lock():
         for start in range(first, first + count, at_once):
-            store.append(digests(range(start, start + at_once)), 0, rows(start, at_once), 0.0)
+            store.append(digests(range(start, start + at_once)), 0, make_rows(start, at_once), 0.0)
 
 
-def used(cache: FeatureCache) -> int:
+def measure_bytes(cache: FeatureCache) -> int:
     return sum(file.stat().st_size for file in cache.folder.rglob("*") if file.suffix in (".rows", ".index", ".blob"))
 
 
 def age(folder: Path, seconds: float) -> None:
-    """Have all shards below a folder, or a compiled form, been used so long ago."""
+    """Set the last use of all shards and compiled models below a folder to `seconds` ago."""
     for file in [*folder.rglob("*.index"), *folder.rglob("*.blob")]:
         with suppress(FileNotFoundError):
             os.utime(file, (time.time() - seconds,) * 2)
 
 
-def test_rows_go_into_shards_and_are_found_in_all_of_them(tmp_path: Path) -> None:
+def test_rows_are_found_in_all_shards(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, 8 * MIB)
-    writer = opened(cache)
+    writer = open_store(cache)
     fill(writer, 0, 2048)
     assert len(list(writer.folder.glob("*.index"))) == 4
     picked = np.random.default_rng(0).permutation(2048)[:300].tolist()
-    for reader in (writer, opened(cache)):
+    for reader in (writer, open_store(cache)):
         found = read(reader, picked)
         np.testing.assert_array_equal(found[:, 0], np.array(picked) % 1000)
         assert missing(reader, range(2000, 2100)) == list(range(2048, 2100))
 
 
-def test_what_was_used_longest_ago_goes_first(tmp_path: Path) -> None:
+def test_the_least_recently_used_shards_are_evicted_first(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, 8 * MIB)
-    old, older, new = (opened(cache, name) for name in ("old", "older", "new"))
+    old, older, new = (open_store(cache, name) for name in ("old", "older", "new"))
     for store, seconds in ((old, 5000), (older, 9000)):
         fill(store, 0, 1024)
         age(store.folder, seconds)
-    assert used(cache) > 4 * MIB
+    assert measure_bytes(cache) > 4 * MIB
     fill(new, 0, 2880)
-    assert used(cache) <= cache.budget
-    assert missing(opened(cache, "older"), range(1024)) == list(range(1024))
-    kept = 1024 - len(missing(opened(cache, "old"), range(1024)))
+    assert measure_bytes(cache) <= cache.budget
+    assert missing(open_store(cache, "older"), range(1024)) == list(range(1024))
+    kept = 1024 - len(missing(open_store(cache, "old"), range(1024)))
     assert 0 < kept < 1024, "no more than was needed"
-    assert missing(opened(cache, "new"), range(2880)) == []
+    assert missing(open_store(cache, "new"), range(2880)) == []
 
 
-def test_reading_is_using(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_counts_as_use(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shard, "TOUCH_SECONDS", 0.0)
     cache = FeatureCache(tmp_path, 8 * MIB)
-    first, second = opened(cache, "first"), opened(cache, "second")
+    first, second = open_store(cache, "first"), open_store(cache, "second")
     for store in (first, second):
         fill(store, 0, 1024)
     age(tmp_path, 9000)
     read(first, range(1024))
     assert cache.make_room(5 * MIB)
-    assert missing(opened(cache, "first"), range(1024)) == []
-    assert len(missing(opened(cache, "second"), range(1024))) == 1024
+    assert missing(open_store(cache, "first"), range(1024)) == []
+    assert len(missing(open_store(cache, "second"), range(1024))) == 1024
 
 
-def test_what_is_in_use_stays_and_a_job_goes_on_in_memory(tmp_path: Path) -> None:
+def test_files_in_use_stay_and_a_job_continues_in_memory(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, 2 * MIB)
-    store = opened(cache)
+    store = open_store(cache)
     fill(store, 0, 2048)
-    assert store.full
-    assert used(cache) <= 2 * MIB + cache.shard_bytes
+    assert store.is_full
+    assert measure_bytes(cache) <= 2 * MIB + cache.shard_bytes
     np.testing.assert_array_equal(read(store, range(2048))[:, 0], np.arange(2048) % 1000)
     age(tmp_path, IN_USE_SECONDS - 60)
     assert not cache.make_room(cache.budget)
     age(tmp_path, IN_USE_SECONDS + 60)
     assert cache.make_room(cache.budget)
-    assert used(cache) == 0
+    assert measure_bytes(cache) == 0
 
 
-def test_who_reads_what_is_deleted_goes_on_reading_it(tmp_path: Path) -> None:
+def test_an_open_reader_still_reads_evicted_rows(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, 8 * MIB)
-    fill(opened(cache), 0, 256)
-    reader = opened(cache)
+    fill(open_store(cache), 0, 256)
+    reader = open_store(cache)
     age(tmp_path, 9000)
     assert cache.make_room(cache.budget)
-    assert missing(opened(cache), range(256)) == list(range(256))
+    assert missing(open_store(cache), range(256)) == list(range(256))
     assert missing(reader, range(256)) == []
     np.testing.assert_array_equal(read(reader, range(5, 8))[:, 0], [5, 6, 7])
     fill(reader, 256, 64)
     np.testing.assert_array_equal(read(reader, range(250, 262))[:, 0], np.arange(250, 262))
-    assert missing(opened(cache), range(250, 262)) == list(range(250, 256))
+    assert missing(open_store(cache), range(250, 262)) == list(range(250, 256))
 
 
-def test_what_engines_compiled_counts_and_goes_too(tmp_path: Path) -> None:
+def test_compiled_models_count_and_are_evicted_too(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path, 8 * MIB)
-    cache.compiled.mkdir()
-    (cache.compiled / "one.blob").write_bytes(bytes(5 * MIB))
-    (cache.compiled / "unfinished.123").write_bytes(bytes(MIB))
-    for file in cache.compiled.iterdir():
+    cache.compiled_folder.mkdir()
+    (cache.compiled_folder / "one.blob").write_bytes(bytes(5 * MIB))
+    (cache.compiled_folder / "unfinished.123").write_bytes(bytes(MIB))
+    for file in cache.compiled_folder.iterdir():
         os.utime(file, (0, 0))
-    fill(opened(cache), 0, 2048)
-    assert list(cache.compiled.iterdir()) == []
-    assert used(cache) <= cache.budget
+    fill(open_store(cache), 0, 2048)
+    assert list(cache.compiled_folder.iterdir()) == []
+    assert measure_bytes(cache) <= cache.budget
 
 
 def _churn(folder: Path, trunk: str) -> None:
-    """Fill a store for ever, its own shards grown old at once."""
+    """Fill a store for ever, and age its shards at once."""
     cache = FeatureCache(folder, 4 * MIB)
-    store = opened(cache, trunk)
+    store = open_store(cache, trunk)
     for first in range(0, 10**7, 64):
         fill(store, first, 64)
         found = read(store, range(first, first + 64))
@@ -143,7 +143,7 @@ def _churn(folder: Path, trunk: str) -> None:
         age(store.folder, 9000)
 
 
-def test_processes_that_write_and_evict_at_once_may_be_killed_at_any_moment(tmp_path: Path) -> None:
+def test_concurrent_writers_and_evictors_may_be_killed_at_any_moment(tmp_path: Path) -> None:
     context = multiprocessing.get_context("fork")
     cache = FeatureCache(tmp_path, 4 * MIB)
     for _ in range(5):
@@ -156,28 +156,28 @@ def test_processes_that_write_and_evict_at_once_may_be_killed_at_any_moment(tmp_
             assert process.pid is not None
             os.kill(process.pid, signal.SIGKILL)
             process.join()
-        assert used(cache) <= cache.budget + 3 * cache.shard_bytes
+        assert measure_bytes(cache) <= cache.budget + 3 * cache.shard_bytes
     for name in ("a", "b"):
-        store = opened(cache, name)
+        store = open_store(cache, name)
         numbers = set(numbers_on_disk(store))
         whole = list(numbers - set(missing(store, numbers)))
         np.testing.assert_array_equal(read(store, whole)[:, 0], np.array(whole, int) % 1000)
     assert cache.make_room(0)
 
 
-def test_its_identity_stays(tmp_path: Path) -> None:
+def test_the_identity_is_constant(tmp_path: Path) -> None:
     first, other = FeatureCache(tmp_path / "a"), FeatureCache(tmp_path / "b")
     assert FeatureCache(tmp_path / "a").identity == first.identity != other.identity
     (tmp_path / "a" / "id").write_text("")  # as a power cut may leave it
     assert len(first.identity) == 32
 
 
-def test_emptied_it_holds_nothing(tmp_path: Path) -> None:
+def test_an_emptied_cache_holds_nothing(tmp_path: Path) -> None:
     cache = FeatureCache(tmp_path)
-    fill(opened(cache), 0, 64)
-    cache.compiled.mkdir()
-    (cache.compiled / "blob").write_bytes(b"x" * 10)
+    fill(open_store(cache), 0, 64)
+    cache.compiled_folder.mkdir()
+    (cache.compiled_folder / "blob").write_bytes(b"x" * 10)
     assert cache.bytes == 64 * (2 * NUMBERS + shard.RECORD.itemsize) + 10
     cache.empty()
     assert cache.bytes == 0
-    assert len(missing(opened(cache), range(64))) == 64
+    assert len(missing(open_store(cache), range(64))) == 64

@@ -1,4 +1,4 @@
-"""Walks over cached features: computed once, read in batches of any size and order."""
+"""Cached features: computed once, read in batches of any size and order."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ ORDER = np.random.default_rng(0).integers(0, 12, 103)
 
 @pytest.fixture
 def pack(tmp_path: Path) -> Pack:
-    """12 images."""
+    """A pack of 12 images."""
     return small_pack(tmp_path, classes=3, each=4)
 
 
-def opened(pack: Pack, folder: Path) -> CachedFeatures:
+def open_source(pack: Pack, folder: Path) -> CachedFeatures:
     store = FeatureStore(FeatureCache(folder / "cache"), {}, (12,), np.dtype(np.float16))
     trunk = Trunk(Corner(), PREPROCESSING, torch.device("cpu"))
     return CachedFeatures(pack, Views(PREPROCESSING, ()), trunk, lambda _: store)
@@ -38,42 +38,42 @@ def opened(pack: Pack, folder: Path) -> CachedFeatures:
 
 @pytest.mark.parametrize("read_bytes", [1, 24 * 7 * 3, 1 << 20])
 @pytest.mark.parametrize("is_cached", [False, True])
-def test_a_walk_gives_the_row_of_each_image_where_it_stands(
+def test_batches_hold_the_row_of_each_image_in_order(
     pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_cached: bool, read_bytes: int
 ) -> None:
     monkeypatch.setattr(sources, "READ_BYTES", read_bytes)
-    expected = opened(pack, tmp_path / "other").all(np.arange(12), 0)
+    expected = open_source(pack, tmp_path / "other").read_all(np.arange(12), 0)
     if is_cached:
-        opened(pack, tmp_path).all(np.arange(12), 0)
-    source = opened(pack, tmp_path)
-    walk = list(source.batches(ORDER, 0, 7))
-    assert [len(images) for images, _ in walk] == [7] * 14 + [5]
-    np.testing.assert_array_equal(np.concatenate([images for images, _ in walk]), ORDER)
-    np.testing.assert_array_equal(np.concatenate([rows for _, rows in walk]), expected[ORDER])
+        open_source(pack, tmp_path).read_all(np.arange(12), 0)
+    source = open_source(pack, tmp_path)
+    batches = list(source.read_batches(ORDER, 0, 7))
+    assert [len(images) for images, _ in batches] == [7] * 14 + [5]
+    np.testing.assert_array_equal(np.concatenate([images for images, _ in batches]), ORDER)
+    np.testing.assert_array_equal(np.concatenate([rows for _, rows in batches]), expected[ORDER])
     computed = 0 if is_cached else 12
     assert (source.counts.misses, source.counts.hits) == (computed, 103 - computed)
-    assert source.missing(ORDER, 0) == 0
+    assert source.count_missing(ORDER, 0) == 0
 
 
-def test_hits_are_counted_as_they_are_given(pack: Pack, tmp_path: Path) -> None:
-    source = opened(pack, tmp_path)
-    source.all(np.arange(12), 0)
+def test_hits_are_counted_batch_by_batch(pack: Pack, tmp_path: Path) -> None:
+    source = open_source(pack, tmp_path)
+    source.read_all(np.arange(12), 0)
     before = source.counts.hits
-    walk = source.batches(ORDER, 0, 7)
-    next(walk)
-    next(walk)
+    batches = source.read_batches(ORDER, 0, 7)
+    next(batches)
+    next(batches)
     assert source.counts.hits - before == 14
 
 
-def test_a_walk_that_was_left_is_taken_up_where_others_have_gone_on(pack: Pack, tmp_path: Path) -> None:
-    source, other = opened(pack, tmp_path), opened(pack, tmp_path)
-    for images, _ in source.batches(np.arange(12), 0, 4):
+def test_an_abandoned_read_leaves_its_rows_to_others_and_resumes_with_theirs(pack: Pack, tmp_path: Path) -> None:
+    source, other = open_source(pack, tmp_path), open_source(pack, tmp_path)
+    for images, _ in source.read_batches(np.arange(12), 0, 4):
         if images[0] == 4:
             break
-    there = 12 - source.missing(np.arange(12), 0)
-    assert there >= 8
-    assert other.missing(np.arange(12), 0) == 12, "it was opened before"
-    rows = other.all(np.arange(12), 0)
-    assert other.counts.hits == there
-    np.testing.assert_array_equal(source.all(np.arange(12), 0), rows)
-    assert source.counts.misses == 8, "it computes no more"
+    present = 12 - source.count_missing(np.arange(12), 0)
+    assert present >= 8
+    assert other.count_missing(np.arange(12), 0) == 12, "opened before the rows were computed"
+    rows = other.read_all(np.arange(12), 0)
+    assert other.counts.hits == present
+    np.testing.assert_array_equal(source.read_all(np.arange(12), 0), rows)
+    assert source.counts.misses == 8, "no further row is computed"

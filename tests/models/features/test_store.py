@@ -1,4 +1,4 @@
-"""The feature cache: what was written is read, whatever dies in between."""
+"""Feature store: rows survive full disks, torn files and killed writers."""
 
 from __future__ import annotations
 
@@ -21,87 +21,87 @@ from tests.support.stored_rows import digests, missing, numbers_on_disk, read
 KEY = {"trunk": "t"}
 
 
-def store(folder: Path, dtype: type = np.float16) -> FeatureStore:
-    """A store of rows of 8 numbers."""
+def open_store(folder: Path, dtype: type = np.float16) -> FeatureStore:
+    """Open a store of rows of 8 numbers."""
     return FeatureStore(FeatureCache(folder), KEY, (8,), np.dtype(dtype))
 
 
-def rows(*numbers: int) -> np.ndarray:
-    """The rows of these images: each holds its number and its places."""
-    return np.array([[number * 8 + place for place in range(8)] for number in numbers], np.float16)
+def make_rows(*numbers: int) -> np.ndarray:
+    """Make rows of 8 consecutive numbers, different for each image."""
+    return np.array([[number * 8 + column for column in range(8)] for number in numbers], np.float16)
 
 
-def test_rows_are_read_as_they_were_written_by_another_process_too(tmp_path: Path) -> None:
-    writer = store(tmp_path)
-    with writer.computing():
-        writer.append(digests([1, 2, 3]), 0, rows(1, 2, 3), 0.5)
-        writer.append(digests([2]), 4, rows(9), 0.25)
-    for reader in (writer, store(tmp_path)):
-        np.testing.assert_array_equal(read(reader, [3, 1]), rows(3, 1))
-        np.testing.assert_array_equal(read(reader, [2], 4), rows(9))
+def test_rows_are_read_as_written_in_every_process(tmp_path: Path) -> None:
+    writer = open_store(tmp_path)
+    with writer.lock():
+        writer.append(digests([1, 2, 3]), 0, make_rows(1, 2, 3), 0.5)
+        writer.append(digests([2]), 4, make_rows(9), 0.25)
+    for reader in (writer, open_store(tmp_path)):
+        np.testing.assert_array_equal(read(reader, [3, 1]), make_rows(3, 1))
+        np.testing.assert_array_equal(read(reader, [2], 4), make_rows(9))
         assert missing(reader, [1, 5, 2]) == [5]
         assert missing(reader, [1], 4) == [1], "another view is another row"
-        assert reader.seconds(reader.find(digests([1, 2]), 0)) == 1.0
+        assert reader.sum_seconds(reader.find(digests([1, 2]), 0)) == 1.0
 
 
-def test_a_reader_takes_in_what_comes_later(tmp_path: Path) -> None:
-    reader, writer = store(tmp_path), store(tmp_path)
-    writer.append(digests([1]), 0, rows(1), 0.0)
+def test_a_reader_finds_rows_that_were_appended_later(tmp_path: Path) -> None:
+    reader, writer = open_store(tmp_path), open_store(tmp_path)
+    writer.append(digests([1]), 0, make_rows(1), 0.0)
     assert missing(reader, [1]) == [1]
-    with reader.computing():
-        np.testing.assert_array_equal(read(reader, [1]), rows(1))
+    with reader.lock():
+        np.testing.assert_array_equal(read(reader, [1]), make_rows(1))
 
 
 def test_a_reader_follows_several_shards_that_grow_in_turns(tmp_path: Path) -> None:
     row = np.dtype(np.float16).itemsize * 8 + RECORD.itemsize
     small, large = (FeatureCache(tmp_path, budget=8 * rows_of_a_shard * row) for rows_of_a_shard in (10, 30))
-    reader = store(tmp_path)
+    reader = open_store(tmp_path)
     writers = [FeatureStore(cache, KEY, (8,), np.dtype(np.float16)) for cache in (small, large, large)]
-    for turn in range(20):
-        writer, new = writers[turn % 3], [3 * turn, 3 * turn + 1, 3 * turn + 2]
-        with writer.computing():
-            writer.append(digests(new), 0, rows(*new), 0.0)
+    for step in range(20):
+        writer, new = writers[step % 3], [3 * step, 3 * step + 1, 3 * step + 2]
+        with writer.lock():
+            writer.append(digests(new), 0, make_rows(*new), 0.0)
         reader.refresh()
-        everything = np.random.default_rng(turn).permutation(3 * turn + 3)
-        np.testing.assert_array_equal(read(reader, everything.tolist()), rows(*everything))
+        everything = np.random.default_rng(step).permutation(3 * step + 3)
+        np.testing.assert_array_equal(read(reader, everything.tolist()), make_rows(*everything))
     assert len(list(reader.folder.glob("*.index"))) > 2
 
 
 def test_stores_of_different_keys_share_nothing(tmp_path: Path) -> None:
-    store(tmp_path).append(digests([1]), 0, rows(1), 0.0)
+    open_store(tmp_path).append(digests([1]), 0, make_rows(1), 0.0)
     other = FeatureStore(FeatureCache(tmp_path), {"trunk": "u"}, (8,), np.dtype(np.float16))
     assert missing(other, [1]) == [1]
-    assert missing(store(tmp_path, np.float32), [1]) == [1]
+    assert missing(open_store(tmp_path, np.float32), [1]) == [1]
 
 
 @pytest.mark.parametrize("cut", [1, RECORD.itemsize - 1, RECORD.itemsize, RECORD.itemsize + 5])
 @pytest.mark.parametrize("file", ["index", "rows"])
-def test_a_torn_end_is_never_read_and_is_mended_by_the_next_writer(tmp_path: Path, file: str, cut: int) -> None:
-    writer = store(tmp_path)
-    writer.append(digests([1, 2]), 0, rows(1, 2), 0.0)
+def test_a_torn_end_is_never_read_and_is_repaired_by_the_next_writer(tmp_path: Path, file: str, cut: int) -> None:
+    writer = open_store(tmp_path)
+    writer.append(digests([1, 2]), 0, make_rows(1, 2), 0.0)
     (path,) = writer.folder.glob(f"*.{file}")
     os.truncate(path, max(0, path.stat().st_size - cut))
-    torn = store(tmp_path)
+    torn = open_store(tmp_path)
     torn_rows = missing(torn, [1, 2])
-    assert torn_rows, "what is torn is gone"
-    torn.append(digests(torn_rows), 0, rows(*torn_rows), 0.0)
-    for reader in (torn, store(tmp_path)):
-        np.testing.assert_array_equal(read(reader, [1, 2]), rows(1, 2))
+    assert torn_rows, "torn rows are missing"
+    torn.append(digests(torn_rows), 0, make_rows(*torn_rows), 0.0)
+    for reader in (torn, open_store(tmp_path)):
+        np.testing.assert_array_equal(read(reader, [1, 2]), make_rows(1, 2))
 
 
 def test_a_row_that_changed_on_the_disk_is_not_read(tmp_path: Path) -> None:
-    writer = store(tmp_path)
-    writer.append(digests([1, 2]), 0, rows(1, 2), 0.0)
+    writer = open_store(tmp_path)
+    writer.append(digests([1, 2]), 0, make_rows(1, 2), 0.0)
     (path,) = writer.folder.glob("*.rows")
     with path.open("r+b") as file:
         file.seek(3)
         file.write(b"\xff")
-    assert missing(store(tmp_path), [1, 2]) == [1]
+    assert missing(open_store(tmp_path), [1, 2]) == [1]
 
 
 def test_a_full_disk_keeps_rows_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = store(tmp_path)
-    writer.append(digests([1]), 0, rows(1), 0.0)
+    writer = open_store(tmp_path)
+    writer.append(digests([1]), 0, make_rows(1), 0.0)
     opened = Path.open
 
     class Full:
@@ -129,41 +129,41 @@ def test_a_full_disk_keeps_rows_in_memory(tmp_path: Path, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", full)
-        writer.append(digests([2, 3]), 1, rows(2, 3), 0.5)
-        writer.append(digests([4]), 1, rows(4), 0.5)
-    assert writer.full
-    np.testing.assert_array_equal(read(writer, [4, 2, 3], 1), rows(4, 2, 3))
-    np.testing.assert_array_equal(read(writer, [1]), rows(1))
-    np.testing.assert_array_equal(read(store(tmp_path), [1]), rows(1))
+        writer.append(digests([2, 3]), 1, make_rows(2, 3), 0.5)
+        writer.append(digests([4]), 1, make_rows(4), 0.5)
+    assert writer.is_full
+    np.testing.assert_array_equal(read(writer, [4, 2, 3], 1), make_rows(4, 2, 3))
+    np.testing.assert_array_equal(read(writer, [1]), make_rows(1))
+    np.testing.assert_array_equal(read(open_store(tmp_path), [1]), make_rows(1))
 
 
-def _use_a_full_disk(folder: Path) -> None:
+def _append_to_a_full_disk(folder: Path) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    mine = store(folder)
-    with mine.computing():
-        mine.append(digests([1, 2]), 3, rows(1, 2), 0.5)
-    assert mine.full
+    mine = open_store(folder)
+    with mine.lock():
+        mine.append(digests([1, 2]), 3, make_rows(1, 2), 0.5)
+    assert mine.is_full
     assert missing(mine, [2, 7], 3) == [7]
-    assert mine.seconds(mine.find(digests([1, 2]), 3)) == 1.0
-    np.testing.assert_array_equal(read(mine, [2], 3), rows(2))
+    assert mine.sum_seconds(mine.find(digests([1, 2]), 3)) == 1.0
+    np.testing.assert_array_equal(read(mine, [2], 3), make_rows(2))
 
 
 @pytest.mark.parametrize("made", ["before", "never"])
-def test_a_disk_that_is_full_from_the_start_means_slower_not_failed(tmp_path: Path, made: str) -> None:
+def test_a_disk_that_is_full_from_the_start_does_not_fail(tmp_path: Path, made: str) -> None:
     if made == "before":
-        store(tmp_path)
-    user = multiprocessing.get_context("fork").Process(target=_use_a_full_disk, args=(tmp_path,))
+        open_store(tmp_path)
+    user = multiprocessing.get_context("fork").Process(target=_append_to_a_full_disk, args=(tmp_path,))
     user.start()
     user.join()
     assert user.exitcode == 0
-    assert missing(store(tmp_path), [1], 3) == [1]
+    assert missing(open_store(tmp_path), [1], 3) == [1]
 
 
 def _write_for_ever(folder: Path, first: int) -> None:
-    writer = store(folder)
+    writer = open_store(folder)
     for number in range(first, first + 100_000, 4):
         numbers = range(number, number + 4)
-        with writer.computing():
+        with writer.lock():
             writer.append(digests(numbers), 0, np.tile(np.arange(8, dtype=np.float16), (4, 1)), 0.0)
 
 
@@ -176,14 +176,14 @@ def test_writers_that_are_killed_leave_only_whole_rows(tmp_path: Path) -> None:
         ]
         for writer in writers:
             writer.start()
-        before = len(numbers_on_disk(store(tmp_path)))
-        while len(numbers_on_disk(store(tmp_path))) < before + 40:
+        before = len(numbers_on_disk(open_store(tmp_path)))
+        while len(numbers_on_disk(open_store(tmp_path))) < before + 40:
             pass
         for writer in writers:
             assert writer.pid is not None
             os.kill(writer.pid, signal.SIGKILL)
             writer.join()
-    reader = store(tmp_path)
+    reader = open_store(tmp_path)
     numbers = set(numbers_on_disk(reader))
     whole = numbers - set(missing(reader, numbers))
     assert len(whole) >= 320
@@ -195,12 +195,12 @@ def test_only_one_process_computes_at_a_time(tmp_path: Path) -> None:
     order = context.SimpleQueue()
 
     def compute(name: str) -> None:
-        mine = store(tmp_path)
-        with mine.computing():
-            lacking = bool(missing(mine, [1]))
-            if lacking:
-                mine.append(digests([1]), 0, rows(1), 0.0)
-            order.put((name, lacking))
+        mine = open_store(tmp_path)
+        with mine.lock():
+            is_missing = bool(missing(mine, [1]))
+            if is_missing:
+                mine.append(digests([1]), 0, make_rows(1), 0.0)
+            order.put((name, is_missing))
 
     processes = [context.Process(target=compute, args=(str(number),)) for number in range(4)]
     for process in processes:
@@ -211,28 +211,28 @@ def test_only_one_process_computes_at_a_time(tmp_path: Path) -> None:
 
 
 def test_values_beyond_half_precision_are_clipped_not_infinite(tmp_path: Path) -> None:
-    writer = store(tmp_path)
+    writer = open_store(tmp_path)
     writer.append(digests([1]), 0, np.full((1, 8), 1e6, np.float32), 0.0)
     assert read(writer, [1]).max() == np.finfo(np.float16).max
 
 
-def test_rows_found_before_a_shard_was_begun_anew_are_still_read(tmp_path: Path) -> None:
-    """Another process deletes a shard, and a third that had just opened it writes on: there it begins anew."""
-    reader, writer = store(tmp_path), store(tmp_path)
-    writer.append(digests([1, 2]), 0, rows(1, 2), 0.0)
+def test_rows_found_before_a_shard_was_replaced_are_still_read(tmp_path: Path) -> None:
+    """Another process deletes a shard, and a third one that has it open appends to new files of the same name."""
+    reader, writer = open_store(tmp_path), open_store(tmp_path)
+    writer.append(digests([1, 2]), 0, make_rows(1, 2), 0.0)
     reader.refresh()
     found = reader.find(digests([1, 2]), 0)
     (index,) = writer.folder.glob("*.index")
     for file in (index, index.with_suffix(".rows")):
         file.unlink()
         file.touch()
-    other = store(tmp_path)
-    other.append(digests([3, 4, 5]), 0, rows(3, 4, 5), 0.0)
+    other = open_store(tmp_path)
+    other.append(digests([3, 4, 5]), 0, make_rows(3, 4, 5), 0.0)
     assert [file.name for file in writer.folder.glob("*.index")] == [index.name]
     for one in (reader, writer):
-        with one.computing():
-            np.testing.assert_array_equal(read(one, [1, 2]), rows(1, 2))
-            one.append(digests([6]), 0, rows(6), 0.0)
-            np.testing.assert_array_equal(read(one, [1, 2, 6]), rows(1, 2, 6))
-    np.testing.assert_array_equal(reader.read(found), rows(1, 2))
-    np.testing.assert_array_equal(read(store(tmp_path), [3, 4, 5, 6]), rows(3, 4, 5, 6))
+        with one.lock():
+            np.testing.assert_array_equal(read(one, [1, 2]), make_rows(1, 2))
+            one.append(digests([6]), 0, make_rows(6), 0.0)
+            np.testing.assert_array_equal(read(one, [1, 2, 6]), make_rows(1, 2, 6))
+    np.testing.assert_array_equal(reader.read(found), make_rows(1, 2))
+    np.testing.assert_array_equal(read(open_store(tmp_path), [3, 4, 5, 6]), make_rows(3, 4, 5, 6))

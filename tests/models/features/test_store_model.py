@@ -1,4 +1,4 @@
-"""Several processes' feature stores of one folder, against a plain parser of its files."""
+"""Stateful test of feature stores that share a folder, against a plain parser of its files."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ Opened = tuple[FeatureStore, set[tuple[bytes, int]]]
 """A store, and the keys whose rows it must have."""
 
 
-def rows(numbers: list[int], view: int) -> np.ndarray:
-    """The rows of these images, (n, 8): each holds its number, its places and its view."""
+def make_rows(numbers: list[int], view: int) -> np.ndarray:
+    """Make the rows of images, (n, 8): their numbers, columns and view in each."""
     return np.array(numbers, np.float16)[:, None] * 8 + np.arange(8, dtype=np.float16) + view
 
 
-def on_disk(folder: Path) -> dict[tuple[bytes, int], bytes]:
-    """The whole rows in the files of a store of rows of 8 numbers, read without any of its code."""
+def parse_files(folder: Path) -> dict[tuple[bytes, int], bytes]:
+    """Parse the whole rows of 8 numbers from the files of a store, without any of its code."""
     found = {}
     for index in sorted(folder.glob("*.index")):
         content, values = index.read_bytes(), index.with_suffix(".rows").read_bytes()
-        for place in range(min(len(content) // 44, len(values) // 16)):
-            digest, view, checksum, _ = struct.unpack_from("<32sIIf", content, 44 * place)
-            row = values[16 * place : 16 * place + 16]
+        for number in range(min(len(content) // 44, len(values) // 16)):
+            digest, view, checksum, _ = struct.unpack_from("<32sIIf", content, 44 * number)
+            row = values[16 * number : 16 * number + 16]
             if zlib.crc32(row) == checksum:
                 found[digest, view] = row
     return found
 
 
 class Stores(RuleBasedStateMachine):
-    """Several processes' stores of one folder, against what a plain parser finds in the files."""
+    """Several processes' stores of one folder, against a plain parser of its files."""
 
     opened: Bundle[Opened] = Bundle("opened")
-    """Each with the keys whose rows it must have."""
+    """Stores, each with the keys whose rows it must have."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -55,23 +55,23 @@ class Stores(RuleBasedStateMachine):
     @rule(target=opened)
     def open(self) -> Opened:
         store = FeatureStore(self.cache, {"trunk": "t"}, (8,), np.dtype(np.float16))
-        return store, set(on_disk(store.folder))
+        return store, set(parse_files(store.folder))
 
     @rule(one=opened)
     def refresh(self, one: Opened) -> None:
         store, known = one
         store.refresh()
-        known |= set(on_disk(store.folder))
+        known |= set(parse_files(store.folder))
 
     @rule(one=opened, numbers=st.lists(st.integers(0, 60), max_size=40), view=st.integers(0, 1))
     def compute(self, one: Opened, numbers: list[int], view: int) -> None:
         store, known = one
-        with store.computing():
-            known |= set(on_disk(store.folder))
-            lacking = missing(store, dict.fromkeys(numbers), view)
-            store.append(digests(lacking), view, rows(lacking, view), 0.5)
+        with store.lock():
+            known |= set(parse_files(store.folder))
+            absent = missing(store, dict.fromkeys(numbers), view)
+            store.append(digests(absent), view, make_rows(absent, view), 0.5)
             known |= {(number.to_bytes(32, "big"), view) for number in numbers}
-            np.testing.assert_array_equal(read(store, numbers, view), rows(numbers, view))
+            np.testing.assert_array_equal(read(store, numbers, view), make_rows(numbers, view))
 
     @rule(one=opened)
     def empty(self, one: Opened) -> None:
@@ -91,7 +91,7 @@ class Stores(RuleBasedStateMachine):
         store, known = one
         for view in (0, 1):
             there = [number for number in range(61) if (number.to_bytes(32, "big"), view) in known]
-            np.testing.assert_array_equal(read(store, there, view), rows(there, view))
+            np.testing.assert_array_equal(read(store, there, view), make_rows(there, view))
             nowhere = list(range(61, 70))
             assert missing(store, nowhere, view) == nowhere
 

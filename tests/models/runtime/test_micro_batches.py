@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from models.features.engines.eager import Eager
-from models.features.engines.normalize import Pixels
+from models.features.engines.normalize import Normalize
 from models.runtime.micro_batches import MicroBatches
 from tests.support.small_pack import PREPROCESSING, Corner
 
@@ -29,13 +29,13 @@ class Small(torch.nn.Module):
 
 
 def test_the_trunk_computes_in_parts_what_does_not_fit() -> None:
-    pixels = Pixels(PREPROCESSING)
+    normalize = Normalize(PREPROCESSING)
     small = Small(5)
     shown = np.random.default_rng(0).integers(0, 255, (16, 3, *PREPROCESSING.input_size[1:]), np.uint8)
-    whole = Eager(Corner(), pixels, torch.float32)(shown)
-    engine = Eager(torch.nn.Sequential(small, Corner()), pixels, torch.float32)
+    whole = Eager(Corner(), normalize, torch.float32)(shown)
+    engine = Eager(torch.nn.Sequential(small, Corner()), normalize, torch.float32)
     np.testing.assert_allclose(engine(shown), whole, rtol=1e-6)
-    assert engine.parts.count == 4
+    assert engine.micro_batches.count == 4
     small.asked.clear()
     engine(shown)
     assert small.asked == [4, 4, 4, 4], "it remembers"

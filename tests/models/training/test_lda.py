@@ -118,7 +118,7 @@ def started(folder: Path, **choices: object) -> tuple[TrainableModel, float]:
         task="single_label", image_size=16, num_features=12, class_counts=dict.fromkeys(CLASSES, 20), images=60
     )
     cut_network = CutNetwork(Corner(), torch.nn.Identity(), "corner", (12,), "digest")
-    source = Extractor(cut_network, PREPROCESSING, torch.device("cpu"), FeatureCache(folder / "cache")).features(
+    source = Extractor(cut_network, PREPROCESSING, torch.device("cpu"), FeatureCache(folder / "cache")).open_source(
         pack, []
     )
     train, validation = (Subset(part, pack.labels[part]) for part in (order()[:60], order()[60:]))

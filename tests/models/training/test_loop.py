@@ -62,7 +62,7 @@ def test_agrees_with_a_plain_loop_of_torch(pack: Pack, tmp_path: Path) -> None:
         "epochs": 3,
     }
     training, _ = train_small(pack, tmp_path, **choices)
-    plain = torch.from_numpy(training.source.all(training.run.train.images, 0)).double()
+    plain = torch.from_numpy(training.source.read_all(training.run.train.images, 0)).double()
     x = (plain - plain.mean(0)) / plain.std(0, correction=0)
     y = torch.from_numpy(training.run.train.labels)
     place = {int(image): row for row, image in enumerate(training.run.train.images)}
@@ -136,7 +136,7 @@ def test_another_seed_gives_another_head(pack: Pack, tmp_path: Path) -> None:
 def test_standardization_folds_into_the_layer_that_follows() -> None:
     torch.manual_seed(0)
     features = torch.randn(40, 7) * torch.tensor([1e-3, 1, 5, 100, 2, 3, 1]) + 4
-    standardize = Standardization.of([features[:13], features[13:]])
+    standardize = Standardization.from_batches([features[:13], features[13:]])
     x = standardize(features)
     torch.testing.assert_close(x.mean(0), torch.zeros(7), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std(0, correction=0)[1:], torch.ones(6))
@@ -147,4 +147,4 @@ def test_standardization_folds_into_the_layer_that_follows() -> None:
 
 def test_a_feature_that_never_changes_stays_finite() -> None:
     features = torch.tensor([[1.0, 5.0], [2.0, 5.0]])
-    assert torch.isfinite(Standardization.of([features])(features)).all()
+    assert torch.isfinite(Standardization.from_batches([features])(features)).all()

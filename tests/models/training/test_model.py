@@ -50,8 +50,8 @@ class Prepared:
     def epoch(self, optimizer: torch.optim.Optimizer, number: int) -> None:
         """Two steps, as training takes them."""
         self.model.start_epoch(self.recipe, number)
-        for picked, rows in self.source.batches(self.images, 0, 6):
-            logits = self.model(self.source.at_cut(self.source.given(rows)))
+        for picked, rows in self.source.read_batches(self.images, 0, 6):
+            logits = self.model(self.source.forward_trunk(self.source.to_input(rows)))
             loss = nn.functional.cross_entropy(logits, torch.from_numpy(self.source.pack.labels[picked]))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
@@ -80,7 +80,7 @@ def prepared(folder: Path, cut: Any, name: str = "test_resnet", **choices: Any) 
     slot = find_head_slot(feature_network, resolved.head, [])
     cache = None if resolved.cut.kind == "none" else FeatureCache(folder / "cache")
     extractor = Extractor(cut_network, replace(PREPROCESSING, input_size=SIZE), torch.device("cpu"), cache)
-    source = extractor.features(pack, [])
+    source = extractor.open_source(pack, [])
     images = np.arange(12)
     model = TrainableModel.from_recipe(resolved, 3, cut_network, source, images, kept)
     return Prepared(feature_network.network, cut_network, source, images, resolved, model, slot)
@@ -115,8 +115,8 @@ def test_each_stage_has_a_rate_of_its_own(tmp_path: Path, cut: Any, stages: list
 @pytest.mark.parametrize("cut", ["all", {"kind": "top", "stages": 2}, "none"])
 def test_what_is_trained_computes_in_the_precision_of_the_recipe(tmp_path: Path, cut: Any, precision: str) -> None:
     made = prepared(tmp_path, cut, precision=precision)
-    _, rows = next(made.source.batches(made.images, 0, 12))
-    given = made.source.at_cut(made.source.given(rows))
+    _, rows = next(made.source.read_batches(made.images, 0, 12))
+    given = made.source.forward_trunk(made.source.to_input(rows))
     made.model.start_epoch(made.recipe, 1)
     heard: set[torch.dtype] = set()
     for module in made.model.top.modules():
@@ -205,7 +205,7 @@ def test_features_are_standardized_over_the_plain_views(tmp_path: Path) -> None:
     torch.testing.assert_close(sample.mean(0), torch.zeros(96), atol=1e-3, rtol=0)
     spread = sample.std(0, correction=0)
     torch.testing.assert_close(spread[spread > 0.5], torch.ones(int((spread > 0.5).sum())), atol=1e-3, rtol=0)
-    rows = torch.from_numpy(made.source.all(made.images, 0)).float()  # type: ignore[union-attr]
+    rows = torch.from_numpy(made.source.read_all(made.images, 0)).float()  # type: ignore[union-attr]
     with torch.no_grad():
         torch.testing.assert_close(made.model.forward_features(rows), sample)
 
@@ -223,7 +223,7 @@ def test_one_image_is_too_few_where_batch_norm_learns(tmp_path: Path, cut: Any, 
     made = prepared(tmp_path, cut, head=head)
     made.model.start_epoch(made.recipe, 1)
     assert made.model.needs_two == needs
-    rows = torch.from_numpy(made.source.all(made.images[:1], 0)).float()  # type: ignore[union-attr]
+    rows = torch.from_numpy(made.source.read_all(made.images[:1], 0)).float()  # type: ignore[union-attr]
     before = made.model.copy_state()
     modes = [module.training for module in made.model.modules()]
     with made.model.evaluating(), torch.no_grad():
