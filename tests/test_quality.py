@@ -148,3 +148,30 @@ def test_the_readme_lists_every_module_and_nothing_that_does_not_exist() -> None
     # A package's __init__.py is described by the line of its folder.
     expected = {relative(path).removesuffix("__init__.py") for path in modules}
     assert expected - set(listed) == set()
+
+
+def test_the_readme_links_every_page_of_the_documentation() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = [
+        relative(path) for path in FILES if path.parent == ROOT / "docs" and path.suffix == ".md" and path.exists()
+    ]
+    assert pages
+    assert [page for page in pages if f"]({page})" not in text] == []
+
+
+@pytest.mark.parametrize(
+    "page", [path for path in FILES if path.parent == ROOT / "docs" and path.suffix == ".md"], ids=relative
+)
+def test_pages_name_only_files_that_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"`((?:graft|service|workers|models|tools|tests|benchmarks|faults)/[\w./]*)`", text)
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_state_diagram_is_that_of_the_life_cycle() -> None:
+    docstring = ast.get_docstring(TREES[ROOT / "service" / "jobs" / "lifecycle.py"]) or ""
+    diagram = re.search(r"^    paused.*?cancelling$", docstring, re.MULTILINE | re.DOTALL)
+    assert diagram
+    assert f"```\n{diagram[0]}\n```" in (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
