@@ -3,10 +3,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
+# A file's tests run in one process, so that they share what is slow to start.
+PARALLEL := -n auto --maxprocesses 8 --dist loadfile
 # For all platforms, and every Python from the oldest that is supported.
 LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-.PHONY: help setup demo up test test-all check format docs lock demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale cache-index polls peers faults experiments clean
+.PHONY: help setup demo up test test-extended test-all check format docs lock demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale cache-index polls peers faults experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -27,8 +29,8 @@ demo: setup ## a real job from start to end; DATASET=path BACKBONE=name take you
 up: setup ## the whole service on this machine until Ctrl-C
 	@$(BIN)/graft up
 
-test: check ## all tests but the slow ones, with a PostgreSQL and a Redis of their own
-	@$(BIN)/python -m pytest
+test: check ## checks, and all tests that take minutes at most, on every core, with a PostgreSQL and a Redis of their own
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 ## Parts of the service
 api: setup ## the API alone
@@ -54,8 +56,11 @@ format: setup ## format the code
 docs: setup ## write docs/techniques.md from the catalog
 	@$(BIN)/python -m tools.techniques_page
 
-test-all: check ## the slow tests too, minutes
-	@$(BIN)/python -m pytest -m 'not gpu and not network'
+test-extended: setup ## what make test leaves out and CI runs too: running services, experiments, faults
+	@$(BIN)/python -m pytest $(PARALLEL) -m 'extended and not slow and not gpu and not network'
+
+test-all: check ## every test that needs no GPU and no network, the slow ones too
+	@$(BIN)/python -m pytest $(PARALLEL) -m 'not gpu and not network'
 
 demo-backbone: setup ## pretrain the backbone that ships with the demo again, the same to the byte
 	@$(BIN)/python -m demo.pretrain
