@@ -69,6 +69,46 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     assert found == {}
 
 
+def find_test_imports(tree: ast.Module) -> set[str]:
+    """Find the modules of tests that a module imports, but for those of tests.support."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.startswith("tests.") and not name.startswith("tests.support")}
+
+
+def test_no_test_module_is_imported() -> None:
+    """What several tests share stands in tests/support."""
+    found = {relative(path): names for path, tree in TREES.items() if (names := find_test_imports(tree))}
+    assert found == {}
+
+
+def find_mirrored_names(test: Path) -> set[str]:
+    """Find what a test module may be named for: the mirrored folder, and the modules and folders in it."""
+    folder = ROOT / test.relative_to(ROOT / "tests").parent
+    inside = (path.relative_to(folder) for path in SOURCES if path.is_relative_to(folder))
+    return {folder.name} | {path.with_suffix("").parts[0] for path in inside}
+
+
+WITHOUT_A_MODULE = (ROOT / "tests", ROOT / "tests" / "e2e")
+"""Folders whose tests mirror no module: those of the repository as a whole, and of running services."""
+
+
+def test_every_test_module_mirrors_a_module() -> None:
+    """tests/ROOM/test_NAME.py tests ROOM/NAME.py, the folder ROOM/NAME or ROOM itself; a suffix names an aspect of it."""
+    tests = [path for path in SOURCES if path.name.startswith("test_") and path.is_relative_to(ROOT / "tests")]
+    found = [
+        relative(path)
+        for path in tests
+        if path.parent not in WITHOUT_A_MODULE
+        and not any(f"{path.stem}_".startswith(f"test_{name}_") for name in find_mirrored_names(path))
+    ]
+    assert found == []
+
+
 def stated_default(cell: str) -> object:
     """The default that a cell of the README's table states: a value, a size, a place in GRAFT_DATA, or none."""
     if cell == "none":

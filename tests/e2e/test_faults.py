@@ -19,12 +19,12 @@ from faults.workload import digest_checkpoint
 from graft.client import Client
 from service.wakeup import WAKE, Queue
 from tests.support import deployments
+from tests.support.running_jobs import LONG, start_training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RECIPE = {"epochs": 12}
-LONG = {"epochs": 300, "early_stopping": None}
 MLP = {"kind": "mlp", "hidden": [32], "dropout": 0.3, "normalization": "batch_norm"}
 KINDS: list[dict[str, Any]] = [
     LONG,
@@ -39,16 +39,6 @@ KILLS = 50
 def child_of(commands: dict[int, str], part: str) -> int:
     """The process whose command line has this in it."""
     return next(pid for pid, command in commands.items() if part in command)
-
-
-def running(client: Client, dataset: str, recipe: dict[str, Any]) -> str:
-    """A job in the middle of its training."""
-    job: str = client.create_job(dataset, "local/small", recipe)["id"]
-    end = time.monotonic() + 60
-    while not client.metrics(job):
-        assert time.monotonic() < end, client.job(job)
-        time.sleep(0.02)
-    return job
 
 
 @pytest.fixture
@@ -81,7 +71,7 @@ def test_whatever_is_killed_the_job_goes_on_to_the_same_end(
 ) -> None:
     pid, client = up
     expected = client.wait(client.create_job(own_dataset, "local/small", LONG)["id"])
-    job = running(client, own_dataset, LONG)
+    job = start_training(client, own_dataset, LONG)
     time.sleep(0.5)
     os.kill(child_of(find_descendants(pid), victim), signal.SIGKILL)
     ended = client.wait(job)
@@ -127,7 +117,7 @@ def test_a_paused_job_goes_on_from_where_it_was(up: tuple[int, Client], own_data
     _, client = up
     recipe = KINDS[1]
     expected = client.wait(client.create_job(own_dataset, "local/small", recipe)["id"])["id"]
-    job = running(client, own_dataset, recipe)
+    job = start_training(client, own_dataset, recipe)
     client.pause(job)
     began = time.monotonic()
     while client.job(job)["status"] == "pausing":
@@ -145,7 +135,7 @@ def test_a_paused_job_goes_on_from_where_it_was(up: tuple[int, Client], own_data
 
 def test_a_job_that_kills_its_worker_every_time_fails_in_the_end(up: tuple[int, Client], own_dataset: str) -> None:
     pid, client = up
-    job = running(client, own_dataset, {"epochs": 100_000, "early_stopping": None})
+    job = start_training(client, own_dataset, {"epochs": 100_000, "early_stopping": None})
     end = time.monotonic() + 120
     while (said := client.job(job))["status"] not in ("failed", "succeeded") and time.monotonic() < end:
         send_signal(find_children_of_fork_servers(pid), signal.SIGKILL)
@@ -166,7 +156,7 @@ def test_stopping_leaves_no_process_and_loses_no_job(
     env = deployments.environment(tmp_path, backbones, GRAFT_BROKER_URL=redis_url if has_broker else "")
     with deployments.process(env, "up") as process, Client(deployments.ready(env)) as client:
         dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
-        job = running(client, dataset, LONG)
+        job = start_training(client, dataset, LONG)
         below = find_descendants(process.pid)
         assert any("workers.worker" in command for command in below.values())
         began = time.monotonic()
