@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows."""
+"""Rules of the repository that no linter checks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ TEXTS = [path for path in FILES if path.suffix not in {".safetensors", ".png", "
 
 
 def relative(path: Path) -> str:
-    """A path as people say it."""
+    """Format a path from the root of the repository."""
     return path.relative_to(ROOT).as_posix()
 
 
 def imported(node: ast.AST) -> set[str]:
-    """The top-level packages that a statement imports, or the attribute of a module that an expression names."""
+    """Find the top-level packages that a statement imports, or the attribute of a module that an expression names."""
     if isinstance(node, ast.Import):
         return {alias.name.split(".")[0] for alias in node.names}
     if isinstance(node, ast.ImportFrom):
@@ -81,7 +81,7 @@ def find_test_imports(tree: ast.Module) -> set[str]:
 
 
 def test_no_test_module_is_imported() -> None:
-    """What several tests share stands in tests/support."""
+    """Helpers that several tests share stand in tests/support."""
     found = {relative(path): names for path, tree in TREES.items() if (names := find_test_imports(tree))}
     assert found == {}
 
@@ -98,7 +98,7 @@ WITHOUT_A_MODULE = (ROOT / "tests", ROOT / "tests" / "e2e")
 
 
 def test_every_test_module_mirrors_a_module() -> None:
-    """tests/ROOM/test_NAME.py tests ROOM/NAME.py, the folder ROOM/NAME or ROOM itself; a suffix names an aspect of it."""
+    """tests/ROOM/test_NAME.py is named for ROOM/NAME.py, the folder ROOM/NAME or ROOM itself; a suffix may follow."""
     tests = [path for path in SOURCES if path.name.startswith("test_") and path.is_relative_to(ROOT / "tests")]
     found = [
         relative(path)
@@ -110,7 +110,7 @@ def test_every_test_module_mirrors_a_module() -> None:
 
 
 def stated_default(cell: str) -> object:
-    """The default that a cell of the README's table states: a value, a size, a place in GRAFT_DATA, or none."""
+    """Parse the default that a cell of the README's table states: a value, a size, a place in GRAFT_DATA, or none."""
     if cell == "none":
         return None
     if size := re.fullmatch(r"(\d+) ([GT])iB", cell):
@@ -123,7 +123,7 @@ def stated_default(cell: str) -> object:
 
 
 DERIVED = {"database_url": "database", "storage_url": "storage", "cache_dir": "cache"}
-"""Settings that are a place in GRAFT_DATA where they are not given, and the property that says which."""
+"""Settings that are a place in GRAFT_DATA where they are not given, and the property that gives it."""
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -1,4 +1,4 @@
-"""A disk that is full: callers are told, no job fails, and all goes on when there is room."""
+"""A disk that is full: requests are refused, no job fails, and all resumes when there is room."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def fill(disk: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux") or os.geteuid() != 0, reason="root mounts disks, on Linux")
-def test_a_full_disk_fails_nothing_and_all_goes_on_when_there_is_room(
+def test_a_full_disk_fails_no_job_and_all_resumes_when_there_is_room(
     tmp_path: Path, backbones: Path, archive: Path
 ) -> None:
     with small_disk(tmp_path / "disk") as disk:
