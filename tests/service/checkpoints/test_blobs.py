@@ -81,7 +81,7 @@ def test_any_part_comes_back(jobs: Database, tmp_path: Path) -> None:
                 assert b"".join(blobs.read(jobs, checkpoint, start, stop)) == whole[start:stop], (start, stop)
 
 
-def test_what_checkpoints_share_is_stored_once(jobs: Database, tmp_path: Path) -> None:
+def test_tensors_that_checkpoints_share_are_stored_once(jobs: Database, tmp_path: Path) -> None:
     store_and_publish(jobs, file_of(tmp_path, "a", trunk=trunk(), head=torch.zeros(10)))
     once = stored_bytes(jobs)
     store_and_publish(jobs, file_of(tmp_path, "b", trunk=trunk(), head=torch.ones(10)))
@@ -113,7 +113,7 @@ def test_a_changed_chunk_is_never_delivered_as_a_whole_file(jobs: Database, tmp_
         list(blobs.read(jobs, checkpoint, 0, checkpoint.bytes))
 
 
-def test_deleting_a_checkpoint_frees_what_it_alone_needed(jobs: Database, tmp_path: Path) -> None:
+def test_deleting_a_checkpoint_frees_the_tensors_that_only_it_needed(jobs: Database, tmp_path: Path) -> None:
     kept = store_and_publish(jobs, file_of(tmp_path, "a", trunk=trunk(), head=torch.zeros(10)))
     gone = store_and_publish(jobs, file_of(tmp_path, "b", trunk=trunk(), head=torch.ones(10)), "last")
     with jobs.writing() as session:
@@ -153,7 +153,7 @@ def test_collecting_while_others_store_never_breaks_a_checkpoint(jobs: Database,
     assert errors == []
 
 
-def test_what_was_collected_before_it_was_named_is_told_and_can_be_stored_again(jobs: Database, tmp_path: Path) -> None:
+def test_contents_collected_before_publishing_raise_and_can_be_stored_again(jobs: Database, tmp_path: Path) -> None:
     file = file_of(tmp_path, "a", trunk=trunk())
     manifest = blobs.store(jobs, file)
     assert blobs.collect(jobs, grace_seconds=0) == 1

@@ -1,4 +1,4 @@
-"""HTTP of jobs: what is refused leaves nothing, what is accepted is kept."""
+"""HTTP of jobs: a refused request writes nothing, an accepted one is kept."""
 
 from __future__ import annotations
 
