@@ -1,4 +1,4 @@
-"""What all tests share: databases of both kinds, settings on a temporary folder, real material where there is any."""
+"""Fixtures of all tests: databases of both kinds, settings on a temporary folder, real weights and images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """A real PostgreSQL with a migrated database `template_graft`; gives the URL of its maintenance database."""
+    """Run a real PostgreSQL with a migrated database `template_graft`; gives the URL of its maintenance database."""
     with servers.running(servers.PostgreSQL()) as server:
         url = server.url()
         _run(url, "CREATE DATABASE template_graft")
@@ -32,7 +32,7 @@ def postgresql_server() -> Iterator[str]:
 
 @pytest.fixture
 def postgresql_url(postgresql_server: str) -> str:
-    """A fresh migrated database on PostgreSQL."""
+    """Create a migrated database on PostgreSQL."""
     name = f"graft_{ULID()}".lower()
     _run(postgresql_server, f"CREATE DATABASE {name} TEMPLATE template_graft")
     return _with_name(postgresql_server, name)
@@ -40,14 +40,14 @@ def postgresql_url(postgresql_server: str) -> str:
 
 @pytest.fixture(scope="session")
 def redis_url() -> Iterator[str]:
-    """A real Redis."""
+    """Run a real Redis."""
     with servers.running(servers.Redis()) as server:
         yield server.url()
 
 
 @pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
-    """A fresh migrated database on SQLite."""
+    """Create a migrated database on SQLite."""
     url = f"sqlite:///{tmp_path / 'graft.sqlite'}"
     migrations.upgrade(url)
     return url
@@ -55,7 +55,7 @@ def sqlite_url(tmp_path: Path) -> str:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database(request: pytest.FixtureRequest) -> Iterator[Database]:
-    """A fresh migrated database, once of each kind."""
+    """Create a migrated database, once of each kind."""
     database = Database(request.getfixturevalue(f"{request.param}_url"))
     yield database
     database.close()

@@ -1,4 +1,4 @@
-"""Every import contract bites: a forbidden import, written into a copy of the tree, breaks it."""
+"""Import contracts: a forbidden import, written into a copy of the tree, breaks each of them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FORBIDDEN = {
     ),
     "graft, the client, imports nothing else of ours": ("graft/client.py", "from models.catalog.recipe import Recipe"),
 }
-"""Of each contract, a file and an import that it forbids there."""
+"""A file for each contract, and an import that it forbids there."""
 
 
 def lint(tree: Path) -> dict[str, str]:
@@ -47,7 +47,7 @@ def lint(tree: Path) -> dict[str, str]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A copy of everything that the contracts are about."""
+    """Copy everything that the contracts are about."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for package in LINTER["root_packages"]:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))

@@ -1,4 +1,4 @@
-"""What is installed, and from where: dependencies, locked requirements, container and continuous integration."""
+"""Packaging: dependencies, locked requirements, container and continuous integration."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 CLIENT = {"httpx", "typer", "rich"}
-"""All that the client needs."""
+"""Dependencies of the client."""
 LOCKS = {"requirements.txt": ["server", "s3", "openvino"], "requirements-dev.txt": ["dev"]}
-"""Which extras each of the locked requirements files covers."""
+"""Extras that each of the locked requirements files covers."""
 
 
 def wanted(extras: list[str]) -> Iterator[Requirement]:

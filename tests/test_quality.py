@@ -1,4 +1,4 @@
-"""Rules of the house that no linter knows."""
+"""Rules of the repository that no linter checks."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ TEXTS = [path for path in FILES if path.suffix not in {".safetensors", ".png", "
 
 
 def relative(path: Path) -> str:
-    """A path as people say it."""
+    """Format a path from the root of the repository."""
     return path.relative_to(ROOT).as_posix()
 
 
 def imported(node: ast.AST) -> set[str]:
-    """The top-level packages that a statement imports, or the attribute of a module that an expression names."""
+    """Find the top-level packages that a statement imports, or the attribute of a module that an expression names."""
     if isinstance(node, ast.Import):
         return {alias.name.split(".")[0] for alias in node.names}
     if isinstance(node, ast.ImportFrom):
@@ -69,8 +69,48 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     assert found == {}
 
 
+def find_test_imports(tree: ast.Module) -> set[str]:
+    """Find the modules of tests that a module imports, but for those of tests.support."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        if isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in names if name.startswith("tests.") and not name.startswith("tests.support")}
+
+
+def test_no_test_module_is_imported() -> None:
+    """Helpers that several tests share stand in tests/support."""
+    found = {relative(path): names for path, tree in TREES.items() if (names := find_test_imports(tree))}
+    assert found == {}
+
+
+def find_mirrored_names(test: Path) -> set[str]:
+    """Find what a test module may be named for: the mirrored folder, and the modules and folders in it."""
+    folder = ROOT / test.relative_to(ROOT / "tests").parent
+    inside = (path.relative_to(folder) for path in SOURCES if path.is_relative_to(folder))
+    return {folder.name} | {path.with_suffix("").parts[0] for path in inside}
+
+
+WITHOUT_A_MODULE = (ROOT / "tests", ROOT / "tests" / "e2e")
+"""Folders whose tests mirror no module: those of the repository as a whole, and of running services."""
+
+
+def test_every_test_module_mirrors_a_module() -> None:
+    """tests/ROOM/test_NAME.py is named for ROOM/NAME.py, the folder ROOM/NAME or ROOM itself; a suffix may follow."""
+    tests = [path for path in SOURCES if path.name.startswith("test_") and path.is_relative_to(ROOT / "tests")]
+    found = [
+        relative(path)
+        for path in tests
+        if path.parent not in WITHOUT_A_MODULE
+        and not any(f"{path.stem}_".startswith(f"test_{name}_") for name in find_mirrored_names(path))
+    ]
+    assert found == []
+
+
 def stated_default(cell: str) -> object:
-    """The default that a cell of the README's table states: a value, a size, a place in GRAFT_DATA, or none."""
+    """Parse the default that a cell of the README's table states: a value, a size, a place in GRAFT_DATA, or none."""
     if cell == "none":
         return None
     if size := re.fullmatch(r"(\d+) ([GT])iB", cell):
@@ -83,7 +123,7 @@ def stated_default(cell: str) -> object:
 
 
 DERIVED = {"database_url": "database", "storage_url": "storage", "cache_dir": "cache"}
-"""Settings that are a place in GRAFT_DATA where they are not given, and the property that says which."""
+"""Settings that are a place in GRAFT_DATA where they are not given, and the property that gives it."""
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

@@ -1,1 +1,1 @@
-"""Tests of the benchmarks: what they prepare and what they reckon, never how long anything takes."""
+"""Tests of the benchmarks: their inputs and their arithmetic, never durations."""

@@ -54,7 +54,7 @@ def test_pretraining_gives_the_same_bytes_each_time(tmp_path: Path) -> None:
     assert files[0] == files[1]
 
 
-def test_the_backbone_that_ships_is_what_its_card_says() -> None:
+def test_the_backbone_that_ships_matches_its_card() -> None:
     card = (pretrain.FOLDER / "README.md").read_text()
     size = (pretrain.FOLDER / "model.safetensors").stat().st_size
     assert size <= 1_000_000

@@ -1,4 +1,4 @@
-"""Running services for the tests, one of each form, and what they are fed with."""
+"""Fixtures: running services of both forms, a backbone, an archive and its dataset."""
 
 from __future__ import annotations
 

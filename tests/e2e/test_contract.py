@@ -31,26 +31,26 @@ ENDLESS = {"epochs": 100_000, "early_stopping": None}
 
 @pytest.fixture(scope="session")
 def job(client: Client, dataset: str) -> dict[str, Any]:
-    """A job that has succeeded."""
+    """Create a job and wait until it has succeeded."""
     made = client.create_job(dataset, BACKBONE, {"epochs": 12}, name="first", metadata={"team": "contract"})
     return client.wait(made["id"])
 
 
 def until(client: Client, job: str, *states: str, seconds: float = 30.0) -> dict[str, Any]:
-    """The job once it is in one of these states."""
+    """Wait until the job is in one of these states."""
     end = time.monotonic() + seconds
-    while (said := client.job(job))["status"] not in states:
-        assert time.monotonic() < end, said
+    while (found := client.job(job))["status"] not in states:
+        assert time.monotonic() < end, found
         time.sleep(0.05)
-    return said
+    return found
 
 
 def test_a_dataset_is_validated(client: Client, dataset: str) -> None:
-    said = client.dataset(dataset)
-    assert said["classes"] == [{"name": name, "count": 40} for name in ("blue", "green", "red")]
-    assert (said["images"], said["task"]) == (120, "single_label")
-    assert said["digest"].startswith("sha256:")
-    assert said["report"] == {"files": 120, "accepted": 120, "counts": {}, "skipped": []}
+    found = client.dataset(dataset)
+    assert found["classes"] == [{"name": name, "count": 40} for name in ("blue", "green", "red")]
+    assert (found["images"], found["task"]) == (120, "single_label")
+    assert found["digest"].startswith("sha256:")
+    assert found["report"] == {"files": 120, "accepted": 120, "counts": {}, "skipped": []}
 
 
 def test_a_broken_image_does_not_kill_a_dataset(client: Client, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_broken_image_does_not_kill_a_dataset(client: Client, tmp_path: Path) 
         ({"a/1.png": b"", "b/2.png": b""}, "no_images"),
     ],
 )
-def test_a_bad_archive_fails_with_what_to_do_and_no_job_takes_it(
+def test_a_bad_archive_fails_with_advice_and_no_job_accepts_it(
     client: Client, tmp_path: Path, files: dict[str, bytes], code: str
 ) -> None:
     made = client.wait_for_dataset(client.create_dataset(write_zip(tmp_path / "a.zip", files))["id"])
@@ -100,7 +100,7 @@ def test_a_job_succeeds_with_figures_that_fit_together(client: Client, job: dict
     assert job["created_at"] < job["started_at"] < job["finished_at"]
 
 
-def test_events_number_without_gaps_and_can_be_taken_up_anywhere(client: Client, job: dict[str, Any]) -> None:
+def test_events_are_numbered_without_gaps_and_can_be_read_from_anywhere(client: Client, job: dict[str, Any]) -> None:
     events = list(client.events(job["id"]))
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert events[0]["kind"] == "queued"
@@ -118,13 +118,13 @@ def test_the_checkpoint_in_plain_timm_has_the_accuracy_that_was_reported(
     file = client.download(checkpoint["id"], tmp_path / "best.safetensors")
     assert checkpoint["digest"] == f"sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
     with safe_open(file, "pt") as opened:
-        said = opened.metadata()
-    arguments = json.loads(said["model_args"])
-    network = timm.create_model(said["architecture"], num_classes=int(said["num_classes"]), **arguments).eval()
+        metadata = opened.metadata()
+    arguments = json.loads(metadata["model_args"])
+    network = timm.create_model(metadata["architecture"], num_classes=int(metadata["num_classes"]), **arguments).eval()
     network.load_state_dict(load_file(file))
-    transform = create_transform(**resolve_data_config(json.loads(said["pretrained_cfg"])))
-    classes = json.loads(said["class_names"])
-    assert said["job"] == job["id"]
+    transform = create_transform(**resolve_data_config(json.loads(metadata["pretrained_cfg"])))
+    classes = json.loads(metadata["class_names"])
+    assert metadata["job"] == job["id"]
     with zipfile.ZipFile(archive) as images, torch.inference_mode():
         right = [
             classes[int(network(transform(Image.open(images.open(name)))[None]).argmax())] == name.split("/")[0]
@@ -161,7 +161,7 @@ def test_a_running_job_is_cancelled_within_seconds_and_then_deleted(client: Clie
         client.job(made["id"])
 
 
-def test_a_job_that_is_paused_goes_on_and_ends_as_one_that_was_not(
+def test_a_paused_job_resumes_and_ends_as_one_that_was_not_paused(
     client: Client, dataset: str, job: dict[str, Any]
 ) -> None:
     made = client.create_job(dataset, BACKBONE, {"epochs": 12, "averaging": {"decay": 0.5}})["id"]
@@ -203,7 +203,7 @@ def test_a_job_that_is_stopped_keeps_the_best_and_is_tested(client: Client, data
     assert [event["kind"] for event in client.events(made)].count("stopping") == 1
 
 
-def test_what_has_priority_is_next(client: Client, dataset: str) -> None:
+def test_the_job_with_the_highest_priority_is_next(client: Client, dataset: str) -> None:
     running = client.create_job(dataset, BACKBONE, ENDLESS)["id"]
     until(client, running, "running")
     usual, urgent = (client.create_job(dataset, BACKBONE, {"epochs": 1}, priority=p)["id"] for p in (0, 7))
@@ -228,13 +228,13 @@ def test_jobs_wait_in_line_while_a_dataset_is_validated_beside_them(
     assert client.wait(first)["status"] == "succeeded"
 
 
-def test_a_backbone_that_cannot_be_had_fails_the_job_by_name(client: Client, dataset: str) -> None:
+def test_an_unavailable_backbone_fails_the_job_with_a_code_and_advice(client: Client, dataset: str) -> None:
     ended = client.wait(client.create_job(dataset, "timm/resnet18.a1_in1k")["id"])
     assert (ended["status"], ended["error"]["code"]) == ("failed", "weights_unavailable")
     assert "HF_HUB_OFFLINE" in ended["error"]["message"]
 
 
-def test_a_rate_that_is_much_too_large_fails_the_job_by_name(client: Client, dataset: str) -> None:
+def test_a_learning_rate_that_is_much_too_large_fails_the_job_with_a_code(client: Client, dataset: str) -> None:
     recipe = {"optimizer": {"kind": "sgd", "lr": 1e30}, "epochs": 3}
     ended = client.wait(client.create_job(dataset, BACKBONE, recipe)["id"])
     assert (ended["status"], ended["error"]["code"]) == ("failed", "training_diverged")
@@ -243,13 +243,13 @@ def test_a_rate_that_is_much_too_large_fails_the_job_by_name(client: Client, dat
 def test_a_backbone_is_inspected_when_somebody_asks(client: Client) -> None:
     address = f"{client.url}/v1/backbones/{BACKBONE}"
     end = time.monotonic() + 30
-    while (said := httpx.get(address).json())["status"] == "inspecting":
+    while (backbone := httpx.get(address).json())["status"] == "inspecting":
         assert time.monotonic() < end
         time.sleep(0.05)
-    assert said["status"] == "inspected"
-    assert said["licence"] == "cc0-1.0"
-    cut = next(cut for cut in said["inspection"]["cuts"] if cut["name"] == "global_pool.flatten")
+    assert backbone["status"] == "inspected"
+    assert backbone["licence"] == "cc0-1.0"
+    cut = next(cut for cut in backbone["inspection"]["cuts"] if cut["name"] == "global_pool.flatten")
     assert cut["bytes_per_feature"] == 192
-    assert "layer4" in said["inspection"]["stages"]
+    assert "layer4" in backbone["inspection"]["stages"]
     listed = [found["name"] for found in client.backbones(q="mobilenetv3_small_100")]
     assert "timm/mobilenetv3_small_100.lamb_in1k" in listed

@@ -82,14 +82,14 @@ def recipe_without(family: str) -> dict[str, Any]:
 
 
 def figures(client: Client, job: dict[str, Any]) -> dict[str, Any]:
-    """All that a job measured and that follows from its recipe alone."""
+    """Read the measurements of a job that follow from its recipe alone."""
     measured = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "view")
     rows = [[row[name] for name in measured] for row in client.metrics(job["id"])]
     return {"rows": rows, "metrics": job["metrics"], "stop_reason": job["stop_reason"]}
 
 
 def is_resolved_from(given: Any, stored: Any) -> bool:
-    """Whether a stored value is the given one with every "auto" (or "same") in it resolved."""
+    """Tell whether a stored value is the given one with every "auto" (or "same") in it resolved."""
     if isinstance(given, dict) and isinstance(stored, dict):
         return all(name in stored and is_resolved_from(value, stored[name]) for name, value in given.items())
     if isinstance(given, list) and isinstance(stored, list) and len(given) == len(stored):
@@ -98,7 +98,7 @@ def is_resolved_from(given: Any, stored: Any) -> bool:
 
 
 def values_in(stored: Any) -> Iterator[Any]:
-    """A stored value and all that lies in it."""
+    """List a stored value and all values in it."""
     yield stored
     for part in stored.values() if isinstance(stored, dict) else stored if isinstance(stored, list) else ():
         yield from values_in(part)

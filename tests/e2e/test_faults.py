@@ -1,4 +1,4 @@
-"""Processes that die: nothing is lost, and nobody has to do anything."""
+"""Kill processes of a running service: jobs resume by themselves, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from faults.workload import digest_checkpoint
 from graft.client import Client
 from service.wakeup import WAKE, Queue
 from tests.support import deployments
+from tests.support.running_jobs import LONG, start_training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RECIPE = {"epochs": 12}
-LONG = {"epochs": 300, "early_stopping": None}
 MLP = {"kind": "mlp", "hidden": [32], "dropout": 0.3, "normalization": "batch_norm"}
 KINDS: list[dict[str, Any]] = [
     LONG,
@@ -36,24 +36,14 @@ KINDS: list[dict[str, Any]] = [
 KILLS = 50
 
 
-def child_of(commands: dict[int, str], part: str) -> int:
-    """The process whose command line has this in it."""
+def find_child(commands: dict[int, str], part: str) -> int:
+    """Find the process whose command line has this in it."""
     return next(pid for pid, command in commands.items() if part in command)
-
-
-def running(client: Client, dataset: str, recipe: dict[str, Any]) -> str:
-    """A job in the middle of its training."""
-    job: str = client.create_job(dataset, "local/small", recipe)["id"]
-    end = time.monotonic() + 60
-    while not client.metrics(job):
-        assert time.monotonic() < end, client.job(job)
-        time.sleep(0.02)
-    return job
 
 
 @pytest.fixture
 def up(tmp_path: Path, backbones: Path) -> Iterator[tuple[int, Client]]:
-    """The embedded default of this test alone: its process and a client."""
+    """Start `graft up` for this test alone: its process and a client."""
     env = deployments.environment(tmp_path, backbones, GRAFT_SNAPSHOT_SECONDS="0.2")
     with deployments.process(env, "up") as process, Client(deployments.ready(env)) as client:
         yield process.pid, client
@@ -61,7 +51,7 @@ def up(tmp_path: Path, backbones: Path) -> Iterator[tuple[int, Client]]:
 
 @pytest.fixture
 def own_dataset(up: tuple[int, Client], archive: Path) -> str:
-    """A dataset of that service."""
+    """Create a dataset of that service."""
     client = up[1]
     return str(client.wait_for_dataset(client.create_dataset(archive)["id"])["id"])
 
@@ -76,14 +66,14 @@ def own_dataset(up: tuple[int, Client], archive: Path) -> str:
         ),
     ],
 )
-def test_whatever_is_killed_the_job_goes_on_to_the_same_end(
+def test_a_job_ends_the_same_whichever_process_is_killed(
     up: tuple[int, Client], own_dataset: str, victim: str, tmp_path: Path
 ) -> None:
     pid, client = up
     expected = client.wait(client.create_job(own_dataset, "local/small", LONG)["id"])
-    job = running(client, own_dataset, LONG)
+    job = start_training(client, own_dataset, LONG)
     time.sleep(0.5)
-    os.kill(child_of(find_descendants(pid), victim), signal.SIGKILL)
+    os.kill(find_child(find_descendants(pid), victim), signal.SIGKILL)
     ended = client.wait(job)
     assert ended["status"] == "succeeded", ended["error"]
     assert ended["metrics"] == expected["metrics"]
@@ -98,7 +88,7 @@ def test_whatever_is_killed_the_job_goes_on_to_the_same_end(
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(
+def test_a_job_killed_at_random_moments_ends_with_the_same_bytes(
     up: tuple[int, Client], own_dataset: str, tmp_path: Path
 ) -> None:
     pid, client = up
@@ -108,7 +98,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         began = time.monotonic()
         job = client.wait(client.create_job(own_dataset, "local/small", recipe)["id"])["id"]
         expected[kind] = digest_checkpoint(client, job, tmp_path), time.monotonic() - began
-    kills = taken_up = 0
+    kills = resumed = 0
     while kills < KILLS:
         kind = kills % len(KINDS)
         digest, seconds = expected[kind]
@@ -118,16 +108,16 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(
         ended = client.wait(job)
         assert ended["status"] == "succeeded", ended["error"]
         assert digest_checkpoint(client, job, tmp_path) == digest, (kind, kills)
-        taken_up += any(event["kind"] == "resumed_from_snapshot" for event in client.events(job))
-    assert taken_up > KILLS / 5, "many were killed while they trained"
+        resumed += any(event["kind"] == "resumed_from_snapshot" for event in client.events(job))
+    assert resumed > KILLS / 5, "many were killed while they trained"
 
 
 @pytest.mark.slow
-def test_a_paused_job_goes_on_from_where_it_was(up: tuple[int, Client], own_dataset: str, tmp_path: Path) -> None:
+def test_a_paused_job_resumes_where_it_was(up: tuple[int, Client], own_dataset: str, tmp_path: Path) -> None:
     _, client = up
     recipe = KINDS[1]
     expected = client.wait(client.create_job(own_dataset, "local/small", recipe)["id"])["id"]
-    job = running(client, own_dataset, recipe)
+    job = start_training(client, own_dataset, recipe)
     client.pause(job)
     began = time.monotonic()
     while client.job(job)["status"] == "pausing":
@@ -138,21 +128,21 @@ def test_a_paused_job_goes_on_from_where_it_was(up: tuple[int, Client], own_data
     assert done
     client.resume(job)
     assert client.wait(job)["status"] == "succeeded"
-    (taken_up,) = (event for event in client.events(job) if event["kind"] == "resumed_from_snapshot")
-    assert taken_up["data"]["epoch"] == done, "nothing is done again"
+    (resumed,) = (event for event in client.events(job) if event["kind"] == "resumed_from_snapshot")
+    assert resumed["data"]["epoch"] == done, "nothing is done again"
     assert digest_checkpoint(client, job, tmp_path) == digest_checkpoint(client, expected, tmp_path)
 
 
 def test_a_job_that_kills_its_worker_every_time_fails_in_the_end(up: tuple[int, Client], own_dataset: str) -> None:
     pid, client = up
-    job = running(client, own_dataset, {"epochs": 100_000, "early_stopping": None})
+    job = start_training(client, own_dataset, {"epochs": 100_000, "early_stopping": None})
     end = time.monotonic() + 120
-    while (said := client.job(job))["status"] not in ("failed", "succeeded") and time.monotonic() < end:
+    while (found := client.job(job))["status"] not in ("failed", "succeeded") and time.monotonic() < end:
         send_signal(find_children_of_fork_servers(pid), signal.SIGKILL)
         time.sleep(0.05)
-    assert said["status"] == "failed"
-    assert said["error"]["code"] == "killed_by_signal"
-    assert "3 times" in said["error"]["message"]
+    assert found["status"] == "failed"
+    assert found["error"]["code"] == "killed_by_signal"
+    assert "3 times" in found["error"]["message"]
     assert client.wait(client.create_job(own_dataset, "local/small", RECIPE)["id"])["status"] == "succeeded"
 
 
@@ -166,7 +156,7 @@ def test_stopping_leaves_no_process_and_loses_no_job(
     env = deployments.environment(tmp_path, backbones, GRAFT_BROKER_URL=redis_url if has_broker else "")
     with deployments.process(env, "up") as process, Client(deployments.ready(env)) as client:
         dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
-        job = running(client, dataset, LONG)
+        job = start_training(client, dataset, LONG)
         below = find_descendants(process.pid)
         assert any("workers.worker" in command for command in below.values())
         began = time.monotonic()
@@ -185,7 +175,7 @@ def test_stopping_leaves_no_process_and_loses_no_job(
         assert crashes == [], "a service that is stopped is no fault of the job"
 
 
-def test_messages_that_are_lost_or_doubled_harm_nothing(
+def test_lost_or_repeated_messages_harm_nothing(
     tmp_path: Path, backbones: Path, archive: Path, postgresql_server: str, redis_url: str
 ) -> None:
     url = make_url(postgresql_server).set(database="graft_messages")
@@ -208,9 +198,7 @@ def test_messages_that_are_lost_or_doubled_harm_nothing(
         assert WAKE == "graft.wake", "rows and messages of older versions name it"
 
 
-def test_a_message_that_is_none_leaves_no_worker_deaf(
-    tmp_path: Path, backbones: Path, archive: Path, redis_url: str
-) -> None:
+def test_workers_survive_a_malformed_message(tmp_path: Path, backbones: Path, archive: Path, redis_url: str) -> None:
     database_url = f"sqlite:///{tmp_path / 'graft.sqlite'}"
     never = {"GRAFT_POLL_SECONDS": "1000"}
     with (

@@ -1,4 +1,4 @@
-"""A disk that is full: callers are told, no job fails, and all goes on when there is room."""
+"""A disk that is full: requests are refused, no job fails, and all resumes when there is room."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import pytest
 
 from faults.workload import digest_checkpoint
 from graft.client import Client
-from tests.e2e.test_faults import LONG, running
 from tests.support import deployments
+from tests.support.running_jobs import LONG, start_training
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +50,7 @@ def fill(disk: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux") or os.geteuid() != 0, reason="root mounts disks, on Linux")
-def test_a_full_disk_fails_nothing_and_all_goes_on_when_there_is_room(
+def test_a_full_disk_fails_no_job_and_all_resumes_when_there_is_room(
     tmp_path: Path, backbones: Path, archive: Path
 ) -> None:
     with small_disk(tmp_path / "disk") as disk:
@@ -58,7 +58,7 @@ def test_a_full_disk_fails_nothing_and_all_goes_on_when_there_is_room(
         with deployments.process(env, "graft", "up"), Client(address := deployments.ready(env)) as client:
             dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
             expected = client.wait(client.create_job(dataset, "local/small", LONG)["id"])["id"]
-            job = running(client, dataset, LONG)
+            job = start_training(client, dataset, LONG)
             ballast = fill(disk)
             until = time.monotonic() + 6  # two leases
             answers = set()

@@ -1,4 +1,4 @@
-"""A worker that is told to stop hands its job over with a snapshot of that very step, whole networks included."""
+"""Drain a worker: it hands its job over with a snapshot of the step that it has reached, whole networks included."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ PARAMETERS = 11_000_000
 
 
 def wait_for_step(client: Client, job: str, step: int) -> int:
-    """Wait until a job has trained so many steps; gives how many it reports."""
+    """Wait until a job has trained a number of steps; gives the number that it reports."""
     end = time.monotonic() + 120
     while True:
         seen = client.job(job)

@@ -1,4 +1,4 @@
-"""What all tests of models share."""
+"""Fixtures of all tests of models."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="package", autouse=True)
 def one_thread() -> Iterator[None]:
-    """Tensors are tiny here: threads would wait for one another longer than they work."""
+    """Use one thread: tensors are tiny here, and threads would wait for one another longer than they work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import func, select
 
 from service.app import create_app
-from service.datasets import repository as datasets
-from service.tables import Backbone, Table, new_id
-from service.tables import Dataset as DatasetRow
+from service.tables import Backbone, Table
+from tests.support.datasets import add_dataset
+from tests.support.requests import BACKBONES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from service.database import Database
     from service.settings import Settings
-
-BACKBONES = ["timm/resnet18.a1_in1k", "timm/resnet50.a1_in1k", "timm/vit_tiny_patch16_224.augreg_in21k", "local/own"]
 
 
 @pytest.fixture
@@ -74,39 +72,3 @@ def rows(db: Database) -> Callable[[], dict[str, int]]:
 def dataset(db: Database) -> str:
     """The id of a dataset that is ready."""
     return add_dataset(db)
-
-
-def add_dataset(database: Database, status: str = "ready", **columns: Any) -> str:
-    """A dataset as validation leaves it; gives its id."""
-    with database.writing() as session:
-        row = DatasetRow(id=new_id("ds"), name="d", status="validating", attempt=1, crashes=0, images=0, classes=[])
-        session.add(row)
-        if status == "ready":
-            datasets.accept(
-                session,
-                row,
-                pack="p",
-                index="i",
-                task="single_label",
-                classes=[{"name": "cat", "count": 5}, {"name": "dog", "count": 5}],
-                images=10,
-                digest="0" * 64,
-                report={"files": 10, "accepted": 10, "counts": {}, "skipped": []},
-            )
-        if status == "failed":
-            datasets.reject(session, row, "too_few_classes", "The only class is cat.")
-        for name, value in columns.items():
-            setattr(row, name, value)
-        return row.id
-
-
-def problem(response: Any, status: int, code: str, *says: str) -> dict[str, Any]:
-    """The answer is a problem+json of this status and code whose detail says all of this."""
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    body: dict[str, Any] = response.json()
-    assert {"type", "title", "status", "detail", "instance", "code"} <= body.keys()
-    assert body["code"] == code
-    for part in says:
-        assert part in body["detail"]
-    return body

@@ -1,4 +1,4 @@
-"""Odd archives, and what becomes of them."""
+"""Malformed and unusual archives, and the result of reading them."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ LIMITS = Limits(bytes=1 << 20, files=100)
 
 
 def contents(file: IO[bytes], limits: Limits = LIMITS) -> dict[str, bytes]:
-    """All files of an archive."""
+    """Read all files of an archive."""
     return {str(member.path): member.read() for member in read_files(file, limits)}
 
 
 def rejected(data: bytes, limits: Limits = LIMITS) -> str:
-    """The code under which an archive is refused."""
+    """Read an archive that must be refused; gives the code."""
     with pytest.raises(DatasetRejected) as caught:
         contents(io.BytesIO(data), limits)
     assert len(str(caught.value)) > 20, "it says what to do"
@@ -30,7 +30,7 @@ def rejected(data: bytes, limits: Limits = LIMITS) -> str:
 
 
 def outcome(data: bytes) -> dict[str, bytes] | str:
-    """The files of an archive, or the code under which it is refused."""
+    """Read the files of an archive, or the code under which it is refused."""
     try:
         return contents(io.BytesIO(data))
     except DatasetRejected as error:
@@ -38,14 +38,14 @@ def outcome(data: bytes) -> dict[str, bytes] | str:
 
 
 def tar_entry(name: str, size: int = 0) -> tarfile.TarInfo:
-    """A file of a tar."""
+    """Make an entry of a tar."""
     entry = tarfile.TarInfo(name)
     entry.size = size
     return entry
 
 
 def tar_of(*entries: tarfile.TarInfo, kind: int = tarfile.PAX_FORMAT) -> bytes:
-    """A tar of odd entries, of bytes x."""
+    """Make a tar of unusual entries, of bytes x."""
     file = io.BytesIO()
     with tarfile.open(fileobj=file, mode="w", format=kind) as archive:
         for entry in entries:
@@ -54,7 +54,7 @@ def tar_of(*entries: tarfile.TarInfo, kind: int = tarfile.PAX_FORMAT) -> bytes:
 
 
 def zip_of(*entries: tuple[zipfile.ZipInfo | str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A zip of odd entries."""
+    """Make a zip of unusual entries."""
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", method) as archive:
         for entry, data in entries:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Order(BaseModel):
-    """How many events to send, and how to end."""
+    """An order to a child: the number of events to send, and the way to end."""
 
     do: str
     times: int = 1
@@ -33,7 +33,7 @@ class Count(BaseModel):
 
 
 def work(order: Order, context: Context) -> Iterator[Count]:
-    """Send so many events, then end as ordered."""
+    """Send the ordered number of events, then end as ordered."""
     if order.do == "progress bar":
         tqdm(total=1, disable=True)
     for number in range(order.times):

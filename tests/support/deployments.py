@@ -1,4 +1,4 @@
-"""The whole service as people run it: the embedded default, and the production form on PostgreSQL and Redis."""
+"""Deployments of the whole service: the embedded default, and the production form on PostgreSQL and Redis."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STOP_SECONDS = 20.0
 
 
 def environment(data: Path, backbones: Path, **more: str) -> dict[str, str]:
-    """The environment of a deployment on a free port; the Hub cannot be reached from it."""
+    """Make the environment of a deployment on a free port; the Hub cannot be reached from it."""
     return {
         **{name: value for name, value in os.environ.items() if not name.startswith(("GRAFT_", "HF_"))},
         "GRAFT_DATA": str(data),
@@ -42,7 +42,7 @@ def environment(data: Path, backbones: Path, **more: str) -> dict[str, str]:
 
 @contextmanager
 def process(env: dict[str, str], part: str, folder: Path = ROOT) -> Iterator[subprocess.Popen[bytes]]:
-    """A process of the service, `graft up` or a part of it, started in a folder and stopped afterwards."""
+    """Run `graft up` or a part of the service in a folder, and stop it afterwards."""
     running = subprocess.Popen(
         [GRAFT, part],
         env=env,
@@ -63,7 +63,7 @@ def process(env: dict[str, str], part: str, folder: Path = ROOT) -> Iterator[sub
 
 @contextmanager
 def embedded(data: Path, backbones: Path, **more: str) -> Iterator[str]:
-    """`graft up`; gives its address."""
+    """Run `graft up`; gives its address."""
     env = environment(data, backbones, **more)
     with process(env, "up"):
         yield ready(env)
@@ -73,7 +73,7 @@ def embedded(data: Path, backbones: Path, **more: str) -> Iterator[str]:
 def production(
     data: Path, backbones: Path, database_url: str, broker_url: str, folder: Path = ROOT, **more: str
 ) -> Iterator[str]:
-    """API, worker and sweep as processes on a database and Redis, started in a folder; gives the address."""
+    """Run API, worker and sweep as processes on a database and Redis, in a folder; gives the address."""
     # A slow poll: what is quick was woken by a message.
     more = {"GRAFT_POLL_SECONDS": "5", **more}
     env = environment(data, backbones, GRAFT_DATABASE_URL=database_url, GRAFT_BROKER_URL=broker_url, **more)
@@ -85,7 +85,7 @@ def production(
 
 
 def ready(env: dict[str, str]) -> str:
-    """The address, once the service can take work."""
+    """Wait until the service can take work; gives its address."""
     address = f"http://127.0.0.1:{env['GRAFT_PORT']}"
     until = time.monotonic() + READY_SECONDS
     while True:

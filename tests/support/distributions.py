@@ -1,4 +1,4 @@
-"""Whether numbers are drawn from a distribution."""
+"""Goodness-of-fit tests: numbers that must be drawn from a distribution."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def assert_drawn_from(values: ArrayLike, cumulative: Callable[[float], float]) -> None:
-    """The test of Kolmogorov and Smirnov; true draws fail it once in two thousand times."""
+    """Test a sample by Kolmogorov and Smirnov; true draws fail once in two thousand times."""
     found = np.sort(np.asarray(values, np.float64).ravel())
     expected = np.array([cumulative(value) for value in found.tolist()])
     steps = np.arange(len(found) + 1) / len(found)
@@ -23,7 +23,7 @@ def assert_drawn_from(values: ArrayLike, cumulative: Callable[[float], float]) -
 
 
 def assert_counts(counts: Sequence[int], shares: Sequence[float]) -> None:
-    """The chi-square test of counts whose expectations have these shares, four standard deviations wide."""
+    """Test counts by chi-square whose expectations have these shares, four standard deviations wide."""
     expected = sum(counts) * np.asarray(shares)
     freedom = len(counts) - 1
     chi_square = ((np.asarray(counts) - expected) ** 2 / expected).sum()

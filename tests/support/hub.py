@@ -20,15 +20,15 @@ class _Handler(BaseHTTPRequestHandler):
     root: Path
 
     def do_HEAD(self) -> None:
-        """What a file is."""
+        """Answer with a file's headers."""
         self._answer(body=False)
 
     def do_GET(self) -> None:
-        """A file."""
+        """Answer with a file."""
         self._answer(body=True)
 
     def log_message(self, *_: object) -> None:
-        """Nothing."""
+        """Log nothing."""
 
     def _answer(self, *, body: bool) -> None:
         parts = self.path.split("?")[0].strip("/").split("/")
@@ -43,14 +43,14 @@ class _Handler(BaseHTTPRequestHandler):
             self._give((repository / parts[-1]).read_bytes(), body=body)
 
     def _refuse(self, status: int, code: str) -> None:
-        said = json.dumps({"error": code}).encode()
+        message = json.dumps({"error": code}).encode()
         self.send_response(status)
         self.send_header("X-Error-Code", code)
         self.send_header("X-Error-Message", code)
-        self.send_header("Content-Length", str(len(said)))
+        self.send_header("Content-Length", str(len(message)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(said)
+            self.wfile.write(message)
 
     def _give(self, content: bytes, *, body: bool) -> None:
         self.send_response(200)

@@ -1,4 +1,4 @@
-"""Images and archives that the tests make."""
+"""Generated images and archives."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ if TYPE_CHECKING:
 
 
 def noise(seed: int, width: int = 24, height: int = 20) -> Image.Image:
-    """An image of random pixels, another for each seed."""
+    """Make an image of random pixels, another for each seed."""
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), np.uint8)
     return Image.fromarray(pixels)
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **how: object) -> bytes:
-    """The image as a file."""
+    """Encode an image as a file."""
     file = io.BytesIO()
     image.save(file, kind, **how)
     return file.getvalue()
 
 
 def png(seed: int) -> bytes:
-    """A small image as a file, another for each seed."""
+    """Make a small PNG file, another for each seed."""
     return encoded(noise(seed))
 
 
 def coloured(label: int, seed: int) -> bytes:
-    """An image that shows its class: its own colour under noise."""
+    """Make an image that shows its class: its own colour under noise."""
     random = np.random.default_rng((label, seed))
     ground = np.array([[220, 60, 60], [60, 200, 60], [70, 70, 220], [200, 200, 60]])[label]
     pixels = np.clip(random.normal(ground, 60, (32, 32, 3)), 0, 255).astype(np.uint8)
@@ -42,13 +42,13 @@ def coloured(label: int, seed: int) -> bytes:
 
 
 def coloured_classes(classes: int, each: int) -> dict[str, bytes]:
-    """Files of a small dataset that can be learned: class folders of coloured images."""
+    """Make the files of a small dataset that can be learned: class folders of coloured images."""
     names = ("red", "green", "blue", "yellow")[:classes]
     return {f"{name}/{n:03}.png": coloured(label, n) for label, name in enumerate(names) for n in range(each)}
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
-    """An ordinary .zip."""
+    """Write an ordinary .zip."""
     with zipfile.ZipFile(path, "w") as archive:
         for name, data in files.items():
             archive.writestr(name, data)
@@ -56,7 +56,7 @@ def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:
 
 
 def write_tar(path: Path, files: Mapping[str, bytes], mode: str = "w") -> Path:
-    """An ordinary .tar, or with mode w:gz a .tar.gz."""
+    """Write an ordinary .tar, or with mode w:gz a .tar.gz."""
     with tarfile.open(path, mode) as archive:  # type: ignore[call-overload]
         for name, data in files.items():
             entry = tarfile.TarInfo(name)

@@ -64,49 +64,49 @@ class Modelled:
     is_stopping: bool = False
     epochs: int = 0
     events: list[tuple[str, int | None]] = field(default_factory=list)
-    """Its events: their kinds, and the attempts that they tell of."""
+    """Its events: their kinds, and the attempts that they are about."""
 
     @property
     def is_free(self) -> bool:
-        """Whether the next worker may take it."""
+        """True if the next worker may claim it."""
         return self.status in ("queued", "running") and not self.waits and (self.worker is None or self.is_expired)
 
     def is_held_by(self, claim: Claim[Job]) -> bool:
-        """Whether this claim may write; a lease that has run out counts until somebody else has taken the job."""
+        """Tell whether this claim may write; a lease that has run out counts until somebody else has taken the job."""
         return self.worker is not None and self.attempt == claim.attempt
 
     def take(self, worker: str) -> None:
-        """A worker claims it."""
+        """Claim it for a worker."""
         self.crashes += self.worker is not None
         self.silent, self.worker = self.worker, worker
         self.attempt += 1
         self.status, self.is_expired = "running", False
 
     def start(self) -> None:
-        """Its attempt begins."""
+        """Start its attempt."""
         if self.silent is not None:
             self.events.append(("crashed", self.attempt - 1))
         self.events.append(("started", self.attempt))
 
     def leave(self, how: str) -> None:
-        """Its attempt ends, and nobody works on it."""
+        """End its attempt, so that nobody works on it."""
         self.status, kind = ENDS[how] if how in ENDS else (INTERRUPTED[self.status], INTERRUPTED[self.status])
         self.events.append((kind, self.attempt if kind == "crashed" else None))
         self.waits = self.waits or how == "postpone"
         self.worker, self.is_expired = None, False
 
     def transit(self, name: str) -> None:
-        """Its worker makes it go this way."""
+        """Make a transition by its worker."""
         if name == "start":
             self.start()
         else:
             self.leave(name)
 
     def work(self, action: str) -> None:
-        """Its worker does this, as a worker's supervision does it."""
+        """Do one action of its worker, as the supervisor does it."""
         if action == "begin":
             self.start()
-            self.epochs = 0  # there is no snapshot to go on from
+            self.epochs = 0  # there is no snapshot to resume from
         elif action == "epoch":
             self.epochs += 1
             self.events.append(("epoch", None))
@@ -119,7 +119,7 @@ class Modelled:
             self.leave("fail" if action == "crash" and self.crashes >= MAX_CRASHES else action)
 
     def ask(self, requested_state: str) -> None:
-        """A caller wants this, and may."""
+        """Request a state as a caller who may."""
         before, self.status = self.status, REQUESTS[requested_state][self.status]
         if self.status in ("cancelled", "paused") and self.status != before:
             self.events.append((self.status, None))

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import select
 
+from service.jobs import repository
 from service.tables import Dataset, Event, Job
 from workers.lease import Claim, claim
 
 if TYPE_CHECKING:
     from service.database import Database
+    from service.statuses import JobStatus
 
 
 def add_jobs(database: Database, count: int) -> None:
@@ -59,3 +61,17 @@ def event_kinds(database: Database) -> list[str]:
     """List the kinds of all events, in order."""
     with database.reading() as session:
         return list(session.scalars(select(Event.kind).order_by(Event.seq)))
+
+
+def add_events(database: Database, job: str, count: int) -> None:
+    """Add `count` events to a job."""
+    with database.writing() as session:
+        row = repository.get(session, job, lock=True)
+        for number in range(count):
+            repository.add_event(session, row, "info", "note", f"event {number}", {})
+
+
+def set_status(database: Database, job: str, status: JobStatus) -> None:
+    """Put a job into a state."""
+    with database.writing() as session:
+        session.get_one(Job, job).status = status

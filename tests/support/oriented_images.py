@@ -1,4 +1,4 @@
-"""Images that have an upper and a lower side, and what there is to pretrain with."""
+"""Images that have an upper and a lower side, and networks to pretrain on them."""
 
 from __future__ import annotations
 
@@ -36,27 +36,27 @@ MLP = {"kind": "mlp", "hidden": [8, 6], "dropout": 0.0}
 
 
 def oriented(label: int, seed: int) -> Image.Image:
-    """Brighter at the top than below, under noise; class 1 is brighter as a whole."""
+    """Make an image that is brighter at the top than below, under noise; class 1 is brighter as a whole."""
     random = np.random.default_rng((label, seed))
     ground = np.linspace(190, 60, 16)[:, None, None] + 30 * label
     return Image.fromarray(np.clip(random.normal(ground, 25, (16, 16, 3)), 0, 255).astype(np.uint8))
 
 
 def oriented_pack(folder: Path, each: int) -> Pack:
-    """`each` images of both classes."""
+    """Write a pack of `each` images of both classes."""
     names = [(label, number) for label in (0, 1) for number in range(each)]
     files = {f"{CLASSES[label]}/{number:03}.png": encoded(oriented(label, number)) for label, number in names}
     return packed(write_zip(folder / "oriented.zip", files))
 
 
 def shallow() -> CutNetwork:
-    """All is trunk: 48 features, the mean colours of a grid."""
+    """Cut a network that is all trunk: 48 features, the mean colours of a grid."""
     trunk = FrozenNetwork(nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten()))
     return CutNetwork(trunk, nn.Identity(), "grid", (48,), "")
 
 
 def deep() -> CutNetwork:
-    """The grid is cached, and a stage above it can be trained: 24 features."""
+    """Cut a network below a stage that can be trained, of 24 features, above a cached grid."""
     torch.manual_seed(7)
     norm = nn.BatchNorm2d(6, momentum=None)
     top = nn.Sequential(nn.Conv2d(3, 6, 3), norm, nn.ReLU(), nn.Flatten())
@@ -69,7 +69,7 @@ def deep() -> CutNetwork:
 def prepared(
     pack: Pack, folder: Path, cut_network: CutNetwork, **choices: object
 ) -> tuple[TrainingRun, TrainableModel, Material]:
-    """A run before its first step with its model, and the pack to pretrain it on."""
+    """Prepare a run before its first step with its model, and the pack to pretrain it on."""
     given = {"batch_size": 16, "cache": {"views": 2}, "head": MLP, "optimizer": {"lr": 0.01}, **choices}
     count = len(pack)
     features = int(cut_network.top(torch.zeros(1, *cut_network.shape)).numel())

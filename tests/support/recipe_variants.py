@@ -1,4 +1,4 @@
-"""Recipes for tests: each technique in its place, with the companions that it needs, and as little else as can be."""
+"""Recipes for tests: each technique with the fields that it needs, and as little else as possible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 TECHNIQUES = [(family, technique) for family, union in FAMILIES.items() for technique in members(union)]
 """Every technique of the catalog, with the name of its family."""
 NAMES = [f"{family}-{technique.__name__}" for family, technique in TECHNIQUES]
-"""The same in words, for pytest."""
+"""Their names, for pytest."""
 
 DATA: dict[str, Any] = {
     "task": "single_label",
@@ -22,16 +22,16 @@ DATA: dict[str, Any] = {
     "class_counts": {"a": 300, "b": 100},
     "images": 400,
 }
-"""What a recipe can be resolved for."""
+"""Facts of a dataset and a backbone, to resolve a recipe for."""
 
 
 def recipe_with(family: str, technique: type[Technique], dataset: str | None = None) -> dict[str, Any]:
-    """The JSON of a recipe that uses a technique with its defaults; `dataset` is one that pretraining can name."""
+    """Make the JSON of a recipe that uses a technique with its defaults; `dataset` is one that pretraining can name."""
     return placed(family, example(technique, dataset).model_dump(mode="json"))
 
 
 def example(technique: type[Technique], dataset: str | None = None) -> Technique:
-    """A technique with its defaults; what has none is as its field's example says."""
+    """Make a technique with its defaults; a required field gets its example."""
     required = {name: field.examples[0] for name, field in technique.model_fields.items() if field.is_required()}
     if "dataset" in required and dataset is not None:
         required["dataset"] = dataset
@@ -39,7 +39,7 @@ def example(technique: type[Technique], dataset: str | None = None) -> Technique
 
 
 def placed(family: str, given: Any) -> dict[str, Any]:
-    """The JSON of a recipe with this JSON of a technique, or its kind alone, where the family has its place."""
+    """Put the JSON of a technique, or its kind alone, into the recipe's field of its family."""
     return {"epochs": 6, "batch_size": 8, "cache": {"views": 1}, **_place(family, given)}
 
 

@@ -38,7 +38,7 @@ class ScriptedAttempt(JobAttempt):
         return Order(do=self.do, times=3)
 
     def prepare(self, lines: list[bytes]) -> None:
-        """Nothing takes long."""
+        """Prepare nothing."""
 
     def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
         """End the job with the third event, if it shall end."""
@@ -58,6 +58,6 @@ class ScriptedAttempt(JobAttempt):
 def supervise(
     database: Database, settings: Settings, attempt: JobAttempt, stopping: threading.Event | None = None
 ) -> Job:
-    """Run the attempt to its end; gives the job as it is then."""
+    """Run the attempt to its end; gives the job's row afterwards."""
     Supervisor(database, settings, attempt.claim, attempt, stopping or threading.Event()).run()
     return read_job(database, attempt.claim.id)

@@ -35,7 +35,7 @@ class Server(ABC):
     """A server in a temporary folder, on a port of its own; it may be ended in any way, and started again."""
 
     ending: ClassVar[signal.Signals]
-    """What ends it with its maker."""
+    """The signal that it gets when its maker dies."""
 
     def __init__(self, addresses: Sequence[str] = ("127.0.0.1",)) -> None:
         self.addresses, self.port = addresses, free_port()
@@ -44,22 +44,22 @@ class Server(ABC):
 
     @abstractmethod
     def url(self, address: str = "127.0.0.1") -> str:
-        """Where it answers, seen from whoever reaches it by this address."""
+        """Its URL, for clients that reach it by this address."""
 
     @abstractmethod
     def ping(self) -> None:
-        """Ask it something; raises what its driver does."""
+        """Connect to it; raises its driver's errors."""
 
     @abstractmethod
     def command(self) -> list[str | Path]:
-        """How it is started."""
+        """Command line that starts it."""
 
     def environment(self) -> dict[str, str]:
-        """What it is started with."""
+        """Environment variables of its process."""
         return {"PATH": os.environ["PATH"], "LC_ALL": "C", "HOME": str(self.folder)}
 
     def start(self) -> None:
-        """Have it answer."""
+        """Start it and wait until it answers."""
         self.process = subprocess.Popen(
             self.command(),
             stdout=subprocess.DEVNULL,
@@ -79,14 +79,14 @@ class Server(ABC):
                 time.sleep(0.05)
 
     def end(self, signum: signal.Signals) -> None:
-        """Have it end, so, and wait until it has."""
+        """Send it a signal and wait until it has ended."""
         assert self.process is not None
         self.process.send_signal(signum)
         self.process.wait(START_SECONDS)
 
     @property
     def owner(self) -> int | None:
-        """Whom it runs as, if not as who starts it."""
+        """The user that it runs as, if not the one who starts it."""
         return None
 
 
@@ -115,7 +115,7 @@ class PostgreSQL(Server):
 
     @property
     def owner(self) -> int | None:
-        """Whom it runs as: it refuses to run as root."""
+        """The user that it runs as: it refuses to run as root."""
         return pwd.getpwnam("nobody").pw_uid if os.geteuid() == 0 else None
 
     def url(self, address: str = "127.0.0.1") -> str:
@@ -148,7 +148,7 @@ class Redis(Server):
             client.ping()
 
     def command(self) -> list[str | Path]:
-        """Nothing is written to a disk."""
+        """Command line of a Redis that writes nothing to a disk."""
         program = Path(sys.executable).with_name("redis-server")
         keep: list[str | Path] = ["--save", "", "--appendonly", "no", "--dir", self.folder, "--protected-mode", "no"]
         return [program, "--port", str(self.port), "--bind", *self.addresses, *keep]
@@ -156,7 +156,7 @@ class Redis(Server):
 
 @contextmanager
 def running(server: Made) -> Iterator[Made]:
-    """The server, started, and at last ended and removed."""
+    """Run a server, and end and remove it afterwards."""
     try:
         server.start()
         yield server
@@ -169,7 +169,7 @@ def running(server: Made) -> Iterator[Made]:
 
 
 def free_port() -> int:
-    """A port of the loopback interface that nobody listens on."""
+    """Find a port of the loopback interface that nobody listens on."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

@@ -35,7 +35,7 @@ class Job(NamedTuple):
         return self.spec.checkpoint
 
     def change(self, **changes: Any) -> Job:
-        """The same job with other values in its spec."""
+        """Copy the job with other values in its spec."""
         return self._replace(spec=self.spec.model_copy(update=changes))
 
 
@@ -65,7 +65,7 @@ def last(events: list[Event]) -> Finished:
 
 
 def cut_off(job: Job, after: int) -> tuple[list[Event], Job]:
-    """Run a job until it has written so many snapshots; its events, and the job that resumes from the last one."""
+    """Run a job until it has written `after` snapshots; gives its events, and the job that resumes from the last."""
     heard: list[Event] = []
     for event in fine_tune(*job.change(snapshot_seconds=0.0)):
         heard.append(event)

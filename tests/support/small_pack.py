@@ -23,14 +23,14 @@ PREPROCESSING = Preprocessing((3, 16, 16), "bilinear", (0.5, 0.5, 0.5), (0.25, 0
 
 
 class Corner(nn.Module):
-    """A trunk of 12 features: the mean colours of four corners."""
+    """Trunk of 12 features: the mean colours of four corners."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return nn.functional.adaptive_avg_pool2d(images, 2).flatten(1)
 
 
 def small_pack(folder: Path, classes: int, each: int, pairs: int = 0) -> Pack:
-    """A pack of coloured images: `each` of every class, and `pairs` of every two classes, half in each colour."""
+    """Write a pack of coloured images: `each` of every class, and `pairs` of every two classes, half in each colour."""
     files = coloured_classes(classes, each)
     if pairs:
         files = _with_pairs(files, classes, each, pairs)
@@ -38,7 +38,7 @@ def small_pack(folder: Path, classes: int, each: int, pairs: int = 0) -> Pack:
 
 
 def packed(archive: Path) -> Pack:
-    """The pack of an archive, validated as the service does, beside it."""
+    """Validate an archive as the service does; gives the pack beside it."""
     with archive.open("rb") as file, archive.with_suffix(".pack").open("wb") as pack:
         validated = validate(file, pack, Limits(1 << 30, 10_000))
     with archive.with_suffix(".index").open("wb") as index:

@@ -31,7 +31,7 @@ CLASSES = ["red", "green", "blue"]
 
 
 def small_run(pack: Pack, folder: Path, **choices: object) -> TrainingRun:
-    """A run before its first step on cached features: 60 of the pack's 90 images to train on, 30 to validate on."""
+    """Prepare a run on cached features before its first step: 60 of 90 images to train on, 30 to validate on."""
     recipe = _resolve({"epochs": 6, "batch_size": 16, "cache": {"views": 2}, **choices})
     if recipe.optimizer.lr == "auto":
         recipe = recipe.with_rate(0.002)
@@ -55,7 +55,7 @@ def train_small(
 
 
 def uncached_training(pack: Pack, rare: int | None = None, **choices: Any) -> Training:
-    """A training before its first step on images that are rendered anew; of class `rare`, four are left."""
+    """Prepare a training before its first step on images that are rendered anew; of class `rare`, four are left."""
     recipe = _resolve({"epochs": 3, "batch_size": 16, "cache": {"mode": "off", "views": 2}, **choices})
     source = RenderedImages(pack, Views(PREPROCESSING, recipe.image_augmentations), _trunk())
     return Training(_run(recipe.with_rate(0.002), pack, source, rare))

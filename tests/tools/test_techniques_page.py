@@ -15,7 +15,7 @@ from models.catalog import optimizers
 from models.catalog.optimizers import Optimizer
 from models.catalog.recipe import Recipe
 from models.catalog.technique import Technique, members
-from tests.models.catalog import test_optimizers
+from tests.support.optimizer_steps import agree
 from tests.support.recipe_variants import NAMES, TECHNIQUES
 from tools.techniques_page import PAGE, render_page
 
@@ -71,7 +71,7 @@ def test_the_optimizer_of_contributing_can_be_added_as_it_says() -> None:
     assert union.validate_python({"lr": 0.1}) == optimizers.Adam(lr=0.1)
     with pytest.raises(ValidationError, match="less than 1"):
         union.validate_python({"kind": "adamax", "beta1": 1.0})
-    proof = {**vars(test_optimizers), "Adamax": names["Adamax"]}
+    proof = {"Adamax": names["Adamax"], "agree": agree}
     exec(of_test, proof)
     proof["test_adamax_steps_as_its_formula_says"]()
 

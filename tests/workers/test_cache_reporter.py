@@ -32,7 +32,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def fill(settings: Settings, rows: int) -> FeatureStore:
-    """Write so many rows of features into the cache."""
+    """Write a number of rows of features into the cache."""
     store = FeatureStore(FeatureCache(settings.cache), {"trunk": "t"}, (64,), np.dtype(np.float16))
     with store.lock():
         store.append(digests(range(rows)), 0, np.ones((rows, 64), np.float32), 0.0)

@@ -72,7 +72,7 @@ def test_an_earlier_holder_can_write_nothing(database: Database) -> None:
 
 
 def test_a_fence_holds_until_its_transaction_ends(database: Database) -> None:
-    """Of two writers with the same attempt, the second waits for the first, and then loses."""
+    """Two writers with the same attempt: the second waits for the first, and then loses."""
     add_jobs(database, 1)
     held = claim_job(database, seconds=0.01)
     time.sleep(0.05)

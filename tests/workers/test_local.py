@@ -1,4 +1,4 @@
-"""`graft up` where it cannot start: it says why in one line and ends."""
+"""`graft up` where it cannot start: it gives the reason in one line and ends."""
 
 from __future__ import annotations
 

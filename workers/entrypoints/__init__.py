@@ -1,1 +1,1 @@
-"""What children do, a file for each kind: `work(order)`, which needs torch or opens a stranger's file."""
+"""Entry points of child processes, a file for each kind: `work(order)` needs torch or opens a stranger's file."""

@@ -30,7 +30,7 @@ class Attempt(ABC, Generic[Row]):
 
     @property
     def can_save_progress(self) -> bool:
-        """Whether the child, asked to drain, would save progress that is in no event yet."""
+        """True if the child, asked to drain, would save progress that is in no event yet."""
         return False
 
     def fetch_inputs(self) -> None:
@@ -59,7 +59,7 @@ class Attempt(ABC, Generic[Row]):
         row.release()
 
     def postpone(self, session: Session, row: Row, cause: str, message: str, seconds: float) -> None:
-        """Requeue the work, to be claimed after so many seconds."""
+        """Requeue the work, to be claimed after `seconds`."""
         row.release()
         row.wait(session, seconds)
 

@@ -60,7 +60,7 @@ class SnapshotFiles:
         self._newest: _Put | None = None
         self._is_failing = False
         self._failure: str | None = None
-        """Why there is no new snapshot, as long as the job has not been told."""
+        """Why there is no new snapshot, as long as no event of the job reports it."""
 
     def fetch(self) -> None:
         """Bring the job's newest snapshot to this machine. Raises StorageUnavailable, and OSError for a full disk."""

@@ -59,7 +59,7 @@ class JobAttempt(Attempt[Job]):
 
     @property
     def can_save_progress(self) -> bool:
-        """Whether the child computes features or trains."""
+        """True if the child computes features or trains."""
         return self._phase in ("caching", "training")
 
     def fetch_inputs(self) -> None:
@@ -141,7 +141,7 @@ class JobAttempt(Attempt[Job]):
         lifecycle.crash(session, row, cause, message)
 
     def postpone(self, session: Session, row: Job, cause: str, message: str, seconds: float) -> None:
-        """Requeue the job, to be claimed after so many seconds."""
+        """Requeue the job, to be claimed after `seconds`."""
         lifecycle.postpone(session, row, cause, message, seconds)
 
     def drain(self, session: Session, row: Job) -> None:

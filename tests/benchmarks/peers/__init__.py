@@ -1,1 +1,1 @@
-"""Tests of the contest with other libraries."""
+"""Tests of the comparison with other libraries."""

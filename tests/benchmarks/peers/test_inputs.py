@@ -1,4 +1,4 @@
-"""All peers see the images that Graft accepts, on the sides of its split, and the same weights."""
+"""Inputs of peers: the images that Graft accepts, on the sides of its split, and the same weights."""
 
 from __future__ import annotations
 

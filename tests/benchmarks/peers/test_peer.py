@@ -1,4 +1,4 @@
-"""Peers run in processes of their own, and what goes wrong in them is told, not raised through."""
+"""Peers run in processes of their own; an error in one is reported, not raised."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_last_line_is_the_outcome(inputs: Inputs) -> None:
     assert found.process_seconds > 0
 
 
-def test_what_a_peer_says_last_is_why_it_failed(inputs: Inputs) -> None:
+def test_the_last_line_of_a_failed_peer_is_the_reason(inputs: Inputs) -> None:
     with pytest.raises(peer.PeerFailed, match=r"^seeds below 0 are not for me$"):
         peer.run("small", inputs, -1)
 

@@ -1,4 +1,4 @@
-"""Compatibility: what does not fit together is refused with what to change, and what nearly does not is taken."""
+"""Compatibility: incompatible choices are refused with advice, and similar compatible ones are accepted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEVERAL = {"task": "multi_label"}
 
 
 class Refusal(NamedTuple):
-    """A recipe that is refused, what is message, and nearly the same ones that are taken."""
+    """A recipe that is refused, its message, and similar recipes that are accepted."""
 
     recipe: dict[str, Any]
     message: str
@@ -264,7 +264,7 @@ by_name = pytest.mark.parametrize("name", REFUSALS)
 
 
 @by_name
-def test_what_does_not_fit_is_refused_with_what_to_change(name: str) -> None:
+def test_an_incompatible_recipe_is_refused_with_advice(name: str) -> None:
     refusal = REFUSALS[name]
     with pytest.raises(ValidationError) as refused:
         Recipe.model_validate(refusal.recipe)
@@ -273,7 +273,7 @@ def test_what_does_not_fit_is_refused_with_what_to_change(name: str) -> None:
 
 
 @by_name
-def test_what_is_nearly_the_same_is_taken(name: str) -> None:
+def test_similar_compatible_recipes_are_accepted(name: str) -> None:
     for recipe in REFUSALS[name].near_misses:
         Recipe.model_validate(recipe)
 
@@ -291,14 +291,14 @@ def test_every_rule_is_tested() -> None:
         assert any(all(part in refusal.message for part in message) for refusal in REFUSALS.values()), message
 
 
-def test_all_that_does_not_fit_is_said_at_once() -> None:
+def test_one_error_lists_all_incompatible_choices() -> None:
     with pytest.raises(ValidationError, match=r"leave max_norm out, and set head\.scale; schedule\.warmup_epochs is 9"):
         Recipe.model_validate(
             {"head": "cosine", "regularizers": ["max_norm"], "schedule": {"warmup_epochs": 9}, "epochs": 3}
         )
 
 
-def test_what_the_dataset_decides_is_refused_when_it_is_known() -> None:
+def test_choices_that_do_not_fit_the_task_are_refused_once_it_is_known() -> None:
     recipe = Recipe.model_validate({"loss": "focal", "augmentations": ["mixup"], "head": "keep"})
     assert recipe.for_task("single_label").task == "single_label"
     with pytest.raises(ValueError, match=r"focal learns one label.*mixup would blend.*head: keep goes on"):

@@ -107,7 +107,7 @@ def test_lies_where_it_should_in_a_real_network(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", STAGES)
-def test_what_lies_above_a_cut_are_the_stages_it_says(name: str) -> None:
+def test_the_stages_above_a_cut_are_those_that_it_names(name: str) -> None:
     made = network(name)
     size = tuple(made.pretrained_cfg["input_size"])
     feature_network = surgery.cut_before_classifier(made, size, {})

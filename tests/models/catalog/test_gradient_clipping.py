@@ -58,7 +58,7 @@ def test_both_are_torchs(limit: float) -> None:
 
 
 @every_clipping
-def test_what_is_small_enough_stays_and_is_not_said_to_be_clipped(technique: type[Any]) -> None:
+def test_small_gradients_stay_and_are_not_reported_as_clipped(technique: type[Any]) -> None:
     given = parameters([0.6, 0.0], [-0.79])
     assert technique(limit=1.0).clip(given) is False
     assert gradients(given) == [pytest.approx([0.6, 0.0], rel=1e-6), pytest.approx([-0.79], rel=1e-6)]

@@ -68,7 +68,7 @@ def test_null_leaves_a_choice_as_the_recipe_has_it() -> None:
         ({"space": {"width": [1, 2]}}, "Extra inputs"),
     ],
 )
-def test_what_makes_no_sense_is_refused(given: dict[str, Any], says: str) -> None:
+def test_an_impossible_search_is_refused(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         Search.model_validate(given)
 

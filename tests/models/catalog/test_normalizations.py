@@ -65,7 +65,7 @@ def test_layer_norm_takes_mean_and_variance_of_a_image(epsilon: float) -> None:
 
 
 @every_normalization
-def test_what_it_learns_starts_at_one_and_zero(technique: type[Any]) -> None:
+def test_its_weights_start_at_one_and_its_biases_at_zero(technique: type[Any]) -> None:
     layer = technique().build(5)
     assert {name: parameter.tolist() for name, parameter in layer.named_parameters()} == {
         "weight": [1.0] * 5,

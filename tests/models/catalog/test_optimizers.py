@@ -12,42 +12,14 @@ from torch import nn
 
 from models.catalog.optimizers import SGD, AdaGrad, Adam, AdamW, Momentum, NAdam, Nesterov, Optimizer, RMSProp
 from models.catalog.technique import members
+from tests.support.optimizer_steps import agree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from models.catalog.optimizers import Parameters
 
-GRADIENTS = [0.5, -2.0, 1.0, 1e-3, 0.0, -0.75]
-START = 3.0
-
 every_optimizer = pytest.mark.parametrize("technique", members(Optimizer))
-
-
-def stepped(optimizer: Optimizer) -> list[float]:
-    """The weight after each of some steps with known gradients, in double precision."""
-    weight = nn.Parameter(torch.tensor([START], dtype=torch.float64))
-    steps = optimizer.build([weight])
-    values = []
-    for gradient in GRADIENTS:
-        weight.grad = torch.tensor([gradient], dtype=torch.float64)
-        steps.step()
-        values.append(weight.item())
-    return values
-
-
-def by_hand(change: Callable[[int, float, float], float]) -> list[float]:
-    """Check steps against a formula: step t = 1, 2, … with gradient g at weight w is w ← w - change(t, g, w)."""
-    weight, values = START, []
-    for number, gradient in enumerate(GRADIENTS, 1):
-        weight -= change(number, gradient, weight)
-        values.append(weight)
-    return values
-
-
-def agree(optimizer: Optimizer, change: Callable[[int, float, float], float]) -> None:
-    """Check that optimizer and formula agree to 1e-6."""
-    assert stepped(optimizer) == pytest.approx(by_hand(change), rel=1e-6)
 
 
 def test_sgd_steps_as_its_formula_says() -> None:

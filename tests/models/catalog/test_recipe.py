@@ -1,4 +1,4 @@
-"""The recipe: what `auto` becomes, and how choices are written."""
+"""Recipes: resolving `auto`, and the ways to write a choice."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_empty_recipe_is_a_linear_head_on_cached_views() -> None:
     assert recipe.optimizer == Adam(lr="auto"), "found by a range test"
 
 
-def test_what_was_chosen_is_not_resolved_away() -> None:
+def test_resolving_keeps_chosen_values() -> None:
     chosen = {
         "task": "single_label",
         "batch_size": 3,
@@ -196,7 +196,7 @@ def test_a_kind_alone_or_fields_alone_are_enough() -> None:
         ({"no_such_field": 1}, "no_such_field"),
     ],
 )
-def test_what_cannot_be_is_refused_by_the_name_of_its_place(recipe: dict[str, object], place: str) -> None:
+def test_an_invalid_value_is_refused_with_the_name_of_its_field(recipe: dict[str, object], place: str) -> None:
     with pytest.raises(ValidationError) as refused:
         Recipe.model_validate(recipe)
     assert ".".join(map(str, refused.value.errors()[0]["loc"])).startswith(place)

@@ -78,7 +78,7 @@ def test_the_weights_are_back_after_the_average_was_applied() -> None:
     assert torch.equal(network.weight, own + 1.0)
 
 
-def test_it_goes_on_from_a_state() -> None:
+def test_it_resumes_from_a_state() -> None:
     network = layer()
     average, other = (MovingAverage(ExponentialMovingAverage(), network) for _ in range(2))
     with torch.no_grad():

@@ -13,57 +13,13 @@ from sqlalchemy import func, select, text, update
 from models.runtime.checkpoint_file import write
 from service.checkpoints import blobs, repository
 from service.checkpoints.errors import CheckpointDamaged, CheckpointNotFound, ContentsCollected
-from service.tables import Checkpoint, Chunk, Dataset, Job, Tensor
+from service.tables import Checkpoint, Chunk, Tensor
+from tests.support.checkpoints import add_job, publish, store_and_publish
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from service.database import Database
-
-
-def add_job(database: Database, job: str = "job_1") -> str:
-    """Add a job that checkpoints can belong to."""
-    with database.writing() as session:
-        if session.get(Dataset, "ds_1") is None:
-            session.add(Dataset(id="ds_1", name="", status="ready", attempt=0, crashes=0, classes=[], images=0))
-            session.flush()
-        if session.get(Job, job) is None:
-            session.add(
-                Job(
-                    id=job,
-                    status="running",
-                    attempt=1,
-                    crashes=0,
-                    dataset_id="ds_1",
-                    backbone="b",
-                    recipe={},
-                    details={},
-                    progress={},
-                    seconds={},
-                    event_seq=0,
-                )
-            )
-    return job
-
-
-def published(database: Database, file: Path, kind: str = "best") -> Checkpoint:
-    """A checkpoint of a file; what was collected meanwhile is stored again, as a worker does."""
-    while True:
-        try:
-            return publish(database, blobs.store(database, file), kind)
-        except ContentsCollected:
-            continue
-
-
-def publish(database: Database, manifest: blobs.Manifest, kind: str = "best") -> Checkpoint:
-    """Add a checkpoint of a stored file."""
-    with database.writing() as session:
-        return repository.publish(
-            session, job_id=add_job_id, manifest=manifest, kind=kind, epoch=1, metrics={}, classes=["a", "b"]
-        )
-
-
-add_job_id = "job_1"
 
 
 @pytest.fixture
@@ -94,7 +50,7 @@ def test_a_file_comes_back_whole(jobs: Database, tmp_path: Path) -> None:
     file = file_of(
         tmp_path, "a", trunk=trunk(), bias=torch.randn(3), empty=torch.zeros(0), same=torch.ones(7), too=torch.ones(7)
     )
-    checkpoint = published(jobs, file)
+    checkpoint = store_and_publish(jobs, file)
     assert b"".join(blobs.read(jobs, checkpoint, 0, checkpoint.bytes)) == file.read_bytes()
     assert checkpoint.bytes == file.stat().st_size
     import hashlib
@@ -104,7 +60,7 @@ def test_a_file_comes_back_whole(jobs: Database, tmp_path: Path) -> None:
 
 def test_any_part_comes_back(jobs: Database, tmp_path: Path) -> None:
     file = file_of(tmp_path, "a", trunk=trunk(), bias=torch.randn(3), b2=torch.randn(50))
-    checkpoint = published(jobs, file)
+    checkpoint = store_and_publish(jobs, file)
     whole = file.read_bytes()
     header, size, chunk = len(checkpoint.header), len(whole), blobs.CHUNK
     edges = [
@@ -125,10 +81,10 @@ def test_any_part_comes_back(jobs: Database, tmp_path: Path) -> None:
                 assert b"".join(blobs.read(jobs, checkpoint, start, stop)) == whole[start:stop], (start, stop)
 
 
-def test_what_checkpoints_share_is_stored_once(jobs: Database, tmp_path: Path) -> None:
-    published(jobs, file_of(tmp_path, "a", trunk=trunk(), head=torch.zeros(10)))
+def test_tensors_that_checkpoints_share_are_stored_once(jobs: Database, tmp_path: Path) -> None:
+    store_and_publish(jobs, file_of(tmp_path, "a", trunk=trunk(), head=torch.zeros(10)))
     once = stored_bytes(jobs)
-    published(jobs, file_of(tmp_path, "b", trunk=trunk(), head=torch.ones(10)))
+    store_and_publish(jobs, file_of(tmp_path, "b", trunk=trunk(), head=torch.ones(10)))
     assert stored_bytes(jobs) == once + 40
     assert once == trunk().nbytes + 40
 
@@ -138,12 +94,12 @@ def test_a_store_that_was_cut_short_is_completed_by_the_next(jobs: Database, tmp
     blobs.store(jobs, file)
     with jobs.writing() as session:
         session.execute(text("DELETE FROM chunks WHERE seq = 1"))
-    checkpoint = published(jobs, file)
+    checkpoint = store_and_publish(jobs, file)
     assert b"".join(blobs.read(jobs, checkpoint, 0, checkpoint.bytes)) == file.read_bytes()
 
 
 def test_a_changed_chunk_is_never_delivered_as_a_whole_file(jobs: Database, tmp_path: Path) -> None:
-    checkpoint = published(jobs, file_of(tmp_path, "a", trunk=trunk()))
+    checkpoint = store_and_publish(jobs, file_of(tmp_path, "a", trunk=trunk()))
     with jobs.writing() as session:
         session.execute(update(Chunk).where(Chunk.seq == 1).values(data=b"\0" * blobs.CHUNK))
     received = 0
@@ -157,9 +113,9 @@ def test_a_changed_chunk_is_never_delivered_as_a_whole_file(jobs: Database, tmp_
         list(blobs.read(jobs, checkpoint, 0, checkpoint.bytes))
 
 
-def test_deleting_a_checkpoint_frees_what_it_alone_needed(jobs: Database, tmp_path: Path) -> None:
-    kept = published(jobs, file_of(tmp_path, "a", trunk=trunk(), head=torch.zeros(10)))
-    gone = published(jobs, file_of(tmp_path, "b", trunk=trunk(), head=torch.ones(10)), "last")
+def test_deleting_a_checkpoint_frees_the_tensors_that_only_it_needed(jobs: Database, tmp_path: Path) -> None:
+    kept = store_and_publish(jobs, file_of(tmp_path, "a", trunk=trunk(), head=torch.zeros(10)))
+    gone = store_and_publish(jobs, file_of(tmp_path, "b", trunk=trunk(), head=torch.ones(10)), "last")
     with jobs.writing() as session:
         repository.delete(session, gone.id)
     assert blobs.collect(jobs, grace_seconds=3600) == 0, "somebody may be about to publish it"
@@ -187,7 +143,7 @@ def test_collecting_while_others_store_never_breaks_a_checkpoint(jobs: Database,
     collector.start()
     try:
         for _ in range(15):
-            checkpoint = published(jobs, file)
+            checkpoint = store_and_publish(jobs, file)
             assert b"".join(blobs.read(jobs, checkpoint, 0, checkpoint.bytes)) == file.read_bytes()
             with jobs.writing() as session:
                 repository.delete(session, checkpoint.id)
@@ -197,7 +153,7 @@ def test_collecting_while_others_store_never_breaks_a_checkpoint(jobs: Database,
     assert errors == []
 
 
-def test_what_was_collected_before_it_was_named_is_told_and_can_be_stored_again(jobs: Database, tmp_path: Path) -> None:
+def test_contents_collected_before_publishing_raise_and_can_be_stored_again(jobs: Database, tmp_path: Path) -> None:
     file = file_of(tmp_path, "a", trunk=trunk())
     manifest = blobs.store(jobs, file)
     assert blobs.collect(jobs, grace_seconds=0) == 1
@@ -210,7 +166,7 @@ def test_what_was_collected_before_it_was_named_is_told_and_can_be_stored_again(
 def test_writers_of_the_same_content_do_not_hinder_each_other(jobs: Database, tmp_path: Path) -> None:
     files = [file_of(tmp_path, str(n), trunk=trunk(), head=torch.full((9,), float(n))) for n in range(4)]
     found: list[Checkpoint] = []
-    threads = [threading.Thread(target=lambda file=file: found.append(published(jobs, file))) for file in files]
+    threads = [threading.Thread(target=lambda file=file: found.append(store_and_publish(jobs, file))) for file in files]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -224,7 +180,7 @@ def test_a_large_file_needs_little_memory(jobs: Database, tmp_path: Path) -> Non
     size = 96 << 20
     file = file_of(tmp_path, "large", trunk=torch.arange(size // 4, dtype=torch.int32))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    checkpoint = published(jobs, file)
+    checkpoint = store_and_publish(jobs, file)
     read = sum(len(block) for block in blobs.read(jobs, checkpoint, 0, checkpoint.bytes))
     assert read == checkpoint.bytes
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
@@ -234,6 +190,6 @@ def test_a_large_file_needs_little_memory(jobs: Database, tmp_path: Path) -> Non
 
 def test_the_best_comes_first(jobs: Database, tmp_path: Path) -> None:
     file = file_of(tmp_path, "a", head=torch.ones(1))
-    last, best = published(jobs, file, "last"), published(jobs, file, "best")
+    last, best = store_and_publish(jobs, file, "last"), store_and_publish(jobs, file, "best")
     with jobs.reading() as session:
         assert [found.id for found in repository.find_by_job(session, "job_1")] == [best.id, last.id]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.service.conftest import add_dataset, problem
-from tests.service.jobs.test_jobs import create, order
+from tests.support.datasets import add_dataset
+from tests.support.requests import assert_problem, build_job_request, create_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,17 +53,19 @@ def test_a_recipe_that_does_not_fit_is_refused_with_what_to_change(
 ) -> None:
     dataset = add_dataset(db, **columns)
     before = rows()
-    problem(client.post("/v1/jobs", json=order(dataset, recipe=recipe)), 422, code, *says)
+    assert_problem(client.post("/v1/jobs", json=build_job_request(dataset, recipe=recipe)), 422, code, *says)
     assert rows() == before
 
 
 def test_a_dataset_that_pretraining_uses_cannot_be_deleted(client: TestClient, db: Database, dataset: str) -> None:
     several, other = add_dataset(db, **MULTI_LABEL), add_dataset(db)
     recipe = {"head": "mlp", "pretraining": {"kind": "other_labels", "dataset": several}}
-    problem(client.post("/v1/jobs", json=order(dataset, recipe=recipe)), 422, "recipe_does_not_fit", several)
+    assert_problem(
+        client.post("/v1/jobs", json=build_job_request(dataset, recipe=recipe)), 422, "recipe_does_not_fit", several
+    )
     recipe["pretraining"] = {"kind": "other_labels", "dataset": other}
-    job = create(client, dataset, recipe=recipe)
-    problem(client.delete(f"/v1/datasets/{other}"), 409, "dataset_in_use", job["id"])
+    job = create_job(client, dataset, recipe=recipe)
+    assert_problem(client.delete(f"/v1/datasets/{other}"), 409, "dataset_in_use", job["id"])
     client.post(f"/v1/jobs/{job['id']}/cancel")
     client.delete(f"/v1/jobs/{job['id']}")
     assert client.delete(f"/v1/datasets/{other}").status_code == 204

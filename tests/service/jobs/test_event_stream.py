@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.tables import Job
-from tests.service.conftest import problem
-from tests.service.jobs.test_jobs import add_events, create
+from tests.support.jobs import add_events
+from tests.support.requests import assert_problem, create_job
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("wrong", ["5", "job_other.5", "x" * 5000, "9" * 5000])
 def test_a_stream_from_an_unknown_position_is_refused(client: TestClient, dataset: str, wrong: str) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     headers = {"accept": "text/event-stream", "last-event-id": wrong}
-    problem(client.get(f"/v1/jobs/{job}/events", headers=headers), 400, "position_unknown")
+    assert_problem(client.get(f"/v1/jobs/{job}/events", headers=headers), 400, "position_unknown")
 
 
 def test_a_stream_ends_when_the_job_is_deleted(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     address, headers = f"/v1/jobs/{job}/events", {"accept": "text/event-stream"}
     reader = threading.Thread(target=lambda: client.get(address, headers=headers))
     reader.start()
@@ -46,7 +46,7 @@ def streamed(client: TestClient, job: str, **headers: str) -> list[dict[str, Any
 
 
 def test_a_stream_replays_earlier_events_and_ends_with_the_job(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     add_events(db, job, 1200)
     client.post(f"/v1/jobs/{job}/cancel")
     events = streamed(client, job)
@@ -57,7 +57,7 @@ def test_a_stream_replays_earlier_events_and_ends_with_the_job(client: TestClien
 
 
 def test_a_stream_sends_events_as_they_happen(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     found: list[dict[str, Any]] = []
     reader = threading.Thread(target=lambda: found.extend(streamed(client, job)))
     reader.start()

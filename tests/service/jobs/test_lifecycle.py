@@ -9,7 +9,8 @@ import pytest
 from service.jobs import lifecycle, repository
 from service.jobs.errors import WrongState
 from service.statuses import JobStatus
-from tests.service.jobs.test_jobs import create, set_status
+from tests.support.jobs import set_status
+from tests.support.requests import create_job
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -37,7 +38,7 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
         "crash": {"cause": "c", "message": "m"},
         "postpone": {"cause": "c", "message": "m", "seconds": 1.0},
     }
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     for name, states in allowed.items():
         for status in JobStatus:
             set_status(db, job, status)
@@ -53,7 +54,7 @@ def test_states_are_left_only_as_the_diagram_says(client: TestClient, dataset: s
 
 
 def test_a_job_without_images_to_test_on_succeeds_too(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     set_status(db, job, JobStatus.RUNNING)
     with db.writing() as session:
         row = repository.get(session, job, lock=True)

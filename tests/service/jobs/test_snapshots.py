@@ -8,7 +8,7 @@ import pytest
 
 from service.jobs import lifecycle, repository, snapshots
 from service.tables import Job
-from tests.service.checkpoints.test_blobs import add_job
+from tests.support.checkpoints import add_job
 
 if TYPE_CHECKING:
     from service.database import Database

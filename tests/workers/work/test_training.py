@@ -38,7 +38,7 @@ def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingS
 
 
 def take(attempt: JobAttempt, name: str, epoch: int) -> bytes:
-    """Its child has taken a snapshot after an epoch; gives the file."""
+    """Write and record a snapshot after an epoch, as its child does; gives the file."""
     attempt.scratch.mkdir(parents=True, exist_ok=True)
     training_state.write(attempt.scratch / name, {"weights": torch.full((8,), float(epoch)), "best": torch.ones(8)})
     content = (attempt.scratch / name).read_bytes()
@@ -60,7 +60,7 @@ def stored(settings: Settings) -> dict[str, bytes]:
 
 @contextmanager
 def storage_away(settings: Settings) -> Iterator[None]:
-    """The folder of the storage cannot be reached, as when a network file system is gone."""
+    """Make the folder of the storage unreachable, as when a network file system is gone."""
     folder, away = settings.data / "storage", settings.data / "away"
     folder.mkdir(exist_ok=True)
     folder.rename(away)
@@ -103,7 +103,7 @@ def test_the_next_attempt_gets_the_newest_snapshot(database: Database, settings:
     assert order.snapshot.read_bytes() == newest
     with database.reading() as session:
         epochs = session.scalars(select(Epoch.epoch).order_by(Epoch.epoch)).all()
-    assert list(epochs) == [1, 2], "what came after it is done again"
+    assert list(epochs) == [1, 2], "later epochs are trained again"
 
 
 def test_a_snapshot_that_the_child_cannot_read_takes_its_epochs_with_it(database: Database, settings: Settings) -> None:
@@ -154,7 +154,7 @@ def test_a_snapshot_takes_the_place_of_the_one_before(database: Database, settin
     assert stored(settings) == {"snapshot.2.1.safetensors": after_it}, "another attempt never uses the same name"
 
 
-def test_of_several_at_once_the_newest_is_stored(database: Database, settings: Settings) -> None:
+def test_only_the_newest_of_several_snapshots_is_stored(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     attempt, _ = begun(database, settings)
     attempt.scratch.mkdir(parents=True)
@@ -196,7 +196,7 @@ def test_a_job_that_has_ended_needs_no_snapshot(database: Database, settings: Se
     assert stored(settings) == {}
 
 
-def test_without_storage_training_continues_and_that_is_told_once(database: Database, settings: Settings) -> None:
+def test_without_storage_training_continues_with_one_warning(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     attempt, _ = begun(database, settings)
     before = take(attempt, "snapshot-0.safetensors", 1)
@@ -223,7 +223,7 @@ def test_a_snapshot_that_could_not_be_stored_forgives_no_crashes(database: Datab
         assert session.get_one(Job, "job_000").crashes == 2
 
 
-def test_without_storage_no_attempt_begins_anew(database: Database, settings: Settings) -> None:
+def test_without_storage_no_attempt_starts_over(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     first, _ = begun(database, settings)
     newest = take(first, "snapshot-0.safetensors", 1)
@@ -246,7 +246,7 @@ def test_progress_resets_the_count_of_crashes(database: Database, settings: Sett
 
 
 @pytest.mark.parametrize("damage", ["changed", "missing"])
-def test_a_damaged_snapshot_is_told_and_the_job_begins_anew(
+def test_a_damaged_snapshot_is_reported_and_the_job_starts_over(
     database: Database, settings: Settings, damage: str
 ) -> None:
     add_jobs(database, 1)

@@ -27,7 +27,7 @@ ARCHIVE = "datasets/ds_1/archive"
 
 @pytest.fixture
 def upload(database: Database, settings: Settings) -> Path:
-    """A dataset that waits for its validation, whose archive is none; gives the file."""
+    """Add a dataset to validate whose archive is malformed; gives the file."""
     with Storage(settings.storage).writing(ARCHIVE) as file:
         file.write(b"no archive")
     with database.writing() as session:

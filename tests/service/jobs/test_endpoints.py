@@ -1,4 +1,4 @@
-"""HTTP of jobs: what is refused leaves nothing, what is accepted is kept."""
+"""HTTP of jobs: a refused request writes nothing, an accepted one is kept."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ import pytest
 
 from service.jobs import repository
 from service.statuses import JobStatus
-from service.tables import Epoch, Job
-from tests.service.conftest import add_dataset, problem
+from service.tables import Epoch
+from tests.support.datasets import add_dataset
+from tests.support.jobs import add_events, set_status
+from tests.support.requests import BACKBONE, assert_problem, build_job_request, create_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,22 +21,6 @@ if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
     from service.database import Database
-
-BACKBONE = "timm/resnet18.a1_in1k"
-
-
-def order(dataset: str, **more: Any) -> dict[str, Any]:
-    """A request for a job."""
-    return {"dataset": dataset, "backbone": BACKBONE, **more}
-
-
-def create(client: TestClient, dataset: str, **more: Any) -> dict[str, Any]:
-    """A job that is accepted."""
-    response = client.post("/v1/jobs", json=order(dataset, **more))
-    assert response.status_code == 202, response.text
-    job: dict[str, Any] = response.json()
-    assert response.headers["location"] == f"/v1/jobs/{job['id']}"
-    return job
 
 
 @pytest.mark.parametrize(
@@ -81,9 +67,9 @@ def test_a_refused_job_writes_nothing(
 ) -> None:
     before = rows()
     # As Python's json writes what is no JSON, or no UTF-8: Infinity, and escaped halves of surrogate pairs.
-    body = json.dumps({**order(dataset), **more})
+    body = json.dumps({**build_job_request(dataset), **more})
     headers = {"content-type": "application/json"}
-    problem(client.post("/v1/jobs", content=body, headers=headers), 422, code, *says)
+    assert_problem(client.post("/v1/jobs", content=body, headers=headers), 422, code, *says)
     assert rows() == before
 
 
@@ -105,38 +91,45 @@ def test_a_dataset_that_cannot_be_trained_on_is_refused(
 ) -> None:
     dataset = add_dataset(db, status, **columns)
     before = rows()
-    problem(client.post("/v1/jobs", json=order(dataset)), 422, code, says)
+    assert_problem(client.post("/v1/jobs", json=build_job_request(dataset)), 422, code, says)
     assert rows() == before
 
 
 def test_malformed_json_is_refused(client: TestClient) -> None:
-    problem(client.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"}), 422, "invalid_request")
+    assert_problem(
+        client.post("/v1/jobs", content=b"{", headers={"content-type": "application/json"}), 422, "invalid_request"
+    )
 
 
 def test_a_job_is_queued_with_all_its_fields(client: TestClient, dataset: str) -> None:
-    job = create(client, dataset, name="first", metadata={"team": "a"}, recipe={"epochs": 3})
+    job = create_job(client, dataset, name="first", metadata={"team": "a"}, recipe={"epochs": 3})
     assert (job["status"], job["queue_position"], job["attempt"]) == ("queued", 1, 0)
     assert job["recipe"]["epochs"] == 3
     assert job["recipe"]["optimizer"]["kind"] == "adam"
     assert job["metadata"] == {"team": "a"}
     assert job["created_at"].endswith("Z")
     assert client.get(f"/v1/jobs/{job['id']}").json() == job
-    assert create(client, dataset)["queue_position"] == 2
+    assert create_job(client, dataset)["queue_position"] == 2
 
 
 def test_repeating_an_idempotency_key_creates_one_job(
     client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]
 ) -> None:
     key = {"Idempotency-Key": "k1"}
-    first = client.post("/v1/jobs", json=order(dataset), headers=key).json()
-    again = client.post("/v1/jobs", json=order(dataset), headers=key)
+    first = client.post("/v1/jobs", json=build_job_request(dataset), headers=key).json()
+    again = client.post("/v1/jobs", json=build_job_request(dataset), headers=key)
     assert (again.status_code, again.json()["id"]) == (202, first["id"])
-    other = client.post("/v1/jobs", json=order(dataset, name="other"), headers=key)
-    problem(other, 422, "idempotency_key_reused", "Send a new key")
+    other = client.post("/v1/jobs", json=build_job_request(dataset, name="other"), headers=key)
+    assert_problem(other, 422, "idempotency_key_reused", "Send a new key")
     assert rows()["jobs"] == 1
     client.post(f"/v1/jobs/{first['id']}/cancel")
     client.delete(f"/v1/jobs/{first['id']}")
-    problem(client.post("/v1/jobs", json=order(dataset), headers=key), 409, "idempotency_key_spent", "Send a new key")
+    assert_problem(
+        client.post("/v1/jobs", json=build_job_request(dataset), headers=key),
+        409,
+        "idempotency_key_spent",
+        "Send a new key",
+    )
 
 
 def test_concurrent_requests_with_one_key_create_one_job(
@@ -145,7 +138,9 @@ def test_concurrent_requests_with_one_key_create_one_job(
     answers: list[str] = []
 
     def post() -> None:
-        answers.append(client.post("/v1/jobs", json=order(dataset), headers={"Idempotency-Key": "k"}).json()["id"])
+        answers.append(
+            client.post("/v1/jobs", json=build_job_request(dataset), headers={"Idempotency-Key": "k"}).json()["id"]
+        )
 
     threads = [threading.Thread(target=post) for _ in range(6)]
     for thread in threads:
@@ -157,7 +152,7 @@ def test_concurrent_requests_with_one_key_create_one_job(
 
 
 def test_lists_are_newest_first_in_pages_and_filtered(client: TestClient, dataset: str, db: Database) -> None:
-    jobs = [create(client, dataset, metadata={"n": str(n % 2)})["id"] for n in range(5)]
+    jobs = [create_job(client, dataset, metadata={"n": str(n % 2)})["id"] for n in range(5)]
     first = client.get("/v1/jobs", params={"limit": 2}).json()
     assert [job["id"] for job in first["data"]] == jobs[:2:-1]
     assert (first["has_more"], first["first_id"], first["last_id"]) == (True, jobs[4], jobs[3])
@@ -175,12 +170,12 @@ def test_lists_are_newest_first_in_pages_and_filtered(client: TestClient, datase
     assert ids(backbone="other") == []
     assert ids(**{"metadata[]": "1"}) == []
     assert len(ids(dataset=dataset, backbone=BACKBONE)) == 5
-    problem(client.get("/v1/jobs", params={"status": "lost"}), 422, "invalid_request", "status")
-    problem(client.get("/v1/jobs", params={"limit": 0}), 422, "invalid_request", "limit")
+    assert_problem(client.get("/v1/jobs", params={"status": "lost"}), 422, "invalid_request", "status")
+    assert_problem(client.get("/v1/jobs", params={"limit": 0}), 422, "invalid_request", "limit")
 
 
 def test_a_queued_job_is_cancelled_at_once_and_then_stays_so(client: TestClient, dataset: str) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     for _ in range(2):  # the second time, because the answer to the first was lost
         cancelled = client.post(f"/v1/jobs/{job}/cancel")
         assert (cancelled.status_code, cancelled.json()["status"]) == (202, "cancelled")
@@ -190,24 +185,24 @@ def test_a_queued_job_is_cancelled_at_once_and_then_stays_so(client: TestClient,
 
 @pytest.mark.parametrize("status", ["succeeded", "failed"])
 def test_a_finished_job_cannot_be_cancelled(client: TestClient, dataset: str, db: Database, status: str) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     set_status(db, job, status)
-    problem(client.post(f"/v1/jobs/{job}/cancel"), 409, "wrong_state", f"is {status}", "be cancelled")
+    assert_problem(client.post(f"/v1/jobs/{job}/cancel"), 409, "wrong_state", f"is {status}", "be cancelled")
 
 
 def test_a_running_job_is_cancelling_until_its_worker_has_ended_it(
     client: TestClient, dataset: str, db: Database
 ) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     set_status(db, job, JobStatus.RUNNING)
     for _ in range(2):
         assert client.post(f"/v1/jobs/{job}/cancel").json()["status"] == "cancelling"
 
 
 def test_a_queued_job_is_paused_at_once_and_resumed(client: TestClient, dataset: str) -> None:
-    job = create(client, dataset)["id"]
-    problem(client.post(f"/v1/jobs/{job}/resume"), 409, "wrong_state", "is queued", "only a paused job")
-    problem(client.post(f"/v1/jobs/{job}/stop"), 409, "wrong_state", "is queued", "only a running job")
+    job = create_job(client, dataset)["id"]
+    assert_problem(client.post(f"/v1/jobs/{job}/resume"), 409, "wrong_state", "is queued", "only a paused job")
+    assert_problem(client.post(f"/v1/jobs/{job}/stop"), 409, "wrong_state", "is queued", "only a running job")
     for _ in range(2):
         paused = client.post(f"/v1/jobs/{job}/pause")
         assert (paused.status_code, paused.json()["status"], paused.json()["queue_position"]) == (202, "paused", None)
@@ -220,31 +215,31 @@ def test_a_queued_job_is_paused_at_once_and_resumed(client: TestClient, dataset:
 
 
 def test_jobs_with_a_higher_priority_come_first_in_the_queue(client: TestClient, dataset: str) -> None:
-    jobs = [create(client, dataset, priority=priority)["id"] for priority in (0, -1, 3, 0)]
+    jobs = [create_job(client, dataset, priority=priority)["id"] for priority in (0, -1, 3, 0)]
     listed = {job["id"]: job for job in client.get("/v1/jobs").json()["data"]}
     assert [listed[job]["queue_position"] for job in jobs] == [2, 4, 1, 3]
     assert [listed[job]["priority"] for job in jobs] == [0, -1, 3, 0]
-    problem(client.post("/v1/jobs", json=order(dataset, priority=101)), 422, "invalid_request")
+    assert_problem(client.post("/v1/jobs", json=build_job_request(dataset, priority=101)), 422, "invalid_request")
 
 
 def test_only_a_finished_job_is_deleted_with_everything_it_owns(
     client: TestClient, dataset: str, rows: Callable[[], dict[str, int]]
 ) -> None:
-    job = create(client, dataset)["id"]
-    problem(client.delete(f"/v1/jobs/{job}"), 409, "job_not_finished", "cancel it")
+    job = create_job(client, dataset)["id"]
+    assert_problem(client.delete(f"/v1/jobs/{job}"), 409, "job_not_finished", "cancel it")
     client.post(f"/v1/jobs/{job}/cancel")
     assert client.delete(f"/v1/jobs/{job}").status_code == 204
-    problem(client.get(f"/v1/jobs/{job}"), 404, "job_not_found", job)
+    assert_problem(client.get(f"/v1/jobs/{job}"), 404, "job_not_found", job)
     assert rows()["events"] == 0
 
 
 @pytest.mark.parametrize("address", ["", "/events", "/metrics", "/trials", "/checkpoints"])
 def test_an_unknown_job_is_not_found(client: TestClient, address: str) -> None:
-    problem(client.get(f"/v1/jobs/job_none{address}"), 404, "job_not_found", "job_none")
+    assert_problem(client.get(f"/v1/jobs/job_none{address}"), 404, "job_not_found", "job_none")
 
 
 def test_events_come_in_pages_without_gaps(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     add_events(db, job, 6)
     first = client.get(f"/v1/jobs/{job}/events", params={"limit": 4}).json()
     assert [event["seq"] for event in first["data"]] == [1, 2, 3, 4]
@@ -252,11 +247,11 @@ def test_events_come_in_pages_without_gaps(client: TestClient, dataset: str, db:
     assert [event["seq"] for event in second["data"]] == [5, 6, 7]
     for wrong in ("job_other.3", job, f"{job}.", f"{job}.x", f"{job}.-1", f"{job}.{'9' * 5000}", "٣"):
         refused = client.get(f"/v1/jobs/{job}/events", params={"after": wrong})
-        problem(refused, 400, "position_unknown", "an id that this list gave")
+        assert_problem(refused, 400, "position_unknown", "an id that this list gave")
 
 
 def test_metrics_have_a_row_for_each_epoch(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset)["id"]
+    job = create_job(client, dataset)["id"]
     row = dict.fromkeys(
         ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy", "lr", "seconds"), 0.5
     )
@@ -272,7 +267,7 @@ def test_metrics_have_a_row_for_each_epoch(client: TestClient, dataset: str, db:
 
 
 def test_trials_are_those_of_the_newest_search(client: TestClient, dataset: str, db: Database) -> None:
-    job = create(client, dataset, recipe={"search": {"trials": 3}})["id"]
+    job = create_job(client, dataset, recipe={"search": {"trials": 3}})["id"]
     assert client.get(f"/v1/jobs/{job}/trials").json()["data"] == []
     row = {"l2": 0.1, "dropout": 0.2, "epoch": 1, "epochs": 2, "validation_loss": None, "validation_accuracy": 0.5}
     with db.writing() as session:
@@ -293,18 +288,4 @@ def test_backbones_are_not_unknown_before_a_worker_has_listed_them(
 
     with db.writing() as session:
         backbones.replace_listings(session, [])
-    problem(client.post("/v1/jobs", json=order(dataset)), 503, "backbones_not_listed", "Start one")
-
-
-def add_events(database: Database, job: str, count: int) -> None:
-    """Add `count` events to a job."""
-    with database.writing() as session:
-        row = repository.get(session, job, lock=True)
-        for number in range(count):
-            repository.add_event(session, row, "info", "note", f"event {number}", {})
-
-
-def set_status(database: Database, job: str, status: JobStatus) -> None:
-    """Put a job into a state."""
-    with database.writing() as session:
-        session.get_one(Job, job).status = status
+    assert_problem(client.post("/v1/jobs", json=build_job_request(dataset)), 503, "backbones_not_listed", "Start one")

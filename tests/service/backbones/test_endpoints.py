@@ -10,7 +10,7 @@ import pytest
 from service.backbones import repository
 from service.statuses import BackboneStatus
 from service.tables import Backbone
-from tests.service.conftest import BACKBONES, problem
+from tests.support.requests import BACKBONES, assert_problem
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -28,7 +28,7 @@ def test_backbones_are_found_by_name_source_and_size(client: TestClient) -> None
     assert names(source="local") == ["local/own"]
     assert names(max_params=2000) == ["timm/resnet18.a1_in1k", "timm/resnet50.a1_in1k"]
     assert names(limit=1, after="timm/resnet18.a1_in1k") == ["timm/resnet50.a1_in1k"]
-    problem(client.get("/v1/backbones/timm/none"), 404, "backbone_not_found")
+    assert_problem(client.get("/v1/backbones/timm/none"), 404, "backbone_not_found")
 
 
 def test_asking_for_a_backbone_has_a_worker_inspect_it(client: TestClient, db: Database) -> None:
@@ -53,8 +53,8 @@ def test_one_of_the_hub_is_inspected_when_somebody_asks_and_listed_from_then_on(
     replace(db)
     assert [found["name"] for found in client.get("/v1/backbones").json()["data"]] == [name]
     assert client.get(f"/v1/backbones/{name}").json()["status"] == "inspected"
-    problem(client.get("/v1/backbones/hf/somebody"), 404, "backbone_not_found")
-    problem(client.get("/v1/backbones/hf/some/body/else"), 404, "backbone_not_found")
+    assert_problem(client.get("/v1/backbones/hf/somebody"), 404, "backbone_not_found")
+    assert_problem(client.get("/v1/backbones/hf/some/body/else"), 404, "backbone_not_found")
 
 
 def test_an_inspection_that_failed_is_tried_again_later(client: TestClient, db: Database) -> None:

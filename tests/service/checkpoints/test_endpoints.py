@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from models.runtime.checkpoint_file import write
 from service import range_requests
 from service.range_requests import Span
-from tests.service.checkpoints.test_blobs import add_job, published
-from tests.service.conftest import problem
+from tests.support.checkpoints import add_job, store_and_publish
+from tests.support.requests import assert_problem
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,7 +37,7 @@ def file(tmp_path: Path) -> bytes:
 def checkpoint(db: Database, tmp_path: Path, file: bytes) -> str:
     """The id of its checkpoint."""
     add_job(db)
-    return published(db, tmp_path / "a").id
+    return store_and_publish(db, tmp_path / "a").id
 
 
 def get(client: TestClient, checkpoint: str, method: str = "GET", **headers: str) -> Any:
@@ -67,7 +67,7 @@ def test_the_whole_file_comes_with_the_headers_of_a_download(client: TestClient,
 def test_every_range_is_that_slice(client: TestClient, checkpoint: str, file: bytes, first: int, length: int) -> None:
     response = get(client, checkpoint, range=f"bytes={first}-{first + length - 1}")
     if first >= len(file):
-        problem(response, 416, "range_not_satisfiable", str(len(file)))
+        assert_problem(response, 416, "range_not_satisfiable", str(len(file)))
         assert response.headers["content-range"] == f"bytes */{len(file)}"
         return
     stop = min(first + length, len(file))
@@ -80,7 +80,7 @@ def test_open_and_suffix_ranges(client: TestClient, checkpoint: str, file: bytes
     assert get(client, checkpoint, range="bytes=100-").content == file[100:]
     assert get(client, checkpoint, range="bytes=-50").content == file[-50:]
     assert get(client, checkpoint, range=f"bytes=-{len(file) + 9}").content == file
-    problem(get(client, checkpoint, range="bytes=-0"), 416, "range_not_satisfiable")
+    assert_problem(get(client, checkpoint, range="bytes=-0"), 416, "range_not_satisfiable")
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,9 @@ def test_metadata_lists_and_deletion(client: TestClient, checkpoint: str, file: 
     assert body["artifacts"][0]["digest"] == digest
     assert client.get(body["artifacts"][0]["url"]).content == file
     assert client.get("/v1/jobs/job_1/checkpoints").json()["data"] == [body]
-    problem(client.get(f"{body['artifacts'][0]['url']}".replace("safetensors", "onnx")), 422, "format_not_offered")
+    assert_problem(
+        client.get(f"{body['artifacts'][0]['url']}".replace("safetensors", "onnx")), 422, "format_not_offered"
+    )
     assert client.delete(f"/v1/checkpoints/{checkpoint}").status_code == 204
-    problem(client.get(f"/v1/checkpoints/{checkpoint}"), 404, "checkpoint_not_found")
-    problem(get(client, checkpoint), 404, "checkpoint_not_found")
+    assert_problem(client.get(f"/v1/checkpoints/{checkpoint}"), 404, "checkpoint_not_found")
+    assert_problem(get(client, checkpoint), 404, "checkpoint_not_found")

@@ -14,7 +14,8 @@ from models.catalog.technique import members
 from service.backbones import repository as backbones
 from service.database import Database
 from service.middleware import MAX_BYTES
-from tests.service.conftest import add_dataset, problem
+from tests.support.datasets import add_dataset
+from tests.support.requests import assert_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +31,13 @@ def test_the_api_loads_no_torch_and_decodes_no_image() -> None:
 
 
 def test_an_unknown_address_and_method_are_problems(client: TestClient) -> None:
-    problem(client.get("/v1/nothing"), 404, "not_found", "/openapi.json")
-    problem(client.put("/v1/jobs"), 405, "method_not_allowed", "PUT")
+    assert_problem(client.get("/v1/nothing"), 404, "not_found", "/openapi.json")
+    assert_problem(client.put("/v1/jobs"), 405, "method_not_allowed", "PUT")
 
 
 def test_an_internal_error_reveals_no_details(client: TestClient, db: Database) -> None:
     broken = add_dataset(db, task="no task at all")
-    body = problem(client.get(f"/v1/datasets/{broken}"), 500, "internal_error")
+    body = assert_problem(client.get(f"/v1/datasets/{broken}"), 500, "internal_error")
     assert "no task" not in str(body)
     assert "pydantic" not in str(body).lower()
 
@@ -46,7 +47,7 @@ def test_an_unreachable_database_is_a_problem_of_its_own(client: TestClient, app
     app.state.database = Database("postgresql+psycopg://graft:secret@127.0.0.1:9/graft")
     for address in ("/v1/jobs", "/readyz", "/metrics"):
         response = client.get(address)
-        body = problem(response, 503, "database_unavailable", "again")
+        body = assert_problem(response, 503, "database_unavailable", "again")
         assert response.headers["retry-after"] == "5"
         assert "127.0.0.1" not in str(body)
     assert client.get("/healthz").json() == {"status": "ok"}
@@ -57,22 +58,22 @@ def test_an_unreachable_database_is_a_problem_of_its_own(client: TestClient, app
     ["/v1/jobs/a%00b", "/v1/datasets/a%00b", "/v1/backbones/a%00b", "/v1/jobs?after=%00", "/v1/backbones?q=a%00"],
 )
 def test_a_nul_in_an_address_is_refused(client: TestClient, address: str) -> None:
-    problem(client.get(address), 400, "nul_in_address", "%00")
+    assert_problem(client.get(address), 400, "nul_in_address", "%00")
 
 
 def test_a_number_too_large_for_the_database_is_refused(client: TestClient) -> None:
-    problem(client.get(f"/v1/backbones?max_params={10**20}"), 422, "invalid_request", "max_params")
+    assert_problem(client.get(f"/v1/backbones?max_params={10**20}"), 422, "invalid_request", "max_params")
 
 
 def test_large_bodies_are_refused_with_and_without_a_length(client: TestClient) -> None:
     large = b"x" * (MAX_BYTES + 1)
-    problem(client.post("/v1/jobs", content=large), 413, "content_too_large", "POST /v1/datasets")
+    assert_problem(client.post("/v1/jobs", content=large), 413, "content_too_large", "POST /v1/datasets")
 
     def chunks() -> Iterator[bytes]:
         yield from [b"x" * 65536] * 20
 
     headers = {"content-type": "application/json"}
-    problem(client.post("/v1/jobs", content=chunks(), headers=headers), 413, "content_too_large")
+    assert_problem(client.post("/v1/jobs", content=chunks(), headers=headers), 413, "content_too_large")
 
 
 def test_health_readiness_and_metrics(client: TestClient, db: Database) -> None:
@@ -83,7 +84,7 @@ def test_health_readiness_and_metrics(client: TestClient, db: Database) -> None:
     assert "graft_checkpoint_bytes 0.0" in figures.text
     with db.writing() as session:
         backbones.replace_listings(session, [])
-    problem(client.get("/readyz"), 503, "backbones_not_listed", "No worker")
+    assert_problem(client.get("/readyz"), 503, "backbones_not_listed", "No worker")
 
 
 def test_the_catalog_is_that_of_the_recipe(client: TestClient) -> None:

@@ -13,7 +13,8 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from service.tables import Job
-from tests.service.conftest import add_dataset, problem
+from tests.support.datasets import add_dataset
+from tests.support.requests import assert_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -80,14 +81,14 @@ def test_a_body_that_is_no_archive_is_refused_and_leaves_no_trace(
     says: str,
 ) -> None:
     before = rows()
-    problem(client.post("/v1/datasets", content=content), status, code, says)
+    assert_problem(client.post("/v1/datasets", content=content), status, code, says)
     assert stored(settings) == []
     assert rows() == before
 
 
 def test_a_dataset_from_an_address_is_refused(client: TestClient) -> None:
     order = {"name": "x", "source": {"uri": "http://127.0.0.1/secret"}}
-    problem(client.post("/v1/datasets", json=order), 422, "import_not_offered", "Send the archive's bytes")
+    assert_problem(client.post("/v1/datasets", json=order), 422, "import_not_offered", "Send the archive's bytes")
 
 
 @pytest.mark.parametrize("announced", [True, False])
@@ -95,7 +96,9 @@ def test_too_large_an_archive_is_refused_and_leaves_no_trace(settings: Settings,
     small = Settings(data=settings.data, database_url=settings.database_url, max_archive_bytes=3 << 20)
     with TestClient(create_app(small)) as client:
         content = b"".join(_chunks(80)) if announced else _chunks(80)
-        problem(client.post("/v1/datasets", content=content), 413, "archive_too_large", "GRAFT_MAX_ARCHIVE_BYTES")
+        assert_problem(
+            client.post("/v1/datasets", content=content), 413, "archive_too_large", "GRAFT_MAX_ARCHIVE_BYTES"
+        )
         assert stored(small) == []
         assert client.post("/v1/datasets", content=_chunks(40)).status_code == 202
 
@@ -103,7 +106,7 @@ def test_too_large_an_archive_is_refused_and_leaves_no_trace(settings: Settings,
 def test_while_the_storage_is_away_an_upload_is_refused(client: TestClient, settings: Settings) -> None:
     settings.data.mkdir(exist_ok=True)
     (settings.data / "storage").touch()  # a file where the folder should be
-    problem(client.post("/v1/datasets?name=d", content=zipped()), 503, "storage_unavailable", "again")
+    assert_problem(client.post("/v1/datasets?name=d", content=zipped()), 503, "storage_unavailable", "again")
     assert client.get("/v1/datasets").json()["data"] == []
     (settings.data / "storage").unlink()
     assert client.post("/v1/datasets?name=d", content=zipped()).status_code == 202
@@ -114,7 +117,7 @@ def test_repeating_an_idempotency_key_creates_one_dataset(client: TestClient, se
     first = client.post("/v1/datasets", content=zipped(), headers=key).json()
     again = client.post("/v1/datasets", content=zipped(), headers=key)
     assert (again.status_code, again.json()["id"]) == (202, first["id"])
-    problem(client.post("/v1/datasets", content=tarred("w"), headers=key), 422, "idempotency_key_reused")
+    assert_problem(client.post("/v1/datasets", content=tarred("w"), headers=key), 422, "idempotency_key_reused")
     assert len([path for path in stored(settings) if path.is_file()]) == 1
 
 
@@ -125,22 +128,22 @@ def test_lists_and_not_found(client: TestClient) -> None:
     rest = client.get("/v1/datasets", params={"after": page["last_id"]}).json()
     assert [dataset["id"] for dataset in rest["data"]] == made[:1]
     assert client.get("/v1/datasets", params={"status": "ready"}).json()["data"] == []
-    problem(client.get("/v1/datasets/ds_none"), 404, "dataset_not_found")
+    assert_problem(client.get("/v1/datasets/ds_none"), 404, "dataset_not_found")
 
 
 def test_deleting_removes_the_images_but_not_under_a_job(client: TestClient, db: Database, settings: Settings) -> None:
     made = client.post("/v1/datasets", content=zipped()).json()["id"]
     assert client.delete(f"/v1/datasets/{made}").status_code == 204
     assert stored(settings) == []
-    problem(client.delete(f"/v1/datasets/{made}"), 404, "dataset_not_found")
+    assert_problem(client.delete(f"/v1/datasets/{made}"), 404, "dataset_not_found")
     used = add_dataset(db)
     job = client.post("/v1/jobs", json={"dataset": used, "backbone": "local/own"}).json()["id"]
-    problem(client.delete(f"/v1/datasets/{used}"), 409, "dataset_in_use", job)
+    assert_problem(client.delete(f"/v1/datasets/{used}"), 409, "dataset_in_use", job)
     with db.reading() as session:
         assert session.get(Job, job) is not None
 
 
 @pytest.mark.parametrize("name", ["a%0Ab", "x" * 256, "a%7F"])
 def test_a_malformed_name_is_refused_and_leaves_no_trace(client: TestClient, settings: Settings, name: str) -> None:
-    problem(client.post(f"/v1/datasets?name={name}", content=zipped()), 422, "invalid_request", "name")
+    assert_problem(client.post(f"/v1/datasets?name={name}", content=zipped()), 422, "invalid_request", "name")
     assert stored(settings) == []
