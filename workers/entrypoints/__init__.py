@@ -1,1 +1,1 @@
-"""What children do, a file for each kind: `work(order)`, which needs torch or opens a stranger's file."""
+"""Work of child processes, a module for each kind: `work(order, context)` needs torch or opens untrusted files."""
