@@ -1,8 +1,8 @@
 """Seconds per epoch of a linear head by number of images, features and classes: `make scale`.
 
 Features are drawn at random, and lie in the cache. The floor is what cannot be left out: rows are read in the same
-random order, made float32, and go through the two products of a step, forth and back. Memory is what the process has
-for itself more than before, at its peak; what is mapped from files is the kernel's to give and take.
+random order, made float32, and go through the two products of a step, forth and back. Memory is the growth
+of the process's private memory at its peak, without mapped files, which the kernel may drop.
 """
 
 from __future__ import annotations

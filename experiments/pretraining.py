@@ -81,7 +81,7 @@ class Result:
 
 
 def measure(material: Material, effort: Effort) -> Result:
-    """Pretrain where a variant says so, then train."""
+    """Pretrain the variants that ask for it, then train each."""
     accuracies: dict[str, dict[int, list[float]]] = {name: {each: [] for each in LABELLED} for name in VARIANTS}
     for seed in effort.seeds:
         parts = material.split(seed)

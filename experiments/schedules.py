@@ -1,4 +1,4 @@
-"""Schedules: the learning rate as training goes on.
+"""Schedules: the learning rate over the course of training.
 
 The same head with one hidden layer of 100 units is trained by Nesterov's gradient under each schedule: at the rate that
 the range test finds under a constant one, and at ten times that rate. The rest is as in the empty recipe, but without

@@ -1,4 +1,4 @@
-"""`python -m faults`: inject faults into a real deployment and check that nothing is lost."""
+"""Inject faults into a real deployment and check that nothing is lost: `python -m faults`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def run(folder: Path, seed: int, count: int, console: Console) -> bool:
 
 
 def _draw_faults(draw: random.Random, count: int) -> Iterator[Callable[[World], None]]:
-    """All faults in random order, again and again: each comes about as often."""
+    """Draw all faults in random order, again and again, so that each comes about as often."""
     left: list[Callable[[World], None]] = []
     for _ in range(count):
         left = left or draw.sample(FAULTS, len(FAULTS))
@@ -83,7 +83,7 @@ def _draw_faults(draw: random.Random, count: int) -> Iterator[Callable[[World], 
 
 
 def _list_busy_hosts(workload: Workload) -> Iterator[str]:
-    """The hosts of the workers of running jobs."""
+    """List the hosts of the workers of running jobs."""
     jobs = workload.list_unfinished().values()
     return (worker.split(".")[0] for status, worker in jobs if status == "running" and worker)
 
@@ -104,7 +104,7 @@ def _find_violations(world: World) -> dict[str, list[str]]:
 
 
 def _wait_for_processes(mark: str) -> list[str]:
-    """The command lines of processes that have not ended in time: a fork server notices that its worker has gone."""
+    """Wait for all processes to end, as fork servers do after their workers; return the command lines of those left."""
     deadline = time.monotonic() + END_SECONDS
     while (left := processes.find_by_environment(mark)) and time.monotonic() < deadline:
         time.sleep(0.1)

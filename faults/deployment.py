@@ -1,4 +1,4 @@
-"""A production deployment: API, sweep and two workers on PostgreSQL and Redis; what dies is started again."""
+"""Production deployment: API, sweep and two workers on PostgreSQL and Redis; dead processes are restarted."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[1]
 BACKBONES = ROOT / "demo" / "backbones"
 LEASE_SECONDS = 3.0
 CHECK_SECONDS = 0.1
-"""Between two looks for dead processes."""
+"""Interval of checks for dead processes."""
 READY_SECONDS = 120.0
 DRAIN_SECONDS = 10.0
 STOP_SECONDS = DRAIN_SECONDS + 10.0
@@ -111,12 +111,12 @@ class Deployment:
         return self.folder / "storage"
 
     def take_storage_away(self) -> None:
-        """Put a file where the folder of the storage was."""
+        """Make the storage unavailable: put a file in place of its folder."""
         (self.folder / "new").touch()
         (self.folder / "new").replace(self.storage)
 
     def bring_storage_back(self) -> None:
-        """Have the storage be a folder again, with the files that it had."""
+        """Make the storage available again, with the files that it had."""
         (self.folder / "new").symlink_to(STORAGE_FILES)
         (self.folder / "new").replace(self.storage)
 

@@ -1,4 +1,4 @@
-"""`python -m faults.handover resnet50`: seconds in which a worker that gets SIGTERM hands over a job in mid-epoch.
+"""Measure a hand-over of a job in mid-epoch by a worker that gets SIGTERM: `python -m faults.handover resnet50`.
 
 The whole network is trained with Adam. GRAFT_SNAPSHOT_SECONDS is so long that the only snapshot is that of the
 hand-over.
@@ -64,7 +64,7 @@ def write_backbone(folder: Path, architecture: str) -> None:
 
 
 def measure(folder: Path, architecture: str) -> Iterator[str]:
-    """Train one job, stop its worker, and tell what happened when."""
+    """Train one job, stop its worker, and report when it was queued and its worker ended."""
     write_backbone(folder / "backbones" / "network", architecture)
     archive = write_zip(folder / "colours.zip", coloured_classes(3, 80))
     env = deployments.environment(folder / "data", folder / "backbones", GRAFT_SNAPSHOT_SECONDS="1e6")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 AWAY_SECONDS = (0.5, 3.0)
 """How long something is away."""
 HANG_SECONDS = 10.0
-"""The longest that a request may take, whatever the broker does."""
+"""Longest time that a request may take while the broker is away or hangs."""
 BLOCK = bytes(1 << 20)
 
 
@@ -48,14 +48,14 @@ class World:
     random: random.Random
     deaths: list[Death] = field(default_factory=list)
     hangs: list[str] = field(default_factory=list)
-    """What was wrong with the broker during requests that took too long."""
+    """State of the broker during requests that took too long."""
 
     def pick_worker(self) -> Part:
         """Pick a random worker."""
         return self.random.choice(self.deployment.workers)
 
     def record_death(self, worker: Part) -> None:
-        """Record which jobs die with a worker, or its child."""
+        """Record the jobs that die with a worker, or its child."""
         running = self.workload.list_unfinished().items()
         jobs = [job for job, (status, by) in running if status == "running" and by and f".{worker.pid}." in by]
         self.deaths.append(Death(time.time(), jobs))
@@ -104,7 +104,7 @@ def crash_child(world: World) -> None:
 
 
 def stop_worker_beyond_its_lease(world: World) -> None:
-    """SIGSTOP to a worker until its lease has expired, then SIGCONT: it comes back and finds its work taken."""
+    """SIGSTOP to a worker until its lease has expired, then SIGCONT: another worker has claimed its work."""
     worker = world.pick_worker()
     worker.process.send_signal(signal.SIGSTOP)
     time.sleep(LEASE_SECONDS + 1.0)
@@ -120,7 +120,7 @@ def stop_child_a_while(world: World) -> None:
 
 
 def deploy_worker(world: World) -> None:
-    """SIGTERM to a worker, as a deploy does: it hands its work back, and is started again."""
+    """SIGTERM to a worker, as a deploy does: it requeues its work, and is started again."""
     world.pick_worker().process.terminate()
 
 
@@ -143,7 +143,7 @@ def silence_broker(world: World) -> None:
     process = world.deployment.redis.process
     assert process is not None
     process.send_signal(signal.SIGSTOP)
-    _submit_in_time(world, "broker silent")
+    _submit_in_time(world, "broker hangs")
     world.wait()
     process.send_signal(signal.SIGCONT)
 

@@ -1,4 +1,4 @@
-"""Invariants that must hold whatever has happened; each function finds the violations of one."""
+"""Invariants that must hold after every fault; each function finds the violations of one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 def find_bad_ends(session: Session) -> Iterator[str]:
-    """Jobs that have not succeeded, but for those that were cancelled on request, and jobs that are still held."""
+    """Find jobs that have not succeeded, but for those that were cancelled on request, and jobs that are still held."""
     for job in session.scalars(select(Job)):
         allowed = {"succeeded", "cancelled"} if job.details.get("fate") == "cancel" else {"succeeded"}
         if job.status not in allowed:
@@ -38,7 +38,7 @@ def find_bad_ends(session: Session) -> Iterator[str]:
 
 
 def find_repeated_ends(session: Session) -> Iterator[str]:
-    """Jobs whose events have a terminal one that is not the last, or none."""
+    """Find jobs whose events have a terminal one that is not the last, or none."""
     ends = defaultdict(list)
     for job_id, seq, kind in session.execute(select(Event.job_id, Event.seq, Event.kind)):
         if kind in TERMINAL:
@@ -49,7 +49,7 @@ def find_repeated_ends(session: Session) -> Iterator[str]:
 
 
 def find_event_gaps(session: Session) -> Iterator[str]:
-    """Jobs whose events are not numbered 1, 2, …"""
+    """Find jobs whose events are not numbered 1, 2, …"""
     numbers = defaultdict(list)
     for job_id, seq in session.execute(select(Event.job_id, Event.seq).order_by(Event.seq)):
         numbers[job_id].append(seq)
@@ -59,7 +59,7 @@ def find_event_gaps(session: Session) -> Iterator[str]:
 
 
 def find_epoch_gaps(session: Session) -> Iterator[str]:
-    """Jobs whose epochs are not numbered 1, 2, …, and successful ones that lack some."""
+    """Find jobs whose epochs are not numbered 1, 2, …, and successful ones that lack some."""
     numbers = defaultdict(list)
     for job_id, epoch in session.execute(select(Epoch.job_id, Epoch.epoch).order_by(Epoch.epoch)):
         numbers[job_id].append(epoch)
@@ -72,7 +72,7 @@ def find_epoch_gaps(session: Session) -> Iterator[str]:
 
 
 def find_late_attempts(session: Session) -> Iterator[str]:
-    """Jobs whose attempts did not start one after another, or with an event of an attempt that was never claimed."""
+    """Find jobs whose attempts did not start one after another, and events of attempts that were never claimed."""
     for job in session.scalars(select(Job)):
         query = select(Event.data).where(Event.job_id == job.id, Event.kind == "started").order_by(Event.seq)
         started = [data["attempt"] for data in session.scalars(query)]
@@ -81,7 +81,7 @@ def find_late_attempts(session: Session) -> Iterator[str]:
 
 
 def find_wrong_checkpoints(session: Session) -> Iterator[str]:
-    """Successful jobs without exactly one checkpoint, and others that have any."""
+    """Find successful jobs without exactly one checkpoint, and others that have any."""
     counts = Counter(session.scalars(select(Checkpoint.job_id)))
     for job in session.scalars(select(Job)):
         if counts[job.id] != (job.status == "succeeded"):
@@ -89,13 +89,13 @@ def find_wrong_checkpoints(session: Session) -> Iterator[str]:
 
 
 def find_left_snapshots(session: Session) -> Iterator[str]:
-    """Jobs that have ended and still name a snapshot."""
+    """Find jobs that have ended and still name a snapshot."""
     query = select(Snapshot.job_id).join(Job, Job.id == Snapshot.job_id).where(Job.status.in_(TERMINAL))
     yield from (f"{job} still has a snapshot" for job in session.scalars(query))
 
 
 def find_incomplete_tensors(session: Session) -> Iterator[str]:
-    """Tensors of checkpoints that lack bytes, and chunks of no tensor; one that nothing names may be unfinished."""
+    """Find incomplete tensors of checkpoints, and chunks of no tensor; tensors that nothing names may be incomplete."""
     sizes = (
         select(Tensor.digest, Tensor.bytes, func.coalesce(func.sum(func.length(Chunk.data)), 0))
         .outerjoin(Chunk, Chunk.digest == Tensor.digest)
@@ -111,7 +111,7 @@ def find_incomplete_tensors(session: Session) -> Iterator[str]:
 
 
 def find_unready_datasets(session: Session) -> Iterator[str]:
-    """Datasets that are not ready, and datasets of uploads that were cut off."""
+    """Find datasets that are not ready, and datasets of uploads that were cut off."""
     for dataset in session.scalars(select(Dataset)):
         if dataset.status != "ready":
             yield f"{dataset.id} ({dataset.name}) is {dataset.status}: {dataset.error}"
@@ -133,7 +133,7 @@ IN_THE_DATABASE: dict[str, Callable[[Session], Iterator[str]]] = {
 
 
 def find_other_digests(deployment: Deployment, workload: Workload) -> Iterator[str]:
-    """Jobs whose checkpoint differs from that of a run without faults; each download is checked against its digest."""
+    """Find jobs whose checkpoint differs from that of a run without faults; downloads are checked against digests."""
     with deployment.database.reading() as session:
         done = session.scalars(select(Job).where(Job.status == "succeeded")).all()
     for job in done:
@@ -142,7 +142,7 @@ def find_other_digests(deployment: Deployment, workload: Workload) -> Iterator[s
 
 
 def find_unused_tensors(database: Database) -> Iterator[str]:
-    """Tensors that no checkpoint names after the collector has run, and named ones that are missing."""
+    """Find tensors that no checkpoint names after the collector has run, and named ones that are missing."""
     blobs.collect(database, grace_seconds=0)
     with database.reading() as session:
         kept = set(session.scalars(select(Tensor.digest)))
@@ -152,7 +152,7 @@ def find_unused_tensors(database: Database) -> Iterator[str]:
 
 
 def find_damaged_snapshots(database: Database, storage: Path) -> Iterator[str]:
-    """Jobs that name a snapshot file that is missing, or has another digest; holds at any moment."""
+    """Find jobs that name a snapshot file that is missing or damaged; none may exist at any moment."""
     for snapshot in retry(lambda: _list_snapshots(database)):
         digest = _digest(storage / snapshot.key)
         # A worker may have replaced the snapshot since, and removed the file.
@@ -161,14 +161,14 @@ def find_damaged_snapshots(database: Database, storage: Path) -> Iterator[str]:
 
 
 def find_left_files(deployment: Deployment) -> Iterator[str]:
-    """Files in scratch folders, and files in the storage that no row names, after workers and sweep have cleaned up."""
+    """Find files in scratch folders, and files in the storage that no row names, after all cleaning up."""
     scratch.remove_orphans(deployment.database, deployment.data / "scratch")
     yield from (f"scratch has {path.name}" for path in (deployment.data / "scratch").glob("*"))
     yield from find_unnamed_files(deployment.database, deployment.storage)
 
 
 def find_unnamed_files(database: Database, storage: Path) -> Iterator[str]:
-    """Files in the storage that neither a dataset nor a job names after the sweep, and named ones that are missing."""
+    """Find files in the storage that no dataset or job names after the sweep, and named ones that are missing."""
     maintenance.remove_orphans(database, Storage(storage.as_uri()), grace_seconds=0)
     with database.reading() as session:
         named = {key for dataset in session.scalars(select(Dataset)) for key in (dataset.pack, dataset.index) if key}

@@ -1,4 +1,4 @@
-"""The report of a run: injected faults, invariants, recovery times and repeated work."""
+"""Report of a run: injected faults, invariants, recovery times and repeated work."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def tabulate_invariants(violations: Mapping[str, Sequence[str]]) -> Table:
 
 
 def measure_recoveries(session: Session, deaths: Sequence[Death]) -> list[float]:
-    """Seconds from each death of a running job's process to the start of its next attempt."""
+    """Measure the seconds from each death of a running job's process to the start of its next attempt."""
     found = []
     for death in deaths:
         for job in death.jobs:
@@ -53,7 +53,7 @@ def measure_recoveries(session: Session, deaths: Sequence[Death]) -> list[float]
 
 
 def measure_repeated_epochs(session: Session) -> float:
-    """Share of all trained epochs that had been trained before."""
+    """Measure the share of all trained epochs that had been trained before."""
     seen: dict[str, set[int]] = defaultdict(set)
     epochs = repeated = 0
     for job, data in session.execute(select(Event.job_id, Event.data).where(Event.kind == "epoch")):

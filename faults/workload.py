@@ -1,4 +1,4 @@
-"""The workload: a stream of small real jobs, and the digest of each one's checkpoint in a run without faults."""
+"""Workload of small real jobs, with the digest of each one's checkpoint in a run without faults."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Workload:
             self.expected[name] = digest_checkpoint(self.client, ended["id"], self.folder)
 
     def submit(self, recipe: str | None = None, **more: Any) -> str:
-        """Create a job with this recipe, or a random one; gives its id."""
+        """Create a job with this recipe, or a random one; returns its id."""
         name = recipe or self.random.choice(list(RECIPES))
         created = retry(lambda: self.client.create_job(self.dataset, BACKBONE, RECIPES[name], name=name, **more))
         job: str = created["id"]
@@ -108,14 +108,14 @@ def retry(act: Callable[[], Result]) -> Result:
 
 
 def is_temporary(error: Exception) -> bool:
-    """True if another try may succeed: a connection failed, or the API answered with 5xx."""
+    """Check whether another try may succeed: a connection failed, or the API answered with 5xx."""
     return isinstance(error, httpx.TransportError | DBAPIError) or (
         isinstance(error, GraftError) and error.status >= 500
     )
 
 
 def digest_checkpoint(client: Client, job: str, folder: Path) -> str:
-    """Download a job's checkpoint; gives its SHA-256 without the job's id, which is in the metadata."""
+    """Download a job's checkpoint; returns its SHA-256 without the job's id, which is in the metadata."""
     (checkpoint,) = client.checkpoints(job)
     path = client.download(checkpoint["id"], folder / f"{job}.safetensors")
     content = path.read_bytes()

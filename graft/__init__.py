@@ -1,4 +1,4 @@
-"""The client of Graft: what a user's own Python needs to train and to download."""
+"""Python client of Graft: train on a service, and download checkpoints."""
 
 from graft.client import Client
 from graft.errors import DownloadDamaged, GraftError

@@ -1,4 +1,4 @@
-"""The command line: `graft train`, and the rest of the service's interface; `graft up` starts the service."""
+"""Command line: `graft train` and other calls of the service; `graft up` starts the service."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def worker() -> None:
 
 @app.command()
 def sweep() -> None:
-    """Run the sweep alone, which tidies up after what died."""
+    """Run the sweep alone: periodic maintenance, which cleans up after dead workers and deletes what has expired."""
     _become("workers.maintenance")
 
 
@@ -172,9 +172,9 @@ def migrate() -> None:
 
 
 def _become(module: str) -> None:
-    """Run a part of the service in place of this process."""
+    """Replace this process by a part of the service."""
     _require_server()
-    # Else Python, and each that it starts, looks for packages in the current folder first: a user's own `models`.
+    # Else Python, here and in child processes, imports a user's own `models` from the current folder first.
     os.environ["PYTHONSAFEPATH"] = "1"
     os.execv(sys.executable, [sys.executable, "-m", module])
 

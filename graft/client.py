@@ -1,4 +1,4 @@
-"""Client: Graft's HTTP interface as Python calls, which return the service's JSON objects as dicts."""
+"""HTTP client of Graft's API; calls return the service's JSON objects as dicts."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ Json = dict[str, Any]
 
 ADDRESS = "http://127.0.0.1:8000"
 TRIES = 5
-"""How often a call that may be repeated is made, while the connection fails."""
+"""Tries of a repeatable call while the connection fails."""
 PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
-"""How long a service may be away while somebody follows a job: it may be restarting."""
+"""Time for which `events` waits for a service that does not answer: it may be restarting."""
 LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -34,12 +34,12 @@ class Client:
     """Connection to one service. Every call raises GraftError where the service refuses it."""
 
     def __init__(self, url: str | None = None) -> None:
-        """`url` is the service's address; without it GRAFT_URL's, or this machine's."""
+        """Connect to the service at `url`; by default at GRAFT_URL, or on this machine."""
         self.url = url or os.environ.get("GRAFT_URL", ADDRESS)
         self._http = httpx.Client(
             base_url=self.url,
             timeout=httpx.Timeout(60.0, connect=10.0),
-            mounts=dict.fromkeys(LOOPBACK),  # straight, whatever proxy the environment names
+            mounts=dict.fromkeys(LOOPBACK),  # directly, even if the environment names a proxy
         )
 
     def __enter__(self) -> Self:
@@ -124,6 +124,7 @@ class Client:
 
     def resume(self, job: str) -> Json:
         """Resume a paused job."""
+        # Sent once: if only the answer was lost, the service would refuse a repetition.
         return self._parse(self._http.post(f"/v1/jobs/{job}/resume"))
 
     def events(self, job: str) -> Iterator[Json]:
@@ -225,7 +226,7 @@ class Client:
             after = {"after": page["last_id"]}
 
     def _request_with_retries(self, method: str, address: str, **request: Any) -> httpx.Response:
-        """Make a call that may be repeated, again while the connection fails."""
+        """Make a repeatable call, again while the connection fails."""
         for _ in range(TRIES - 1):
             try:
                 return self._http.request(method, address, **request)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class GraftError(Exception):
-    """The service refused the call: `status` and `code` name the error, the message says what to do."""
+    """The service refused the call: `status` and `code` name the error, the message has the remedy."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
         super().__init__(detail)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
+from graft.errors import GraftError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -33,7 +35,7 @@ def follow(client: Client, job: str, console: Console) -> dict[str, Any]:
             while not ended.wait(POLL_SECONDS):
                 try:
                     current = client.job(job)
-                except httpx.TransportError:  # the reader of the events decides how long to wait
+                except (httpx.TransportError, GraftError):  # the reader of the events decides how long to wait
                     continue
                 bar.update(
                     task,

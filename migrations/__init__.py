@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 LOCK = 0x67726166
-"""The advisory lock on PostgreSQL under which a database is upgraded: two processes may start at once."""
+"""PostgreSQL advisory lock held during an upgrade: two processes may start at once."""
 
 
 def upgrade(url: str) -> None:
@@ -40,11 +40,13 @@ def downgrade(url: str, revision: str) -> None:
 
 
 def revise(url: str, message: str) -> None:
-    """Write a migration: what the tables in the code have and the database lacks."""
+    """Write a migration from the database's schema to that of the tables in the code."""
     database = Database(url)
-    with database.engine.begin() as connection:
-        command.revision(_config(connection), message, autogenerate=True)
-    database.close()
+    try:
+        with database.engine.begin() as connection:
+            command.revision(_config(connection), message, autogenerate=True)
+    finally:
+        database.close()
 
 
 def _config(connection: Connection) -> Config:

@@ -1,4 +1,4 @@
-"""`python -m migrations` upgrades the database of the settings; with a MESSAGE it also writes a new step."""
+"""Upgrade the database of the settings: `python -m migrations`; with a MESSAGE, also write a new migration."""
 
 import sys
 
@@ -7,7 +7,7 @@ from service.settings import from_environment
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Upgrade the database, and write a migration if a message is given."""
     settings = from_environment()
     settings.data.mkdir(parents=True, exist_ok=True)
     migrations.upgrade(settings.database)

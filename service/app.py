@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def create_app(settings: Settings) -> FastAPI:
-    """Create the application of these settings; its database must be migrated."""
+    """Create the FastAPI application; its database must be migrated."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -47,7 +47,7 @@ def create_app(settings: Settings) -> FastAPI:
 
 
 def serve(settings: Settings) -> None:
-    """Serve requests until the process is told to stop."""
+    """Serve requests until SIGTERM or SIGINT."""
     uvicorn.run(
         create_app(settings),
         host=settings.host,

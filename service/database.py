@@ -1,7 +1,7 @@
-"""Database access: one engine, and the two kinds of transaction that all code uses.
+"""Database access: one engine, with read-only and writing transactions.
 
 `reading()` sees one consistent state. `writing()` commits once, at its end, or rolls all back. On SQLite a writing
-transaction takes the write lock at once (BEGIN IMMEDIATE): one that begins by reading and writes later would
+transaction takes the write lock at once (BEGIN IMMEDIATE): one that first reads and writes later would
 otherwise fail with "database is locked" whatever the busy timeout, as soon as another wrote in between.
 """
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sqlite3 import Connection as SqliteConnection
 
 BUSY_SECONDS = 30.0
-"""How long a connection to SQLite waits for another that writes."""
+"""Time that a connection to SQLite waits for another that writes."""
 
 
 class Database:

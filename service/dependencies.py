@@ -1,4 +1,4 @@
-"""Dependencies of endpoints: what the application has created at its start, and common headers."""
+"""Dependencies of endpoints: the application's database, storage, queue and settings, and common headers."""
 
 from typing import Annotated
 

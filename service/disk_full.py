@@ -1,4 +1,4 @@
-"""Full disks: recognizes the errors of files, SQLite and PostgreSQL that report one."""
+"""Recognize a full disk in the errors of files, SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sqlite3
 from sqlalchemy.exc import DBAPIError
 
 DISK_FULL = "53100"
-"""PostgreSQL's own code."""
+"""PostgreSQL's SQLSTATE for a full disk."""
 
 
 def is_disk_full(error: BaseException) -> bool:

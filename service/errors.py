@@ -1,14 +1,14 @@
-"""Errors that a caller can act on: the tree that every noun's own errors derive from.
+"""Errors that a caller can act on: the base classes of all errors of the service.
 
 GraftError
 ├── BadRequest 400
-├── NotFound 404        (one per noun: DatasetNotFound, JobNotFound, …)
-├── Conflict 409        the state of things does not allow it now
+├── NotFound 404        (one per resource: DatasetNotFound, JobNotFound, …)
+├── Conflict 409        the resource's state does not allow it now
 ├── TooLarge 413
 ├── Unprocessable 422   well-formed, but it cannot be done as asked
-└── Unavailable 503     not now; the same request may work later
+└── Unavailable 503     the same request may succeed later
 
-`problems` makes HTTP of them. Workers raise and catch them too, so nothing here knows HTTP.
+`problems` turns them into HTTP responses. Workers raise and catch them too, so nothing here depends on HTTP.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import ClassVar
 
 
 class GraftError(Exception):
-    """An error that its reader can act on. `detail` says what happened and what to do."""
+    """An error that a caller can act on: `detail` is what happened, and what to do."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str]
@@ -35,30 +35,30 @@ class BadRequest(GraftError):
 
 
 class NotFound(GraftError):
-    """There is no such thing, or no longer."""
+    """The resource does not exist, or was deleted."""
 
     status = 404
 
 
 class Conflict(GraftError):
-    """The present state does not allow it."""
+    """The resource's state does not allow the request."""
 
     status = 409
 
 
 class TooLarge(GraftError):
-    """More bytes than this deployment takes."""
+    """The body is larger than this deployment accepts."""
 
     status = 413
 
 
 class Unprocessable(GraftError):
-    """Well-formed, but it cannot be done as asked."""
+    """The request is well-formed, but cannot be fulfilled."""
 
     status = 422
 
 
 class Unavailable(GraftError):
-    """Not now; the same request may work later."""
+    """The request cannot be served now; it may succeed later."""
 
     status = 503

@@ -16,19 +16,19 @@ Resource = TypeVar("Resource", Dataset, Job)
 
 
 class IdempotencyKeyReused(Unprocessable):
-    """The key came before with another request."""
+    """The key was used for a different request."""
 
     code = "idempotency_key_reused"
 
 
 class IdempotencyKeySpent(Conflict):
-    """The resource that the key has created is deleted."""
+    """The resource that the key created is deleted."""
 
     code = "idempotency_key_spent"
 
 
 def find_earlier(session: Session, key: str, request: str, table: type[Resource]) -> Resource | None:
-    """Find what an earlier request with this key and digest has created.
+    """Find the resource that an earlier request with this key and digest created.
 
     Of two requests with one key at once, the second waits here until the first is committed.
     Raises IdempotencyKeyReused, IdempotencyKeySpent.
@@ -38,13 +38,13 @@ def find_earlier(session: Session, key: str, request: str, table: type[Resource]
     if found is None:
         return None
     if found.request != request:
-        raise IdempotencyKeyReused("This Idempotency-Key came before with another request. Send a new key.")
+        raise IdempotencyKeyReused("This Idempotency-Key was used for a different request. Send a new key.")
     created = session.get(table, found.resource)
     if created is None:
-        raise IdempotencyKeySpent(f"This Idempotency-Key has made {found.resource}, which is deleted. Send a new key.")
+        raise IdempotencyKeySpent(f"This Idempotency-Key created {found.resource}, which is deleted. Send a new key.")
     return created
 
 
 def remember(session: Session, key: str, request: str, resource: str) -> None:
-    """Remember what the key has created, in the transaction that called `find_earlier`."""
+    """Record the resource that the key created, in the transaction that called `find_earlier`."""
     session.add(IdempotencyKey(key=key, request=request, resource=resource))

@@ -1,4 +1,4 @@
-"""Middleware before all endpoints: refuses bodies that would fill the memory, and NUL characters."""
+"""ASGI middleware that limits requests: refuses bodies that would fill the memory, and NUL characters."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ NUL = "The address contains a NUL character (%00), which no name has. Remove it.
 
 
 class RequestLimits:
-    """ASGI middleware. Starlette's own limit on bodies answers in plain text, whatever the application's handlers."""
+    """Refuses large bodies and NUL characters. Starlette's own limit answers in plain text, past our handlers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -14,7 +14,7 @@ _NUMBERED = re.compile(r"(.+)\.(\d{1,18})", re.ASCII)
 
 
 class PositionUnknown(BadRequest):
-    """The position names no item of the list."""
+    """The `after` position names no item of the list."""
 
     code = "position_unknown"
 

@@ -66,12 +66,12 @@ def _handle_validation_error(request: Request, error: Exception) -> JSONResponse
 
 
 def _format_location(loc: tuple[int | str, ...]) -> str:
-    """Location of an error in the request, without pydantic's names of union branches (literal['auto'])."""
+    """Format the location of an error in the request, without pydantic's names of union branches (literal['auto'])."""
     return ".".join(part for part in map(str, loc) if not BRANCH.fullmatch(part))
 
 
 def _rewrite_message(message: str) -> str:
-    """Pydantic's message in words of JSON."""
+    """Rewrite pydantic's message in JSON's terms."""
     return message.removeprefix("Value error, ").replace("valid tuple", "valid list")
 
 

@@ -19,13 +19,13 @@ class Span(NamedTuple):
 
 
 def is_unchanged(headers: Mapping[str, str], etag: str) -> bool:
-    """Tell whether the caller already has what `etag` names (If-None-Match)."""
+    """Check whether the caller already has the version `etag` (If-None-Match)."""
     tags = [tag.strip().removeprefix("W/") for tag in headers.get("if-none-match", "").split(",")]
     return etag in tags or "*" in tags
 
 
 def parse_range(headers: Mapping[str, str], etag: str, size: int) -> Span | None:
-    """Parse the requested range; none for the whole file. A range that begins at `size` or beyond cannot be served.
+    """Parse the requested range; None for the whole file. A range that starts at `size` or beyond cannot be served.
 
     As the RFC allows, several ranges, malformed ones, and those whose If-Range names another version give the whole.
     """

@@ -1,4 +1,4 @@
-"""Router of the whole API, in the order of the documentation."""
+"""Router of all endpoints, in the order of the documentation."""
 
 from fastapi import APIRouter
 

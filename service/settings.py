@@ -11,12 +11,12 @@ PREFIX = "GRAFT_"
 
 
 class Settings(BaseSettings):
-    """Read once by each process at its start; the README's table is this class."""
+    """Settings of one process, read once at its start; the README's table lists them."""
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, use_attribute_docstrings=True, frozen=True)
 
     data: Path = Path("graft-data")
-    """Folder of everything that the embedded default keeps."""
+    """Folder of the database, the storage, the cache and temporary files, where they have no setting of their own."""
     host: str = "127.0.0.1"
     """Address on which the API listens."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
@@ -36,17 +36,17 @@ class Settings(BaseSettings):
     workers: PositiveInt = 1
     """Worker processes that `graft up` starts."""
     lease_seconds: PositiveFloat = 60.0
-    """A worker that is silent for so long has lost its work to another."""
+    """A worker that does not renew its lease for this long loses its work to another."""
     poll_seconds: PositiveFloat = 0.25
-    """How often an idle worker looks for work in the database."""
+    """Interval at which an idle worker looks for work in the database."""
     max_crashes: PositiveInt = 3
-    """Attempts of one job that may die, without getting further, before it counts as failed."""
+    """Attempts of one job that may die without progress before the job fails."""
     snapshot_seconds: PositiveFloat = 60.0
-    """How much of an epoch may be lost when a process dies; the end of an epoch is kept anyway."""
+    """Interval of training snapshots within an epoch: the most that is lost when a process dies."""
     drain_seconds: PositiveFloat = 25.0
-    """How long a worker that is told to stop waits for what it runs to save a snapshot and end."""
+    """Time that a worker, on SIGTERM, gives its running job to save a snapshot and end."""
     stall_seconds: PositiveFloat = 1800.0
-    """A process that gets nothing done for so long is taken to hang, and is ended."""
+    """A child process without progress for this long counts as hung, and is killed."""
     max_archive_bytes: PositiveInt = 1 << 40
     """Largest upload, and largest total of an archive's unpacked files."""
     max_archive_files: PositiveInt = 5_000_000
@@ -56,27 +56,33 @@ class Settings(BaseSettings):
 
     @cached_property
     def database(self) -> str:
-        """The database URL in force."""
+        """SQLAlchemy URL of the database: GRAFT_DATABASE_URL, or SQLite in GRAFT_DATA."""
         return self.database_url or f"sqlite:///{self.data.absolute() / 'graft.sqlite'}"
 
     @cached_property
     def storage(self) -> str:
-        """The storage URL in force."""
+        """URL of the storage: GRAFT_STORAGE_URL, or a folder in GRAFT_DATA."""
         return self.storage_url or (self.data.absolute() / "storage").as_uri()
 
     @cached_property
     def cache(self) -> Path:
-        """The folder of the feature cache in force."""
+        """Folder of the feature cache: GRAFT_CACHE_DIR, or one in GRAFT_DATA."""
         return (self.cache_dir or self.data / "cache").absolute()
+
+    @property
+    def address(self) -> str:
+        """URL of the API, as seen from this machine."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}"
 
     @cached_property
     def scratch(self) -> Path:
-        """The folder of this machine's temporary files."""
+        """Folder of this machine's temporary files."""
         return (self.data / "scratch").absolute()
 
 
 def from_environment() -> Settings:
-    """Read the settings of this process; a bad one ends it, in one line that names the variable."""
+    """Read the settings of this process; an invalid one ends it, in one line that names the variable."""
     try:
         return Settings()
     except ValidationError as error:

@@ -1,4 +1,4 @@
-"""States of what workers claim: of each noun, every state that a row can be in."""
+"""States of jobs, datasets and backbones, which workers claim."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ class JobStatus(StrEnum):
     SUCCEEDED = "succeeded"
     """Finished, with a checkpoint."""
     FAILED = "failed"
-    """Finished without a checkpoint; `error` says why."""
+    """Finished without a checkpoint; `error` has the reason."""
     CANCELLING = "cancelling"
-    """Somebody has cancelled it, and its worker has not ended the attempt yet."""
+    """A user has cancelled it, and its worker has not ended the attempt yet."""
     CANCELLED = "cancelled"
-    """Ended by somebody, without a checkpoint."""
+    """Ended by a user, without a checkpoint."""
     PAUSING = "pausing"
-    """Somebody has paused it, and its worker has not ended the attempt yet."""
+    """A user has paused it, and its worker has not ended the attempt yet."""
     PAUSED = "paused"
-    """Waiting for somebody to resume it."""
+    """Waiting for a user to resume it."""
 
 
 class DatasetStatus(StrEnum):
@@ -34,17 +34,17 @@ class DatasetStatus(StrEnum):
     READY = "ready"
     """Valid: jobs can use it."""
     FAILED = "failed"
-    """Rejected; `error` says why."""
+    """Rejected; `error` has the reason."""
 
 
 class BackboneStatus(StrEnum):
     """States of a backbone."""
 
     LISTED = "listed"
-    """Jobs can name it; nobody has asked for its cuts."""
+    """Jobs can name it; its cuts were not requested yet."""
     INSPECTING = "inspecting"
-    """Somebody has asked; a worker finds its cuts and their costs, or will."""
+    """Its cuts were requested; a worker finds them and their costs, or will."""
     INSPECTED = "inspected"
     """Its cuts and their costs are known."""
     FAILED = "failed"
-    """It could not be inspected; `error` says why. Asking later tries again."""
+    """It could not be inspected; `error` has the reason. A later request tries again."""

@@ -73,14 +73,18 @@ class Storage:
             if self._local:
                 _remove_empty(Path(self._path(prefix)).parent)
 
-    def old_files(self, prefix: str, seconds: float) -> list[str]:
-        """List the keys of the files below the folder `prefix` that nobody has written to for so long."""
+    def list_old_files(self, prefix: str, seconds: float) -> list[str]:
+        """List the keys of the files below the folder `prefix` that were not modified for `seconds`.
+
+        Raises StorageUnavailable.
+        """
         root = self._path("")
         before = datetime.now(UTC) - timedelta(seconds=seconds)
-        # A listing may be remembered from before.
-        self._files.invalidate_cache()
-        paths = self._files.find(self._path(prefix))
-        return [path.removeprefix(root) for path in paths if self._modified(path) < before]
+        with _naming_errors():
+            # An earlier listing may be cached.
+            self._files.invalidate_cache()
+            paths = self._files.find(self._path(prefix))
+            return [path.removeprefix(root) for path in paths if self._modified(path) < before]
 
     def local_path(self, key: str, folder: Path) -> Path:
         """Get a path on this machine of the file under `key`, fetched into `folder` if it lies elsewhere.
@@ -99,7 +103,7 @@ class Storage:
     def _modified(self, path: str) -> datetime:
         try:
             modified: datetime = self._files.modified(path)
-        except FileNotFoundError:  # removed since it was listed
+        except FileNotFoundError:  # removed after it was listed
             return datetime.now(UTC)
         return modified
 
@@ -156,7 +160,7 @@ class Storage:
 
 @contextmanager
 def _naming_errors() -> Iterator[None]:
-    """Raise StorageUnavailable for whatever says neither that a file is missing nor that a disk is full."""
+    """Raise StorageUnavailable for every error but a missing file and a full disk."""
     try:
         yield
     except FileNotFoundError:
@@ -168,5 +172,5 @@ def _naming_errors() -> Iterator[None]:
 
 
 def _remove_empty(folder: Path) -> None:
-    with suppress(OSError):  # it holds something, or is gone already
+    with suppress(OSError):  # it holds something, or is removed already
         folder.rmdir()

@@ -77,33 +77,33 @@ class Leased:
     worker: Mapped[str | None]
     lease_until: Mapped[float | None]
     waits_until: Mapped[float | None]
-    """Nobody claims it before this time: something that it needs was missing."""
+    """No worker claims it before this time: something that it needs was missing."""
     silent_worker: Mapped[str | None]
-    """The worker of the attempt before, if it died or went silent."""
+    """Worker of the previous attempt, if that worker let its lease expire."""
     error: Mapped[dict[str, Any] | None]
     created_at: Mapped[float] = mapped_column(server_default=now())
     finished_at: Mapped[float | None]
 
     @classmethod
     def claim_order(cls) -> tuple[ColumnElement[Any], ...]:
-        """Order in which waiting rows are claimed."""
+        """Build the order in which waiting rows are claimed."""
         return (cls.id.asc(),)
 
     @classmethod
     def requested_state(cls) -> ColumnElement[str]:
-        """SQL for what the worker that holds it is asked to do: its status, or more."""
+        """Build the SQL of what the worker that holds it is asked to do: its status, or more."""
         return type_coerce(cls.status, String)
 
     def release(self) -> None:
-        """Give up the lease: nobody works on it."""
+        """Release the lease: no worker holds the row."""
         self.worker = self.lease_until = None
 
     def wait(self, session: Session, seconds: float) -> None:
-        """Keep workers from claiming it for so long."""
+        """Keep workers from claiming it for `seconds`."""
         self.waits_until = session.scalar(now()) + seconds
 
     def end(self, session: Session, status: str) -> None:
-        """Set a final status, and give up the lease."""
+        """Set a final status, and release the lease."""
         self.status = status
         self.finished_at = session.scalar(now())
         self.release()

@@ -25,7 +25,7 @@ class Dataset(Leased, Table):
     status: Mapped[DatasetStatus] = mapped_column(status_type(DatasetStatus))
     name: Mapped[str]
     archive: Mapped[str | None]
-    """Storage key of the upload; none once it is validated and dropped."""
+    """Storage key of the upload; null once it is validated and deleted."""
     pack: Mapped[str | None]
     """Storage key of the accepted images, one after another."""
     index: Mapped[str | None]
@@ -41,7 +41,7 @@ class Dataset(Leased, Table):
 class Backbone(Leased, Table):
     """A backbone that can be named in a job. listed → inspecting → inspected | failed; its id is its name.
 
-    Workers list those of the sources timm and local when they start; one of hf is listed once somebody asks for it.
+    Workers list those of the sources timm and local when they start; one of hf is listed on the first request for it.
     """
 
     __tablename__ = "backbones"
@@ -59,7 +59,7 @@ class Backbone(Leased, Table):
 
     @property
     def name(self) -> str:
-        """The API's other name of the id."""
+        """The id, under its other name in the API."""
         return self.id
 
 
@@ -91,25 +91,25 @@ class Job(Leased, Table):
     priority: Mapped[int] = mapped_column(default=0)
     """Higher ones are claimed first."""
     is_stopping: Mapped[bool] = mapped_column(default=False)
-    """Somebody has asked to stop, and keep the best epoch."""
+    """A user has asked to stop, and keep the best epoch."""
     started_at: Mapped[float | None]
     event_seq: Mapped[int] = mapped_column(default=0)
     """Number of the newest event; incremented under the row's lock, so events have no gaps."""
 
     @classmethod
     def claim_order(cls) -> tuple[ColumnElement[Any], ...]:
-        """Order in which waiting rows are claimed."""
+        """Build the order in which waiting rows are claimed."""
         return (cls.priority.desc(), cls.id.asc())
 
     @classmethod
     def requested_state(cls) -> ColumnElement[str]:
-        """SQL for what the worker that holds it is asked to do: its status, or to stop."""
+        """Build the SQL of what the worker that holds it is asked to do: its status, or to stop."""
         is_stopping = cls.is_stopping & (cls.status == JobStatus.RUNNING)
         return case((is_stopping, "stopping"), else_=type_coerce(cls.status, String))
 
 
 class _JobItem:
-    """Key of what belongs to a job and is numbered in it, and the id that the API makes of it."""
+    """Base of rows that belong to a job and are numbered in it: their key, and their id in the API."""
 
     _number: ClassVar[str]
     """Name of the column of the number."""
@@ -155,7 +155,7 @@ class Epoch(_JobItem, Table):
 
 
 class Trial(_JobItem, Table):
-    """A head that a job's search has tried, and how it did in its best epoch."""
+    """A head that a job's search has tried, with the metrics of its best epoch."""
 
     __tablename__ = "trials"
     _number = "rank"
@@ -190,7 +190,7 @@ class Tensor(Table):
     """SHA-256 of the bytes, in hex."""
     bytes: Mapped[int]
     touched_at: Mapped[float] = mapped_column(server_default=now())
-    """When a writer last relied on it; only what is older than the grace period is collected."""
+    """Time when a writer last relied on it; only older ones than the grace period are collected."""
 
 
 class Chunk(Table):
@@ -260,16 +260,16 @@ class Cache(Table):
     bytes: Mapped[int]
     budget_bytes: Mapped[int]
     hits: Mapped[int] = mapped_column(default=0)
-    """Rows that successful jobs read; `misses`: computed; `saved_seconds`: what the rows read had once cost."""
+    """Rows that successful jobs read; `misses`: computed; `saved_seconds`: those that computing the hits had taken."""
     misses: Mapped[int] = mapped_column(default=0)
     saved_seconds: Mapped[float] = mapped_column(default=0.0)
     is_emptying: Mapped[bool] = mapped_column(default=False)
-    """Somebody has asked to empty it, and no worker has done so yet."""
+    """A request to empty it is pending."""
     reported_at: Mapped[float] = mapped_column(server_default=now())
 
     @property
     def emptying(self) -> bool:
-        """The API's name of `is_emptying`."""
+        """`is_emptying`, under its name in the API."""
         return self.is_emptying
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import PlainSerializer, StringConstraints, WithJsonSchema
 
 Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
-"""One line of text. Control characters are in no name, and PostgreSQL stores no NUL."""
+"""One line of text, without control characters; PostgreSQL stores no NUL."""
 Key = Annotated[str, StringConstraints(max_length=255, pattern=r'^[^\x00-\x1f\x7f"\\]*$')]
 """The key of one of the caller's labels. JSON paths quote keys with the characters that it excludes."""
 
@@ -16,7 +16,7 @@ def _rfc3339(seconds: float) -> str:
 
 
 Digest = Annotated[str, PlainSerializer(lambda digest: f"sha256:{digest}", return_type=str)]
-"""A SHA-256 in hex, which becomes sha256:… in JSON."""
+"""SHA-256 in hex, written as sha256:… in JSON."""
 
 Timestamp = Annotated[
     float,

@@ -1,4 +1,4 @@
-"""Messages that wake the workers. The database is the truth: one that is lost, doubled or late harms nothing."""
+"""Wake-up messages to the workers, which claim from the database: a lost, doubled or late message does no harm."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAKE = "graft.wake"
-"""The task's name; who sends it need not import the workers."""
+"""Name of the Celery task, so that senders need not import the workers."""
 
 TRANSPORT_OPTIONS = {"socket_timeout": 2.0, "socket_connect_timeout": 2.0}
 """Redis may be down or hang at any moment: with kombu's defaults a publish to one that hangs never returns."""

@@ -14,7 +14,7 @@ from ulid import ULID
 import migrations
 from service.database import Database
 from service.settings import Settings
-from tests.support import servers
+from tests.support import servers, unreachable_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,6 +65,12 @@ def database(request: pytest.FixtureRequest) -> Iterator[Database]:
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Settings on a temporary folder and a fresh migrated database, once of each kind."""
     return Settings(data=tmp_path / "data", database_url=request.getfixturevalue(f"{request.param}_url"))
+
+
+@pytest.fixture(name="unreachable_storage")
+def _unreachable_storage() -> str:
+    """The URL of a storage that does not answer."""
+    return unreachable_storage.register()
 
 
 @pytest.fixture(scope="session")

@@ -1,1 +1,1 @@
-"""The processes that do the work: they claim it from the database and run it in a child process."""
+"""Worker processes: claim work from the database and run it in child processes."""

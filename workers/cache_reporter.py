@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 REPORT_SECONDS = 60.0
-"""Between two reports of a cache that does not change."""
+"""Interval of reports of a cache that does not change."""
 
 
 class CacheReporter:
-    """Reports one machine's cache, and empties it when somebody asks for that."""
+    """Reports one machine's feature cache to the database, and empties it on request."""
 
     def __init__(self, database: Database, settings: Settings) -> None:
         self._database = database

@@ -1,4 +1,4 @@
-"""Celery's side of a worker, where there is a broker: each message wakes it; the database says what is to be done."""
+"""Celery in a worker, where there is a broker: each message wakes the worker, which then looks into the database."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RESTART_SECONDS = 1.0
 
 
 class Loader(AppLoader):
-    """Imports what Python itself would; Celery's own loader looks into the current folder first."""
+    """Celery loader that imports installed packages only; Celery's own looks into the current folder first."""
 
     def import_from_cwd(self, module: str, imp: Any = None, package: str | None = None) -> Any:
         """Import a module from where packages are installed."""
@@ -35,20 +35,20 @@ class Loader(AppLoader):
 
 @contextmanager
 def listening(broker_url: str, name: str, wake: Callable[[], None]) -> Iterator[None]:
-    """Within the block, a thread takes messages off the queue and calls `wake` for each; `name` is this process's."""
+    """Run a thread that takes messages off the queue and calls `wake` for each; `name` is this process's."""
     app = Celery("graft", broker=broker_url, loader=Loader)
     app.conf.update(
         # Redis may be away for as long as it likes; meanwhile the worker polls.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options={**TRANSPORT_OPTIONS, "socket_timeout": 5.0},
-        # Workers have nothing to tell each other, and nobody commands them by messages.
+        # Workers exchange no messages, and nobody controls them by messages.
         worker_enable_remote_control=False,
     )
     app.task(name=WAKE)(wake)
     stopping = threading.Event()
     state.should_stop = None
-    first = _create_worker(app, name)  # here, so that an address that is none ends the process
+    first = _create_worker(app, name)  # here, so that an invalid address ends the process
 
     def listen() -> None:
         worker = first
@@ -57,7 +57,7 @@ def listening(broker_url: str, name: str, wake: Callable[[], None]) -> Iterator[
                 worker.start()
             except Exception:
                 log.exception("Celery's worker failed")
-            # It has ended. By a message that is no JSON, for example: kombu raises, and reads no further.
+            # A message that is no JSON ends it, for example: kombu raises, and reads no further.
             if stopping.wait(RESTART_SECONDS):
                 return
             worker = _create_worker(app, name)
@@ -72,6 +72,6 @@ def listening(broker_url: str, name: str, wake: Callable[[], None]) -> Iterator[
 
 
 def _create_worker(app: Celery, name: str) -> WorkController:
-    """A Celery worker that runs its tasks, which do no work, in the thread that receives them."""
+    """Create a Celery worker that runs its tasks, which only wake, in the thread that receives them."""
     quiet = {"without_heartbeat": True, "without_gossip": True, "without_mingle": True}
     return app.WorkController(hostname=f"graft@{name}", pool="solo", **quiet)

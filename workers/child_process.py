@@ -1,4 +1,4 @@
-"""Child processes: run all code that needs torch or opens an uploaded file, so that its crash is not the worker's.
+"""Child processes run all code that needs torch or opens an uploaded file, so that a crash does not end the worker.
 
 They are forked from a server that has the libraries loaded, so one starts in milliseconds. A child sends its events to
 its supervisor as lines of JSON, and dies with it.
@@ -47,8 +47,8 @@ TUNING = {
     # How long OpenMP's threads spin for their next piece of work, some microseconds. By its default of milliseconds,
     # two processes on the same cores (measured: 2 cores, steps of a linear head) slow each other down 4 to 14 times.
     "GOMP_SPINCOUNT": "1000",
-    # Freed memory stays with the process for its next tensor. By its defaults glibc gives each large one back, and the
-    # kernel clears all pages anew (measured: 2 cores, mobilenetv2_100, 76 to 96 against 212 images/s).
+    # Freed memory stays with the process for its next tensor. By its defaults glibc returns each large block, and the
+    # kernel clears all pages again (measured: 2 cores, mobilenetv2_100, 76 to 96 against 212 images/s).
     "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
     "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
 }
@@ -58,7 +58,7 @@ _context = multiprocessing.get_context("forkserver")
 
 
 class ChildDied(Exception):
-    """A child ended before its work did; `cause` is a stable name for why."""
+    """A child process ended before its work; `cause` is a name that stays the same between releases."""
 
     def __init__(self, cause: str, message: str) -> None:
         super().__init__(message)
@@ -74,7 +74,7 @@ def start_fork_server() -> None:
 
 
 class Child:
-    """One running child. Leaving the `with` block kills it if it is still there."""
+    """One child process. Leaving the `with` block kills it if it still runs."""
 
     def __init__(self, module: str, order: BaseModel, stall_seconds: float = math.inf) -> None:
         """Start `module.work(order)`; the module is imported in the child alone.
@@ -146,9 +146,9 @@ class Child:
         return lines, True
 
     def _check_stall(self) -> None:
-        silent = time.monotonic() - self._received_at
-        if silent > self._stall_seconds:
-            raise ChildDied("stalled", f"The process made no progress for {silent:.0f} seconds and was killed.")
+        idle = time.monotonic() - self._received_at
+        if idle > self._stall_seconds:
+            raise ChildDied("stalled", f"The process made no progress for {idle:.0f} seconds and was killed.")
 
 
 def _explain_exit(exit_code: int | None) -> tuple[str, str]:
@@ -184,11 +184,14 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
     threading.Thread(target=_exit_with_reader, args=(sender,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    stop, drain = threading.Event(), threading.Event()
-    signal.signal(STOP, lambda *_: stop.set())
-    signal.signal(DRAIN, lambda *_: drain.set())
+    # A set, since a handler that sets an Event could interrupt another that holds the event's lock.
+    received: set[int] = set()
+    for signum in (STOP, DRAIN):
+        signal.signal(signum, lambda signum, _: received.add(signum))
     _avoid_semaphores()
-    context = Context(Heartbeat(lambda: sender.send_bytes(HEARTBEAT)), stop.is_set, drain.is_set)
+    context = Context(
+        Heartbeat(lambda: sender.send_bytes(HEARTBEAT)), lambda: STOP in received, lambda: DRAIN in received
+    )
     try:
         for event in importlib.import_module(module).work(kind.model_validate_json(order), context):
             sender.send_bytes(event.model_dump_json().encode())
@@ -217,7 +220,7 @@ def _status(error: Exception) -> int:
 
 
 def _exit_with_reader(sender: Connection) -> None:
-    """Kill this process when its supervisor has gone: the parent, the fork server, may live on for its sake."""
+    """Kill this process when its supervisor has ended: the parent, the fork server, may outlive the supervisor."""
     poller = select.poll()
     poller.register(sender.fileno(), 0)  # a broken pipe is reported whatever the mask
     poller.poll()

@@ -2,7 +2,7 @@
 
 A claim is one conditional UPDATE: it sets a lease by the database's clock and raises the attempt number. That number
 is the fencing token: `fence` locks the row for every later write, and refuses an old number. So of two workers
-that both believe to hold a row (one was suspended for a while, say) only the newer can write.
+that both believe they hold a row (one was suspended for a while, say) only the newer can write.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ Row = TypeVar("Row", Job, Dataset, Backbone)
 """A table that workers claim from."""
 
 WATCH_SECONDS = 0.5
-"""Between two looks at whether the row was cancelled, paused or stopped."""
+"""Interval at which the row is checked for a cancel, pause or stop."""
 RENEWALS_PER_LEASE = 4
 SAFE_SHARE = 0.66
 """The share of a lease after which a holder that cannot reach the database gives up."""
 
 State = Literal["held", "stopping", "pausing", "cancelling", "lost", "cut_off"]
-"""held, or what the row asks for; lost to somebody else; or cut off from the database for too long."""
+"""held; a requested end; lost to another worker; or cut off from the database for too long."""
 
 _STATES: dict[str, State] = {"stopping": "stopping", "pausing": "pausing", "cancelling": "cancelling"}
 
 
 class LeaseLost(Exception):
-    """Somebody else holds the row, or it is gone: stop, and write nothing."""
+    """Another worker holds the row, or it is deleted: stop, and write nothing."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Claim(Generic[Row]):
 def claim(
     session: Session, table: type[Row], waiting: str, running: str, worker: str, seconds: float
 ) -> Claim[Row] | None:
-    """Claim the first row that waits, or whose worker was silent for longer than its lease."""
+    """Claim the first row that waits, or whose lease has expired."""
     first = (
         select(table.id)
         .where(_is_claimable(table, waiting, running))
@@ -88,7 +88,7 @@ def claim(
 
 
 def has_claimable(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
-    """An SQL condition: some row can be claimed. Takes no lock."""
+    """Build an SQL condition: some row can be claimed. Takes no lock."""
     return exists(select(table.id).where(_is_claimable(table, waiting, running)))
 
 
@@ -99,7 +99,7 @@ def _is_claimable(table: type[Row], waiting: str, running: str) -> ColumnElement
 
 
 def fence(session: Session, claim: Claim[Row]) -> Row:
-    """Lock the claimed row until the transaction ends; raises LeaseLost if somebody has claimed it since."""
+    """Lock the claimed row until the transaction ends; raises LeaseLost if another worker has claimed it since."""
     query = select(claim.table).where(
         claim.table.id == claim.id, claim.table.attempt == claim.attempt, claim.table.lease_until.is_not(None)
     )

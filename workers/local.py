@@ -1,4 +1,4 @@
-"""The embedded default, `graft up`: API, workers and sweep as processes of one command, on one folder."""
+"""`graft up`: run API, workers and sweep as processes of one command, on one folder."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from functools import partial
 
@@ -15,25 +14,25 @@ import httpx
 import migrations
 from service.settings import Settings, from_environment
 from workers.child_process import die_with_parent
+from workers.stop_signal import StopSignal
 
 PARTS = {"API": "service.app", "sweep": "workers.maintenance"}
 STOP_SECONDS = 4.0
-"""What does not end by itself in this time is killed; workers have GRAFT_DRAIN_SECONDS more."""
+"""Time to end before a part is killed; workers have GRAFT_DRAIN_SECONDS more."""
 CHECK_SECONDS = 0.2
 MOST_EARLY_ENDS = 3
-"""Of parts, before the service was ever ready: it will not become so by trying again."""
+"""Ends of parts, before the service is first ready, after which it gives up."""
 
 
 class CannotStart(Exception):
-    """The service cannot be started as it is set up."""
+    """The service cannot start with these settings."""
 
 
 class Standalone:
-    """The processes of one `graft up`. One that dies is started again."""
+    """Runs the processes of `graft up`, and restarts one that dies."""
 
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.stopping = threading.Event()
+    def __init__(self, settings: Settings, stopping: StopSignal) -> None:
+        self.settings, self.stopping = settings, stopping
         workers = {f"worker {number + 1}": "workers.worker" for number in range(settings.workers)}
         self._modules = {**PARTS, **workers}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -41,7 +40,7 @@ class Standalone:
         self._early_ends = 0
 
     def run(self) -> None:
-        """Run all parts until `stop()` is called; raises CannotStart."""
+        """Run all parts until a signal to stop; raises CannotStart."""
         self._check_port()
         for folder in (self.settings.data, self.settings.scratch):
             folder.mkdir(parents=True, exist_ok=True)
@@ -52,10 +51,6 @@ class Standalone:
             self._watch()
         finally:
             self._stop()
-
-    def stop(self, *_: object) -> None:
-        """End everything."""
-        self.stopping.set()
 
     def _check_port(self) -> None:
         family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
@@ -81,7 +76,7 @@ class Standalone:
         while not self.stopping.wait(CHECK_SECONDS):
             if not self._ready and self._answers():
                 self._ready = True
-                print(f"Graft is ready at {self._address}", flush=True)
+                print(f"Graft is ready at {self.settings.address}", flush=True)
             for part, process in self._processes.items():
                 if process.poll() is not None:
                     self._start_again(part, process.returncode)
@@ -95,14 +90,10 @@ class Standalone:
         self.stopping.wait(1.0)
         self._start(part)
 
-    @property
-    def _address(self) -> str:
-        return f"http://{self.settings.host}:{self.settings.port}"
-
     def _answers(self) -> bool:
         try:
             # Not through a proxy that the environment names: it is this machine's.
-            return httpx.get(f"{self._address}/readyz", timeout=1, trust_env=False).is_success
+            return httpx.get(f"{self.settings.address}/readyz", timeout=1, trust_env=False).is_success
         except httpx.TransportError:
             return False
 
@@ -120,12 +111,10 @@ class Standalone:
 
 
 def main() -> int:
-    """Run the whole service until Ctrl-C."""
-    standalone = Standalone(from_environment())
-    signal.signal(signal.SIGTERM, standalone.stop)
-    signal.signal(signal.SIGINT, standalone.stop)
+    """Run the whole service until SIGTERM or SIGINT."""
+    settings = from_environment()
     try:
-        standalone.run()
+        Standalone(settings, StopSignal()).run()
     except CannotStart as error:
         print(error, file=sys.stderr)
         return 1

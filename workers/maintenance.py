@@ -1,10 +1,8 @@
-"""Periodic maintenance: cleans up after dead workers, deletes what has expired, and wakes workers for waiting jobs."""
+"""Periodic maintenance: clean up after dead workers, delete expired rows and files, wake workers for queued jobs."""
 
 from __future__ import annotations
 
 import logging
-import signal
-import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -20,6 +18,7 @@ from service.settings import from_environment
 from service.storage import Storage
 from service.tables import IdempotencyKey, Job, now
 from service.wakeup import Queue
+from workers.stop_signal import StopSignal
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -30,11 +29,11 @@ EVERY_SECONDS = 15.0
 STORAGE_EVERY_SECONDS = 3600.0
 """Listing a bucket takes a while, and orphans do no harm meanwhile."""
 GRACE_SECONDS = 3600.0
-"""Tensors that no checkpoint names, and files that no dataset or job names, may be about to be: they come first."""
+"""Age at which tensors and files that no row names are deleted: new ones are written before the row that names them."""
 KEY_SECONDS = 7 * 86400.0
-"""How long an Idempotency-Key is remembered."""
+"""Time for which an Idempotency-Key is remembered."""
 CACHE_SECONDS = 7 * 86400.0
-"""How long the row of a feature cache is kept that no worker reports any more."""
+"""Time after its last report at which the row of a feature cache is deleted."""
 
 
 def sweep(database: Database, queue: Queue) -> None:
@@ -42,7 +41,7 @@ def sweep(database: Database, queue: Queue) -> None:
     with database.writing() as session:
         _interrupt_orphans(session)
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
-        cache.delete_silent(session, CACHE_SECONDS)
+        cache.delete_unreported(session, CACHE_SECONDS)
     with database.reading() as session:
         waiting = session.scalar(select(exists().where(Job.status == "queued")))
     if waiting:
@@ -58,10 +57,10 @@ def _interrupt_orphans(session: Session) -> None:
 
 
 def remove_orphans(database: Database, storage: Storage, grace_seconds: float) -> None:
-    """Remove files that no dataset and no job names: of work that was cut off, of datasets and jobs that are gone."""
+    """Remove files that no dataset and no job names: those of interrupted work, deleted datasets and deleted jobs."""
     # Listed before the rows are read: a file is written before a row names it.
     files = [
-        file for folder in (datasets.FOLDER, snapshots.FOLDER) for file in storage.old_files(folder, grace_seconds)
+        file for folder in (datasets.FOLDER, snapshots.FOLDER) for file in storage.list_old_files(folder, grace_seconds)
     ]
     with database.reading() as session:
         named = datasets.find_file_keys(session) | snapshots.list_keys(session)
@@ -75,9 +74,7 @@ def main() -> None:
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = from_environment()
     database, queue, storage = Database(settings.database), Queue(settings.broker_url), Storage(settings.storage)
-    stopping = threading.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, lambda *_: stopping.set())
+    stopping = StopSignal()
     swept_storage = -STORAGE_EVERY_SECONDS
     while not stopping.wait(EVERY_SECONDS):
         try:

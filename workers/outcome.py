@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Ended:
-    """The work is over, and its row says how: the child's last event was recorded."""
+    """The work is over: the child's last event was recorded in its row."""
 
 
 @dataclass(frozen=True)
 class Crashed:
-    """The attempt died before the work was over. The work is tried again, `max_crashes` times in all."""
+    """The attempt died before the work was over. It is tried again, `max_crashes` times in all."""
 
     cause: str
     message: str
     is_counted: bool = False
-    """The claim has counted this crash: an earlier worker was silent for longer than its lease."""
+    """The claim has counted this crash: an earlier worker let its lease expire."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class Postponed:
     cause: str
     message: str
     seconds: float
-    """How long nobody claims the work."""
+    """Time in which no worker claims the work."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Drained:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """Somebody has cancelled or paused the work."""
+    """A user has cancelled or paused the work."""
 
 
 Unfinished = Crashed | Postponed | Drained | Interrupted

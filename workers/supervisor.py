@@ -33,9 +33,9 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 RETRY_SECONDS = 1.0
-"""Between two tries to reach a database that does not answer."""
+"""Interval of tries to reach a database that does not answer."""
 POSTPONED_SECONDS = 30.0
-"""Between two attempts at work for which a disk has no room, or whose files cannot be reached."""
+"""Interval of attempts at work for which a disk has no room, or whose files cannot be reached."""
 REMEDIES = {
     "disk_full": "Free some space",
     "storage_unavailable": "Check GRAFT_STORAGE_URL, and that this machine reaches it",
@@ -181,7 +181,7 @@ class Supervisor(Generic[Row]):
             else:
                 return
 
-    # What follows writes to the fenced row.
+    # These methods write to the fenced row.
 
     def _start(self, session: Session, row: Row) -> BaseModel:
         if row.status in INTERRUPTING:
@@ -195,7 +195,7 @@ class Supervisor(Generic[Row]):
         return self.attempt.record(session, row, lines)
 
     def _write_outcome(self, session: Session, row: Row, outcome: Unfinished) -> bool:
-        """Write what becomes of the work; true if it is over."""
+        """Write the outcome to the row; true if the work is over."""
         if row.status in INTERRUPTING:
             outcome = Interrupted()  # the lease may not have noticed yet
         match outcome:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
 import threading
 from contextlib import nullcontext
@@ -21,6 +20,7 @@ from workers import lease, scratch
 from workers.cache_reporter import CacheReporter
 from workers.child_process import ChildDied, start_fork_server
 from workers.lease import Row
+from workers.stop_signal import StopSignal
 from workers.supervisor import Supervisor
 from workers.work.inspection import BackboneAttempt, list_backbones
 from workers.work.training import JobAttempt
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LISTING_RETRY_SECONDS = 5.0
-"""Between two tries to list the backbones."""
+"""Interval of tries to list the backbones."""
 CACHE_SECONDS = 2.0
-"""Between two looks at the size of the feature cache and at requests to empty it."""
+"""Interval of checks of the feature cache's size, and for requests to empty it."""
 CLEANING_SECONDS = 60.0
-"""Between two removals of files that dead attempts left on this machine."""
+"""Interval of removals of files that dead attempts left on this machine."""
 
 
 class WorkKind(NamedTuple, Generic[Row]):
@@ -58,7 +58,7 @@ WORK_KINDS: tuple[WorkKind[Any], ...] = (
 )
 
 HAS_CLAIMABLE = select(*(lease.has_claimable(kind.table, kind.waiting, kind.running) for kind in WORK_KINDS))
-"""A query with one truth value for each kind of work."""
+"""Query with a truth value for each kind of work: a row of it can be claimed."""
 
 
 class Worker:
@@ -90,13 +90,13 @@ class Worker:
         with self._listening():
             for thread in threads:
                 thread.start()
-            # It ends at once when told to stop: a worker that drains takes no more messages.
+            # It ends as soon as `stop` is called: a worker that drains takes no more messages.
             poll.join()
         for thread in threads:
             thread.join()
         self.database.close()
 
-    def stop(self, *_: object) -> None:
+    def stop(self) -> None:
         """Requeue what is running, and end `run`."""
         self.stopping.set()
         self.wake()
@@ -131,13 +131,13 @@ class Worker:
     def _list_backbones(self) -> bool:
         try:
             list_backbones(self.database, self.settings)
-        except (SQLAlchemyError, ChildDied) as error:
+        except (SQLAlchemyError, ChildDied, OSError, EOFError) as error:  # the last two: the fork server has died
             log.warning("the backbones cannot be listed, trying again: %s", error)
             return False
         return True
 
     def _poll(self) -> None:
-        """Look for work of all kinds in one query, again and again: an idle worker does nothing else."""
+        """Look for work of all kinds in one query every GRAFT_POLL_SECONDS: an idle worker does nothing else."""
         while not self.stopping.wait(self.settings.poll_seconds):
             try:
                 with self.database.reading() as session:
@@ -178,8 +178,13 @@ def main() -> None:
     """Work until SIGTERM or SIGINT."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     worker = Worker(from_environment())
-    signal.signal(signal.SIGTERM, worker.stop)
-    signal.signal(signal.SIGINT, worker.stop)
+    signalled = StopSignal()
+
+    def stop_when_signalled() -> None:
+        signalled.wait()
+        worker.stop()
+
+    threading.Thread(target=stop_when_signalled, name="stop", daemon=True).start()
     worker.run()
 
 

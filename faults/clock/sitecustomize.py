@@ -1,4 +1,4 @@
-"""Has a Python process take the time of day for another: GRAFT_FAULTS_CLOCK says by how many seconds."""
+"""Shift the wall clock of a Python process by GRAFT_FAULTS_CLOCK seconds."""
 
 import os
 import time

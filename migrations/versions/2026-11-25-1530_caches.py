@@ -1,4 +1,4 @@
-"""What workers say of their feature caches"""
+"""Feature caches, as workers report them"""
 
 import sqlalchemy as sa
 from alembic import op

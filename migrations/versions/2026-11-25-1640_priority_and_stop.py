@@ -1,4 +1,4 @@
-"""Priority of a job, and whether somebody wants it to stop"""
+"""Priority of a job, and requests to stop"""
 
 import sqlalchemy as sa
 from alembic import op

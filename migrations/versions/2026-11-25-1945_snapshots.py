@@ -1,4 +1,4 @@
-"""Snapshots of running jobs; work that waits until a time; who had it before"""
+"""Snapshots of running jobs; work that waits until a time; its previous worker"""
 
 import sqlalchemy as sa
 from alembic import op

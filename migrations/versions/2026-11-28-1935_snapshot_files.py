@@ -1,6 +1,6 @@
-"""Snapshots are files in the storage; jobs that had one begin anew, and an event says so
+"""Snapshots are files in the storage; jobs that had one start over, and an event reports it
 
-What only snapshots named among the tensors, the sweep collects. On the way down, it is the files that nothing names.
+The sweep collects tensors that only snapshots named; after a downgrade, it removes files that no row names.
 """
 
 import sqlalchemy as sa
@@ -13,11 +13,11 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-MESSAGE = "The upgrade dropped the training snapshot; the next attempt begins anew"
+MESSAGE = "The upgrade dropped the training snapshot; the next attempt starts over"
 
 
 def upgrade() -> None:
-    _tell_jobs()
+    _add_events()
     op.drop_table("snapshot_tensors")
     op.drop_table("snapshots")
     op.create_table(
@@ -29,7 +29,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    _tell_jobs()
+    _add_events()
     op.drop_table("snapshots")
     op.create_table(
         "snapshots",
@@ -62,7 +62,7 @@ def _columns() -> list[sa.Column[object] | sa.Constraint]:
     ]
 
 
-def _tell_jobs() -> None:
+def _add_events() -> None:
     """Add an event to every job that has a snapshot."""
     # The update locks the rows, so that nobody else gives the same numbers to events.
     op.execute("UPDATE jobs SET event_seq = event_seq + 1 WHERE id IN (SELECT job_id FROM snapshots)")

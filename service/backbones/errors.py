@@ -10,6 +10,6 @@ class BackboneNotFound(NotFound):
 
 
 class BackbonesNotListed(Unavailable):
-    """No worker of this service has listed yet what it can load."""
+    """No worker of this service has listed its backbones yet."""
 
     code = "backbones_not_listed"

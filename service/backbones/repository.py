@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 HUB_REPOSITORY = re.compile(r"hf/[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 RETRY_SECONDS = 60.0
-"""A failed inspection is retried after so long when somebody asks: the Hub may be back."""
+"""Time after a failed inspection at which a request retries it: the Hub may be back."""
 
 
 def get(session: Session, name: str) -> Backbone | None:
-    """Get a backbone; none for one of the Hub that nobody has asked for before. Raises BackboneNotFound."""
+    """Get a backbone; None for one of the Hub that was never requested. Raises BackboneNotFound."""
     backbone = session.get(Backbone, name)
     if backbone is None and not HUB_REPOSITORY.fullmatch(name):
         raise BackboneNotFound(f"There is no backbone {name}. GET /v1/backbones?q= finds those that exist.")
@@ -32,7 +32,7 @@ def get(session: Session, name: str) -> Backbone | None:
 
 
 def request_inspection(session: Session, name: str) -> Backbone:
-    """Have a worker inspect a backbone if none has, or if that failed some time ago. Raises BackboneNotFound."""
+    """Request a backbone's inspection, unless it is inspected or failed just now. Raises BackboneNotFound."""
     lock_name(session, f"backbone {name}")
     backbone = get(session, name)
     if backbone is None:
@@ -49,7 +49,7 @@ def _can_be_retried(session: Session, backbone: Backbone) -> bool:
 
 
 def can_be_named(session: Session, name: str) -> bool:
-    """Tell whether a job can name the backbone; whether the Hub has it, only its worker finds out."""
+    """Check whether a job can name the backbone; only its worker finds out whether the Hub has it."""
     known = session.scalar(select(Backbone.id).where(Backbone.id == name)) is not None
     return known or HUB_REPOSITORY.fullmatch(name) is not None
 
@@ -76,7 +76,7 @@ def find_page(
 ) -> list[Backbone]:
     """Find `limit` + 1 backbones after `after`, by name, that match every filter.
 
-    Those of the Hub are among them once a worker has inspected them.
+    Backbones of the Hub are included once a worker has inspected them.
     """
     query = select(Backbone).where(Backbone.architecture.is_not(None)).order_by(Backbone.id).limit(limit + 1)
     if after is not None:
@@ -91,13 +91,13 @@ def find_page(
 
 
 def replace_listings(session: Session, listings: Sequence[dict[str, Any]]) -> None:
-    """Replace all listings but those of the Hub; backbones that have not changed keep their inspection."""
+    """Replace all listings, except of the Hub's backbones; backbones that have not changed keep their inspection."""
     lock_name(session, "listing of backbones")
     known = {row.id: row for row in session.scalars(select(Backbone).where(Backbone.source != "hf"))}
     listed = {listing["id"]: listing for listing in listings}
-    gone = [name for name in known if name not in listed]
-    for start in range(0, len(gone), 500):
-        session.execute(delete(Backbone).where(Backbone.id.in_(gone[start : start + 500])))
+    removed = [name for name in known if name not in listed]
+    for start in range(0, len(removed), 500):
+        session.execute(delete(Backbone).where(Backbone.id.in_(removed[start : start + 500])))
     new = [{**listing, "status": BackboneStatus.LISTED} for name, listing in listed.items() if name not in known]
     if new:
         session.execute(insert(Backbone), new)

@@ -1,1 +1,1 @@
-"""The feature caches of the workers' machines: how large they are, what they saved, and emptying them."""
+"""Feature caches of the workers' machines: their size, their savings, and requests to empty them."""

@@ -20,12 +20,12 @@ def find_all(session: Session) -> list[Cache]:
 
 
 def is_emptying(session: Session, cache_id: str) -> bool:
-    """Tell whether somebody has asked to empty the cache."""
+    """Tell whether a request to empty the cache is pending."""
     return bool(session.scalar(select(Cache.is_emptying).where(Cache.id == cache_id)))
 
 
 def request_emptying(session: Session) -> None:
-    """Have the workers empty all caches."""
+    """Request that the workers empty all caches."""
     session.execute(update(Cache).values(is_emptying=True))
 
 
@@ -50,6 +50,6 @@ def add_savings(session: Session, cache_id: str, job: Mapping[str, float]) -> No
     session.execute(update(Cache).where(Cache.id == cache_id).values(more))
 
 
-def delete_silent(session: Session, seconds: float) -> None:
-    """Delete the rows of caches that no worker has reported for so long."""
+def delete_unreported(session: Session, seconds: float) -> None:
+    """Delete the rows of caches that no worker has reported for `seconds`."""
     session.execute(delete(Cache).where(Cache.reported_at < now() - seconds))

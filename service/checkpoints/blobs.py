@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from service.tables import Checkpoint
 
 CHUNK = 1 << 20
-"""Bytes of a chunk, and about as many as one transaction writes: no heartbeat waits long behind it."""
+"""Bytes of a chunk, and about those of one transaction, so that no renewal of a lease waits long behind it."""
 AT_ONCE = 200
 """Largest number of rows in one statement."""
 
@@ -47,8 +47,8 @@ class Manifest:
 def store(database: Database, path: Path) -> Manifest:
     """Store the new tensors of a safetensors file, in small transactions.
 
-    It needs no fence: content under its own digest harms nobody, and the next writer completes what one that died
-    has left half done. `link` then makes a checkpoint of it.
+    It needs no fence: content under its own digest does no harm, and the next writer completes what one that died
+    left incomplete. `link` then makes a checkpoint of it.
 
     Raises ContentsCollected.
     """
@@ -57,10 +57,10 @@ def store(database: Database, path: Path) -> Manifest:
         header = content[:start]
         places = [(start + begin, start + end) for begin, end in _extents(header)]
         digests = [_digest(content, *place) for place in places]
-        different = dict(zip(digests, places, strict=True))
-        for some in _runs(sorted(different)):
-            _touch(database, {digest: different[digest][1] - different[digest][0] for digest in some})
-            _complete(database, {digest: different[digest] for digest in some}, content)
+        distinct = dict(zip(digests, places, strict=True))
+        for batch in _split_batches(sorted(distinct)):
+            _touch(database, {digest: distinct[digest][1] - distinct[digest][0] for digest in batch})
+            _complete(database, {digest: distinct[digest] for digest in batch}, content)
         return Manifest(header, digests, len(content), _digest(content, 0, len(content)))
 
 
@@ -132,7 +132,7 @@ def _digest(content: mmap.mmap, start: int, stop: int) -> str:
     return digest.hexdigest()
 
 
-def _runs(digests: Sequence[str]) -> Iterator[Sequence[str]]:
+def _split_batches(digests: Sequence[str]) -> Iterator[Sequence[str]]:
     for start in range(0, len(digests), AT_ONCE):
         yield digests[start : start + AT_ONCE]
 

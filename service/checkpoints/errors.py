@@ -10,18 +10,18 @@ class CheckpointNotFound(NotFound):
 
 
 class FormatNotOffered(Unprocessable):
-    """The checkpoint cannot be had in this form."""
+    """The checkpoint is not available in this format."""
 
     code = "format_not_offered"
 
 
 class CheckpointDamaged(GraftError):
-    """The stored bytes are not those that were written."""
+    """The stored bytes differ from the written ones."""
 
     code = "checkpoint_damaged"
 
 
 class ContentsCollected(GraftError):
-    """Stored tensors were collected, because no checkpoint had named them for long: store them once more."""
+    """Stored tensors were collected because no checkpoint named them: store them again."""
 
     code = "contents_collected"

@@ -1,4 +1,4 @@
-"""Every query about checkpoints; `blobs` has their bytes."""
+"""Every query about checkpoints; their bytes are in `blobs`."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def publish(
     metrics: dict[str, Any],
     classes: list[str],
 ) -> Checkpoint:
-    """Make a checkpoint of what was stored, in the caller's fenced transaction: it is there whole, or not at all.
+    """Create a checkpoint of stored tensors, in the caller's fenced transaction: it exists whole or not at all.
 
     Raises ContentsCollected.
     """

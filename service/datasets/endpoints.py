@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
@@ -17,8 +18,10 @@ from service.datasets.schemas import Dataset
 from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep, SettingsDep, StorageDep
 from service.pagination import After, Page, PageSize
 from service.statuses import DatasetStatus
-from service.storage import Storage
+from service.storage import Storage, StorageUnavailable
 from service.types import Text
+
+log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
@@ -87,7 +90,10 @@ def delete_dataset(dataset_id: str, database: DatabaseDep, storage: StorageDep) 
     """Delete a dataset that no job uses, and its images."""
     with database.writing() as session:
         repository.delete(session, dataset_id)
-    storage.delete(repository.get_folder(dataset_id))
+    try:
+        storage.delete(repository.get_folder(dataset_id))
+    except StorageUnavailable as error:
+        log.warning("the sweep will remove the files of %s: %s", dataset_id, error)
 
 
 def _create(

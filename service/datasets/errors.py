@@ -10,36 +10,36 @@ class DatasetNotFound(NotFound):
 
 
 class DatasetInUse(Conflict):
-    """Jobs refer to the dataset."""
+    """A job uses the dataset."""
 
     code = "dataset_in_use"
 
 
 class NotAnArchive(Unprocessable):
-    """The body is no .zip, .tar or .tar.gz."""
+    """The body is not a .zip, .tar or .tar.gz."""
 
     code = "not_an_archive"
 
 
 class EmptyBody(BadRequest):
-    """Nothing was sent."""
+    """The request has no body."""
 
     code = "empty_body"
 
 
 class UploadCutOff(BadRequest):
-    """Fewer bytes came than were announced."""
+    """The connection ended before the whole upload had arrived."""
 
     code = "upload_cut_off"
 
 
 class ArchiveTooLarge(TooLarge):
-    """The upload is larger than this deployment takes."""
+    """The upload is larger than this deployment accepts."""
 
     code = "archive_too_large"
 
 
 class ImportNotOffered(Unprocessable):
-    """The dataset is to be fetched from an address."""
+    """The request asks to import a dataset from a URL."""
 
     code = "import_not_offered"

@@ -71,7 +71,7 @@ def accept(
     digest: str,
     report: dict[str, Any],
 ) -> None:
-    """validating → ready, on the locked row."""
+    """Accept the locked dataset: validating → ready."""
     dataset.pack, dataset.index = pack, index
     dataset.task, dataset.classes = task, classes
     dataset.images, dataset.digest, dataset.report = images, digest, report
@@ -80,7 +80,7 @@ def accept(
 
 
 def reject(session: Session, dataset: Dataset, code: str, message: str) -> None:
-    """validating → failed, on the locked row."""
+    """Reject the locked dataset: validating → failed."""
     dataset.error = {"code": code, "message": message}
     dataset.archive = None
     dataset.end(session, DatasetStatus.FAILED)

@@ -1,4 +1,4 @@
-"""Uploads: an archive streamed from a request to the storage, in constant memory."""
+"""Stream an uploaded archive from a request to the storage, in constant memory."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TAR_MAGIC = slice(257, 262)
 async def receive(request: Request, storage: Storage, key: str, limit: int) -> str:
     """Stream the body, at most `limit` bytes, to the storage under `key`; returns its SHA-256 in hex.
 
-    On an error nothing is left behind. Raises ArchiveTooLarge, EmptyBody, NotAnArchive, UploadCutOff.
+    Nothing is stored on an error. Raises ArchiveTooLarge, EmptyBody, NotAnArchive, UploadCutOff.
     """
     if int(request.headers.get("content-length", 0)) > limit:
         raise _build_too_large(limit)

@@ -1,4 +1,4 @@
-"""Creation of jobs: checks a request against its dataset and backbone, and adds the row."""
+"""Create jobs: check a request against its dataset and backbone, and add the row."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def create_job(session: Session, request: JobCreate) -> Job:
 
 
 def _lock_ready_dataset(session: Session, dataset_id: str) -> Dataset:
-    """Get a dataset that is ready, share-locked: nobody can delete it before the commit."""
+    """Get a dataset that is ready, share-locked, so that it cannot be deleted before the commit."""
     dataset = session.get(Dataset, dataset_id, with_for_update={"read": True, "key_share": True})
     if dataset is None:
         raise DatasetUnknown(f"There is no dataset {dataset_id}; POST /v1/datasets makes one.")

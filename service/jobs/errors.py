@@ -10,13 +10,13 @@ class JobNotFound(NotFound):
 
 
 class WrongState(Conflict):
-    """The job's state does not allow it."""
+    """The job's state does not allow the transition."""
 
     code = "wrong_state"
 
 
 class JobNotFinished(Conflict):
-    """A job that may still change cannot be deleted."""
+    """Only a finished job can be deleted."""
 
     code = "job_not_finished"
 
@@ -34,7 +34,7 @@ class DatasetNotReady(Unprocessable):
 
 
 class RecipeDoesNotFit(Unprocessable):
-    """The recipe asks for what the dataset does not have, such as one label an image."""
+    """The recipe needs something that the dataset lacks, such as one label per image."""
 
     code = "recipe_does_not_fit"
 

@@ -1,4 +1,4 @@
-"""The states of a job and every transition between them.
+"""State machine of a job: its states, and every transition between them.
 
     paused ◀──────────────── pausing
       │ ▲                       ▲
@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
 INTERRUPTING = frozenset({JobStatus.CANCELLING, JobStatus.PAUSING})
-"""The job's worker is to end the attempt, and to write nothing more than that."""
+"""States in which the job's worker must end the attempt, and write nothing else."""
 
 
 def cancel(session: Session, job: Job) -> None:
-    """queued, paused → cancelled; running, pausing → cancelling (its worker ends it within seconds).
+    """Cancel a job: queued, paused → cancelled; running, pausing → cancelling (its worker ends it within seconds).
 
-    Again: no change.
+    Repeated, it changes nothing.
     """
     if job.status in {JobStatus.CANCELLING, JobStatus.CANCELLED}:
         return
@@ -50,7 +50,10 @@ def cancel(session: Session, job: Job) -> None:
 
 
 def pause(session: Session, job: Job) -> None:
-    """queued → paused, running → pausing (its worker ends the attempt within seconds); again: no change."""
+    """Pause a job: queued → paused; running → pausing (its worker ends the attempt within seconds).
+
+    Repeated, it changes nothing.
+    """
     if job.status in {JobStatus.PAUSING, JobStatus.PAUSED}:
         return
     _require(job, "be paused", JobStatus.QUEUED, JobStatus.RUNNING)
@@ -61,7 +64,7 @@ def pause(session: Session, job: Job) -> None:
 
 
 def stop(session: Session, job: Job) -> None:
-    """running → running, and soon succeeded with the best epoch so far; again: no change."""
+    """Ask a running job to stop, and soon succeed with its best epoch so far. Repeated, it changes nothing."""
     _require(job, "be stopped", JobStatus.RUNNING)
     if not job.is_stopping:
         job.is_stopping = True
@@ -69,7 +72,7 @@ def stop(session: Session, job: Job) -> None:
 
 
 def resume(session: Session, job: Job) -> None:
-    """paused → queued."""
+    """Resume a job: paused → queued."""
     _require(job, "be resumed", JobStatus.PAUSED)
     job.status = JobStatus.QUEUED
     repository.add_event(session, job, "info", "resumed", "Resumed; waiting for a worker", {})
@@ -85,7 +88,7 @@ def interrupt(session: Session, job: Job) -> None:
 
 
 def start(session: Session, job: Job) -> None:
-    """running → running: a claimed job begins an attempt."""
+    """Start an attempt at a claimed job, which is running already."""
     _require(job, "start", JobStatus.RUNNING)
     if job.started_at is None:
         job.started_at = session.scalar(now())
@@ -99,7 +102,7 @@ def start(session: Session, job: Job) -> None:
 
 
 def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, Any]) -> None:
-    """running → succeeded, with its results."""
+    """End a job with its results: running → succeeded."""
     _require(job, "succeed", JobStatus.RUNNING)
     job.stop_reason = stop_reason
     job.metrics = metrics
@@ -110,27 +113,27 @@ def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, 
 
 
 def fail(session: Session, job: Job, code: str, message: str) -> None:
-    """running → failed: another attempt would end the same way."""
+    """End a job that another attempt could not save: running → failed."""
     _require(job, "fail", JobStatus.RUNNING)
     job.error = {"code": code, "message": message}
     _finish(session, job, JobStatus.FAILED, "error", message)
 
 
 def crash(session: Session, job: Job, cause: str, message: str) -> None:
-    """running → queued: the attempt died, and another is made."""
+    """Requeue a job whose attempt died: running → queued."""
     repository.add_crash(session, job, job.attempt, cause)
     repository.add_event(session, job, "warning", "crashed", message, {"cause": cause, "attempt": job.attempt})
     _requeue(job)
 
 
 def drain(session: Session, job: Job) -> None:
-    """running → queued: its worker stops, and any may take it."""
+    """Requeue a job whose worker stops, for any worker: running → queued."""
     repository.add_event(session, job, "info", "drained", "The worker stopped; waiting for another", {})
     _requeue(job)
 
 
 def postpone(session: Session, job: Job, cause: str, message: str, seconds: float) -> None:
-    """running → queued, and no worker takes it for a while: something that it needs was missing."""
+    """Requeue a job that lacked something that it needs, not to be claimed for `seconds`: running → queued."""
     repository.add_event(session, job, "warning", "postponed", message, {"cause": cause, "seconds": seconds})
     _requeue(job)
     job.wait(session, seconds)

@@ -86,7 +86,7 @@ def find_events(session: Session, job_id: str, *, after: int, limit: int) -> lis
 
 
 def add_crash(session: Session, job: Job, attempt: int, cause: str) -> None:
-    """Record that an attempt has died, once however often it is called; the job's row must be locked."""
+    """Record that an attempt has died; a repeated call changes nothing; the job's row must be locked."""
     session.merge(Crash(job_id=job.id, attempt=attempt, cause=cause))
 
 
@@ -97,7 +97,7 @@ def find_crashes(session: Session, job_id: str, *, limit: int) -> list[Crash]:
 
 
 def replace_trials(session: Session, job_id: str, trials: Sequence[Mapping[str, Any]]) -> None:
-    """Keep the trials of the job's search, the best first, in place of those of an earlier attempt."""
+    """Replace the trials of the job's search, the best first."""
     session.execute(delete(Trial).where(Trial.job_id == job_id))
     session.add_all(Trial(job_id=job_id, rank=rank, **trial) for rank, trial in enumerate(trials))
 

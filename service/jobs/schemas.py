@@ -132,9 +132,9 @@ class Trial(Identified):
     l2: float
     dropout: float
     epoch: int
-    """Its best one; 0 where it had none."""
+    """Its best epoch; 0 if it has none."""
     epochs: int
-    """Epochs that it was trained for."""
+    """Number of epochs that it was trained."""
     validation_loss: float | None
-    """Null where it was never finite."""
+    """Null if it was never finite."""
     validation_accuracy: float

@@ -1,4 +1,4 @@
-"""Every query about training snapshots, which are files in the storage that the row of their job names."""
+"""Every query about training snapshots: rows that name a job's newest file in the storage."""
 
 from __future__ import annotations
 
@@ -38,5 +38,5 @@ def replace(session: Session, job_id: str, *, key: str, size: int, digest: str, 
 
 
 def forget(session: Session, job_id: str) -> None:
-    """Forget the job's snapshot, if it has one; the sweep removes the file where no worker does."""
+    """Delete the row of the job's snapshot, if any; the sweep removes a file that no worker removes."""
     session.execute(delete(Snapshot).where(Snapshot.job_id == job_id))

@@ -96,6 +96,14 @@ def test_a_storage_that_is_away_is_unavailable(storage: Storage, tmp_path: Path)
         pass
 
 
+def test_a_bucket_that_does_not_answer_is_unavailable(unreachable_storage: str) -> None:
+    storage = Storage(unreachable_storage)
+    with pytest.raises(StorageUnavailable):
+        storage.list_old_files("a", 0)
+    with pytest.raises(StorageUnavailable):
+        storage.delete("a")
+
+
 def test_a_folder_is_deleted_with_all_in_it_and_none_is_fine(any_storage: Storage) -> None:
     storage = any_storage
     for key in ("a/b", "a/c", "d/e"):
@@ -114,9 +122,9 @@ def test_old_files_are_those_that_nobody_writes_to(any_storage: Storage) -> None
     for key in ("a/b/c", "a/d", "e/f"):
         with storage.writing(key) as file:
             file.write(b"x")
-    assert storage.old_files("a", 3600) == []
-    assert sorted(storage.old_files("a", -3600)) == ["a/b/c", "a/d"]
-    assert storage.old_files("nothing", -3600) == []
+    assert storage.list_old_files("a", 3600) == []
+    assert sorted(storage.list_old_files("a", -3600)) == ["a/b/c", "a/d"]
+    assert storage.list_old_files("nothing", -3600) == []
 
 
 def test_deleting_the_last_file_of_a_folder_removes_it(storage: Storage, tmp_path: Path) -> None:

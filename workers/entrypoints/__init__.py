@@ -1,1 +1,1 @@
-"""Entry points of child processes, a file for each kind: `work(order)` needs torch or opens a stranger's file."""
+"""Work of child processes, a module for each kind: `work(order, context)` needs torch or opens untrusted files."""

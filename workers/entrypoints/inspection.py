@@ -1,4 +1,4 @@
-"""The child process that inspects a backbone."""
+"""Inspect a backbone in a child process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The child process that lists the backbones that this worker can load."""
+"""List the backbones that this worker can load, in a child process."""
 
 from __future__ import annotations
 

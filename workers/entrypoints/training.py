@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.runtime.context import Context
 
 PERMANENT = (BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged)
-"""Errors that the next attempt would end with too."""
+"""Errors that would end the next attempt too."""
 
 
 def work(spec: TrainingSpec, context: Context) -> Iterator[Event]:

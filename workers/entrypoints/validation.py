@@ -1,4 +1,4 @@
-"""The child process that validates a dataset: it opens untrusted files, with few rights and limited memory."""
+"""Validate a dataset in a child process, which opens untrusted files with limited memory."""
 
 from __future__ import annotations
 

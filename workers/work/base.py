@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class InterruptRequested(Exception):
-    """Somebody has cancelled or paused the work."""
+    """A user has cancelled or paused the work."""
 
 
 class Attempt(ABC, Generic[Row]):
@@ -30,7 +30,7 @@ class Attempt(ABC, Generic[Row]):
 
     @property
     def can_save_progress(self) -> bool:
-        """True if the child, asked to drain, would save progress that is in no event yet."""
+        """True if the child, asked to drain, saves progress that is in no event yet."""
         return False
 
     def fetch_inputs(self) -> None:
@@ -38,7 +38,7 @@ class Attempt(ABC, Generic[Row]):
 
     @abstractmethod
     def start(self, session: Session, row: Row) -> BaseModel:
-        """Start the attempt; gives the order for the child."""
+        """Start the attempt; returns the order for the child."""
 
     def prepare(self, lines: list[bytes]) -> None:
         """Store the files that events name, outside any transaction. Raises ContentsCollected, OSError."""
@@ -72,4 +72,4 @@ class Attempt(ABC, Generic[Row]):
         raise NotImplementedError
 
     def clean_up(self, *, is_over: bool) -> None:
-        """Remove files that nobody needs any more; `is_over` if the work has succeeded or failed for good."""
+        """Remove files that are no longer needed; `is_over` if the work has succeeded or failed for good."""

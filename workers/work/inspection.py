@@ -34,7 +34,8 @@ class ListedBackbone(BaseModel):
     source: str
     architecture: str
     parameters: int | None
-    input_size: tuple[int, int, int]
+    input_size: list[int]
+    """Channels, height and width; a list, as JSON columns give back, so that the two compare equal."""
     licence: str | None
 
 

@@ -1,4 +1,4 @@
-"""Training snapshots of one attempt at a job: stored, named by the job's row, removed when they are replaced."""
+"""Training snapshots of one attempt at a job: store them, name them in the job's row, remove replaced ones."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ class _Put:
 
 
 class SnapshotFiles:
-    """A file is put first, under a key of its own, and then named in a fenced transaction; so what is named is whole.
+    """Stores the snapshots of one attempt, and removes those that are replaced.
 
-    Calls: `fetch` before the attempt begins; for each batch of messages `put`, `record` in the transaction, and
-    `remove_replaced` after the commit; `clean_up` at the end. What a worker that dies leaves behind, the sweep removes.
+    A file is put first, under a key of its own, and then named in a fenced transaction, so that named files are whole.
+    Calls: `fetch` before the attempt starts; for each batch of messages `put`, `record` in the transaction, and
+    `remove_replaced` after the commit; `clean_up` at the end. The sweep removes the files of a worker that died.
     """
 
     def __init__(self, database: Database, settings: Settings, claim: Claim[Job], scratch: Path) -> None:
@@ -60,7 +61,7 @@ class SnapshotFiles:
         self._newest: _Put | None = None
         self._is_failing = False
         self._failure: str | None = None
-        """Why there is no new snapshot, as long as no event of the job reports it."""
+        """Why the newest snapshot could not be stored, until an event of the job reports it."""
 
     def fetch(self) -> None:
         """Bring the job's newest snapshot to this machine. Raises StorageUnavailable, and OSError for a full disk."""
@@ -104,12 +105,12 @@ class SnapshotFiles:
             (self._scratch / name).unlink(missing_ok=True)
 
     def record(self, session: Session, row: Job, event: ProgressSaved) -> None:
-        """Name the newest file in the job's row, or tell the job that there is none."""
+        """Name the newest file in the job's row, or add an event that it could not be stored."""
         newest = self._newest
         if event.snapshot is None:  # of features, which are in the cache
             row.crashes = 0
         elif newest is not None and newest.name == event.snapshot:
-            row.crashes = 0  # the job has got further, whatever becomes of this attempt
+            row.crashes = 0  # the job has made progress, however this attempt ends
             snapshots.replace(
                 session, row.id, key=newest.key, size=newest.size, digest=newest.digest, epoch=event.epoch
             )

@@ -41,6 +41,9 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from workers.lease import Claim
 
+CHECKPOINT = "best.safetensors"
+"""The checkpoint's name in an attempt's folder."""
+
 
 class JobAttempt(Attempt[Job]):
     """One attempt at one job: its child fine-tunes, and its events become the job's rows."""
@@ -59,7 +62,7 @@ class JobAttempt(Attempt[Job]):
 
     @property
     def can_save_progress(self) -> bool:
-        """True if the child computes features or trains."""
+        """True while the child computes features or trains."""
         return self._phase in ("caching", "training")
 
     def fetch_inputs(self) -> None:
@@ -70,7 +73,7 @@ class JobAttempt(Attempt[Job]):
         """Start from the newest snapshot; forget what an earlier attempt measured after it."""
         lifecycle.start(session, row)
         if self._snapshots.is_damaged:
-            message = "The snapshot is missing or damaged in the storage; training begins anew"
+            message = "The snapshot is missing or damaged in the storage; training starts over"
             repository.add_event(session, row, "warning", "snapshot_damaged", message, {})
             snapshots.forget(session, row.id)
         done = self._snapshots.epochs_done
@@ -231,7 +234,3 @@ def _dataset_spec(dataset: Dataset) -> DatasetSpec:
     assert dataset.digest is not None
     classes = [entry["name"] for entry in dataset.classes]
     return DatasetSpec(pack=dataset.pack, index=dataset.index, classes=classes, digest=dataset.digest)
-
-
-CHECKPOINT = "best.safetensors"
-"""The checkpoint's name in an attempt's folder."""

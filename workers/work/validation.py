@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
 from models.catalog.losses import Task
 from service.datasets import repository
-from service.storage import Storage
+from service.storage import Storage, StorageUnavailable
 from service.tables import Dataset
 from workers.work.base import Attempt
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from service.database import Database
     from service.settings import Settings
     from workers.lease import Claim
+
+log = logging.getLogger(__name__)
 
 
 class ValidationOrder(BaseModel):
@@ -43,7 +46,7 @@ class Accepted(BaseModel):
 
 
 class Rejected(BaseModel):
-    """The dataset is invalid: the message says what to change."""
+    """The dataset is invalid; the message names what to change."""
 
     event: Literal["rejected"] = "rejected"
     code: str
@@ -98,4 +101,7 @@ class DatasetAttempt(Attempt[Dataset]):
     def clean_up(self, *, is_over: bool) -> None:
         """Delete the archive once there is a verdict: the pack holds all that is needed of it."""
         if is_over and self._archive is not None:
-            self._storage.delete(self._archive)
+            try:
+                self._storage.delete(self._archive)
+            except StorageUnavailable as error:
+                log.warning("the sweep will remove %s: %s", self._archive, error)

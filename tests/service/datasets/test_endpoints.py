@@ -12,6 +12,7 @@ from fastapi.testclient import TestClient
 
 from service.app import create_app
 from service.settings import Settings
+from service.storage import Storage
 from service.tables import Job
 from tests.support.datasets import add_dataset
 from tests.support.requests import assert_problem
@@ -19,6 +20,8 @@ from tests.support.requests import assert_problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from fastapi import FastAPI
 
     from service.database import Database
 
@@ -114,8 +117,9 @@ def test_while_the_storage_is_away_an_upload_is_refused(client: TestClient, sett
 
 def test_repeating_an_idempotency_key_creates_one_dataset(client: TestClient, settings: Settings) -> None:
     key = {"Idempotency-Key": "k"}
-    first = client.post("/v1/datasets", content=zipped(), headers=key).json()
-    again = client.post("/v1/datasets", content=zipped(), headers=key)
+    archive = zipped()  # with the time of its making
+    first = client.post("/v1/datasets", content=archive, headers=key).json()
+    again = client.post("/v1/datasets", content=archive, headers=key)
     assert (again.status_code, again.json()["id"]) == (202, first["id"])
     assert_problem(client.post("/v1/datasets", content=tarred("w"), headers=key), 422, "idempotency_key_reused")
     assert len([path for path in stored(settings) if path.is_file()]) == 1
@@ -141,6 +145,15 @@ def test_deleting_removes_the_images_but_not_under_a_job(client: TestClient, db:
     assert_problem(client.delete(f"/v1/datasets/{used}"), 409, "dataset_in_use", job)
     with db.reading() as session:
         assert session.get(Job, job) is not None
+
+
+def test_deleting_while_the_storage_does_not_answer_leaves_the_images_to_the_sweep(
+    app: FastAPI, client: TestClient, unreachable_storage: str
+) -> None:
+    made = client.post("/v1/datasets", content=zipped()).json()["id"]
+    app.state.storage = Storage(unreachable_storage)
+    assert client.delete(f"/v1/datasets/{made}").status_code == 204
+    problem(client.get(f"/v1/datasets/{made}"), 404, "dataset_not_found")
 
 
 @pytest.mark.parametrize("name", ["a%0Ab", "x" * 256, "a%7F"])

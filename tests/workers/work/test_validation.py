@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import text
 
+from service.settings import Settings
 from service.storage import Storage
 from service.tables import Dataset
 from workers.lease import LeaseLost, claim
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.database import Database
-    from service.settings import Settings
 
 ARCHIVE = "datasets/ds_1/archive"
 
@@ -75,3 +75,15 @@ def test_the_archive_is_deleted_when_the_validation_keeps_crashing(
         row = session.get_one(Dataset, "ds_1")
     assert (row.status, row.error and row.error["code"]) == ("failed", "worker_died")
     assert not upload.exists()
+
+
+@pytest.mark.usefixtures("upload")
+def test_a_storage_that_does_not_answer_leaves_the_archive_to_the_sweep(
+    database: Database, settings: Settings, unreachable_storage: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with database.writing() as session:
+        session.execute(text("UPDATE datasets SET crashes = 3"))
+    validate(database, Settings(data=settings.data, storage_url=unreachable_storage))
+    with database.reading() as session:
+        assert session.get_one(Dataset, "ds_1").status == "failed"
+    assert f"the sweep will remove {ARCHIVE}" in caplog.text
