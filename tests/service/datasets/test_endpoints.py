@@ -153,7 +153,7 @@ def test_deleting_while_the_storage_does_not_answer_leaves_the_images_to_the_swe
     made = client.post("/v1/datasets", content=zipped()).json()["id"]
     app.state.storage = Storage(unreachable_storage)
     assert client.delete(f"/v1/datasets/{made}").status_code == 204
-    problem(client.get(f"/v1/datasets/{made}"), 404, "dataset_not_found")
+    assert_problem(client.get(f"/v1/datasets/{made}"), 404, "dataset_not_found")
 
 
 @pytest.mark.parametrize("name", ["a%0Ab", "x" * 256, "a%7F"])
