@@ -12,6 +12,8 @@ from tests.support import deployments
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.extended
+
 NAMES = ["graft", "service", "workers", "models", "migrations", "tests", "celery", "celeryconfig", "numpy", "torch"]
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     from models.catalog.technique import Technique
 
+pytestmark = pytest.mark.extended
+
 SETTLED = {"engine": "eager", "precision": "float32"}
 """What is otherwise chosen by measuring, so that two jobs of one recipe give the same figures."""
 WITHOUT: dict[str, Any] = {"regularizers": [], "augmentations": []}

@@ -7,6 +7,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+import pytest
 from sqlalchemy import select
 
 from faults.workload import digest_checkpoint
@@ -18,6 +19,8 @@ from tests.support.small_backbone import write_backbone
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+pytestmark = pytest.mark.extended
 
 STEPS = 42
 """Steps of an epoch."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from service.database import Database
 
 
+@pytest.mark.extended
 def test_nothing_is_lost_whatever_goes_wrong(tmp_path: Path) -> None:
     assert run(tmp_path, seed=1, count=len(FAULTS), console=Console())
 

@@ -70,6 +70,7 @@ def assert_delivers(whole: Any, name: str, arguments: dict[str, object], side: i
     return feature_network
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("name", "arguments", "side", "cut", "layers"), FAMILIES, ids=[row[0] for row in FAMILIES])
 @torch.inference_mode()
 def test_each_form_of_classifier_is_replaced(

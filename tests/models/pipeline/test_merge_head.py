@@ -101,6 +101,7 @@ FAMILIES = [
 """Name, arguments, and side of the image."""
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(("name", "arguments", "side"), FAMILIES, ids=[row[0] for row in FAMILIES])
 @torch.no_grad()
 def test_layers_take_the_place_of_each_form_of_classifier(name: str, arguments: dict[str, Any], side: int) -> None:

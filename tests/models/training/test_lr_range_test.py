@@ -51,6 +51,7 @@ LINEAR = {"kind": "linear", "dropout": 0.0}
 MLP = {"kind": "mlp", "hidden": [32, 16], "dropout": 0.0}
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize("head", [LINEAR, MLP], ids=["linear", "mlp"])
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adamw", "nadam"])
 def test_the_rate_that_is_found_is_nearly_as_good_as_the_best_of_all(optimizer: str, head: dict[str, Any]) -> None:
