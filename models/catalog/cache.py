@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from models.catalog.technique import Technique, known
 
 MOST = 4
-"""Augmented views that `auto` takes at most: more did not help on any dataset that was measured."""
+"""Most augmented views for `auto`: more did not help on any dataset that was measured."""
 MANY = 100
 """Images per class above which augmented views did not improve a head on frozen features."""
 

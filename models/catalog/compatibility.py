@@ -18,7 +18,7 @@ MOST_IMAGES = 1024
 
 
 def conflicts(recipe: Recipe) -> Iterator[str]:
-    """List what does not fit together, each with what to change; values that are still `auto` are skipped."""
+    """List incompatible choices of a recipe, each with what to change; values that are still `auto` are skipped."""
     yield from _data(recipe)
     yield from _memory(recipe)
     yield from _cache(recipe)
@@ -161,4 +161,4 @@ def _task(recipe: Recipe) -> Iterator[str]:
     if recipe.task == "multi_label" and mixed:
         yield f"{' and '.join(mixed)} would blend yes and no of several labels: leave it out, the task is multi_label"
     if recipe.task == "multi_label" and recipe.head.kind == "keep":
-        yield "head: keep goes on with a classifier of one label an image, and the task is multi_label: take linear"
+        yield "head: keep trains a classifier of one label an image, and the task is multi_label: take linear"

@@ -26,7 +26,7 @@ class CandidateCut:
     stage: str
     multiply_adds_below: int
     bytes: int = 0
-    """What the cache keeps of each image."""
+    """Bytes that the cache stores for each image."""
 
     @classmethod
     def from_dict(cls, cut: Mapping[str, Any]) -> CandidateCut:
@@ -92,7 +92,7 @@ class Stage(_Trained):
     """Last frozen stage, or a single cut, of the backbone; GET /v1/backbones/{name} lists both."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
-        """The end of the stage; raises CutUnknown."""
+        """Choose the cut at the end of the named stage; raises CutUnknown."""
         ends = {cut.name: cut for cut in cuts} | {cut.stage: cut for cut in cuts} | find_stages(cuts)
         if self.name not in ends:
             raise CutUnknown(f"This backbone has no stage or cut {self.name}; its stages are {_names(cuts)}.")
@@ -107,7 +107,7 @@ class Top(_Trained):
     """Number of stages to train; a norm or pool outside the stages does not count as one."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
-        """Below them; raises CutUnknown."""
+        """Choose the cut below the trained stages; raises CutUnknown."""
         return _below(cuts, self.stages)
 
 
@@ -119,7 +119,7 @@ class Fraction(_Trained):
     """Largest share of the backbone's multiply-adds that is frozen."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
-        """The highest cut with no more below it; raises CutUnknown where the first has more."""
+        """Choose the highest cut with at most this share below; raises CutUnknown if the lowest has more."""
         total = cuts[-1].multiply_adds_below
         fitting = [cut.name for cut in cuts if cut.multiply_adds_below <= self.frozen * total]
         if not fitting:
@@ -140,7 +140,7 @@ class Nothing(_Trained):
     kind: Literal["none"] = "none"
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
-        """At the image itself."""
+        """Choose no cut: the whole network is trained."""
         return None
 
 
@@ -157,7 +157,7 @@ class Gradual(_Trained):
     """Epochs between one stage and the next."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
-        """Below them; raises CutUnknown."""
+        """Choose the cut below the trained stages; raises CutUnknown."""
         return _below(cuts, self.stages)
 
     def count_unfrozen(self, epoch: int, count: int) -> int:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 AROUND_RATE = (0.1, 10.0)
-"""Range of learning rates that `auto` means, as multiples of the recipe's."""
+"""Range of learning rates for `auto`, as multiples of the recipe's."""
 STRENGTHS = (0.1, 100.0)
-"""Range of L2 strengths that `auto` means, times the number of training images: C from 10 to 0.01."""
+"""Range of L2 strengths for `auto`, times the number of training images: C from 10 to 0.01."""
 MOST_WEIGHTS = 2**27
 """Most weights of all heads together: with gradients and Adam's means, about 3 GB."""
 Probability = Annotated[float, Field(ge=0.0, lt=1.0)]

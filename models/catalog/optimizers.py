@@ -66,7 +66,7 @@ class Nesterov(_Optimizer):
 
     kind: Literal["nesterov"] = "nesterov"
     momentum: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.9
-    """Share of the velocity v that a step keeps; 0: plain SGD."""
+    """Share of the velocity v that a step keeps."""
 
     def build(self, parameters: Parameters) -> torch.optim.Optimizer:
         """Build the optimizer of `parameters`."""
@@ -143,7 +143,7 @@ class RMSProp(_Optimizer):
 
     kind: Literal["rmsprop"] = "rmsprop"
     decay: Decay = 0.9
-    """Decay rate of v, the running mean of squared gradients."""
+    """Decay rate of s, the running mean of squared gradients."""
     epsilon: Epsilon = 1e-8
     """Small number ε in the denominator, so that the division stays finite."""
 

@@ -185,7 +185,7 @@ class Recipe(Technique):
 
     @property
     def most_epochs(self) -> int:
-        """The epochs at most."""
+        """Largest number of epochs of a resolved recipe."""
         if self.epochs != "auto":
             return self.epochs
         return 20 if self.cut.kind == "none" else 200
@@ -212,7 +212,7 @@ class Recipe(Technique):
 
 
 MEASURED = {"optimizer.lr", "pretraining.lr", "search.space.lr"}
-"""What is found by training on features, and so may still be "auto" in a resolved recipe."""
+"""Fields that are found by training on features, and so may still be "auto" in a resolved recipe."""
 
 
 class ResolvedRecipe(Recipe):
@@ -243,7 +243,7 @@ class ResolvedRecipe(Recipe):
         return self.model_copy(update={"optimizer": self.optimizer.with_lr(lr)})
 
     def limit_views(self, most: int) -> Self:
-        """Have no more augmented views than `most` in the cache."""
+        """Limit the augmented views in the cache to `most`."""
         return self.model_copy(update={"cache": self.cache.limit_views(most)})
 
     def apply_trial(self, best: Trial) -> Self:

@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 class Unresolved(Exception):
-    """A choice is still "auto", or the "same" as another: resolve the recipe first."""
+    """A field is still "auto" or "same": resolve the recipe first."""
 
 
 class Technique(BaseModel):

@@ -244,7 +244,7 @@ REFUSALS = {
     ),
     "a kept classifier for several labels": Refusal(
         {**SEVERAL, "head": "keep"},
-        "head: keep goes on with a classifier of one label an image, and the task is multi_label: take linear",
+        "head: keep trains a classifier of one label an image, and the task is multi_label: take linear",
         [{**SEVERAL, "head": "linear"}, {"task": "single_label", "head": "keep"}],
     ),
     "a search over other heads": Refusal(
@@ -301,7 +301,7 @@ def test_one_error_lists_all_incompatible_choices() -> None:
 def test_choices_that_do_not_fit_the_task_are_refused_once_it_is_known() -> None:
     recipe = Recipe.model_validate({"loss": "focal", "augmentations": ["mixup"], "head": "keep"})
     assert recipe.for_task("single_label").task == "single_label"
-    with pytest.raises(ValueError, match=r"focal learns one label.*mixup would blend.*head: keep goes on"):
+    with pytest.raises(ValueError, match=r"focal learns one label.*mixup would blend.*head: keep trains"):
         recipe.for_task("multi_label")
 
 
