@@ -1,4 +1,4 @@
-"""Backbones by name: SOURCE/NAME."""
+"""Find, list and load pretrained backbones by name, SOURCE/NAME: timm/NAME.TAG, hf/ORG/REPO or local/NAME."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A backbone's configuration: what timm needs to build its network, now and from the weights of a finished job."""
+"""Backbone configuration: architecture and model_args, from which timm builds the network."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class BackboneConfig:
         return Backbone.from_network(self.name, self.architecture, self.model_args, self.pretrained_cfg, network)
 
     def _check_that_timm_rebuilds(self, network: TimmNetwork) -> None:
-        """Check that a checkpoint will load where only architecture, number of classes and model_args are known."""
+        """Check that timm rebuilds the network from architecture and model_args alone; raises ConfigurationBroken."""
         rebuilt = self._build(num_classes=network.num_classes)
         if _shapes(rebuilt) != _shapes(network):
             raise ConfigurationBroken(

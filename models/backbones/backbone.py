@@ -35,9 +35,9 @@ class Backbone:
     model_args: dict[str, Any]
     """The arguments with which timm.create_model builds exactly this network of the architecture."""
     pretrained_cfg: dict[str, Any]
-    """timm's configuration: preprocessing and origin."""
+    """timm's configuration: preprocessing, licence and class names."""
     network: TimmNetwork
-    """Surgery gives copies of it; training changes the tensors that these share with it."""
+    """The pretrained network. Cutting copies its modules but shares its tensors, so training changes them here too."""
     digest: str
     """SHA-256, in hex, of the architecture and all weights as they were loaded."""
 
