@@ -1,1 +1,1 @@
-"""From an uploaded archive to a pack of accepted images."""
+"""Validate uploaded archives, pack their good images, and split them for training."""

@@ -86,7 +86,7 @@ def read_table(paths: Sequence[PurePosixPath], table: PurePosixPath, content: by
 
 
 def _read_rows(content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
-    """Iterate over line numbers and columns."""
+    """Iterate over the rows of a CSV table: line number and columns by name."""
     reader = _open_table(content)
     try:
         columns = [name.strip().lower() for name in reader.fieldnames or ()]

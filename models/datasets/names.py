@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from models.datasets.errors import DatasetRejected
 
 MAX_BYTES = 255
-"""Of one component of a path."""
+"""Longest component of a path, in bytes."""
 JUNK = {"__macosx", "icon\r", "thumbs.db", "desktop.ini"}
 
 IMAGE = re.compile(

@@ -109,7 +109,7 @@ class _Selection:
         return self.is_spare(image) and all(self.open[label] > 0 for label in self.labels[image])
 
     def take(self, image: int) -> None:
-        """Take an image out of the training images."""
+        """Remove an image from the training images, and from the counts of its classes."""
         self.training.remove(image)
         self.left.subtract(self.labels[image])
         self.open.subtract(self.labels[image])

@@ -28,10 +28,10 @@ LOOKAHEAD = 16
 """Images that are decoded at the same time: bounds memory."""
 MAX_BAD_SHARE = 0.2
 MIN_IMAGES_PER_CLASS = 2
-"""One to train on, one to validate on."""
+"""Smallest class that is accepted: one image to train on, one to validate on."""
 MAX_REPORTED = 1000
 SPLIT_PRIORITY = {"test": 0, "validation": 1, "train": 2, "": 3}
-"""Of copies of an image in several splits, the first in this order is kept: test images must not be trained on."""
+"""Split whose copy of a duplicate image is kept, the first wins: test images must not be trained on."""
 NO_CLASS = "The file is in no class folder. Move it into one, or list it in labels.csv."
 MISSING_FILE = f"{layout.TABLE} lists this file, but the archive does not have it."
 
