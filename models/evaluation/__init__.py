@@ -1,1 +1,1 @@
-"""Metrics, and the exact test of the delivered network."""
+"""Metrics of classifiers, and test predictions equal to those of the downloaded network."""

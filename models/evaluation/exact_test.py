@@ -1,6 +1,6 @@
-"""Exact test: the class that the delivered network gives each image, though most features are rounded.
+"""Exact test predictions: recompute in full precision the images whose class rounding could change.
 
-Features by a fast engine give nearly the logits of the delivered network. Only where the two greatest logits lie so
+Features by a fast engine give nearly the logits of the checkpoint's network. Only where the two greatest logits lie so
 near to each other that the difference could matter are images computed exactly.
 """
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
     """Images (n,) → logits (n, C)."""
 
 FIRST = 16
-"""Images that are always computed exactly: the least certain."""
+"""Number of images that are always computed exactly: the least certain."""
 SAFETY = 2.0
-"""How many times the greatest change that was seen is taken to be possible."""
+"""Safety factor: a change this many times as large as the greatest observed one is taken to be possible."""
 
 
 def compute_exactly_where_near(
     compute_nearly: ComputeLogits, compute_exactly: ComputeLogits, images: np.ndarray
 ) -> np.ndarray:
-    """Compute logits (n, C) of images whose greatest is that of `compute_exactly`.
+    """Compute logits (n, C) with the same predicted classes as `compute_exactly`, most of them from fast features.
 
     True as long as no lead of one logit over another changes by SAFETY times the greatest change that was seen.
     """
@@ -43,7 +43,7 @@ def compute_exactly_where_near(
 
 
 def _change(near: np.ndarray, exact: np.ndarray) -> float:
-    """The change, at most, of the lead of the greatest logit over another one."""
+    """Largest change of the margin between an image's greatest logit and another one."""
     rows, greatest = np.arange(len(near)), near.argmax(1)
     leads = (logits[rows, greatest, None] - logits for logits in (near, exact))
     return float(np.abs(np.subtract(*leads)).max())

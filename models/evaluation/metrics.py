@@ -65,7 +65,7 @@ def evaluate_multi_label(logits: np.ndarray, targets: np.ndarray, classes: Seque
 
 
 def count_correct(logits: torch.Tensor, labels: torch.Tensor) -> int:
-    """Count images that logits (B, C) classify as labelled (B,), or with all of their labels (B, C) right."""
+    """Count correctly classified images: logits (B, C), labels (B,), or multi-hot (B, C) with all classes right."""
     if labels.ndim == 1:
         return int((logits.argmax(1) == labels).sum())
     return int(((logits > 0) == (labels > 0.5)).all(1).sum())
@@ -102,7 +102,7 @@ def _average_precision(scores: np.ndarray, truth: np.ndarray) -> float | None:
 
 
 def _mean(values: Sequence[float]) -> float:
-    """The mean; 0 of no values."""
+    """Mean of values; 0 if there are none."""
     return sum(values) / len(values) if values else 0.0
 
 
