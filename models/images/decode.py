@@ -14,9 +14,9 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 """Formats that are decoded; Pillow's readers of rarer formats have had more security holes."""
 MIN_SIDE = 8
 MAX_PIXELS = 50_000_000
-"""Checked by the header before anything is decoded: a small file can unpack to gigabytes."""
+"""Most pixels of an image, checked by its header before it is decoded: a small file can unpack to gigabytes."""
 MAX_ASPECT_RATIO = 50
-"""The longer side to the shorter one: resizing by the shorter side would make huge images too."""
+"""Largest ratio of the longer to the shorter side: resizing by the shorter side would make huge images too."""
 Image.MAX_IMAGE_PIXELS = None  # Pillow would only warn, and later
 warnings.filterwarnings("ignore", module=r"PIL\.")  # an image that decodes is good, whatever its metadata
 ORIENTATION = ExifTags.Base.Orientation
@@ -90,7 +90,7 @@ def _is_plain_jpeg(image: Image.Image) -> bool:
 
 
 def _from_jpeg(data: bytes) -> Image.Image | None:
-    """Decode by libjpeg-turbo directly, to Pillow's pixels in less time; None if the file has any fault."""
+    """Decode a JPEG by libjpeg-turbo, to the same pixels as Pillow but faster; None if the file has any fault."""
     try:
         return Image.fromarray(simplejpeg.decode_jpeg(data, "RGB"))
     except ValueError:

@@ -16,7 +16,7 @@ class Preprocessing:
     """Resize, crop, and (pixel/255 - mean)/std channel by channel."""
 
     input_size: tuple[int, int, int]
-    """(3, H, W)"""
+    """Shape of the network's input, (3, H, W)."""
     interpolation: str
     mean: tuple[float, ...]
     std: tuple[float, ...]
@@ -42,7 +42,7 @@ class Preprocessing:
         return max(self.input_size[1:])
 
     def resize_to(self, side: int) -> Preprocessing:
-        """Change the longer side of the input; its proportions stay."""
+        """Resize the network's input to this longer side, in pixels; its aspect ratio stays."""
         channels, *sides = self.input_size
         height, width = (round(own * side / self.side) for own in sides)
         return replace(self, input_size=(channels, height, width))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TORCH_INTERPOLATIONS = ("bilinear", "bicubic")
 """Interpolations that torch has with antialiasing."""
 RENDERING_VERSION = 2
-"""Increase it when the same augmentations come to give other pixels: their cached features are stale then."""
+"""Version of the pixels that augmentations give: increase it when they change, since cached features are stale then."""
 
 
 class Views:
@@ -82,7 +82,7 @@ class Views:
         return image.resize((width, height), str_to_pil_interp(self.preprocessing.interpolation))
 
     def _resize(self, image: Image.Image, size: int | list[int]) -> Image.Image:
-        """Resize by torch to a shorter side, or to both sides."""
+        """Resize an image by torch to a shorter side, or to both sides."""
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1)
         mode = InterpolationMode(self.preprocessing.interpolation)
         resized = resize(pixels, size, mode, antialias=True)  # in bytes, as Pillow does
