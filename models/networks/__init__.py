@@ -1,1 +1,1 @@
-"""Networks as graphs: where they can be cut, and the cutting."""
+"""Trace networks into graphs, cut them into trunk and top, and replace their classifiers."""

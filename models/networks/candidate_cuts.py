@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.networks.types import TimmNetwork
 
 BYTES_PER_NUMBER = 2
-"""In the cache."""
+"""Bytes of one number in the feature cache."""
 
 
 def inspect(network: TimmNetwork, input_size: tuple[int, int, int]) -> dict[str, Any]:
@@ -133,7 +133,7 @@ class Costs(fx.Interpreter):
             return super().run(*args, **kwargs)
 
     def run_node(self, n: fx.Node) -> Any:
-        """Run one node."""
+        """Run one node, and record its multiply-adds and the shape of its value."""
         before = self._counter.get_total_flops()
         value = super().run_node(n)
         original = self._originals[n]

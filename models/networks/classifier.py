@@ -22,13 +22,13 @@ LinearModule = nn.Linear | nn.Conv2d
 
 @dataclass(frozen=True)
 class OutputLayer:
-    """A linear layer between which and the logits there are only fixed operations."""
+    """A linear output layer: only fixed operations lie between it and the logits."""
 
     module: LinearModule
     features: slice | None
     """The features that it reads; None if it reads more than one vector of an image, and must output zeros."""
     gain: float
-    """By how much the logits rise when its output rises by one."""
+    """Gain: increase of the logits when the layer's output increases by one."""
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ class TrainedStage:
 
     name: str
     parameters: dict[str, nn.Parameter]
-    """By their names in the network, BatchNorm's included."""
+    """Parameters by their names in the network, BatchNorm's included."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,9 @@ class CutNetwork:
     stages: Sequence[TrainedStage] = field(default=())
     """The stages of the top, from the topmost down."""
     share_above: float = 0.0
-    """Share of the multiply-adds that lie in the top."""
+    """Share of the network's multiply-adds that lie in the top, from 0 to 1."""
     moved_from: str | None = None
-    """The cut that the recipe asks for, where its values are too large for the cache."""
+    """Cut that the recipe asks for, if its values are too large for the cache; None if the cut is the recipe's own."""
 
     @classmethod
     def from_feature_network(cls, feature_network: FeatureNetwork) -> CutNetwork:

@@ -84,7 +84,7 @@ class FeatureNetwork:
     num_features: int
     input_size: tuple[int, int, int]
     identity: Mapping[str, Any]
-    """What names the network beside its weights (architecture and arguments); part of each digest."""
+    """Architecture and arguments, which identify the network beside its weights; part of each digest."""
     digest: str
     """SHA-256, in hex, of everything that the features depend on beside the image: operations and weights."""
     classifier: Classifier
@@ -102,7 +102,7 @@ def cut_before_classifier(
     Args:
         network: any network of timm; one without a classifier gets one. It stays as it is.
         input_size: (3, H, W) of the images.
-        identity: what names the network beside its weights (architecture and arguments); part of the digest.
+        identity: architecture and arguments, which identify the network beside its weights; part of the digest.
 
     Raises: InputSizeUnsupported, ClassifierUnsupported.
     """
@@ -125,7 +125,7 @@ def copy_modules(network: TimmNetwork) -> TimmNetwork:
 
 
 def _check_input_size(network: TimmNetwork, images: torch.Tensor) -> None:
-    """Raise InputSizeUnsupported where the network itself does not run."""
+    """Run the network on images of this size; raises InputSizeUnsupported."""
     try:
         network(images)
     except Exception as error:  # each architecture raises errors of its own
@@ -175,14 +175,14 @@ class NetworkTail:
     """The output layers of a network, and the vectors that they read."""
 
     trunk: nn.Module
-    """Computes those vectors from images: a tensor, or a tuple of several."""
+    """Network from images to the output layers' input: a tensor, or a tuple of several."""
     cut: str
     layer_inputs: Mapping[LinearModule, slice | None]
     """The features that each output layer reads: see OutputLayer."""
     traced: TracedNetwork | None = None
     """The network's graph, where it has one."""
     vectors: tuple[fx.Node, ...] = ()
-    """Those vectors in the graph."""
+    """Nodes of the graph whose values the output layers read."""
 
     @classmethod
     def from_trace(cls, traced: TracedNetwork) -> NetworkTail:

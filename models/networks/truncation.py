@@ -1,4 +1,4 @@
-"""Drops a network's top stages, so that new layers can take their place."""
+"""Drop the top stages of a network, so that new layers can take their place."""
 
 from __future__ import annotations
 

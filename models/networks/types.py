@@ -16,7 +16,7 @@ class TimmNetwork(Protocol):
     """An nn.Module with the calls that every network of timm answers."""
 
     num_classes: int
-    """0 where it has no classifier."""
+    """Number of classes; 0 if the network has no classifier."""
 
     def forward_features(self, x: torch.Tensor, /) -> torch.Tensor:
         """Compute feature maps or tokens of images (B, 3, H, W)."""
