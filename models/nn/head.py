@@ -33,7 +33,7 @@ class HiddenLayer(nn.Module):
 
     @property
     def activation(self) -> nn.Module:
-        """The activation alone."""
+        """Activation function of the layer."""
         return self.between.get_submodule("activation")
 
     @property
@@ -42,7 +42,7 @@ class HiddenLayer(nn.Module):
         return [self.linear, *self.between, self.dropout]
 
     def activate(self, rows: torch.Tensor) -> torch.Tensor:
-        """Compute the units without dropout, (B, inputs) → (B, width)."""
+        """Compute the layer's activations before dropout, (B, inputs) → (B, width)."""
         units: torch.Tensor = self.between(self.linear(rows))
         return units
 

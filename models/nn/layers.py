@@ -6,7 +6,7 @@ import torch
 
 
 class RowsOfLength(torch.nn.Module):
-    """Parametrization of a weight (outputs, inputs) that fixes the length of each row."""
+    """Weight normalization to rows of fixed L2 norm: a parametrization of a weight (outputs, inputs)."""
 
     def __init__(self, length: float) -> None:
         super().__init__()
