@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 def fine_tune(
     spec: TrainingSpec, pack: Pack, context: Context | None = None, other_pack: Pack | None = None
 ) -> Iterator[Event]:
-    """Fine-tune as a spec says, and report what happens; the last event is Finished.
+    """Fine-tune a backbone by a training spec; yields events, of which the last is Finished.
 
     Args:
         spec: what to do.
@@ -130,7 +130,7 @@ def fine_tune(
 
 
 def read_snapshot(spec: TrainingSpec) -> Generator[Noted, None, dict[str, Any] | None]:
-    """Read the state to resume from; one that cannot be read is reported, and training starts over."""
+    """Read the training snapshot to resume from; if it cannot be read, report so and start over."""
     if spec.snapshot is None:
         return None
     try:
@@ -143,7 +143,7 @@ def read_snapshot(spec: TrainingSpec) -> Generator[Noted, None, dict[str, Any] |
 
 
 def plan(ready: Prepared) -> Progress:
-    """Plan the work: what is to be computed, and what is to be trained."""
+    """Plan the work for progress reports: rows to compute and rows to train on."""
     recipe, train = ready.recipe, ready.train.images
     to_train = recipe.epochs * len(train)
     if not ready.features.is_cached:
@@ -161,7 +161,7 @@ def list_plain_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
 
 
 def cache_features(ready: Prepared, progress: Progress, snapshotter: Snapshotter) -> Iterator[Event]:
-    """Compute the plain views that the cache lacks."""
+    """Compute the features of plain views that the cache lacks."""
     if not ready.features.is_cached:
         return
     needed = list_plain_views(ready)
@@ -177,7 +177,7 @@ def cache_features(ready: Prepared, progress: Progress, snapshotter: Snapshotter
 
 
 def choose_material(spec: TrainingSpec, pack: Pack, other_pack: Pack | None, ready: Prepared) -> Material:
-    """Choose the images to pretrain on: the other dataset's, or those to train on."""
+    """Choose the images for pretraining: the other dataset's, or the training images."""
     open_source = partial(ready.extractor.open_source, other_pack or pack)
     if other_pack is None or spec.other_dataset is None:
         return Material(open_source, ready.train, spec.dataset.classes)
@@ -215,7 +215,7 @@ def train(training: Training, ready: Prepared, progress: Progress, snapshotter: 
 
 
 def compute_metrics(training: Training, layers: nn.Sequential, ready: Prepared) -> dict[str, Any]:
-    """Compute the metrics of the best epoch: validation on cached features, the test as the delivered network does."""
+    """Compute validation and test metrics of the best epoch; the test predicts as the checkpoint's network does."""
     classes = training.run.classes
     compute = {"single_label": evaluate, "multi_label": evaluate_multi_label}[ready.recipe.task]
     metrics: dict[str, Any] = {
@@ -237,7 +237,7 @@ def compute_metrics(training: Training, layers: nn.Sequential, ready: Prepared) 
 
 
 def write_checkpoint(spec: TrainingSpec, recipe: ResolvedRecipe, ready: Prepared, metrics: dict[str, Any]) -> None:
-    """Write the checkpoint: the network with its head merged, and everything that is known of it."""
+    """Write the checkpoint: the network with its head merged, and its metadata."""
     backbone, classes = ready.backbone, spec.dataset.classes
     replaced = describe_replaced(ready.slot)
     metadata = checkpoint_file.collect_metadata(

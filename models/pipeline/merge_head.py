@@ -45,7 +45,7 @@ class HeadSlot:
     dropped: list[str]
     """Paths of the stages that were left out."""
     path: str | None
-    """Of the module that the head replaces; None where it becomes the network's own classifier."""
+    """Path of the module that the head replaces; None if it becomes the network's own classifier."""
 
     @property
     def network(self) -> TimmNetwork:
@@ -69,7 +69,7 @@ def find_head_slot(feature_network: FeatureNetwork, head: Head, dropped: list[st
 
 
 def merge_head(slot: HeadSlot, layers: nn.Sequential) -> None:
-    """Have the network end in these layers, which take unstandardized features."""
+    """Replace the network's classifier by these layers, which read unstandardized features."""
     if slot.path is not None:
         slot.network.set_submodule(slot.path, _flattened(copy.deepcopy(layers)).eval())
         return
@@ -118,7 +118,7 @@ def compute_logits(
 
 @torch.no_grad()
 def _can_replace(feature_network: FeatureNetwork, path: str) -> bool:
-    """Whether the network's output is that of layers at this path; tried with some that are not linear."""
+    """Test if layers at this path give the network's output, by trying some that are not linear."""
     network, images = feature_network.network, feature_network.sample_images
     own = network.get_submodule(path)
     layers = nn.LayerNorm(feature_network.num_features, elementwise_affine=False)
@@ -134,12 +134,12 @@ def _can_replace(feature_network: FeatureNetwork, path: str) -> bool:
 
 
 def _flattened(layers: Iterable[nn.Module]) -> nn.Sequential:
-    """The same layers for a network that gives its features as an image of one pixel."""
+    """Wrap layers for a network whose features are an image of one pixel, (B, D, 1, 1)."""
     return nn.Sequential(nn.Flatten(), *layers)
 
 
 def _to_plain(module: nn.Module) -> nn.Module:
-    """A copy on the processor; a weight that is computed from others is one of its own."""
+    """Copy layers to the CPU, with parametrized weights as plain parameters."""
     if not isinstance(module, nn.Linear):
         return copy.deepcopy(module).cpu()
     linear = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)

@@ -19,7 +19,7 @@ TRAIN_COST = 3.0
 
 
 class Progress:
-    """Progress, counted in rows that the trunk must compute; training on a row counts as a part of one."""
+    """Progress of a job, counted in rows that the trunk computes; training on a row counts as a part of one."""
 
     def __init__(self, to_compute: int, to_train: int, share_above: float = 0.0) -> None:
         """`share_above`: share of the network's work that lies above the cut, and is trained."""
@@ -42,7 +42,7 @@ class Progress:
         self._phase_began = time.monotonic()
 
     def resume(self, epochs: int, steps: int, trained: int) -> None:
-        """Count what an earlier attempt did of the phase."""
+        """Count the steps of the phase that an earlier attempt has done."""
         self._epoch, self._step = epochs, steps
         self._done += self._train_cost * trained
 

@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """Everything that a fine-tuning works with."""
+    """Prepared fine-tuning: backbone, cut network, splits, features, engine and resolved recipe."""
 
     recipe: ResolvedRecipe
     backbone: Backbone
     preprocessing: Preprocessing
     cut_network: CutNetwork
     slot: HeadSlot
-    """The place of the head in the network."""
+    """Position in the network at which the trained head is merged."""
     kept: tuple[torch.Tensor, torch.Tensor] | None
     """(W, b) of the backbone's own classifier, for a head that keeps it."""
     train: Subset
@@ -60,9 +60,9 @@ class Prepared:
     """For training; view 0 of these images is cached first."""
     images_to_cache: np.ndarray
     exact_features: FeatureSource
-    """For the test, exactly as the delivered network computes them."""
+    """For the test, exactly as the checkpoint's network computes them."""
     is_tested_exactly: bool
-    """Whether all test images are computed exactly, or only those whose class is not certain."""
+    """True if all test images are computed exactly; False: only those whose class is uncertain."""
     budget: int
     """Bytes that the features may take."""
     views_dropped: int
@@ -143,7 +143,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
 
 
 def split_pack(pack: Pack, num_classes: int, recipe: Recipe) -> tuple[Subset, Subset, Subset]:
-    """Split a pack's images: to train on, to validate on, and to test on."""
+    """Split a pack's images into training, validation and test images."""
     labels = pack.encode_targets(num_classes) if pack.is_multi_label else pack.labels
     parts = split(pack.digests.tolist(), labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
     train, validation, test = (Subset(part, labels[part]) for part in (parts.train, parts.validation, parts.test))
@@ -157,7 +157,7 @@ def count_images(subset: Subset, num_classes: int) -> list[int]:
 
 
 def describe(ready: Prepared) -> Noted:
-    """Describe what is going to be trained."""
+    """Describe the setup in a log message: backbone, cut, features, images and engine."""
     subsets = {"train": ready.train, "validation": ready.validation, "test": ready.test}
     counts = {name: len(subset.labels) for name, subset in subsets.items()}
     stages = [stage.name for stage in ready.cut_network.stages]
@@ -186,7 +186,7 @@ def describe(ready: Prepared) -> Noted:
 
 
 def report_limits(ready: Prepared) -> Iterator[Noted]:
-    """Report where the cache's budget does not allow what the recipe has."""
+    """Report a higher cut or fewer views than the recipe asks for, due to the cache's budget."""
     why = f"to stay within the cache's budget of {ready.budget:,} bytes: raise cache.max_bytes and GRAFT_CACHE_BYTES"
     moved_from, cut = ready.cut_network.moved_from, ready.cut_network.cut
     if moved_from is not None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.training.loop import Training
 
 LEAST_SECONDS = 1.0
-"""Between two snapshots at the ends of epochs: of a head alone, one takes longer than many an epoch."""
+"""Least seconds between two snapshots at the ends of epochs: one takes longer than many an epoch of a head alone."""
 
 
 class Pace:

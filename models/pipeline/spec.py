@@ -1,4 +1,4 @@
-"""Training spec: everything that a fine-tuning is given as values. It crosses the pipe from supervisor to child."""
+"""Training spec: the inputs of one fine-tuning, as JSON that a supervisor sends to its child process."""
 
 from __future__ import annotations
 

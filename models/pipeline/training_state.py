@@ -1,4 +1,4 @@
-"""Training state in files, from which another process resumes a training with the same numbers.
+"""Save and load training state: another process resumes from the file with the same numbers.
 
 They are safetensors files: everything but tensors is JSON in their metadata, with names in the places of tensors.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 VERSION = "2"
-"""Of the names in a state; to be raised whenever what an older version has written can no longer be read."""
+"""Version of the file format: increase it when files of older versions can no longer be read."""
 
 
 class StateUnreadable(Exception):
