@@ -46,7 +46,7 @@ def fit(technique: Autoencoder, task: LayerTask, batch_size: int) -> Fit:
 
 
 def fit_with_decoder(technique: Autoencoder, task: LayerTask, batch_size: int) -> tuple[Reconstruction, list[float]]:
-    """Train like `fit`; returns the decoder too, with the loss of each epoch."""
+    """Train a layer as an autoencoder, like `fit`; return the decoder and the loss of each epoch."""
     reconstruction = Reconstruction(task.layer, technique.tied_weights)
     optimizer = torch.optim.Adam(reconstruction.parameters(), lr=technique.lr)
     scale = technique.noise * task.inputs.std(0, correction=0)

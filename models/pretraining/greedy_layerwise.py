@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from models.training.run import TrainingRun
 
 MOST_NUMBERS = 2**28
-"""Of features in memory: 1 GiB."""
+"""Most numbers of features in memory: 1 GiB."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,12 @@ class LayerTask:
 
 @dataclass(frozen=True)
 class Fit:
-    """Figures of a fitted layer."""
+    """Metrics of a pretrained layer."""
 
     losses: list[float]
     """Reconstruction error, the mean of each epoch."""
     figures: dict[str, float] = field(default_factory=dict)
-    """Other figures, by name."""
+    """Other metrics, by name."""
 
 
 def fit_layers(run: TrainingRun, material: Material, fit: Callable[[LayerTask, int], Fit]) -> Iterator[Noted]:
@@ -101,7 +101,7 @@ def fit_layers(run: TrainingRun, material: Material, fit: Callable[[LayerTask, i
 
 
 def _sample(run: TrainingRun, material: Material) -> torch.Tensor:
-    """Features of all images, or of as many, drawn at random, as MOST_NUMBERS allows."""
+    """Load features of all images, or of a random sample that fits MOST_NUMBERS."""
     images = material.examples.images
     most = max(2, MOST_NUMBERS // len(run.model.standardize.mean))
     if len(images) > most:

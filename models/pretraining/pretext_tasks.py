@@ -24,7 +24,7 @@ TURNS = (
     Image.Transpose.ROTATE_180,
     Image.Transpose.ROTATE_270,
 )
-"""What Pillow calls them, counter-clockwise."""
+"""Pillow's names of quarter turns, counter-clockwise."""
 
 
 class PretextTask:
@@ -32,21 +32,21 @@ class PretextTask:
 
     classes: Sequence[str]
     words: str
-    """What is to be predicted, for messages."""
+    """Description of the labels, for messages."""
     views_at_once: int
     """Views of an image that a batch holds, one after another."""
 
     def __len__(self) -> int:
-        """How many images there are."""
+        """Count the images."""
         raise NotImplementedError
 
     def batches(self, places: torch.Tensor, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Walk the images at these places, about `size` at once: values at the cut, and labels (size,)."""
+        """Iterate over batches of the images at these indices: values at the cut and labels (B,), B about `size`."""
         raise NotImplementedError
 
 
 class QuarterTurns(ImageAugmentation):
-    """The largest square about the centre, rotated by quarter turns and stretched back: all rotations look alike."""
+    """Quarter-turn rotation of the largest centred square, stretched back to the image's size."""
 
     kind: Literal["quarters"] = "quarters"
     turns: Annotated[int, Field(ge=0, le=3)]
@@ -76,7 +76,7 @@ class RotationTask(PretextTask):
         return len(self._images)
 
     def batches(self, places: torch.Tensor, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Walk the images at these places, size / 4 of them at once, each with its turns one after another."""
+        """Iterate over batches of size / 4 of these images, each in its four rotations one after another."""
         images = self._images[places.numpy()]
         source = self._sources[0]
         views = [_view(turns, source) for turns in range(4)]
@@ -91,7 +91,7 @@ class RotationTask(PretextTask):
 
 
 def _view(turns: int, source: FeatureSource) -> int:
-    """The plain view of a square input is already the first turn."""
+    """Number of the view that shows a rotation; the plain view of a square input is already the first one."""
     _, height, width = source.views.preprocessing.input_size
     return 0 if turns == 0 and height == width else 1
 
@@ -111,7 +111,7 @@ class OtherLabelsTask(PretextTask):
         return len(self._examples.images)
 
     def batches(self, places: torch.Tensor, epoch: int, size: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Walk the images at these places, in the view of the epoch."""
+        """Iterate over batches of the images at these indices, in the view of the epoch."""
         source, order = self._source, places.numpy()
         walk = source.read_batches(self._examples.images[order], source.choose_view(epoch, self._views), size)
         labels = torch.from_numpy(self._examples.labels[order])

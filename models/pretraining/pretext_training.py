@@ -73,7 +73,7 @@ def replace_output(model: TrainableModel, num_classes: int) -> TrainableModel:
 def _sample(
     recipe: ResolvedRecipe, learner: TrainableModel, task: PretextTask, places: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Features (n, D) and labels (n,) of the plain views of some images."""
+    """Compute features (n, D) and labels (n,) of plain views of a sample of images."""
     learner.eval()
     with torch.no_grad():
         found = [
@@ -85,7 +85,7 @@ def _sample(
 
 
 def _evaluate(learner: TrainableModel, features: torch.Tensor, labels: torch.Tensor) -> tuple[float, float]:
-    """Loss and accuracy."""
+    """Compute loss and accuracy on the pretext task."""
     learner.eval()
     with torch.no_grad():
         logits = learner.head(features)
@@ -100,7 +100,7 @@ def _train_epoch(
     epoch: int,
     stop_condition: StopCondition,
 ) -> None:
-    """One pass in random order, or as much of it as the stop condition allows."""
+    """Train one epoch in random order, or the part of it that the stop condition allows."""
     learner.start_epoch(recipe, epoch)
     for given, labels in task.batches(torch.randperm(len(task)), epoch, recipe.batch_size):
         if len(labels) == 1 and learner.needs_two:

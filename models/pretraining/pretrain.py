@@ -34,7 +34,7 @@ class Material:
 
 
 def pretrain(run: TrainingRun, material: Material) -> Generator[Noted, None, TrainingRun]:
-    """Train everything below the head's output layer, which stays as it is.
+    """Pretrain the layers below the head's output layer, which stays unchanged.
 
     Autoencoders and restricted Boltzmann machines fit hidden layers one by one. A pretext task trains them together,
     and the backbone's stages above the cut where the recipe trains them. Returns the run with pretraining's learning

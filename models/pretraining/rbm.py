@@ -20,7 +20,7 @@ class Machine:
 
     p(v, h) ∝ e^-E; E = ½‖v - c‖² - bᵀ·h - hᵀ·W·v of Gaussian v, -cᵀ·v - bᵀ·h - hᵀ·W·v of binary; h is binary.
 
-    What is visible is not drawn, but taken at its mean, as Hinton (2010) recommends for standardized v: their variance
+    Visible units are taken at their mean, not sampled, as Hinton (2010) advises for standardized v: their variance
     of 1 leaves no room for noise. W (H, D) and b (H,) are the layer's own, c (D,) is the machine's.
     """
 
