@@ -1,1 +1,1 @@
-"""Devices, random numbers, memory and the file format, for everything above."""
+"""Devices, random number generators, micro-batches, stop conditions, and the checkpoint file format."""

@@ -1,4 +1,4 @@
-"""The context of a child process: heartbeats to its supervisor, and what the supervisor asks for."""
+"""Callbacks between a computation and its supervisor: heartbeats, stop requests and snapshot requests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ HEARTBEAT_SECONDS = 1.0
 
 
 def no_heartbeat() -> None:
-    """Do nothing: nobody supervises this process."""
+    """Send no heartbeat: nobody supervises this process."""
 
 
 def _never() -> bool:
@@ -27,9 +27,9 @@ class Context:
     heartbeat: Callable[[], None] = no_heartbeat
     """Called with every batch of work, so that a slow one is not mistaken for a hang."""
     stop_requested: Callable[[], bool] = _never
-    """Whether training shall end, and keep the best epoch."""
+    """Returns True when training should end and keep the best epoch."""
     snapshot_requested: Callable[[], bool] = _never
-    """Whether progress shall be saved now, because the process is about to be ended."""
+    """Returns True when progress should be saved now, because the process is about to be ended."""
 
 
 class Heartbeat:
@@ -39,7 +39,7 @@ class Heartbeat:
         self._send, self._sent = send, 0.0
 
     def __call__(self) -> None:
-        """Send one, if the last is old enough."""
+        """Send a heartbeat, if the last is at least HEARTBEAT_SECONDS old."""
         now = time.monotonic()
         if now - self._sent >= HEARTBEAT_SECONDS:
             self._sent = now

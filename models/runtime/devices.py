@@ -23,7 +23,7 @@ def choose(name: str) -> torch.device:
 
 
 def compute_exactly() -> None:
-    """Have GPUs compute in true float32: by default convolutions round their inputs to 10 bits (TF32)."""
+    """Turn TF32 off on GPUs: by default convolutions round their inputs to 10 bits."""
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
@@ -31,14 +31,14 @@ def compute_exactly() -> None:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell errors of too little memory, of a device or the machine, from others."""
+    """Recognize out-of-memory errors, of a GPU or the machine."""
     # A processor's allocator has no class of error of its own.
     is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
     return is_named or "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def is_gpu_error(error: BaseException) -> bool:
-    """Tell failures of a GPU, after which the process cannot use it, from other errors."""
+    """Recognize failures of a GPU after which the process cannot use it."""
     return isinstance(error, torch.AcceleratorError) or (isinstance(error, RuntimeError) and "CUDA error" in str(error))
 
 

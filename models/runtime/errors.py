@@ -1,4 +1,4 @@
-"""Errors of devices, named without torch: a supervisor tells them apart, too."""
+"""Errors of devices. Imports no torch, since the supervisor reads them too."""
 
 
 class GpuError(RuntimeError):

@@ -17,7 +17,7 @@ def seed_epoch(seed: int, epoch: int) -> None:
 
 
 def get_random_state() -> dict[str, torch.Tensor]:
-    """The state of torch's generators, on each device that has one."""
+    """Get the state of torch's generators, on each device that has one."""
     state = {"cpu": torch.get_rng_state()}
     if torch.cuda.is_available():
         state["cuda"] = torch.cuda.get_rng_state()

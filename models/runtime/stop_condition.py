@@ -1,4 +1,4 @@
-"""Stop condition: ends a fine-tuning before it has learned all it can."""
+"""Stop condition of training: a time limit or a user's request."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ if TYPE_CHECKING:
 
 
 class StopCondition:
-    """Stops at a time of time.monotonic(), or when somebody asks; without either, never."""
+    """Stops training at a deadline, a time of time.monotonic(), or on request; without either, never."""
 
     def __init__(self, until: float | None = None, stop_requested: Callable[[], bool] | None = None) -> None:
         self._until, self._stop_requested = until, stop_requested
 
     @property
     def reason(self) -> Literal["stopped", "time_budget"] | None:
-        """Why to stop now; None to go on."""
+        """Reason to stop now; None to continue."""
         if self._stop_requested is not None and self._stop_requested():
             return "stopped"
         return "time_budget" if self._until is not None and time.monotonic() >= self._until else None
