@@ -48,7 +48,7 @@ ADVICE = {
     "learning_rate_too_high": "Choose a smaller optimizer.lr, or schedule: performance.",
     "learning_rate_too_low": "Choose a larger optimizer.lr, or more epochs.",
 }
-"""What to change in the recipe, by finding."""
+"""Advice on what to change in the recipe, by finding."""
 
 
 @dataclass
@@ -60,7 +60,7 @@ class _LayerRecord:
     means: list[float] = field(default_factory=list)
     deviations: list[float] = field(default_factory=list)
     fired: torch.Tensor | None = None
-    """Which units were above zero for any image."""
+    """Mask of units that were above zero for any image."""
     saturated: list[float] = field(default_factory=list)
 
 
@@ -81,7 +81,7 @@ class Diagnostics:
         self._reports: list[dict[str, Any]] = []
 
     def is_watching(self, step: int) -> bool:
-        """Select the steps of an epoch (0, 1, …) that are watched."""
+        """Tell whether a step of the epoch (0, 1, …) is watched."""
         return step % self._every == 0
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
@@ -103,7 +103,7 @@ class Diagnostics:
         self._has_recorded = True
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that was recorded and found."""
+        """State to resume from: everything recorded and found."""
         return {
             "has_recorded": self._has_recorded,
             "epochs": [ended.model_dump() for ended in self._epochs],
@@ -137,7 +137,7 @@ class Diagnostics:
         self._layers = {}
 
     def final_findings(self, stop_reason: str, clipped: float | None) -> Iterator[Noted | Diagnosed]:
-        """Report what can only be known at the end."""
+        """Report findings that can only be known at the end of training."""
         last = self._epochs[-1]
         for kind, message in self._find_in_whole(stop_reason):
             yield self._add_finding(kind, last.epoch, message, {})

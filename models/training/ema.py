@@ -29,7 +29,7 @@ class MovingAverage:
         self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
-        """The average and its step count; its tensors go on changing."""
+        """State to resume from: the average and its step count; its tensors are shared, not copied."""
         return {"steps": self.steps, "values": self._values}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -40,7 +40,7 @@ class MovingAverage:
 
     @contextmanager
     def swap_in(self) -> Iterator[None]:
-        """Give the network the averages for its parameters, until the `with` block ends."""
+        """Swap the averaged weights into the network until the `with` block ends."""
         own = [parameter.detach().clone() for parameter in self._parameters]
         self._set(self._values)
         try:

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from models.training.run import TrainingRun
 
 SAMPLE = 4096
-"""Validation images, at most, on which trials are compared."""
+"""Most validation images on which trials are compared."""
 
 
 @dataclass(frozen=True)
 class TrialResult:
-    """The figures of a trial in its best epoch so far; infinite loss before the first."""
+    """Metrics of a trial in its best epoch so far; infinite loss before the first."""
 
     trial: Trial
     epoch: int = 0

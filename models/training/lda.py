@@ -29,13 +29,13 @@ class FittedLDA:
     """A fitted classifier, logits = W·x + b."""
 
     weight: torch.Tensor
-    """(C, D)"""
+    """Weights W, (C, D)."""
     bias: torch.Tensor
-    """(C,)"""
+    """Biases b, (C,)."""
     shrinkage: float
     temperature: float
     loss: float
-    """On the validation images."""
+    """Loss on the validation images."""
     accuracy: float
 
     def list_figures(self) -> dict[str, float]:

@@ -47,7 +47,7 @@ class Step:
 
 @dataclass(frozen=True)
 class EpochComplete:
-    """An epoch is over, and everything that follows from it is done."""
+    """An epoch is complete: validated, compared with the best, and its view schedule updated."""
 
 
 @dataclass
@@ -65,7 +65,7 @@ class EpochTotals:
 
 
 class Training:
-    """One run of training: iterate over `train()`, then ask for the best epoch's results."""
+    """Training loop over epochs: iterate over `train()`; the model then has the best epoch's weights."""
 
     def __init__(self, run: TrainingRun, state: dict[str, Any] | None = None) -> None:
         """Start before the first step, or where `state_dict()` gave `state`. Raises TrainingDiverged."""
@@ -110,7 +110,7 @@ class Training:
 
     @property
     def stop_reason(self) -> StopReason:
-        """Why training ended."""
+        """Reason why training ended."""
         return self._stop_reason or "epochs_done"
 
     @property
@@ -152,7 +152,7 @@ class Training:
         yield from self.diagnostics.final_findings(self.stop_reason, self.train_step.clipped_share)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the rest of the training depends on; its tensors go on changing."""
+        """State to resume from; its tensors are shared with the training, not copied."""
         running = None
         if self._running is not None:
             running = {"totals": asdict(self._running), "epoch_start": self._epoch_start}
@@ -198,7 +198,7 @@ class Training:
         return logits
 
     def _hold_validation_features(self) -> torch.Tensor | None:
-        """Features of the validation images, where they stay the same, and are few enough to hold."""
+        """Load the validation images' features into memory, if they stay the same and are few enough."""
         images = self.run.validation.images
         is_fixed = (
             self.source.is_cached and not self.model.cut_network.stages and len(images) <= self.source.read_batch_size
@@ -206,7 +206,7 @@ class Training:
         return self.model.compute_features(self.source, images) if is_fixed else None
 
     def _epoch_or_retry(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
-        """An epoch; one that diverges is tried again with a smaller rate, once in a training."""
+        """Train an epoch; if it diverges, retry it with a smaller learning rate, once in a training."""
         if self._running is None and not self._has_retried:
             train_step = copy.deepcopy(self.train_step.state_dict())
             self._epoch_start = {"model": self.model.copy_state(), "train_step": train_step}
@@ -234,7 +234,7 @@ class Training:
             ) from None
 
     def _epoch(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
-        """The epoch, or what is left of it."""
+        """Train the epoch, or the rest of a resumed one, and validate."""
         self._running = totals = self._running or EpochTotals()
         view = self.source.choose_view(epoch, self.view_schedule.views)
         yield from self._steps(epoch, view, totals)
@@ -258,7 +258,7 @@ class Training:
         return ended
 
     def _steps(self, epoch: int, view: int, totals: EpochTotals) -> Iterator[Step | Noted]:
-        """The steps of an epoch that are left."""
+        """Do the remaining steps of an epoch."""
         began = time.perf_counter()
         counts = self.source.counts
         seed_epoch(self.recipe.seed, epoch)
@@ -291,11 +291,11 @@ class Training:
                 break
 
     def _schedule(self, epoch: float) -> float:
-        """The schedule's factor of the learning rates after a number of epochs."""
+        """Compute the schedule's factor of the learning rates after a number of epochs."""
         return self.recipe.schedule.compute_factor(epoch, self.recipe.epochs, self.losses)
 
     def _validate(self) -> tuple[float, float]:
-        """Loss and accuracy on the validation images."""
+        """Compute loss and accuracy on the validation images."""
         logits = torch.from_numpy(self.compute_validation_logits()).to(self.model.device)
         labels = self._validation_labels.to(self.model.device)
         loss = self.train_step.loss(logits, labels).item()

@@ -26,17 +26,17 @@ if TYPE_CHECKING:
     from models.training.run import TrainingRun
 
 SAMPLE = 1024
-"""Images, at most, that the test uses."""
+"""Most images that the test uses."""
 PASSES = 2
 """Epochs of a trial."""
 HELD_OUT = 4
 """One image in HELD_OUT is held out, to compare trials on."""
 RATES = [10 ** (exponent / 2) for exponent in range(-12, 4)]
-"""From 1e-6 to 30, two in a decade."""
+"""Learning rates to try: from 1e-6 to 30, two in a decade."""
 TOO_MUCH = 4.0
-"""Times the smallest loss: a larger one ends the test."""
+"""Factor of the smallest loss beyond which the test ends."""
 AS_GOOD = 1.01
-"""Times the smallest loss: a loss up to that is as good, and the largest of such rates wins."""
+"""Factor of the smallest loss up to which a loss is as good; the largest of such rates wins."""
 
 
 def resolve_rate(run: TrainingRun) -> TrainingRun:
@@ -84,7 +84,7 @@ class _Rows(NamedTuple):
     labels: torch.Tensor
 
     def batches(self, recipe: ResolvedRecipe) -> Iterator[_Rows]:
-        """Walk the batches of a trial."""
+        """Iterate over the batches of a trial."""
         size = max(recipe.batch_size, 2)
         for _ in range(PASSES):
             for rows, known in zip(torch.split(self.features, size), torch.split(self.labels, size), strict=True):
@@ -95,7 +95,7 @@ class _Rows(NamedTuple):
 def _train_stacked(
     recipe: ResolvedRecipe, head: HeadModule, loss_of: nn.Module, train: _Rows, validation: _Rows
 ) -> Iterator[float]:
-    """The loss of each rate, of a linear head."""
+    """Train stacked linear heads, one per learning rate; return the loss of each."""
     trials = [Trial(lr=rate, l2=0.0, dropout=head.dropout.p) for rate in RATES]
     stack = StackedHeads(recipe, trials, head.output)
     torch.manual_seed(recipe.seed)
@@ -112,7 +112,7 @@ def _train_stacked(
 def _train_one_by_one(
     recipe: ResolvedRecipe, head: HeadModule, loss_of: nn.Module, train: _Rows, validation: _Rows
 ) -> Iterator[float]:
-    """The loss of each rate, of any head."""
+    """Train a copy of the head at each learning rate; return the loss of each."""
     for rate in RATES:
         torch.manual_seed(recipe.seed)
         tried = copy.deepcopy(head).train()

@@ -71,12 +71,12 @@ class TrainableModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """The device of the head: its steps are too small to be worth a journey to another one."""
+        """Device of the head: a GPU only if stages are trained too, since a head's own steps are too small for one."""
         return self.standardize.mean.device
 
     @property
     def needs_two(self) -> bool:
-        """True where BatchNorm learns, which finds no variance in a batch of one image."""
+        """True if a batch needs at least two images: BatchNorm in training finds no variance in one."""
         return any(isinstance(module, _BatchNorm) and module.training for module in self.modules())
 
     @property
@@ -86,7 +86,7 @@ class TrainableModel(nn.Module):
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
-        """Be in evaluation mode, BatchNorm's statistics too, until the `with` block ends."""
+        """Set evaluation mode, BatchNorm's statistics included, until the `with` block ends."""
         modes = {module: module.training for module in self.modules()}
         self.eval()
         try:

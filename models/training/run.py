@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Subset:
-    """Images of a dataset, by their places in it, (n,), with their labels, (n,) or (n, C)."""
+    """Subset of a dataset: indices of its images, (n,), with labels, (n,) or multi-hot (n, C)."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -27,7 +27,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Everything that one run of training needs."""
+    """Inputs of one training run: recipe, model, feature source, training and validation images."""
 
     recipe: ResolvedRecipe
     classes: list[str]

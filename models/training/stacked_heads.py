@@ -50,11 +50,11 @@ class StackedHeads:
 
     @property
     def heads(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """The weight (C, D) and the bias (C,) of each head."""
+        """Weight (C, D) and bias (C,) of each head."""
         return zip(torch.split(self._weight, self._classes), torch.split(self._bias, self._classes), strict=True)
 
     def _logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Logits of K heads for features (B, D) in training: (K, B, C)."""
+        """Compute the logits of K heads for features (B, D) in training: (K, B, C)."""
         logits, first = [], 0
         for dropout, alike in groupby(self.trials, key=lambda trial: trial.dropout):
             last = first + len(list(alike)) * self._classes
@@ -64,7 +64,7 @@ class StackedHeads:
         return torch.cat(logits, 1).view(-1, len(self.trials), self._classes).movedim(1, 0)
 
     def keep(self, places: Sequence[int]) -> None:
-        """Drop all heads but those at these places."""
+        """Keep the heads at these indices, and drop all others."""
         rows = torch.tensor([place * self._classes + row for place in sorted(places) for row in range(self._classes)])
         self.trials = [self.trials[place] for place in sorted(places)]
         for parameter in (self._weight, self._bias):

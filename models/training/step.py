@@ -88,7 +88,7 @@ class TrainStep:
         return loss, correct
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that steps depend on beside the model and the random state; its tensors go on changing."""
+        """State to resume from, without the model's and the random state; its tensors are shared, not copied."""
         moments = self.optimizer.state_dict()["state"]
         return {
             "moments": {str(place): dict(values) for place, values in moments.items()},
@@ -113,7 +113,7 @@ class TrainStep:
         self.micro_batches.count = state["micro_batches"]
 
     def _compute_gradient(self, inputs: torch.Tensor, labels: torch.Tensor, is_watched: bool) -> tuple[float, int]:
-        """The gradient of the batch as a whole, or in as many micro-batches as the memory asks for."""
+        """Compute the gradient of the whole batch, in micro-batches if memory is short."""
         batch = self._mix(inputs, labels)
         least = 2 if self.model.needs_two else 1
         return self.micro_batches.run(lambda count: self._accumulate(batch, count, is_watched), len(labels) // least)
@@ -157,20 +157,20 @@ class TrainStep:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
     def _evaluate(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
-        """A last batch of one image has no variance to normalize by: nothing is learned from it."""
+        """Compute loss and hits of a batch of one image, which has no variance to learn from with BatchNorm."""
         with self.model.evaluating(), torch.no_grad():
             logits = self.model(self.source.forward_trunk(inputs))
         return self.loss(logits, labels).item(), count_correct(logits, labels)
 
 
 def _align(moment: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """A moment that lies in memory as its parameter does: fused kernels take for granted that it does."""
+    """Copy an optimizer's moment to the memory layout of its parameter, which fused kernels require."""
     return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Rows, each mixed with another: the loss is share·loss(labels) + (1 - share)·loss(others)."""
+    """Mixed batch: the loss is share·loss(labels) + (1 - share)·loss(others)."""
 
     inputs: torch.Tensor
     labels: torch.Tensor

@@ -9,11 +9,11 @@ if TYPE_CHECKING:
     from models.messages import EpochEnded
 
 PATIENCE = 10
-"""Epochs without improvement after which the views so far have given what they can."""
+"""Epochs without improvement after which another view is considered."""
 WORTH = 0.01
-"""By what share of it a view has to lower the validation loss, for another one to be tried."""
+"""Least relative decrease of the validation loss by a view, for another one to be tried."""
 EASY = 0.95
-"""A validation accuracy from which on no view is tried: what is left to gain is less than what it costs."""
+"""Validation accuracy from which no view is tried: the possible gain is less than the cost."""
 
 
 class ViewSchedule:
@@ -52,7 +52,7 @@ class ViewSchedule:
         return True
 
     def state_dict(self) -> dict[str, Any]:
-        """The views so far, and the losses that decide about the next one."""
+        """State to resume from: the number of views, and the losses that decide about the next one."""
         return {
             "views": self.views,
             "losses": [self._best, self._before],
