@@ -1,1 +1,1 @@
-"""Networks: the catalog of techniques, backbones, surgery, the feature cache and training."""
+"""Transfer learning with timm's networks: recipes, backbones, cuts, cached features and training."""

@@ -45,7 +45,7 @@ class Progressed(_Event):
 
 
 class EpochEnded(_Event):
-    """The figures of one epoch; accuracies are fractions."""
+    """Metrics of one epoch: losses, accuracies (from 0 to 1) and learning rate."""
 
     event: Literal["epoch_ended"] = "epoch_ended"
     epoch: int
@@ -61,7 +61,7 @@ class EpochEnded(_Event):
 
 
 class Noted(_Event):
-    """A message for people."""
+    """A log message for the user: level, kind, text and data."""
 
     event: Literal["noted"] = "noted"
     level: Literal["info", "warning"] = "info"
@@ -71,22 +71,22 @@ class Noted(_Event):
 
 
 class Trial(BaseModel):
-    """A head that a search has tried: its hyperparameters, and the metrics of its best epoch."""
+    """Trial of a head search: the head's hyperparameters, and the metrics of its best epoch."""
 
     lr: float
     l2: float
     dropout: float
     epoch: int
-    """Its best one; 0 where it had none."""
+    """Best epoch; 0 if no epoch had a finite loss."""
     epochs: int
-    """Epochs that it was trained for."""
+    """Number of epochs that the head was trained for."""
     validation_loss: float | None
-    """None where it was never finite."""
+    """Validation loss of the best epoch; None if it was never finite."""
     validation_accuracy: float
 
 
 class HeadsSearched(_Event):
-    """A search of heads is over: its trials, the best first."""
+    """A head search has ended: its trials, the best first."""
 
     event: Literal["heads_searched"] = "heads_searched"
     message: str
@@ -101,13 +101,13 @@ class Diagnosed(_Event):
 
 
 class ProgressSaved(_Event):
-    """Progress so far outlives this attempt: in the cache, or in a snapshot."""
+    """Progress has been saved, in the feature cache or in a snapshot: a later attempt continues from it."""
 
     event: Literal["progress_saved"] = "progress_saved"
     snapshot: str | None = None
     """The name of a file in the attempt's folder."""
     epoch: int = 0
-    """Epochs that are done."""
+    """Number of completed epochs."""
 
 
 class Finished(_Event):
