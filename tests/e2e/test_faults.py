@@ -24,6 +24,8 @@ from tests.support.running_jobs import LONG, start_training
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.extended
+
 RECIPE = {"epochs": 12}
 MLP = {"kind": "mlp", "hidden": [32], "dropout": 0.3, "normalization": "batch_norm"}
 KINDS: list[dict[str, Any]] = [

@@ -23,6 +23,8 @@ def stopping() -> Iterator[StopSignal]:
     before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     yield StopSignal()
     for signum, handler in before.items():
+        # Ignoring a signal discards what is still pending for another thread, and would end this process.
+        signal.signal(signum, signal.SIG_IGN)
         signal.signal(signum, handler)
 
 
