@@ -112,9 +112,8 @@ def test_the_codes_of_problems_are_these() -> None:
 
 
 def test_the_codes_of_work_that_failed_are_these() -> None:
-    errors: list[type[Exception]] = [FeaturesNotFinite, TrainingDiverged]
-    for root in (BackboneError, SurgeryError):
-        errors += [root, *subclasses(root)]
+    roots = (BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged)
+    errors: list[type[Exception]] = [error for root in roots for error in (root, *subclasses(root))]
     assert {vars(error)["code"] for error in errors} == WORK_CODES
     assert len(errors) == len(WORK_CODES)
 

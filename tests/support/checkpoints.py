@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from service.checkpoints import blobs, repository
 from service.checkpoints.errors import ContentsCollected
+from service.statuses import JobStatus
 from service.tables import Checkpoint, Dataset, Job
+from tests.support.jobs import build_dataset, build_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,24 +22,10 @@ def add_job(database: Database, job: str = JOB) -> str:
     """Add a job that checkpoints can belong to."""
     with database.writing() as session:
         if session.get(Dataset, "ds_1") is None:
-            session.add(Dataset(id="ds_1", name="", status="ready", attempt=0, crashes=0, classes=[], images=0))
+            session.add(build_dataset())
             session.flush()
         if session.get(Job, job) is None:
-            session.add(
-                Job(
-                    id=job,
-                    status="running",
-                    attempt=1,
-                    crashes=0,
-                    dataset_id="ds_1",
-                    backbone="b",
-                    recipe={},
-                    details={},
-                    progress={},
-                    seconds={},
-                    event_seq=0,
-                )
-            )
+            session.add(build_job(job, JobStatus.RUNNING, attempt=1))
     return job
 
 

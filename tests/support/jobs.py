@@ -7,35 +7,42 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select
 
 from service.jobs import repository
+from service.statuses import JobStatus
 from service.tables import Dataset, Event, Job
 from workers.lease import Claim, claim
 
 if TYPE_CHECKING:
     from service.database import Database
-    from service.statuses import JobStatus
+
+
+def build_job(job_id: str, status: JobStatus, attempt: int = 0) -> Job:
+    """Build a job's row on the dataset `ds_1`."""
+    return Job(
+        id=job_id,
+        status=status,
+        attempt=attempt,
+        crashes=0,
+        dataset_id="ds_1",
+        backbone="b",
+        recipe={},
+        details={},
+        progress={},
+        seconds={},
+        event_seq=0,
+    )
+
+
+def build_dataset() -> Dataset:
+    """Build the row of the dataset `ds_1`, which is ready."""
+    return Dataset(id="ds_1", name="", status="ready", attempt=0, crashes=0, classes=[], images=0)
 
 
 def add_jobs(database: Database, count: int) -> None:
     """Add queued jobs `job_000`, `job_001`… on one dataset."""
     with database.writing() as session:
-        session.add(Dataset(id="ds_1", name="", status="ready", attempt=0, crashes=0, classes=[], images=0))
+        session.add(build_dataset())
         session.flush()
-        session.add_all(
-            Job(
-                id=f"job_{number:03}",
-                status="queued",
-                attempt=0,
-                crashes=0,
-                dataset_id="ds_1",
-                backbone="b",
-                recipe={},
-                details={},
-                progress={},
-                seconds={},
-                event_seq=0,
-            )
-            for number in range(count)
-        )
+        session.add_all(build_job(f"job_{number:03}", JobStatus.QUEUED) for number in range(count))
 
 
 def try_claim(database: Database, worker: str = "w", seconds: float = 60.0) -> Claim[Job] | None:
