@@ -77,7 +77,7 @@ class Child:
     """One child process. Leaving the `with` block kills it if it still runs."""
 
     def __init__(self, module: str, order: BaseModel, stall_seconds: float = math.inf) -> None:
-        """Start `module.work(order)`; the module is imported in the child alone.
+        """Start `module.work(order, context)`; the module is imported in the child alone.
 
         The child counts as stalled when it has sent neither event nor heartbeat for `stall_seconds`.
         """

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from models.features.sources import CachedFeatures
 from models.messages import Noted, ProgressSaved
 from models.pipeline import training_state
+from models.runtime.context import never
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -24,9 +25,7 @@ LEAST_SECONDS = 1.0
 class Pace:
     """Decides when a snapshot is due."""
 
-    def __init__(
-        self, seconds: float | None = math.inf, snapshot_requested: Callable[[], bool] = lambda: False
-    ) -> None:
+    def __init__(self, seconds: float | None = math.inf, snapshot_requested: Callable[[], bool] = never) -> None:
         """`seconds`: most between two snapshots; None: none is ever due."""
         self._seconds, self._snapshot_requested = seconds, snapshot_requested
         self._taken = time.monotonic()

@@ -16,7 +16,8 @@ def no_heartbeat() -> None:
     """Send no heartbeat: nobody supervises this process."""
 
 
-def _never() -> bool:
+def never() -> bool:
+    """Answer no request: nobody supervises this process."""
     return False
 
 
@@ -26,9 +27,9 @@ class Context:
 
     heartbeat: Callable[[], None] = no_heartbeat
     """Called with every batch of work, so that a slow one is not mistaken for a hang."""
-    stop_requested: Callable[[], bool] = _never
+    stop_requested: Callable[[], bool] = never
     """Returns True when training should end and keep the best epoch."""
-    snapshot_requested: Callable[[], bool] = _never
+    snapshot_requested: Callable[[], bool] = never
     """Returns True when progress should be saved now, because the process is about to be ended."""
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal
 
+from models.runtime.context import never
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -12,13 +14,13 @@ if TYPE_CHECKING:
 class StopCondition:
     """Stops training at a deadline, a time of time.monotonic(), or on request; without either, never."""
 
-    def __init__(self, until: float | None = None, stop_requested: Callable[[], bool] | None = None) -> None:
+    def __init__(self, until: float | None = None, stop_requested: Callable[[], bool] = never) -> None:
         self._until, self._stop_requested = until, stop_requested
 
     @property
     def reason(self) -> Literal["stopped", "time_budget"] | None:
         """Reason to stop now; None to continue."""
-        if self._stop_requested is not None and self._stop_requested():
+        if self._stop_requested():
             return "stopped"
         return "time_budget" if self._until is not None and time.monotonic() >= self._until else None
 

@@ -26,7 +26,7 @@ class Attempt(ABC, Generic[Row]):
     """
 
     module: ClassVar[str]
-    """The module whose `work(order)` the child runs."""
+    """The module whose `work(order, context)` the child runs."""
 
     @property
     def can_save_progress(self) -> bool:

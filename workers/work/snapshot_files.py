@@ -58,6 +58,8 @@ class SnapshotFiles:
         self._keys: set[str] = set()
         """Files in the storage that are this attempt's to remove when they are not needed any more."""
         self._count = 0
+        self._last_name: str | None = None
+        """The newest file that `put` was given, whether it could be stored or not."""
         self._newest: _Put | None = None
         self._is_failing = False
         self._failure: str | None = None
@@ -86,8 +88,9 @@ class SnapshotFiles:
 
         Where that is not possible, the job keeps the snapshot that it has. Doing it twice changes nothing.
         """
-        if not names or (self._newest is not None and self._newest.name == names[-1]):
+        if not names or names[-1] == self._last_name:
             return
+        self._last_name = names[-1]
         self._count += 1
         key = snapshots.make_key(self._claim.id, self._claim.attempt, self._count)
         path = self._scratch / names[-1]

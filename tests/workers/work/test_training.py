@@ -212,6 +212,22 @@ def test_without_storage_training_continues_with_one_warning(database: Database,
     assert event_kinds(database).count("snapshot_failed") == 2, "it worked in between"
 
 
+def test_a_snapshot_that_could_not_be_stored_is_reported_even_if_preparing_is_retried(
+    database: Database, settings: Settings
+) -> None:
+    add_jobs(database, 1)
+    attempt, _ = begun(database, settings)
+    attempt.scratch.mkdir(parents=True)
+    training_state.write(attempt.scratch / "snapshot-0.safetensors", {"number": 0})
+    lines = [ProgressSaved(snapshot="snapshot-0.safetensors", epoch=1).model_dump_json().encode()]
+    with storage_away(settings):
+        for _ in range(2):  # the database did not answer in between
+            attempt.prepare(lines)
+    with database.writing() as session:
+        attempt.record(session, fence(session, attempt.claim), lines)
+    assert event_kinds(database).count("snapshot_failed") == 1
+
+
 def test_a_snapshot_that_could_not_be_stored_forgives_no_crashes(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     attempt, _ = begun(database, settings)
