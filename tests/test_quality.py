@@ -4,32 +4,14 @@ from __future__ import annotations
 
 import ast
 import re
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from service.settings import Settings
+from tests.support.repository import FILES, ROOT, SOURCES, TREES, relative
 
-ROOT = Path(__file__).parents[1]
-FILES = [
-    ROOT / name
-    for name in subprocess.run(
-        ["git", "ls-files", "--cached", "--others", "--exclude-standard"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.split()
-]
-SOURCES = [path for path in FILES if path.suffix == ".py" and path.exists()]
-TREES = {path: ast.parse(path.read_text()) for path in SOURCES}
-TEXTS = [path for path in FILES if path.suffix not in {".safetensors", ".png", ".csv"} and path.exists()]
-
-
-def relative(path: Path) -> str:
-    """Format a path from the root of the repository."""
-    return path.relative_to(ROOT).as_posix()
+TEXTS = [path for path in FILES if path.suffix not in {".safetensors", ".png", ".csv"}]
 
 
 def imported(node: ast.AST) -> set[str]:
@@ -55,7 +37,7 @@ def test_every_module_says_what_it_is() -> None:
 
 
 def test_every_module_stays_short() -> None:
-    assert [relative(path) for path in SOURCES if len(path.read_text().splitlines()) > 330] == []
+    assert [relative(path) for path, source in SOURCES.items() if len(source.splitlines()) > 330] == []
 
 
 def test_no_file_names_a_machine_or_a_registry() -> None:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import ast
 import io
 import re
-import subprocess
 import tokenize
 from fnmatch import fnmatch
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import pytest
+from tests.support.repository import FILES, SOURCES, TREES, relative
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-ROOT = Path(__file__).parents[1]
 
 HISTORY = ("migrations/versions/*", "tests/migrations/*", "tests/test_words.py")
 """Files that name old values for good: migrations, their tests, and this list."""
@@ -124,26 +121,20 @@ BANNED_OPENINGS = (
 """Beginnings of docstrings that hide the term that a reader searches for."""
 
 
-def list_files(*suffixes: str) -> list[str]:
-    """List the repository's files with one of these suffixes, by path from its root."""
-    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    return [name for name in names if Path(name).suffix in suffixes and (ROOT / name).exists()]
+def is_history(path: Path) -> bool:
+    """Tell whether a file names old values for good."""
+    return any(fnmatch(relative(path), glob) for glob in HISTORY)
 
 
-def is_matched(name: str, globs: Iterable[str]) -> bool:
-    """Tell whether a path matches one of several globs, in which `*` matches slashes too."""
-    return any(fnmatch(name, glob) for glob in globs)
+CHECKED = {path: source for path, source in SOURCES.items() if not is_history(path)}
+PAGES = {path: path.read_text(encoding="utf-8") for path in FILES if path.suffix == ".md"}
 
 
-CHECKED = [name for name in list_files(".py", ".md") if not is_matched(name, HISTORY)]
-SOURCES = [name for name in CHECKED if name.endswith(".py")]
-
-
-def find_identifiers(source: str) -> set[str]:
+def find_identifiers(source: str, tree: ast.Module) -> set[str]:
     """Find all identifiers of a Python source, and all strings in it that could be names."""
-    names = {token.string for token in tokenize.generate_tokens(io.StringIO(source).readline) if token.type == 1}
-    strings = (node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant))
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    names = {token.string for token in tokens if token.type == tokenize.NAME}
+    strings = (node.value for node in ast.walk(tree) if isinstance(node, ast.Constant))
     return names | {value for value in strings if isinstance(value, str) and value.isidentifier()}
 
 
@@ -163,12 +154,12 @@ def find_banned_names(identifiers: Iterable[str]) -> set[str]:
     return found
 
 
-def extract_prose(source: str) -> Iterator[str]:
+def extract_prose(source: str, tree: ast.Module) -> Iterator[str]:
     """Extract comments, docstrings and messages from a Python source."""
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
         if token.type == tokenize.COMMENT:
             yield token.string
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
             yield node.value
 
@@ -183,9 +174,9 @@ def find_banned_phrases(prose: Iterable[str]) -> set[str]:
     }
 
 
-def list_public_docstrings(source: str) -> Iterator[str]:
+def list_public_docstrings(tree: ast.Module) -> Iterator[str]:
     """List the docstrings of a module, its public classes and its public functions and methods."""
-    pending: list[ast.AST] = [ast.parse(source)]
+    pending: list[ast.AST] = [tree]
     while pending:
         node = pending.pop()
         if isinstance(node, ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("_"):
@@ -196,35 +187,42 @@ def list_public_docstrings(source: str) -> Iterator[str]:
             pending += node.body
 
 
-def find_banned_openings(source: str) -> list[str]:
+def find_banned_openings(tree: ast.Module) -> list[str]:
     """Find the first lines of public docstrings that open with a banned word."""
-    docstrings = list_public_docstrings(source)
+    docstrings = list_public_docstrings(tree)
     return [docstring.splitlines()[0] for docstring in docstrings if docstring.startswith(BANNED_OPENINGS)]
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_no_banned_name(name: str) -> None:
-    identifiers = find_identifiers((ROOT / name).read_text(encoding="utf-8"))
-    assert find_banned_names({*identifiers, *Path(name).with_suffix("").parts}) == set()
+def list_offenders(found: dict[Path, Any]) -> dict[str, Any]:
+    """List the files in which something was found."""
+    return {relative(path): words for path, words in found.items() if words}
 
 
-@pytest.mark.parametrize("name", CHECKED)
-def test_no_banned_phrase(name: str) -> None:
-    text = (ROOT / name).read_text(encoding="utf-8")
-    assert find_banned_phrases(extract_prose(text) if name.endswith(".py") else [text]) == set()
+def test_no_banned_name() -> None:
+    found = {
+        path: find_banned_names({*find_identifiers(source, TREES[path]), *Path(relative(path)).with_suffix("").parts})
+        for path, source in CHECKED.items()
+    }
+    assert list_offenders(found) == {}
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_no_docstring_opens_with_a_banned_word(name: str) -> None:
-    assert find_banned_openings((ROOT / name).read_text(encoding="utf-8")) == []
+def test_no_banned_phrase() -> None:
+    sources = {path: find_banned_phrases(extract_prose(source, TREES[path])) for path, source in CHECKED.items()}
+    pages = {path: find_banned_phrases([text]) for path, text in PAGES.items()}
+    assert list_offenders({**sources, **pages}) == {}
+
+
+def test_no_docstring_opens_with_a_banned_word() -> None:
+    assert list_offenders({path: find_banned_openings(TREES[path]) for path in CHECKED}) == {}
 
 
 def test_the_checks_find_what_they_look_for() -> None:
     source = (
         '"""What it is."""\nclass PictureSpace:\n    "The same."\n\ndef wish():\n    # taken\n    return "left off"\n'
     )
-    assert find_banned_names(find_identifiers(source)) == {"PictureSpace: image", "wish: requested_state"}
-    assert find_banned_phrases(extract_prose(source)) == {"left off: interrupted"}
-    assert sorted(find_banned_openings(source)) == ["The same.", "What it is."]
+    tree = ast.parse(source)
+    assert find_banned_names(find_identifiers(source, tree)) == {"PictureSpace: image", "wish: requested_state"}
+    assert find_banned_phrases(extract_prose(source, tree)) == {"left off: interrupted"}
+    assert sorted(find_banned_openings(tree)) == ["The same.", "What it is."]
     assert find_banned_names(["heartbeat", "first_head_weights", "endings", "spaces"]) == set()
     assert find_banned_phrases(["`graft doctor` checks an installation"]) == set()
