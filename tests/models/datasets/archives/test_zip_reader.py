@@ -49,8 +49,9 @@ def test_a_zip64_is_read() -> None:
         for name, data in FILES.items():
             with archive.open(name, "w", force_zip64=True) as entry:
                 entry.write(data)
-    assert zipfile.ZipFile(file).infolist()[0].extract_version == 45
-    assert contents(file) == FILES
+    # The extra field of two sizes of 8 bytes; the version that is written beside it differs between releases of Python.
+    assert file.getvalue().count(struct.pack("<HH", 1, 16)) == len(FILES)
+    assert contents(io.BytesIO(file.getvalue())) == FILES
 
 
 def test_names_are_read_as_windows_and_macos_write_them() -> None:
