@@ -26,15 +26,15 @@ from models.catalog.recipe import Recipe
 from models.features.cache import FeatureCache
 from models.features.extractor import Extractor
 from models.features.sources import CachedFeatures
-from models.networks import surgery
 from models.networks.cut_network import CutNetwork
+from models.networks.feature_network import cut_before_classifier
 from models.pipeline.merge_head import to_plain_layers
 from models.training import lda
 from models.training.head_search import search_head
+from models.training.inputs import Subset, TrainingRun
 from models.training.loop import Training
 from models.training.lr_range_test import resolve_rate
-from models.training.model import TrainableModel
-from models.training.run import Subset, TrainingRun
+from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
     from models.datasets.pack import Pack
@@ -61,7 +61,7 @@ def open_features(pack: Pack, backbone: str, cache: Path) -> CachedFeatures:
     loaded = backbones.load(backbone, BACKBONES)
     preprocessing = loaded.preprocessing
     identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
-    feature_network = surgery.cut_before_classifier(loaded.network, preprocessing.input_size, identity)
+    feature_network = cut_before_classifier(loaded.network, preprocessing.input_size, identity)
     cut_network = CutNetwork.from_feature_network(feature_network)
     extractor = Extractor(cut_network, preprocessing, torch.device("cpu"), FeatureCache(cache))
     extractor.choose_engine("auto", "auto", pack, np.arange(len(pack)))

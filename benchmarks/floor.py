@@ -26,7 +26,7 @@ from models.features.engines.selection import EngineSelector
 from models.features.sources import render_images
 from models.features.trunk import Trunk
 from models.images.views import Views
-from models.networks import surgery
+from models.networks.feature_network import cut_before_classifier
 
 ROOT = Path(__file__).parents[1]
 BACKBONES = Path(os.environ.get("GRAFT_BACKBONES", ROOT / "demo" / "backbones"))
@@ -60,7 +60,7 @@ def measure_floor(pack: Pack, backbone: str, folder: Path) -> Floor:
     loaded = backbones.load(backbone, BACKBONES)
     preprocessing = loaded.preprocessing
     size = preprocessing.input_size
-    feature_network = surgery.cut_before_classifier(loaded.network, size, {})
+    feature_network = cut_before_classifier(loaded.network, size, {})
     views = Views(preprocessing, ())
     order = np.random.default_rng(0).permutation(len(pack))
     began, done = time.perf_counter(), 0

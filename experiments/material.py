@@ -24,9 +24,9 @@ from models import backbones
 from models.catalog.cuts import All, Nothing
 from models.features.cache import FeatureCache
 from models.features.extractor import Extractor
-from models.networks import surgery
 from models.networks.cut_network import cut_at
-from models.training.run import Subset
+from models.networks.feature_network import cut_before_classifier
+from models.training.inputs import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,7 +138,7 @@ class Material:
         network = loaded.network if untrained is None else _untrained(loaded, untrained)
         cut: Cut = All() if untrained is None else Nothing()
         identity = {"architecture": loaded.architecture, "model_args": loaded.model_args}
-        feature_network = surgery.cut_before_classifier(network, preprocessing.input_size, identity)
+        feature_network = cut_before_classifier(network, preprocessing.input_size, identity)
         cut_network = cut_at(feature_network, cut)
         return Network(cut_network, preprocessing, feature_network.num_features)
 

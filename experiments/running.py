@@ -14,10 +14,10 @@ from models.features.sources import forward_plain_views
 from models.messages import Diagnosed, EpochEnded, Noted
 from models.pretraining.pretrain import Material as Seen
 from models.pretraining.pretrain import pretrain
+from models.training.inputs import Subset, TrainingRun
 from models.training.loop import Training, TrainingDiverged
 from models.training.lr_range_test import resolve_rate
-from models.training.model import TrainableModel
-from models.training.run import Subset, TrainingRun
+from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

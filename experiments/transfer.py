@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from experiments.material import Material, Network, Split
     from experiments.running import Choices, Effort
-    from models.training.run import Subset
+    from models.training.inputs import Subset
 
 EACH = {5: 200, 20: 400, 80: 800}
 """Steps of the training from scratch, by images per class."""

@@ -144,7 +144,7 @@ def cache(
 @app.command()
 def up() -> None:
     """Run the whole service on this machine until Ctrl-C."""
-    _become("workers.local")
+    _become("workers.standalone")
 
 
 @app.command()

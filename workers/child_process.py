@@ -23,8 +23,8 @@ from multiprocessing import forkserver
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
-from models.runtime.context import Context, Heartbeat
-from models.runtime.errors import GpuError
+from models.runtime.gpu_error import GpuError
+from models.runtime.supervisor_callbacks import Context, Heartbeat
 from service import disk_full
 from service.storage import StorageUnavailable
 from workers import entrypoints

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from models.backbones.architecture import BackboneConfig
     from models.backbones.backbone import Backbone, BackboneSummary
+    from models.backbones.config import BackboneConfig
 
 
 def list_backbones(directory: Path | None) -> Iterator[BackboneSummary]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from models.images.preprocessing import Preprocessing
-from models.networks.surgery import state_digest
+from models.networks.feature_network import state_digest
 
 if TYPE_CHECKING:
     from models.networks.types import TimmNetwork

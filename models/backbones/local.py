@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from timm.models._hub import load_model_config_from_path
 
-from models.backbones.architecture import BackboneConfig
+from models.backbones.config import BackboneConfig
 from models.backbones.errors import BackboneUnknown, ConfigurationBroken, WeightsUnsafe
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from timm.data import ImageNetInfo, infer_imagenet_subset
 
-from models.networks.classifier import can_be_output
+from models.networks.output_layers import can_be_output
 from models.networks.tracing import SurgeryError
 
 if TYPE_CHECKING:

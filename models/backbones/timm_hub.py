@@ -23,8 +23,8 @@ from huggingface_hub.errors import (
 )
 from timm.models import get_pretrained_cfg, load_model_config_from_hf
 
-from models.backbones.architecture import BackboneConfig
 from models.backbones.backbone import BackboneSummary
+from models.backbones.config import BackboneConfig
 from models.backbones.errors import BackboneUnknown, WeightsUnavailable, WeightsUnsafe
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from models.datasets.archives.reader import Limits, read_files
 from models.datasets.errors import DatasetRejected, join_names
 from models.datasets.pack import Entry
 from models.images import decode
-from models.runtime.context import no_heartbeat
+from models.runtime.supervisor_callbacks import no_heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -15,7 +15,7 @@ from models.features.sources import CachedFeatures, RenderedImages, render_image
 from models.features.store import FeatureStore
 from models.features.trunk import Trunk
 from models.images.views import Views
-from models.runtime.context import no_heartbeat
+from models.runtime.supervisor_callbacks import no_heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,8 +14,8 @@ import torch
 
 from models.features.row_index import MISSING
 from models.images.decode import decode
-from models.runtime.context import no_heartbeat
 from models.runtime.micro_batches import MicroBatches
+from models.runtime.supervisor_callbacks import no_heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

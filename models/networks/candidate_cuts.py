@@ -10,14 +10,14 @@ from torch import fx
 from torch.utils.flop_counter import FlopCounterMode
 
 from models.catalog.cuts import CandidateCut
-from models.networks.surgery import PreLogits
+from models.networks.feature_network import PreLogits
 from models.networks.tracing import TracedNetwork, Untraceable, trace
 from models.networks.types import as_module
 
 if TYPE_CHECKING:
     from collections.abc import Set
 
-    from models.networks.surgery import FeatureNetwork
+    from models.networks.feature_network import FeatureNetwork
     from models.networks.types import TimmNetwork
 
 BYTES_PER_NUMBER = 2

@@ -12,14 +12,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.catalog.cuts import CutUnknown, assign_stages
 from models.networks.candidate_cuts import list_candidate_cuts
-from models.networks.surgery import ConcatenateVectors, FrozenNetwork
+from models.networks.feature_network import ConcatenateVectors, FrozenNetwork
 from models.networks.tracing import SurgeryError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.catalog.cuts import CandidateCut, Cut
-    from models.networks.surgery import FeatureNetwork, NetworkTail
+    from models.networks.feature_network import FeatureNetwork, NetworkTail
 
 
 class CutUnsupported(SurgeryError):

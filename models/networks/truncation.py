@@ -10,9 +10,9 @@ from torch import nn
 
 from models.catalog.cuts import CandidateCut, find_stages
 from models.networks.candidate_cuts import inspect
-from models.networks.classifier import can_be_output
 from models.networks.cut_network import CutUnsupported
-from models.networks.surgery import copy_modules
+from models.networks.feature_network import copy_modules
+from models.networks.output_layers import can_be_output
 
 if TYPE_CHECKING:
     from models.networks.types import TimmNetwork

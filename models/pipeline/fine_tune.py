@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.evaluation.exact_test import compute_exactly_where_near
+from models.evaluation.exact_predictions import compute_exactly_where_near
 from models.evaluation.metrics import evaluate, evaluate_multi_label
 from models.features.sources import CachedFeatures
 from models.features.standardization import Standardization
 from models.messages import EpochEnded, Finished, Noted, PhaseStarted, RecipeResolved
-from models.pipeline import training_state
+from models.pipeline import state_file
 from models.pipeline.merge_head import compute_logits, describe_replaced, merge_head, to_plain_layers
 from models.pipeline.progress import Progress
 from models.pipeline.setup import describe, prepare, report_limits
 from models.pipeline.snapshots import Pace, Snapshotter
 from models.pretraining.pretrain import Material, pretrain
 from models.runtime import checkpoint_file
-from models.runtime.context import Context
 from models.runtime.micro_batches import report_micro_batches
 from models.runtime.stop_condition import StopCondition
+from models.runtime.supervisor_callbacks import Context
 from models.training import lda
 from models.training.head_search import search_head
+from models.training.inputs import Subset, TrainingRun
 from models.training.loop import EpochComplete, Step, Training
 from models.training.lr_range_test import resolve_rate
-from models.training.model import TrainableModel
-from models.training.run import Subset, TrainingRun
+from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -134,8 +134,8 @@ def read_snapshot(spec: TrainingSpec) -> Generator[Noted, None, dict[str, Any] |
     if spec.snapshot is None:
         return None
     try:
-        state: dict[str, Any] = training_state.read(spec.snapshot)
-    except training_state.StateUnreadable as error:
+        state: dict[str, Any] = state_file.read(spec.snapshot)
+    except state_file.StateUnreadable as error:
         message = f"The snapshot cannot be read: {error}; training starts over"
         yield Noted(level="warning", kind="snapshot_unreadable", message=message)
         return None

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from models.catalog.heads import Head
     from models.features.sources import FeatureSource
-    from models.networks.surgery import FeatureNetwork
+    from models.networks.feature_network import FeatureNetwork
     from models.networks.types import TimmNetwork
-    from models.training.model import TrainableModel
+    from models.training.trainable_model import TrainableModel
 
 LayerList = list[tuple[str, dict[str, Any]]]
 """Layers as classes of torch.nn with their arguments."""

@@ -14,12 +14,12 @@ from models.datasets.splits import split
 from models.features.cache import FeatureCache
 from models.features.extractor import HALF, Extractor
 from models.messages import Noted
-from models.networks import surgery
 from models.networks.cut_network import cut_at
+from models.networks.feature_network import cut_before_classifier
 from models.networks.truncation import drop_stages
 from models.pipeline.merge_head import find_head_slot
 from models.runtime import devices
-from models.training.run import Subset
+from models.training.inputs import Subset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from models.networks.cut_network import CutNetwork
     from models.pipeline.merge_head import HeadSlot
     from models.pipeline.spec import TrainingSpec
-    from models.runtime.context import Context
+    from models.runtime.supervisor_callbacks import Context
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         "model_args": backbone.model_args,
         **({"dropped": dropped} if dropped else {}),
     }
-    feature_network = surgery.cut_before_classifier(network, size, identity)
+    feature_network = cut_before_classifier(network, size, identity)
     budget = min(wanted.cache.max_bytes or spec.cache_bytes, spec.cache_bytes)
     most_bytes = budget / images if wanted.has_features else math.inf
     cut_network = cut_at(feature_network, wanted.cut, most_bytes)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from models.features.sources import CachedFeatures
 from models.messages import Noted, ProgressSaved
-from models.pipeline import training_state
-from models.runtime.context import never
+from models.pipeline import state_file
+from models.runtime.supervisor_callbacks import never
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -67,7 +67,7 @@ class Snapshotter:
             "elapsed": time.monotonic() - self._began,
         }
         try:
-            training_state.write(path, state)
+            state_file.write(path, state)
         except OSError as error:
             path.unlink(missing_ok=True)
             if not self._has_failed:

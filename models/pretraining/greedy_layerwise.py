@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.nn.head import HiddenLayer
     from models.pretraining.pretrain import Material
     from models.runtime.stop_condition import StopCondition
-    from models.training.run import TrainingRun
+    from models.training.inputs import TrainingRun
 
 MOST_NUMBERS = 2**28
 """Most numbers of features in memory: 1 GiB."""

@@ -14,7 +14,7 @@ from models.messages import Noted
 from models.nn.head import HeadModule
 from models.training.loop import TrainingDiverged
 from models.training.lr_range_test import SAMPLE, find_rate
-from models.training.model import TrainableModel
+from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from models.catalog.recipe import ResolvedRecipe
     from models.pretraining.pretext_tasks import PretextTask
     from models.runtime.stop_condition import StopCondition
-    from models.training.run import TrainingRun
+    from models.training.inputs import TrainingRun
 
 
 def train_on_pretext(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from models.catalog.image_ops import ImageAugmentation
     from models.features.sources import FeatureSource
     from models.messages import Noted
-    from models.training.run import Subset, TrainingRun
+    from models.training.inputs import Subset, TrainingRun
 
 __all__ = ["Material", "pretrain"]
 

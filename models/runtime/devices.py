@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from models.runtime.errors import GpuError
+from models.runtime.gpu_error import GpuError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Literal
 
-from models.runtime.context import never
+from models.runtime.supervisor_callbacks import never
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.catalog.losses import Task
-    from models.training.model import TrainableModel
+    from models.training.trainable_model import TrainableModel
 
 WATCHED_STEPS = 4
 """Steps of an epoch that are watched."""

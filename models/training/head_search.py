@@ -21,7 +21,7 @@ from models.training.stacked_heads import StackedHeads
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from models.training.run import TrainingRun
+    from models.training.inputs import TrainingRun
 
 SAMPLE = 4096
 """Most validation images on which trials are compared."""

@@ -18,7 +18,7 @@ from models.messages import Noted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from models.training.run import TrainingRun
+    from models.training.inputs import TrainingRun
 
 SHRINKAGES = (0.03, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 TEMPERATURES = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1.0)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from models.messages import StopReason
-    from models.training.run import TrainingRun
+    from models.training.inputs import TrainingRun
 
 RETRY_FACTOR = 0.1
 """How much smaller the learning rate is after training has diverged."""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from models.catalog.recipe import ResolvedRecipe
     from models.nn.head import HeadModule
-    from models.training.run import TrainingRun
+    from models.training.inputs import TrainingRun
 
 SAMPLE = 1024
 """Most images that the test uses."""

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from models.training.diagnostics import Diagnostics
-    from models.training.run import TrainingRun
+    from models.training.inputs import TrainingRun
 
 
 class NotFinite(Exception):

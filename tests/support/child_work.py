@@ -15,7 +15,7 @@ from service.storage import StorageUnavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from models.runtime.context import Context
+    from models.runtime.supervisor_callbacks import Context
 
 
 class Order(BaseModel):

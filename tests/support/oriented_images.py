@@ -16,10 +16,10 @@ from models.features.store import FeatureStore
 from models.features.trunk import Trunk
 from models.images.views import Views
 from models.networks.cut_network import CutNetwork, TrainedStage
-from models.networks.surgery import FrozenNetwork
+from models.networks.feature_network import FrozenNetwork
 from models.pretraining.pretrain import Material
-from models.training.model import TrainableModel
-from models.training.run import Subset, TrainingRun
+from models.training.inputs import Subset, TrainingRun
+from models.training.trainable_model import TrainableModel
 from tests.support.images import encoded, write_zip
 from tests.support.small_pack import PREPROCESSING, packed
 

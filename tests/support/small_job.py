@@ -15,7 +15,7 @@ from tests.support.small_pack import small_pack
 if TYPE_CHECKING:
     from models.datasets.pack import Pack
     from models.messages import Event
-    from models.runtime.context import Context
+    from models.runtime.supervisor_callbacks import Context
 
 README = Path(__file__).parents[2] / "README.md"
 CLASSES = ["blue", "green", "red"]

@@ -15,9 +15,9 @@ from models.features.trunk import Trunk
 from models.images.views import Views
 from models.messages import EpochEnded
 from models.networks.cut_network import CutNetwork
+from models.training.inputs import Subset, TrainingRun
 from models.training.loop import Training
-from models.training.model import TrainableModel
-from models.training.run import Subset, TrainingRun
+from models.training.trainable_model import TrainableModel
 from tests.support.small_pack import PREPROCESSING, Corner
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from workers.work.inspection import Inspected, InspectionOrder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models.runtime.context import Context
+    from models.runtime.supervisor_callbacks import Context
 
 
 def work(order: InspectionOrder, context: Context) -> Iterator[Inspected]:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.backbones.backbone import BackboneSummary
-    from models.runtime.context import Context
+    from models.runtime.supervisor_callbacks import Context
 
 
 def work(order: ListingOrder, context: Context) -> Iterator[ListedBackbone]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from models.pipeline.spec import DatasetSpec, TrainingSpec
-    from models.runtime.context import Context
+    from models.runtime.supervisor_callbacks import Context
 
 PERMANENT = (BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged)
 """Errors that would end the next attempt too."""

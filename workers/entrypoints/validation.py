@@ -15,7 +15,7 @@ from workers.work.validation import Accepted, Rejected, ValidationOrder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models.runtime.context import Context
+    from models.runtime.supervisor_callbacks import Context
 
 MAX_MEMORY_BYTES = 8 << 30
 """Address space, libraries included: an image that needs more ends this process alone."""

@@ -10,9 +10,9 @@ import pytest
 
 from models.catalog.cuts import All, CandidateCut, Cut, CutUnknown, Fraction, Gradual, Nothing, Stage, Top, find_stages
 from models.catalog.technique import members
-from models.networks import surgery
 from models.networks.candidate_cuts import list_candidate_cuts
 from models.networks.cut_network import cut_at
+from models.networks.feature_network import cut_before_classifier
 from tests.support.networks import network
 
 MEMBERS: tuple[Any, ...] = members(Cut)
@@ -43,7 +43,7 @@ def real(name: str) -> list[CandidateCut]:
     """List the candidate cuts of a network of timm."""
     made = network(name)
     size = tuple(made.pretrained_cfg["input_size"])
-    return list_candidate_cuts(surgery.cut_before_classifier(made, size, {}))
+    return list_candidate_cuts(cut_before_classifier(made, size, {}))
 
 
 def test_stages_are_what_computes_and_end_after_the_norms_and_pools_that_follow() -> None:
@@ -110,7 +110,7 @@ def test_lies_where_it_should_in_a_real_network(name: str) -> None:
 def test_the_stages_above_a_cut_are_those_that_it_names(name: str) -> None:
     made = network(name)
     size = tuple(made.pretrained_cfg["input_size"])
-    feature_network = surgery.cut_before_classifier(made, size, {})
+    feature_network = cut_before_classifier(made, size, {})
     cut_network = cut_at(feature_network, Top(stages=2))
     assert [stage.name for stage in cut_network.stages] == STAGES[name][:-3:-1]
     assert cut_network.cut == Top(stages=2).choose(real(name))

@@ -14,7 +14,7 @@ from models.catalog.recipe import Recipe
 from models.catalog.regularizers import L1, L2, MaxNorm, WeightDecay
 from models.features.standardization import Standardization
 from models.networks.cut_network import CutNetwork
-from models.training.model import TrainableModel
+from models.training.trainable_model import TrainableModel
 
 
 def weights() -> list[nn.Parameter]:

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from models.catalog.cuts import All, CandidateCut, Fraction, Gradual, Nothing, Stage, Top, assign_stages, find_stages
-from models.networks import surgery
 from models.networks.candidate_cuts import list_candidate_cuts
 from models.networks.cut_network import CutNetwork, CutUnsupported, cut_at
+from models.networks.feature_network import cut_before_classifier
 from tests.support.networks import (
     Wayward,
     changed_names,
@@ -27,7 +27,7 @@ from tests.support.networks import (
 
 if TYPE_CHECKING:
     from models.catalog.cuts import Cut
-    from models.networks.surgery import FeatureNetwork
+    from models.networks.feature_network import FeatureNetwork
 SIDES = {"test_vit": 160, "levit_128s": 64, "tiny_vit_5m_224": 64, "crossvit_tiny_240": 240, "clip": 64, "wayward": 16}
 """Where it is not 32."""
 ARGUMENTS: dict[str, dict[str, Any]] = {
@@ -58,7 +58,7 @@ def size(name: str) -> tuple[int, int, int]:
 @cache
 def shared(name: str) -> FeatureNetwork:
     """Cut a network before its classifier, for tests that change nothing of it."""
-    return surgery.cut_before_classifier(made(name), size(name), {"architecture": name})
+    return cut_before_classifier(made(name), size(name), {"architecture": name})
 
 
 def cut_shared(name: str, cut: Cut, to_train: bool = False) -> tuple[Any, FeatureNetwork, CutNetwork]:
@@ -218,7 +218,7 @@ class Tied(nn.Module):
 
 
 def test_what_the_trunk_uses_as_well_is_not_trained() -> None:
-    feature_network = surgery.cut_before_classifier(Tied(), (3, 16, 16), {})
+    feature_network = cut_before_classifier(Tied(), (3, 16, 16), {})
     cut_network = cut_at(feature_network, Stage(name="relu"))
     assert list(trained(cut_network)) == ["last.weight", "last.bias"]
     cut_network.set_modes(9, norms_train=True)
@@ -263,7 +263,7 @@ def test_stages_thaw_one_by_one_from_the_top() -> None:
 
 def test_what_is_trained_runs_as_in_evaluation() -> None:
     whole = network("test_vit", drop_rate=0.5, drop_path_rate=0.5, attn_drop_rate=0.5, proj_drop_rate=0.5)
-    feature_network = surgery.cut_before_classifier(whole, (3, 160, 160), {})
+    feature_network = cut_before_classifier(whole, (3, 160, 160), {})
     cut_network = cut_at(feature_network, Nothing())
     cut_network.top.train()
     cut_network.set_modes(9, norms_train=True)
@@ -275,7 +275,7 @@ def test_what_is_trained_runs_as_in_evaluation() -> None:
 def test_attention_that_keeps_its_biases_in_evaluation_mode_learns_them(name: str) -> None:
     torch.manual_seed(0)
     whole = timm.create_model(name, **({"img_size": 64} if "former" in name else {})).eval()
-    feature_network = surgery.cut_before_classifier(whole, (3, 64, 64), {})
+    feature_network = cut_before_classifier(whole, (3, 64, 64), {})
     cut_network = cut_at(feature_network, Nothing())
     with torch.inference_mode():
         cut_network.top(given((3, 64, 64)))
@@ -287,7 +287,7 @@ def test_attention_that_keeps_its_biases_in_evaluation_mode_learns_them(name: st
     rebuilt = timm.create_model(name, num_classes=2, **({"img_size": 64} if "former" in name else {})).eval()
     rebuilt.load_state_dict(whole.state_dict())
     with torch.no_grad():
-        features = surgery.cut_before_classifier(rebuilt, (3, 64, 64), {}).trunk(given((3, 64, 64)))
+        features = cut_before_classifier(rebuilt, (3, 64, 64), {}).trunk(given((3, 64, 64)))
         torch.testing.assert_close(cut_network.top(given((3, 64, 64))), features)
 
 

@@ -12,9 +12,9 @@ from torch import nn
 
 from models.catalog.cuts import Top, find_stages
 from models.catalog.heads import Linear
-from models.networks import surgery
 from models.networks.candidate_cuts import list_candidate_cuts
 from models.networks.cut_network import CutUnsupported, cut_at
+from models.networks.feature_network import cut_before_classifier
 from models.networks.truncation import drop_stages
 from models.pipeline.merge_head import describe_replaced, find_head_slot, merge_head
 from tests.support.networks import Wayward, copy_state, given, network, rebuild
@@ -60,11 +60,11 @@ def test_a_truncated_network_is_cut_stored_and_built_again(
     name: str, arguments: dict[str, Any], side: int, without_two: list[str], count: int
 ) -> None:
     whole, size = network(name, **arguments), (3, side, side)
-    before = find_stages(list_candidate_cuts(surgery.cut_before_classifier(whole, size, {})))
+    before = find_stages(list_candidate_cuts(cut_before_classifier(whole, size, {})))
     truncated = drop_stages(whole, count, size)
     dropped = truncated.dropped
     assert dropped == without_two[2 - count :]
-    feature_network = surgery.cut_before_classifier(truncated.network, size, {})
+    feature_network = cut_before_classifier(truncated.network, size, {})
     cut_network = cut_at(feature_network, Top(stages=1))
     left = [stage for stage in before if stage not in dropped and stage != "head"]
     assert [stage.name for stage in cut_network.stages] == left[-1:]
@@ -89,7 +89,7 @@ def test_the_features_are_the_output_of_the_stages_that_are_left() -> None:
     image = given((3, 64, 64))
     below = whole.maxpool(whole.act1(whole.bn1(whole.conv1(image))))
     expected = whole.layer2(whole.layer1(below)).mean((2, 3))
-    torch.testing.assert_close(surgery.cut_before_classifier(truncated.network, (3, 64, 64), {}).trunk(image), expected)
+    torch.testing.assert_close(cut_before_classifier(truncated.network, (3, 64, 64), {}).trunk(image), expected)
 
 
 def refused(whole: Any, side: int, count: int, match: str) -> None:

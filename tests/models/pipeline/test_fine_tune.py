@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from models.catalog.recipe import Recipe
 from models.images import decode
 from models.messages import EpochEnded, HeadsSearched, Noted, PhaseStarted, Progressed, RecipeResolved
-from models.networks.surgery import InputSizeUnsupported
+from models.networks.feature_network import InputSizeUnsupported
 from models.pipeline.fine_tune import fine_tune
 from tests.support.small_job import CLASSES, README, Job, last, small_job
 from tests.support.small_pack import small_pack

@@ -14,10 +14,10 @@ from torch import nn
 from models.catalog import activations, heads
 from models.catalog.technique import members
 from models.features.standardization import Standardization
-from models.networks import surgery
 from models.networks.cut_network import CutNetwork
+from models.networks.feature_network import cut_before_classifier
 from models.pipeline.merge_head import HeadUnsupported, describe_replaced, find_head_slot, merge_head, to_plain_layers
-from models.training.model import TrainableModel
+from models.training.trainable_model import TrainableModel
 from tests.support.networks import Wayward, given, network, rebuild, small_clip
 
 CLASSES = 5
@@ -70,7 +70,7 @@ def test_plain_layers_say_what_the_head_says(given: Any) -> None:
 @torch.no_grad()
 def test_every_head_is_delivered_in_a_network_that_can_be_built_again(head: Any) -> None:
     whole = network("test_resnet")
-    feature_network = surgery.cut_before_classifier(whole, (3, 64, 64), {})
+    feature_network = cut_before_classifier(whole, (3, 64, 64), {})
     whole = feature_network.network
     image = given((3, 64, 64), count=3)
     model = model_with(head_of(head), feature_network.num_features)
@@ -106,7 +106,7 @@ FAMILIES = [
 @torch.no_grad()
 def test_layers_take_the_place_of_each_form_of_classifier(name: str, arguments: dict[str, Any], side: int) -> None:
     whole = network(name, **arguments)
-    feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
+    feature_network = cut_before_classifier(whole, (3, side, side), {})
     whole = feature_network.network
     image = given((3, side, side), count=3)
     head = head_of({"kind": "mlp", "hidden": [8], "normalization": "batch_norm"})
@@ -125,7 +125,7 @@ MLP, LINEAR = head_of({"kind": "mlp"}), head_of({"kind": "linear"})
 @torch.no_grad()
 def test_a_network_without_a_graph_is_delivered_too() -> None:
     torch.manual_seed(0)
-    feature_network = surgery.cut_before_classifier(Wayward().eval(), (3, 16, 16), {})
+    feature_network = cut_before_classifier(Wayward().eval(), (3, 16, 16), {})
     whole = feature_network.network
     image = given((3, 16, 16))
     model = model_with(MLP, 6)
@@ -140,7 +140,7 @@ def test_a_network_without_a_graph_is_delivered_too() -> None:
 @pytest.mark.parametrize("name", ["test_resnet", "resnetv2_18", "wayward"])
 def test_finding_the_place_leaves_the_network_as_it_was(name: str) -> None:
     whole = Wayward().eval() if name == "wayward" else network(name)
-    feature_network = surgery.cut_before_classifier(whole, (3, 32, 32), {})
+    feature_network = cut_before_classifier(whole, (3, 32, 32), {})
     whole = feature_network.network
     modules, before = dict(whole.named_modules()), feature_network.trunk(feature_network.sample_images)
     for _ in range(2):
@@ -165,7 +165,7 @@ def test_a_classifier_that_only_a_linear_one_can_replace_is_refused_by_name(
     name: str, arguments: dict[str, Any], side: int
 ) -> None:
     whole = small_clip() if name == "clip" else network(name, **arguments)
-    feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
+    feature_network = cut_before_classifier(whole, (3, side, side), {})
     whole = feature_network.network
     with pytest.raises(HeadUnsupported, match="set head to linear"):
         find_head_slot(feature_network, MLP, [])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from models.messages import Diagnosed, EpochEnded, Finished, Noted, ProgressSaved
-from models.pipeline import training_state
+from models.pipeline import state_file
 from models.pipeline.fine_tune import fine_tune
 from models.runtime import checkpoint_file
 from tests.support.small_job import cut_off, last, small_job
@@ -83,8 +83,8 @@ def test_time_that_earlier_attempts_took_counts(tmp_path: Path) -> None:
     job = small_job(tmp_path, early_stopping=None, epochs=6, time_budget_seconds=3600)
     _, rest = cut_off(job, 3)
     assert rest.spec.snapshot is not None
-    state = training_state.read(rest.spec.snapshot)
-    training_state.write(rest.spec.snapshot, {**state, "elapsed": 3600.0})
+    state = state_file.read(rest.spec.snapshot)
+    state_file.write(rest.spec.snapshot, {**state, "elapsed": 3600.0})
     ended = last(list(fine_tune(*rest)))
     assert ended.stop_reason == "time_budget"
 
@@ -100,7 +100,7 @@ def test_a_full_disk_is_said_once_and_training_goes_on(tmp_path: Path, monkeypat
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(training_state, "write", full)
+    monkeypatch.setattr(state_file, "write", full)
     events = list(fine_tune(*small_job(tmp_path).change(snapshot_seconds=0.0)))
     assert isinstance(events[-1], Finished)
     assert sum(isinstance(event, Noted) and event.kind == "snapshot_failed" for event in events) == 1

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from models.datasets.pack import Pack
-    from models.training.model import TrainableModel
+    from models.training.trainable_model import TrainableModel
 
 ROTATION = {"kind": "rotation", "epochs": 8, "lr": 0.01}
 OTHER = {"kind": "other_labels", "dataset": "ds_other", "epochs": 8, "lr": 0.01}

@@ -14,7 +14,7 @@ from models.messages import Diagnosed, EpochEnded, Noted
 from models.networks.cut_network import CutNetwork
 from models.nn.head import HeadModule
 from models.training.diagnostics import ADVICE, Diagnostics
-from models.training.model import TrainableModel
+from models.training.trainable_model import TrainableModel
 from tests.support.small_training import train_small
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from models.features.cache import FeatureCache
 from models.features.extractor import Extractor
 from models.networks.cut_network import CutNetwork
 from models.training import lda
+from models.training.inputs import Subset, TrainingRun
 from models.training.lda import SHRINKAGES, TEMPERATURES, FittedLDA, Statistics, fit_lda
-from models.training.model import TrainableModel
-from models.training.run import Subset, TrainingRun
+from models.training.trainable_model import TrainableModel
 from tests.support.small_pack import PREPROCESSING, Corner, small_pack
 
 if TYPE_CHECKING:

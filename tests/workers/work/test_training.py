@@ -10,7 +10,7 @@ import torch
 from sqlalchemy import func, select, update
 
 from models.messages import Diagnosed, EpochEnded, HeadsSearched, Noted, PhaseStarted, Progressed, ProgressSaved, Trial
-from models.pipeline import training_state
+from models.pipeline import state_file
 from service.jobs import lifecycle, repository, snapshots
 from service.storage import StorageUnavailable
 from service.tables import Dataset, Epoch, Event, Job
@@ -40,7 +40,7 @@ def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingS
 def take(attempt: JobAttempt, name: str, epoch: int) -> bytes:
     """Write and record a snapshot after an epoch, as its child does; gives the file."""
     attempt.scratch.mkdir(parents=True, exist_ok=True)
-    training_state.write(attempt.scratch / name, {"weights": torch.full((8,), float(epoch)), "best": torch.ones(8)})
+    state_file.write(attempt.scratch / name, {"weights": torch.full((8,), float(epoch)), "best": torch.ones(8)})
     content = (attempt.scratch / name).read_bytes()
     figures = dict.fromkeys(("train_loss", "train_accuracy", "validation_loss", "validation_accuracy"), 0.5)
     ended = EpochEnded(epoch=epoch, view=0, lr=0.1, seconds=0.1, cache_hits=0, cache_misses=0, **figures)
@@ -160,7 +160,7 @@ def test_only_the_newest_of_several_snapshots_is_stored(database: Database, sett
     attempt.scratch.mkdir(parents=True)
     lines = []
     for number in range(3):
-        training_state.write(attempt.scratch / f"snapshot-{number}.safetensors", {"number": number})
+        state_file.write(attempt.scratch / f"snapshot-{number}.safetensors", {"number": number})
         saved = ProgressSaved(snapshot=f"snapshot-{number}.safetensors", epoch=number)
         lines.append(saved.model_dump_json().encode())
     newest = (attempt.scratch / "snapshot-2.safetensors").read_bytes()
@@ -177,7 +177,7 @@ def test_a_file_that_was_stored_but_not_named_is_removed(database: Database, set
     add_jobs(database, 1)
     attempt, _ = begun(database, settings)
     named = take(attempt, "snapshot-0.safetensors", 1)
-    training_state.write(attempt.scratch / "snapshot-1.safetensors", {"number": 1})
+    state_file.write(attempt.scratch / "snapshot-1.safetensors", {"number": 1})
     attempt.prepare([ProgressSaved(snapshot="snapshot-1.safetensors", epoch=1).model_dump_json().encode()])
     assert len(stored(settings)) == 2
     attempt.clean_up(is_over=False)
@@ -218,7 +218,7 @@ def test_a_snapshot_that_could_not_be_stored_is_reported_even_if_preparing_is_re
     add_jobs(database, 1)
     attempt, _ = begun(database, settings)
     attempt.scratch.mkdir(parents=True)
-    training_state.write(attempt.scratch / "snapshot-0.safetensors", {"number": 0})
+    state_file.write(attempt.scratch / "snapshot-0.safetensors", {"number": 0})
     lines = [ProgressSaved(snapshot="snapshot-0.safetensors", epoch=1).model_dump_json().encode()]
     with storage_away(settings):
         for _ in range(2):  # the database did not answer in between

@@ -20,7 +20,7 @@ from models.features.engines.selection import (
 )
 from models.features.trunk import Trunk
 from models.images.preprocessing import Preprocessing
-from models.networks import surgery
+from models.networks.feature_network import cut_before_classifier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,7 +38,7 @@ def build_trunk(name: str) -> Trunk:
     torch.manual_seed(0)
     arguments = {"img_size": 32} if "vit" in name else {}
     network = timm.create_model(name, **arguments).eval()
-    return Trunk(surgery.cut_before_classifier(network, SIZE, {}).trunk, PREPROCESSING, CPU)
+    return Trunk(cut_before_classifier(network, SIZE, {}).trunk, PREPROCESSING, CPU)
 
 
 def make_images(count: int, seed: int = 0) -> np.ndarray:
@@ -155,7 +155,7 @@ def test_an_engine_whose_features_do_not_agree_is_not_chosen(tmp_path: Path) -> 
     torch.manual_seed(1)
     other = timm.create_model("test_resnet.r160_in1k").eval()
     selector = EngineSelector(
-        Trunk(surgery.cut_before_classifier(other, SIZE, {}).trunk, PREPROCESSING, CPU), SIZE, tmp_path, "digest"
+        Trunk(cut_before_classifier(other, SIZE, {}).trunk, PREPROCESSING, CPU), SIZE, tmp_path, "digest"
     )
     engine = selector.build(config)
     engine(make_images(engine.batch_size))

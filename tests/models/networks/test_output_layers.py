@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from models.networks.classifier import Classifier, can_be_output, in_features
+from models.networks.output_layers import Classifier, can_be_output, in_features
 
 
 class Three(nn.Module):

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 
-from models.pipeline import training_state
+from models.pipeline import state_file
 from models.pipeline.snapshots import Pace
-from models.pipeline.training_state import StateUnreadable
+from models.pipeline.state_file import StateUnreadable
 from models.runtime import checkpoint_file
 
 if TYPE_CHECKING:
@@ -35,8 +35,8 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
         "kind": "x",
         "names": {},
     }
-    training_state.write(tmp_path / "file", {"deep": [{"tensors": tensors}], **rest})
-    read = training_state.read(tmp_path / "file")
+    state_file.write(tmp_path / "file", {"deep": [{"tensors": tensors}], **rest})
+    read = state_file.read(tmp_path / "file")
     (deep,) = read.pop("deep")
     assert read == rest
     assert set(deep["tensors"]) == set(tensors)
@@ -47,21 +47,21 @@ def test_what_is_read_is_what_was_written(tmp_path: Path) -> None:
 
 def test_what_another_version_wrote_is_refused(tmp_path: Path) -> None:
     checkpoint_file.write(tmp_path / "file", {}, {"state": "{}", "version": "1"})
-    with pytest.raises(StateUnreadable, match=f"version 1, this Graft reads {training_state.VERSION}"):
-        training_state.read(tmp_path / "file")
+    with pytest.raises(StateUnreadable, match=f"version 1, this Graft reads {state_file.VERSION}"):
+        state_file.read(tmp_path / "file")
 
 
 def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
-    training_state.write(tmp_path / "file", {"weights": torch.ones(8)})
+    state_file.write(tmp_path / "file", {"weights": torch.ones(8)})
     content = (tmp_path / "file").read_bytes()
     (tmp_path / "file").write_bytes(content[:-4])
     with pytest.raises(StateUnreadable, match="damaged"):
-        training_state.read(tmp_path / "file")
+        state_file.read(tmp_path / "file")
 
 
 def test_the_same_state_is_the_same_file(tmp_path: Path) -> None:
     for name in ("one", "other"):
-        training_state.write(tmp_path / name, {"b": torch.ones(2), "a": [torch.zeros(2), 1]})
+        state_file.write(tmp_path / name, {"b": torch.ones(2), "a": [torch.zeros(2), 1]})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "other").read_bytes()
 
 

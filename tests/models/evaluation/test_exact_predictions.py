@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.evaluation.exact_test import FIRST, compute_exactly_where_near
+from models.evaluation.exact_predictions import FIRST, compute_exactly_where_near
 
 
 @pytest.mark.parametrize("classes", [2, 10])

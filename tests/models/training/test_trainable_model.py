@@ -18,11 +18,11 @@ from models.catalog.recipe import Recipe, ResolvedRecipe
 from models.features.cache import FeatureCache
 from models.features.extractor import Extractor
 from models.features.standardization import Standardization
-from models.networks import surgery
 from models.networks.cut_network import CutNetwork, cut_at
+from models.networks.feature_network import cut_before_classifier
 from models.nn.head import HeadModule
 from models.pipeline.merge_head import HeadSlot, describe_replaced, find_head_slot, merge_head, to_plain_layers
-from models.training.model import TrainableModel
+from models.training.trainable_model import TrainableModel
 from tests.support.networks import changed_names, copy_state, given, network, norm_names, randomize_norms, rebuild
 from tests.support.small_pack import PREPROCESSING, small_pack
 
@@ -68,7 +68,7 @@ def prepared(folder: Path, cut: Any, name: str = "test_resnet", **choices: Any) 
     whole = randomize_norms(network(name))
     backbone = Backbone.from_network(name, name, {}, {}, whole)
     kept = select_classes(backbone, CLASSES) if recipe.head.kind == "keep" else None
-    feature_network = surgery.cut_before_classifier(whole, SIZE, {})
+    feature_network = cut_before_classifier(whole, SIZE, {})
     resolved = recipe.resolve(
         task="single_label",
         image_size=SIZE[1],

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
-from models.networks.classifier import Classifier, can_be_output, in_features
+from models.networks.output_layers import Classifier, can_be_output, in_features
 from models.networks.tracing import SurgeryError, TracedNetwork, Untraceable, trace
 from models.networks.types import as_module
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from models.networks.classifier import LinearModule
+    from models.networks.output_layers import LinearModule
     from models.networks.types import TimmNetwork
 
 

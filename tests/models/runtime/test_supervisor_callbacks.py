@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from models.runtime.context import HEARTBEAT_SECONDS, Context, Heartbeat
+from models.runtime.supervisor_callbacks import HEARTBEAT_SECONDS, Context, Heartbeat
 
 if TYPE_CHECKING:
     import pytest

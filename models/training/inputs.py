@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from models.catalog.recipe import ResolvedRecipe
     from models.features.sources import FeatureSource
     from models.runtime.stop_condition import StopCondition
-    from models.training.model import TrainableModel
+    from models.training.trainable_model import TrainableModel
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,13 @@ import torch
 from torch import nn
 
 from models.backbones import timm_hub
-from models.networks import surgery
+from models.networks.feature_network import (
+    ClassifierUnsupported,
+    ConcatenateVectors,
+    FeatureNetwork,
+    InputSizeUnsupported,
+    cut_before_classifier,
+)
 from tests.support.networks import Wayward, copy_state, given, images, network, small_clip
 
 FAMILIES = [
@@ -55,9 +61,9 @@ FAMILIES = [
 """Name, arguments, side of the image, the expected cut, and how many last layers there are."""
 
 
-def assert_delivers(whole: Any, name: str, arguments: dict[str, object], side: int) -> surgery.FeatureNetwork:
+def assert_delivers(whole: Any, name: str, arguments: dict[str, object], side: int) -> FeatureNetwork:
     """Features and a new classifier against plain timm with the network's weights, as a user loads them."""
-    feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
+    feature_network = cut_before_classifier(whole, (3, side, side), {})
     features = feature_network.trunk(given((3, side, side)))
     assert features.shape == (2, feature_network.num_features)
     weight, bias = torch.randn(5, feature_network.num_features) / feature_network.num_features**0.5, torch.randn(5)
@@ -121,9 +127,9 @@ def test_a_network_parted_anywhere_gives_its_features_to_the_bit(
     name: str, arguments: dict[str, object], side: int
 ) -> None:
     whole = small_clip() if name == "clip" else network(name, **arguments)
-    feature_network = surgery.cut_before_classifier(whole, (3, side, side), {})
+    feature_network = cut_before_classifier(whole, (3, side, side), {})
     image = given((3, side, side), count=3)
-    features, joined = feature_network.trunk(image), surgery.ConcatenateVectors()
+    features, joined = feature_network.trunk(image), ConcatenateVectors()
     assert len(feature_network.tail.cuts) >= 5
     for cut in feature_network.tail.cuts:
         trunk, top = feature_network.tail.build_parts(cut)
@@ -136,7 +142,7 @@ def test_each_cut_has_a_digest_of_its_own_that_the_classifier_has_no_part_in() -
         if changed is not None:
             with torch.no_grad():
                 whole.get_parameter(changed).add_(1.0)
-        tail = surgery.cut_before_classifier(whole, (3, 32, 32), {}).tail
+        tail = cut_before_classifier(whole, (3, 32, 32), {}).tail
         return {name: tail.compute_digest(tail.build_parts(name)[0], name, {}) for name in tail.cuts}
 
     plain, above = digests(None), digests("layer4.0.conv1.weight")
@@ -148,7 +154,7 @@ def test_each_cut_has_a_digest_of_its_own_that_the_classifier_has_no_part_in() -
 
 @torch.no_grad()
 def test_what_a_cut_uses_are_the_networks_parameters_below_it() -> None:
-    tail = surgery.cut_before_classifier(network("test_vit"), (3, 160, 160), {}).tail
+    tail = cut_before_classifier(network("test_vit"), (3, 160, 160), {}).tail
     used = tail.collect_parameters
     assert used("patch_embed.proj").keys() == {"patch_embed.proj.weight", "patch_embed.proj.bias"}
     assert used("pos_drop").keys() - used("patch_embed.norm").keys() == {"cls_token", "pos_embed"}
@@ -195,7 +201,7 @@ def test_a_network_of_every_family_is_cut_in_its_graph(family: str, name: str) -
 @torch.inference_mode()
 def test_what_cannot_be_traced_is_cut_before_its_classifier() -> None:
     whole = Wayward().eval()
-    feature_network = surgery.cut_before_classifier(whole, (3, 16, 16), {})
+    feature_network = cut_before_classifier(whole, (3, 16, 16), {})
     assert (feature_network.cut, feature_network.num_features) == ("forward_head", 6)
     image = torch.randn(3, 3, 16, 16)
     assert torch.equal(whole.head(feature_network.trunk(image)), whole(image))
@@ -225,7 +231,7 @@ def test_surgery_leaves_its_argument_as_it_is(name: str) -> None:
     whole = network(name, **({"num_classes": 0, "depth": 1} if "vit_tiny" in name else {}))
     own, before = whole.state_dict(keep_vars=True), copy_state(whole)
     expected = whole(images(whole))
-    feature_network = surgery.cut_before_classifier(whole, whole.pretrained_cfg["input_size"], {})
+    feature_network = cut_before_classifier(whole, whole.pretrained_cfg["input_size"], {})
     after = whole.state_dict(keep_vars=True)
     assert after.keys() == own.keys()
     assert all(after[path] is own[path] and torch.equal(own[path], before[path]) for path in own)
@@ -236,33 +242,33 @@ def test_surgery_leaves_its_argument_as_it_is(name: str) -> None:
 
 
 def test_logits_that_are_not_linear_are_refused_by_name() -> None:
-    with pytest.raises(surgery.ClassifierUnsupported, match="choose another"):
-        surgery.cut_before_classifier(Cosine(), (3, 16, 16), {})
+    with pytest.raises(ClassifierUnsupported, match="choose another"):
+        cut_before_classifier(Cosine(), (3, 16, 16), {})
 
 
 def test_a_classifier_without_a_bias_is_refused_by_name() -> None:
     whole = network("test_resnet")
     whole.fc = nn.Linear(96, 1000, bias=False)
-    with pytest.raises(surgery.ClassifierUnsupported, match="choose another"):
-        surgery.cut_before_classifier(whole, (3, 32, 32), {})
+    with pytest.raises(ClassifierUnsupported, match="choose another"):
+        cut_before_classifier(whole, (3, 32, 32), {})
 
 
 def test_an_encoder_that_takes_no_classifier_is_refused_by_name() -> None:
     with torch.device("meta"):
         encoder = timm.create_model("qwen3_vit_88m_enc")
-    with pytest.raises(surgery.ClassifierUnsupported, match="no classifier"):
-        surgery.cut_before_classifier(encoder, (3, 32, 32), {})
+    with pytest.raises(ClassifierUnsupported, match="no classifier"):
+        cut_before_classifier(encoder, (3, 32, 32), {})
 
 
 def test_a_size_that_the_network_does_not_take_is_refused_by_name() -> None:
-    with pytest.raises(surgery.InputSizeUnsupported, match=r"64x64.*image_size"):
-        surgery.cut_before_classifier(network("vit_tiny_patch16_224", depth=1), (3, 64, 64), {})
+    with pytest.raises(InputSizeUnsupported, match=r"64x64.*image_size"):
+        cut_before_classifier(network("vit_tiny_patch16_224", depth=1), (3, 64, 64), {})
 
 
 @torch.inference_mode()
 def test_batch_norm_below_the_cut_never_moves() -> None:
     whole = network("test_resnet")
-    feature_network = surgery.cut_before_classifier(whole, (3, 160, 160), {})
+    feature_network = cut_before_classifier(whole, (3, 160, 160), {})
     before = {name: value.clone() for name, value in feature_network.trunk.state_dict().items()}
     enclosing = nn.Sequential(feature_network.trunk).train()
     first = enclosing(images(whole))
@@ -273,7 +279,7 @@ def test_batch_norm_below_the_cut_never_moves() -> None:
 
 def test_the_digest_depends_on_the_trunk_alone() -> None:
     def digest(of: Any, identity: dict[str, object]) -> str:
-        return surgery.cut_before_classifier(of, (3, 160, 160), identity).digest
+        return cut_before_classifier(of, (3, 160, 160), identity).digest
 
     plain = digest(network("test_resnet"), {})
     other_classifier = network("test_resnet")
@@ -292,7 +298,7 @@ def test_the_digest_of_what_cannot_be_traced_leaves_out_the_classifier_and_nothi
         whole = Wayward()
         with torch.no_grad():
             whole.get_parameter(changed).add_(1.0)
-        return surgery.cut_before_classifier(whole, (3, 16, 16), {}).digest
+        return cut_before_classifier(whole, (3, 16, 16), {}).digest
 
     assert digest("head.weight") == digest("head.bias")
     assert digest("stem.head.weight") != digest("head.weight"), "a layer of the trunk with the classifier's name"
