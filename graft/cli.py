@@ -156,7 +156,7 @@ def api() -> None:
 @app.command()
 def worker() -> None:
     """Run a worker alone, which polls the database; where there is a broker, messages wake it too."""
-    _become("workers.worker")
+    _become("workers")
 
 
 @app.command()

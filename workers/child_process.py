@@ -37,8 +37,15 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PRELOADED = [f"workers.entrypoints.{module.name}" for module in iter_modules(entrypoints.__path__)]
-"""Modules that the fork server imports, and torch with them; each has `work(order, context) -> Iterator[event]`."""
+PRELOADED = [
+    *(f"workers.entrypoints.{module.name}" for module in iter_modules(entrypoints.__path__)),
+    "models.pipeline.spec",
+]
+"""Modules that the fork server imports, and torch with them.
+
+Each entry point has `work(order, context) -> Iterator[event]`. The order to train is of a class that the entry point
+itself needs for its types alone; pydantic takes 0.4 s to build the catalog's (measured: 2 cores).
+"""
 
 BATCH_SECONDS = 0.2
 """Events that come faster than this are read as one batch: each batch is a transaction."""

@@ -33,7 +33,7 @@ class Standalone:
 
     def __init__(self, settings: Settings, stopping: StopSignal) -> None:
         self.settings, self.stopping = settings, stopping
-        workers = {f"worker {number + 1}": "workers.worker" for number in range(settings.workers)}
+        workers = {f"worker {number + 1}": "workers" for number in range(settings.workers)}
         self._modules = {**PARTS, **workers}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ready = False

@@ -14,13 +14,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from ulid import ULID
 
 from service.database import Database
-from service.settings import Settings, from_environment
 from service.tables import Backbone, Dataset, Job
 from workers import lease, scratch
 from workers.cache_reporter import CacheReporter
 from workers.child_process import ChildDied, start_fork_server
 from workers.lease import Row
-from workers.stop_signal import StopSignal
 from workers.supervisor import Supervisor
 from workers.work.inspection import BackboneAttempt, list_backbones
 from workers.work.training import JobAttempt
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from service.settings import Settings
     from workers.work.base import Attempt
 
 log = logging.getLogger(__name__)
@@ -172,21 +171,3 @@ class Worker:
         attempt = kind.attempt(self.database, self.settings, claim)
         Supervisor(self.database, self.settings, claim, attempt, self.stopping).run()
         return True
-
-
-def main() -> None:
-    """Work until SIGTERM or SIGINT."""
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    worker = Worker(from_environment())
-    signalled = StopSignal()
-
-    def stop_when_signalled() -> None:
-        signalled.wait()
-        worker.stop()
-
-    threading.Thread(target=stop_when_signalled, name="stop", daemon=True).start()
-    worker.run()
-
-
-if __name__ == "__main__":
-    main()

@@ -61,7 +61,7 @@ def own_dataset(up: tuple[int, Client], archive: Path) -> str:
 @pytest.mark.parametrize(
     "victim",
     [
-        "workers.worker",
+        "-m workers ",
         *(
             pytest.param(other, marks=pytest.mark.slow)  # on PostgreSQL, tests/faults kills them all
             for other in ("multiprocessing.forkserver", "service.app", "workers.maintenance")
@@ -160,7 +160,7 @@ def test_stopping_leaves_no_process_and_loses_no_job(
         dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
         job = start_training(client, dataset, LONG)
         below = find_descendants(process.pid)
-        assert any("workers.worker" in command for command in below.values())
+        assert any("-m workers " in command for command in below.values())
         began = time.monotonic()
         process.send_signal(signum)
         status = process.wait(15)

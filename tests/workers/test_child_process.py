@@ -141,3 +141,16 @@ def test_a_killed_child_leaks_no_semaphore() -> None:
 def test_the_worker_itself_loads_no_torch() -> None:
     run = "import sys, workers.worker; sys.exit(bool({'torch', 'timm', 'PIL', 'numpy', 'celery'} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", run], check=True, cwd=Path(__file__).parents[2])
+
+
+ORDERS = ("models.pipeline.spec", "workers.work.validation", "workers.work.inspection")
+"""Modules with the classes of the orders that children receive."""
+
+
+def test_the_fork_server_has_what_an_order_needs() -> None:
+    run = (
+        "import importlib, sys; from workers.child_process import PRELOADED; "
+        "[importlib.import_module(name) for name in PRELOADED]; "
+        f"sys.exit(not set({ORDERS}) <= sys.modules.keys())"
+    )
+    subprocess.run([sys.executable, "-c", run], check=True, cwd=Path(__file__).parents[2])
