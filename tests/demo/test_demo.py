@@ -10,9 +10,9 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pytest
 import timm
 import torch
 
@@ -21,9 +21,6 @@ from demo.__main__ import run
 from demo.digits import write_archive
 from demo.rendering import DRAWINGS, SIDE, render
 from tests.support.images import coloured_classes, write_zip
-
-if TYPE_CHECKING:
-    import pytest
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,6 +40,7 @@ def test_drawings_are_the_same_each_time_and_differ_by_class() -> None:
     assert len({image.tobytes() for image in once}) == len(DRAWINGS)
 
 
+@pytest.mark.extended
 def test_pretraining_gives_the_same_bytes_each_time(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     files = []
@@ -67,6 +65,7 @@ def test_the_backbone_that_ships_matches_its_card() -> None:
     assert json.loads((pretrain.FOLDER / "config.json").read_text()) == pretrain.CONFIG
 
 
+@pytest.mark.extended
 def test_the_whole_demo(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Run `make demo` offline to its end, with GRAFT_BACKBONES set to an empty folder."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRAFT_")}
@@ -86,6 +85,7 @@ def test_the_whole_demo(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
+@pytest.mark.extended
 def test_a_named_backbone_is_one_of_graft_backbones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

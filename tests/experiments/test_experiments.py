@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from experiments.material import Material
     from experiments.page import Report
 
+pytestmark = pytest.mark.extended
+
 ONCE, TWICE = Effort(range(1), 0.0), Effort(range(2), 0.0)
 """Two epochs each, with one seed or two."""
 

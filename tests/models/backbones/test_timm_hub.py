@@ -126,6 +126,7 @@ def test_a_pickle_is_never_read(tmp_path: Path, address: str, repositories: Path
     assert "Convert them to safetensors" in message
 
 
+@pytest.mark.extended
 def test_what_is_gated_or_absent_says_what_to_do(tmp_path: Path, address: str, repositories: Path) -> None:
     (repositories / "timm/test_resnet.r160_in1k/gated").touch()
     what, message = load(NAME, tmp_path, address)
@@ -135,6 +136,7 @@ def test_what_is_gated_or_absent_says_what_to_do(tmp_path: Path, address: str, r
     assert load("timm/no_such_network.at_all", tmp_path, address)[0] == "BackboneUnknown"
 
 
+@pytest.mark.extended
 def test_a_hub_that_cannot_be_reached_says_what_to_do(tmp_path: Path) -> None:
     what, message = load(NAME, tmp_path, f"http://127.0.0.1:{servers.free_port()}")
     assert what == "WeightsUnavailable"

@@ -277,7 +277,7 @@ def event_of(action: str, epoch: int) -> EpochEnded | ProgressSaved | Failed:
 @pytest.mark.parametrize(
     ("examples", "steps", "is_random"),
     [
-        pytest.param(50, 40, False, id="few"),
+        pytest.param(50, 40, False, id="few", marks=pytest.mark.extended),
         pytest.param(1000, 60, True, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
     ],
 )
