@@ -26,7 +26,14 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 BACKBONE = "local/rendered_shapes"
-LONG: dict[str, Any] = {"early_stopping": None, "augmentations": ["horizontal_flip"], "cache": {"views": 2}}
+LONG: dict[str, Any] = {
+    "early_stopping": None,
+    "augmentations": ["horizontal_flip"],
+    "cache": {"views": 2},
+    # "auto" takes the engine that is faster by a measurement, in which a fault may stop the process.
+    "engine": "eager",
+    "precision": "float32",
+}
 RECIPES: dict[str, dict[str, Any]] = {
     "linear": {**LONG, "epochs": 600},
     "mlp": {
