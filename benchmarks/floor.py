@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from models import backbones
-from models.datasets.archives.reader import Limits
+from models.datasets.archives import Limits
 from models.datasets.pack import Pack, write_index
 from models.datasets.validation import validate
 from models.features.engines.selection import EngineSelector

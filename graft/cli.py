@@ -129,6 +129,13 @@ def datasets(url: Url = None, as_json: AsJson = False) -> None:
 
 
 @app.command()
+def skipped(dataset: str, url: Url = None, as_json: AsJson = False) -> None:
+    """List the files of a dataset that are not used, and why."""
+    with _client(url) as client:
+        _show(list(client.skipped(dataset)), ("file", "code", "message"), as_json)
+
+
+@app.command()
 def cache(
     empty: Annotated[bool, typer.Option("--empty", help="Delete its contents.")] = False,
     url: Url = None,

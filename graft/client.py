@@ -48,13 +48,16 @@ class Client:
     def __exit__(self, *_: object) -> None:
         self._http.close()
 
-    def create_dataset(self, path: Path, name: str | None = None) -> Json:
-        """Upload a folder or an archive of images; returns the dataset, which is then validated."""
+    def create_dataset(self, path: Path, name: str | None = None, labels: str = "auto") -> Json:
+        """Upload a folder or an archive of images; returns the dataset, which is then validated.
+
+        labels: "none" if the images are unlabelled.
+        """
         content = tar_stream.pack_folder(path) if path.is_dir() else tar_stream.read_blocks(path)
         headers = {"Content-Type": "application/octet-stream"}
         if path.is_file():
             headers["Content-Length"] = str(path.stat().st_size)
-        query = {"name": path.stem if name is None else name}
+        query = {"name": path.stem if name is None else name, "labels": labels}
         return self._parse(self._http.post("/v1/datasets", params=query, content=content, headers=headers))
 
     def dataset(self, dataset: str) -> Json:
@@ -64,6 +67,10 @@ class Client:
     def datasets(self, **filters: Any) -> Iterator[Json]:
         """List all datasets, newest first."""
         return self._iterate_pages("/v1/datasets", filters)
+
+    def skipped(self, dataset: str) -> Iterator[Json]:
+        """List all files of a dataset that are not used, and why."""
+        return self._iterate_pages(f"/v1/datasets/{dataset}/skipped", {"limit": 1000})
 
     def wait_for_dataset(self, dataset: str) -> Json:
         """Wait until a dataset is validated; returns it, ready or failed."""

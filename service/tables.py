@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import ForeignKey, LargeBinary, String, case, type_coerce
 from sqlalchemy.orm import Mapped, mapped_column
@@ -12,6 +12,7 @@ from service.table_base import Leased, status_type
 from service.table_base import Table as Table
 from service.table_base import new_id as new_id
 from service.table_base import now as now
+from service.types import DatasetTask
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -30,8 +31,12 @@ class Dataset(Leased, Table):
     """Storage key of the accepted images, one after another."""
     index: Mapped[str | None]
     """Storage key of the pack's index."""
-    task: Mapped[Literal["single_label", "multi_label"] | None] = mapped_column(String(16))
-    """single_label or multi_label, known when ready."""
+    skipped: Mapped[str | None]
+    """Storage key of the list of files that are not used; null for datasets of earlier releases."""
+    labels: Mapped[str] = mapped_column(String(8), default="auto", server_default="auto")
+    """auto: as the archive gives them; none: all images are unlabelled."""
+    task: Mapped[DatasetTask | None] = mapped_column(String(16))
+    """Known when ready."""
     classes: Mapped[list[Any]] = mapped_column(default=list)
     images: Mapped[int] = mapped_column(default=0)
     digest: Mapped[str | None]

@@ -1,7 +1,7 @@
-"""Types of fields in requests and responses: one line of text, keys of labels, digests, timestamps."""
+"""Types of fields in requests and responses: one line of text, keys of labels, tasks, digests, timestamps."""
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import PlainSerializer, StringConstraints, WithJsonSchema
 
@@ -9,6 +9,9 @@ Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x
 """One line of text, without control characters; PostgreSQL stores no NUL."""
 Key = Annotated[str, StringConstraints(max_length=255, pattern=r'^[^\x00-\x1f\x7f"\\]*$')]
 """The key of one of the caller's labels. JSON paths quote keys with the characters that it excludes."""
+
+DatasetTask = Literal["single_label", "multi_label", "unlabelled"]
+"""Labels of a dataset's images: one each, any number, or none at all."""
 
 
 def _rfc3339(seconds: float) -> str:

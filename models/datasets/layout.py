@@ -1,149 +1,323 @@
-"""Read labels and splits of an archive's files from their folders or from labels.csv."""
+"""Read labels and splits of an archive's files from its tables of labels, or else from its folders."""
 
 from __future__ import annotations
 
-import csv
-import io
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from models.datasets import names
-from models.datasets.errors import DatasetRejected
+from models.datasets.errors import DatasetRejected, join_names
+from models.datasets.file_index import FileIndex
+from models.datasets.folders import read_folders
+from models.datasets.label_table import LabelTable, NoLabelTable
+from models.datasets.report import SkippedFile
+from models.datasets.split_names import TRAIN, parse_split
+from models.datasets.table_text import JSON_LINES, reject_line
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
     from pathlib import PurePosixPath
 
-TRAIN, VALIDATION, TEST = "train", "validation", "test"
-SPLITS = {
-    **dict.fromkeys(("train", "training"), TRAIN),
-    **dict.fromkeys(("val", "valid", "validation"), VALIDATION),
-    **dict.fromkeys(("test", "testing"), TEST),
-}
-"""Common names of the splits."""
-TABLE = "labels.csv"
-COLUMNS = ("file", "label", "split")
-DELIMITERS = ",;"
-"""Excel separates by semicolons where the comma is the decimal sign."""
+    from models.datasets.label_table import LabelRow
+
+TABLES = (".csv", ".tsv", *JSON_LINES)
+LABEL_TABLES = ("labels", "metadata", "_classes")
+"""Names of tables whose labels come before those of folders."""
+TEXT_TABLES = ("annotations", "labels")
+"""Ends of the names of .txt files that may be tables."""
+SUBMISSION = "submission"
+"""In the names of tables of competitions with made-up labels, as an example of what to send in."""
+FREE_TABLE_BYTES = 1 << 20
+TABLE_BYTES_PER_FILE = 8 << 10
+"""A longer table cannot be one of the archive's files."""
+MIN_MATCHED = 0.5
+"""Share of the rows of a table of another name that must name files of the archive."""
+MAX_MISSING_SHARE = 0.25
+FREE_MISSING = 1000
+"""Files that a table lists and the archive lacks: from this number and share on, the dataset is refused at once."""
 
 
 @dataclass(frozen=True)
 class Annotation:
-    """The labels and the split of an image. Several labels only in a multi-label dataset; split "" if none is given."""
+    """The labels and the split of an image. Several labels, or none, only in a multi-label dataset.
+
+    The split is "" if none is given.
+    """
 
     labels: tuple[str, ...]
     split: str
 
 
-def is_table(path: PurePosixPath) -> bool:
-    """Tell whether a file is the table of labels."""
-    return path.name.lower() == TABLE
-
-
-@dataclass(frozen=True)
+@dataclass
 class Layout:
-    """The annotations of an archive's files."""
+    """The annotations of an archive's files, and how they were found."""
 
-    annotations: Mapping[PurePosixPath, Annotation]
-    unlabelled: Sequence[PurePosixPath]
-    """Files outside the class folders, or not in labels.csv."""
-    missing: Sequence[str]
-    """Files of labels.csv that are not in the archive."""
-
-
-def read_folders(paths: Sequence[PurePosixPath], images: Sequence[PurePosixPath]) -> Layout:
-    """Read paths as class/…/file or split/class/…/file, below the folders that all `images` among them share."""
-    top = _find_common_folder([path for path in images if len(path.parts) > 1])
-    inside = {path: path.parts[len(top) :] for path in paths if path.parts[: len(top)] == top}
-    has_splits = _has_split_folders([path.parts[len(top) :] for path in images])
-    annotations = {
-        path: annotation for path, parts in inside.items() if (annotation := _read_folder(parts, has_splits))
-    }
-    return Layout(annotations, [path for path in paths if path not in annotations], [])
+    annotations: dict[PurePosixPath, Annotation] = field(default_factory=dict)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    """Rows without a file, a label or a file in the archive, and tables that are not used."""
+    notes: list[str] = field(default_factory=list)
+    """Decisions, for the report."""
+    has_table: bool = False
+    """True if the labels are those of tables, not of folders."""
 
 
-def _read_folder(parts: tuple[str, ...], has_splits: bool) -> Annotation | None:
-    if not has_splits:
-        return Annotation((parts[0],), "") if len(parts) > 1 else None
-    is_in_split = len(parts) > 2 and parts[0].lower() in SPLITS
-    return Annotation((parts[1],), SPLITS[parts[0].lower()]) if is_in_split else None
+def is_table(path: PurePosixPath) -> bool:
+    """Tell whether a file may be a table of labels, by its name."""
+    stem, suffix = path.stem.lower(), path.suffix.lower()
+    if SUBMISSION in stem:
+        return False
+    return suffix in TABLES or (suffix == ".txt" and stem.endswith(TEXT_TABLES))
 
 
-def read_table(paths: Sequence[PurePosixPath], table: PurePosixPath, content: bytes) -> Layout:
-    """Read labels.csv: `file,label[,split]` with paths relative to it; several labels are separated by `|`."""
-    present = set(paths)
-    annotations: dict[PurePosixPath, Annotation] = {}
-    missing: list[str] = []
-    for number, row in _read_rows(content):
-        path = table.parent / names.parse_path(row["file"])
-        if path not in present:
-            missing.append(row["file"])
-            continue
-        if path in annotations:
-            _reject_line(number, f"names {row['file']} a second time")
-        annotations[path] = _read_row(number, row)
-    return Layout(annotations, [path for path in paths if path not in annotations], missing)
+def read_layout(
+    paths: Sequence[PurePosixPath],
+    images: Sequence[PurePosixPath],
+    tables: Mapping[PurePosixPath, bytes],
+    heartbeat: Callable[[], None],
+) -> Layout:
+    """Read the labels of these files, of which `images` are good; raises DatasetRejected.
+
+    In this order: tables whose names are those of label tables and whose rows name files of the archive; class folders;
+    other tables whose rows do.
+    """
+    reader = _TableReader(FileIndex(paths), len(paths), heartbeat)
+    known = {path: data for path, data in tables.items() if path.stem.lower() in LABEL_TABLES and path.suffix != ".txt"}
+    if opened := reader.open_matching(known):
+        found = reader.read(opened)
+    else:
+        found = _read_folders_or_tables(reader, images, tables)
+    found.skipped += [
+        SkippedFile(str(path), "table_not_used", f"Not used as a table of labels: {reason}.", is_damage=False)
+        for path, reason in reader.explain_unused(tables).items()
+    ]
+    return found
 
 
-def _read_rows(content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
-    """Iterate over the rows of a CSV table: line number and columns by name."""
-    reader = _open_table(content)
+def _read_folders_or_tables(
+    reader: _TableReader, images: Sequence[PurePosixPath], tables: Mapping[PurePosixPath, bytes]
+) -> Layout:
     try:
-        columns = [name.strip().lower() for name in reader.fieldnames or ()]
-        if not {"file", "label"} <= set(columns):
+        folders = read_folders(images)
+    except DatasetRejected:
+        if opened := reader.open_matching(tables):
+            return reader.read(opened)
+        reader.reject_unmatched(tables)
+        raise
+    found = Layout(notes=folders.notes)
+    for path in reader.index.paths:
+        if label := folders.find(path):
+            found.annotations[path] = Annotation((label[0],), label[1])
+    reader.add_split_tables(found, tables, folders.classes)
+    return found
+
+
+class _TableReader:
+    """Reads the tables of one archive."""
+
+    def __init__(self, index: FileIndex, num_files: int, heartbeat: Callable[[], None]) -> None:
+        self.index, self.num_files, self.heartbeat = index, num_files, heartbeat
+        self._reasons: dict[PurePosixPath, str] = {}
+        """Reasons for which tables are not used."""
+        self._used: set[PurePosixPath] = set()
+        self._lines: dict[PurePosixPath, tuple[PurePosixPath, int]] = {}
+        """Table and line that gave the labels of a file."""
+        self._guessed: dict[str, PurePosixPath] = {}
+        """Files that were not found by their exact path."""
+        self._missing: dict[str, tuple[PurePosixPath, int]] = {}
+        """Table and line of files that the archive does not have."""
+
+    def open_matching(
+        self, tables: Mapping[PurePosixPath, bytes], classes: AbstractSet[str] = frozenset()
+    ) -> list[LabelTable]:
+        """Open the tables whose rows name files of the archive; raises DatasetRejected."""
+        return [table for path, content in tables.items() if (table := self._open(path, content, classes)) is not None]
+
+    def _open(self, path: PurePosixPath, content: bytes, classes: AbstractSet[str]) -> LabelTable | None:
+        if len(content) > FREE_TABLE_BYTES + TABLE_BYTES_PER_FILE * self.num_files:
+            raise DatasetRejected(
+                "labels_too_large",
+                f"{names.show(str(path), 255)} has {len(content)} bytes, too many for a table of {self.num_files} "
+                "files. Leave out rows of other files.",
+            )
+        try:
+            table = LabelTable(path, content, lambda name: self.index.find(path.parent, name) is not None, classes)
+        except NoLabelTable as reason:
+            self._reasons[path] = str(reason)
+            return None
+        is_known = path.stem.lower() in LABEL_TABLES
+        if table.matched < (MIN_MATCHED if not is_known else 1e-9):
+            line, name = table.example
+            self._reasons[path] = (
+                f"of the first files that it lists ({table.description}), {table.matched:.0%} are in the archive. Line "
+                f"{line} lists {names.show(name, 255)!r}; the nearest file is {self._find_nearest(name)}"
+            )
+            return None
+        return table
+
+    def _find_nearest(self, name: str) -> str:
+        return names.show(str(self.index.find_nearest(name)), 255)
+
+    def reject_unmatched(self, tables: Mapping[PurePosixPath, bytes]) -> None:
+        """Raise DatasetRejected if there are tables, none of which can be used, and say why."""
+        if self._reasons:
+            # The table that is most likely meant.
+            path = min(
+                self._reasons, key=lambda path: (path.stem.lower() not in LABEL_TABLES, list(tables).index(path))
+            )
             raise DatasetRejected(
                 "labels_unreadable",
-                f"{TABLE} must begin with the line file,label or file,label,split; it has {','.join(columns)}.",
+                f"{names.show(str(path), 255)} gives no labels: {self._reasons[path]}. Correct the table, or put the "
+                "images of each class into a folder of its own.",
             )
-        reader.fieldnames = columns
-        for row in reader:
-            values = {name: (row.get(name) or "").strip() for name in COLUMNS}
-            if any(names.has_controls(value) for value in values.values()):
-                _reject_line(reader.line_num, "has a control character, or a quote that is never closed")
-            yield reader.line_num, values
-    except csv.Error as error:
-        _reject_line(reader.line_num + 1, f"cannot be read ({error})")
+
+    def explain_unused(self, tables: Mapping[PurePosixPath, bytes]) -> dict[PurePosixPath, str]:
+        """List the tables that are not used, with the reasons."""
+        default = "the labels are those of the folders" if not self._used else "the labels are those of another table"
+        return {path: self._reasons.get(path, default) for path in tables if path not in self._used}
+
+    def read(self, tables: Sequence[LabelTable]) -> Layout:
+        """Read the labels of all these tables; raises DatasetRejected."""
+        found = Layout(has_table=True)
+        for table in tables:
+            self._add_rows(found, table, table.read())
+        if not found.annotations:
+            self.reject_missing(tables[0])
+        self._settle_labels(found)
+        _infer_splits(found)
+        self._describe_matches(found)
+        found.skipped += self._list_missing()
+        return found
+
+    def _list_missing(self) -> list[SkippedFile]:
+        message = "Line {} of {} lists this file, but the archive does not have it."
+        return [
+            SkippedFile(name, "missing_file", message.format(line, table))
+            for name, (table, line) in self._missing.items()
+        ]
+
+    def _add_rows(self, found: Layout, table: LabelTable, rows: Iterable[LabelRow]) -> None:
+        self._used.add(table.path)
+        found.notes.append(f"labels are those of {names.show(str(table.path), 255)} ({table.description})")
+        table_split = _find_split(table.path)
+        for row in rows:
+            self.heartbeat()
+            if not row.file:
+                where = f"{table.path}, line {row.line}"
+                message = "The row names no file."
+                found.skipped.append(SkippedFile(where, "no_file", message, is_damage=False))
+                continue
+            match = self.index.find(table.path.parent, row.file)
+            if match is None:
+                self._add_missing(table, row)
+                continue
+            path, is_exact = match
+            if not is_exact:
+                self._guessed.setdefault(row.file, path)
+            self._add(found, table, row, path, table_split)
+
+    def _add(self, found: Layout, table: LabelTable, row: LabelRow, path: PurePosixPath, table_split: str) -> None:
+        annotation = Annotation(row.labels, row.split or table_split)
+        earlier = found.annotations.setdefault(path, annotation)
+        if earlier != annotation:
+            other, line = self._lines[path]
+            before = f"line {line}" if other == table.path else f"line {line} of {names.show(str(other), 255)}"
+            both = "|".join(sorted({*earlier.labels, *annotation.labels}))
+            reject_line(
+                table.path,
+                row.line,
+                f"gives {names.show(str(path), 255)} {_describe(annotation)}, but {before} gives {_describe(earlier)}. "
+                f"Keep one row for each file; one with several labels is written as {names.show(both, 255)}",
+            )
+        self._lines.setdefault(path, (table.path, row.line))
+
+    def _add_missing(self, table: LabelTable, row: LabelRow) -> None:
+        self._missing.setdefault(row.file, (table.path, row.line))
+        if len(self._missing) > max(FREE_MISSING, MAX_MISSING_SHARE * self.num_files):
+            self.reject_missing(table)
+
+    def reject_missing(self, table: LabelTable) -> None:
+        """Raise DatasetRejected: most or all files that a table lists are not in the archive."""
+        where = names.show(str(table.path), 255)
+        if not self._missing:
+            raise DatasetRejected("labels_unreadable", f"{where} has no rows with a file ({table.description}).")
+        name, (_, line) = next(iter(self._missing.items()))
+        raise DatasetRejected(
+            "labels_without_files",
+            f"{where} lists {len(self._missing)} files or more that the archive does not have. Line {line} lists "
+            f"{names.show(name, 255)}; the nearest file is {self._find_nearest(name)}. Write paths relative to the "
+            "table.",
+        )
+
+    def _settle_labels(self, found: Layout) -> None:
+        """Leave out files without a label, unless others have several: then they have none of the classes."""
+        empty = [path for path, annotation in found.annotations.items() if not annotation.labels]
+        if not empty:
+            return
+        if any(len(annotation.labels) > 1 for annotation in found.annotations.values()):
+            found.notes.append(f"{len(empty)} images have no label, that is none of the classes")
+            return
+        for path in empty:
+            del found.annotations[path]
+            table, line = self._lines[path]
+            message = f"Line {line} of {table} gives it no label."
+            found.skipped.append(SkippedFile(str(path), "no_label", message, is_damage=False))
+
+    def _describe_matches(self, found: Layout) -> None:
+        if self._guessed:
+            name, path = next(iter(self._guessed.items()))
+            found.notes.append(
+                f"{len(self._guessed)} names in tables are no exact paths, and were matched by their ends: "
+                f"{names.show(name, 255)} is {names.show(str(path), 255)}"
+            )
+
+    def add_split_tables(self, found: Layout, tables: Mapping[PurePosixPath, bytes], classes: AbstractSet[str]) -> None:
+        """Add the labels of flat splits from tables in them: `val/` of Tiny ImageNet has `val_annotations.txt`."""
+        for path, content in tables.items():
+            below = self._find_flat_split(found, path)
+            table = self._open(path, content, classes) if below else None
+            rows = list(table.read()) if table is not None else []
+            if table is None or not {label for row in rows for label in row.labels} <= classes:
+                continue
+            extra = Layout()
+            self._add_rows(extra, table, rows)
+            found.annotations |= {file: annotation for file, annotation in extra.annotations.items() if file in below}
+            found.skipped += [*extra.skipped, *self._list_missing()]
+            found.notes += extra.notes
+
+    def _find_flat_split(self, found: Layout, table: PurePosixPath) -> set[PurePosixPath]:
+        """Find the files of the split in which a table stands, if none of them has a label yet."""
+        if len(table.parts) < 2 or not _find_split(table):
+            return set()
+        below = {file for file in self.index.paths if file.is_relative_to(table.parent)}
+        return below if found.annotations.keys().isdisjoint(below) else set()
 
 
-def _open_table(content: bytes) -> csv.DictReader[str]:
-    try:
-        text = names.normalize(content.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise DatasetRejected("labels_unreadable", f"{TABLE} is not UTF-8: {error}. Save it as UTF-8.") from error
-    lines = io.StringIO(text, newline="")
-    delimiter = max(DELIMITERS, key=lines.readline().count)
-    lines.seek(0)
-    return csv.DictReader(lines, delimiter=delimiter, strict=True)
+def _find_split(table: PurePosixPath) -> str:
+    """Find the split whose labels a table gives, from its name and its folders."""
+    for name in (table.stem, *reversed(table.parent.parts)):
+        if split := parse_split(name):
+            return split
+    return ""
 
 
-def _read_row(number: int, row: dict[str, str]) -> Annotation:
-    labels = tuple(sorted({label.strip() for label in row["label"].split("|")} - {""}))
-    if not labels:
-        _reject_line(number, f"has no label for {row['file']}")
-    split = row["split"].lower()
-    if split and split not in SPLITS:
-        _reject_line(number, f"has the split {row['split']!r}; use train, validation or test")
-    return Annotation(labels, SPLITS.get(split, ""))
+def _infer_splits(found: Layout) -> None:
+    """Read splits from the folders of the files where tables give none."""
+    if any(annotation.split for annotation in found.annotations.values()):
+        return
+    splits = {
+        path: next((split for part in path.parts[:-1] if (split := parse_split(part))), "")
+        for path in found.annotations
+    }
+    counts = Counter(splits.values())
+    if not counts[TRAIN] or len(counts.keys() - {""}) < 2:
+        return
+    found.notes.append(f"splits are those of the folders: {join_names(sorted(counts.keys() - {''}))}")
+    for path, annotation in found.annotations.items():
+        found.annotations[path] = Annotation(annotation.labels, splits[path])
 
 
-def _reject_line(number: int, problem: str) -> NoReturn:
-    raise DatasetRejected("labels_unreadable", f"Line {number} of {TABLE} {problem}. Correct it and send it again.")
-
-
-def _has_split_folders(images: Sequence[tuple[str, ...]]) -> bool:
-    """Tell whether the first folders are splits; without folders in them, they are classes of these names."""
-    folders = {parts[0].lower() for parts in images if len(parts) > 1}
-    are_splits = folders <= SPLITS.keys() and TRAIN in {SPLITS[name] for name in folders}
-    return are_splits and any(len(parts) > 2 for parts in images)
-
-
-def _find_common_folder(paths: Sequence[PurePosixPath]) -> tuple[str, ...]:
-    """Find the folders that all files share, as long as class folders remain below them."""
-    top: tuple[str, ...] = ()
-    while paths:
-        names = {path.parts[len(top)] for path in paths if len(path.parts) > len(top) + 1}
-        deeper = all(len(path.parts) > len(top) + 2 for path in paths)
-        if len(names) != 1 or not deeper:
-            break
-        top = (*top, *names)
-    return top
+def _describe(annotation: Annotation) -> str:
+    labels = names.show("|".join(annotation.labels) or "no label", 255)
+    return f"{labels} in the split {annotation.split}" if annotation.split else labels

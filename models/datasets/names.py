@@ -1,4 +1,4 @@
-"""Parse and check the names of files in archives and in labels.csv."""
+"""Parse and check the names of files in archives and in tables of labels."""
 
 from __future__ import annotations
 
@@ -6,11 +6,19 @@ import re
 import unicodedata
 from pathlib import PurePosixPath
 
-from models.datasets.errors import DatasetRejected
-
 MAX_BYTES = 255
-"""Longest component of a path, in bytes."""
-JUNK = {"__macosx", "icon\r", "thumbs.db", "desktop.ini"}
+"""Longest component of a path, and longest name of a class, in UTF-8."""
+MAX_PATH_BYTES = 4096
+SYSTEM_NAMES = {
+    "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini",
+    "$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "lost+found.",
+    "@eadir", "#recycle", "#snapshot", "@recycle", "@recently-snapshot", "@tmp",
+    "resource.frk", "__pycache__", "network trash folder", "temporary items", "theVolumeSettingsFolder".lower(),
+}  # fmt: skip
+"""Files and folders that systems make: macOS, Windows, Linux and network storage (Synology, QNAP), in lower case."""
+SYSTEM_PREFIXES = (".", "~$")
+"""Hidden files, among them ._FILE of macOS; lock files of Office."""
+SYSTEM_SUFFIXES = ("@synoeastream", "@synoresource")
 
 IMAGE = re.compile(
     r"\.(jpe|jpe?g|jfif|a?png|webp|bmp|dib|gif|tiff?|heic|heif|avif|jxl|jp2|j2k|ico|tga|p[bgnp]m|svg|psd"
@@ -30,9 +38,15 @@ def parse_path(name: str) -> PurePosixPath:
     return PurePosixPath(normalize(name).replace("\\", "/"))
 
 
-def is_junk(path: PurePosixPath) -> bool:
-    """Tell whether a file is an operating system's own: hidden files, __MACOSX, Thumbs.db."""
-    return any((part.startswith(".") and part != "..") or part.lower() in JUNK for part in path.parts)
+def is_system_file(path: PurePosixPath) -> bool:
+    """Tell whether a system made a file for itself: hidden files, __MACOSX, Thumbs.db, recycle bins, thumbnails."""
+    return any(_is_system_name(part) for part in path.parts)
+
+
+def _is_system_name(part: str) -> bool:
+    name = part.lower()
+    is_hidden = name.startswith(SYSTEM_PREFIXES) and name != ".."
+    return is_hidden or name in SYSTEM_NAMES or name.endswith(SYSTEM_SUFFIXES)
 
 
 def is_image(path: PurePosixPath) -> bool:
@@ -45,25 +59,32 @@ def has_controls(text: str) -> bool:
     return any(unicodedata.category(character) == "Cc" for character in text)
 
 
-def check_path(path: PurePosixPath) -> None:
-    """Raise DatasetRejected for a path that could leave its folder, or that is not UTF-8."""
+def is_utf8(text: str) -> bool:
+    """Tell whether a text can be written as UTF-8; bytes that were not UTF-8 stand in it as surrogates."""
+    return not any(unicodedata.category(character) == "Cs" for character in text)
+
+
+def find_problem(path: PurePosixPath) -> str | None:
+    """Find what keeps a path from being used: it leaves its folder, is too long or has control characters."""
     name = str(path)
-    if any(unicodedata.category(character) == "Cs" for character in name):
-        raise DatasetRejected(
-            "archive_name_not_utf8",
-            f"The name {name[:100]!a} is not UTF-8. Rename the file, or create the archive with UTF-8 names.",
-        )
-    unsafe = (
-        not path.parts
-        or path.is_absolute()
-        or ".." in path.parts
-        or path.parts[0][1:2] == ":"
-        or has_controls(name)
-        or any(len(part.encode()) > MAX_BYTES for part in path.parts)
+    if not path.parts or path.is_absolute() or path.parts[0][1:2] == ":":
+        return "The path is absolute, or empty. Use paths relative to the archive."
+    if ".." in path.parts:
+        return "The path leaves its folder by '..'. Use paths inside the archive."
+    if has_controls(name):
+        return "The name has control characters, such as a line break. Rename the file."
+    if any(len(part.encode()) > MAX_BYTES for part in path.parts):
+        return f"A name in the path is longer than {MAX_BYTES} bytes. Shorten it."
+    if len(name.encode()) > MAX_PATH_BYTES:
+        return f"The path is longer than {MAX_PATH_BYTES} bytes. Shorten it."
+    return None
+
+
+def show(name: str, most: int = MAX_PATH_BYTES) -> str:
+    """Format a name for a report: control characters and what is no UTF-8 as escapes, at most about `most` bytes."""
+    shown = "".join(
+        character.encode("unicode_escape").decode() if unicodedata.category(character) in ("Cc", "Cs") else character
+        for character in name[: most + 1]
     )
-    if unsafe:
-        raise DatasetRejected(
-            "archive_unsafe_path",
-            f"The path {name[:100]!r} is absolute, leaves its folder, is too long or has control characters. "
-            "Use relative paths of plain names.",
-        )
+    cut = shown.encode()[:most].decode(errors="ignore")
+    return cut if cut == shown else f"{cut}…"

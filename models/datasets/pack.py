@@ -18,8 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-SPLIT_CODES = ("", "train", "validation", "test")
-"""Splits by their number in a record; "" if the dataset gives none."""
+UNLABELLED = "unlabelled"
+SPLIT_CODES = ("", "train", "validation", "test", UNLABELLED)
+"""Splits by their number in a record; "" if the dataset gives none. Unlabelled images are in none of the others."""
+NO_LABEL = 0xFFFFFFFF
+"""Class of an image without labels in its record."""
 
 RECORD = np.dtype(
     [
@@ -45,7 +48,7 @@ class Entry:
     width: int
     height: int
     labels: tuple[int, ...]
-    """Indices of classes; more than one only in a multi-label dataset."""
+    """Indices of classes; more than one, or none, only in a multi-label dataset, and none in an unlabelled one."""
     split: str
     name: str
 
@@ -59,7 +62,7 @@ def write_index(file: IO[bytes], entries: Sequence[Entry]) -> None:
     records = np.zeros(len(entries), RECORD)
     for record, entry in zip(records, entries, strict=True):
         record["digest"] = np.void(entry.digest)
-        record["label"] = entry.labels[0]
+        record["label"] = entry.labels[0] if entry.labels else NO_LABEL
         record["split"] = SPLIT_CODES.index(entry.split)
         for field in ("offset", "length", "width", "height"):
             record[field] = getattr(entry, field)
@@ -95,7 +98,7 @@ class Pack:
 
     @property
     def labels(self) -> np.ndarray:
-        """The class of each image, int64 of shape (n,); of a multi-label dataset, the first."""
+        """The class of each image, int64 of shape (n,); of a multi-label dataset, the first (NO_LABEL if none)."""
         return self._records["label"].astype(np.int64)
 
     @property
@@ -106,10 +109,11 @@ class Pack:
     def encode_targets(self, num_classes: int) -> np.ndarray:
         """Encode the classes of each image as multi-hot float32 of shape (n, num_classes)."""
         targets = np.zeros((len(self), num_classes), np.float32)
-        images, labels = np.arange(len(self)), self.labels
+        images = np.flatnonzero(self.labels != NO_LABEL)
+        labels = self.labels[images]
         if self.is_multi_label:
             several: list[list[int]] = self._header["labels"]
-            images = np.repeat(images, [len(of_one) for of_one in several])
+            images = np.repeat(np.arange(len(self)), [len(of_one) for of_one in several])
             labels = np.fromiter(chain.from_iterable(several), np.int64)
         targets[images, labels] = 1
         return targets

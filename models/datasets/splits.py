@@ -5,7 +5,8 @@ next to the validation split, the rest to the training split. So the split is th
 added later moves hardly any other. Splits that the dataset gives are kept.
 
 An image of several classes counts for each of them, and the rarest class comes first (iterative stratification,
-Sechidis et al., 2011); there, an image added later moves a few in a hundred.
+Sechidis et al., 2011); there, an image added later moves a few in a hundred. Images without labels, in a multi-label
+dataset, are split as those of one class.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
 
     from models.datasets.pack import Entry
 
-_FREE, _TRAIN, _VALIDATION, _TEST = range(len(SPLIT_CODES))
+_FREE, _TRAIN, _VALIDATION, _TEST, _UNLABELLED = range(len(SPLIT_CODES))
+_NO_LABEL = -1
+"""Class of the images without labels, which are split as those of any class."""
 
 
 @dataclass(frozen=True)
@@ -66,7 +69,7 @@ def _split(
     assigned = np.where(_is_training(given), _TRAIN, given)
     members: dict[int, list[int]] = {}
     for image in sorted(range(len(digests)), key=digests.__getitem__):
-        for label in labels[image]:
+        for label in labels[image] or [_NO_LABEL]:
             members.setdefault(label, []).append(image)
     for name, fraction, keep in ((_TEST, test_fraction, 2), (_VALIDATION, validation_fraction, 1)):
         if (given == name).any():
@@ -81,7 +84,8 @@ class _Selection:
     """Selects a split from the training images, of which each class keeps at least `keep`."""
 
     def __init__(self, labels: Sequence[Sequence[int]], training: np.ndarray, keep: int) -> None:
-        self.labels, self.training, self.keep = labels, set(training.tolist()), keep
+        self.labels = [of_one or [_NO_LABEL] for of_one in labels]
+        self.training, self.keep = set(training.tolist()), keep
         self.left = Counter(label for image in self.training for label in labels[image])
 
     def select(self, members: Mapping[int, Sequence[int]], quotas: Mapping[int, int]) -> list[int]:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import OperationalError
 
 from service import idempotency, tables
 from service.database import Database
-from service.datasets import repository, upload
+from service.datasets import repository, skipped, upload
 from service.datasets.errors import ImportNotOffered
-from service.datasets.schemas import Dataset
+from service.datasets.schemas import Dataset, DatasetSummary, SkippedFileItem
 from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep, SettingsDep, StorageDep
 from service.pagination import After, Page, PageSize
 from service.statuses import DatasetStatus
@@ -52,6 +53,10 @@ async def create_dataset(
     settings: SettingsDep,
     key: IdempotencyKeyDep = None,
     name: Annotated[Text, Query(description="A name for people.")] = "",
+    labels: Annotated[
+        Literal["auto", "none"],
+        Query(description="auto: as folders or tables of the archive give them; none: the images are unlabelled."),
+    ] = "auto",
 ) -> Dataset:
     """Upload a .zip, .tar or .tar.gz of images as the body. Poll the dataset until it is validated."""
     if request.headers.get("content-type", "").startswith("application/json"):
@@ -59,7 +64,18 @@ async def create_dataset(
     dataset_id = tables.new_id("ds")
     archive = f"{repository.get_folder(dataset_id)}/archive"
     digest = await upload.receive(request, storage, archive, settings.max_archive_bytes)
-    dataset = await run_in_threadpool(_create, database, storage, dataset_id, name, archive, digest, key)
+    row = tables.Dataset(
+        id=dataset_id,
+        name=name,
+        labels=labels,
+        status=DatasetStatus.VALIDATING,
+        archive=archive,
+        attempt=0,
+        crashes=0,
+        images=0,
+        classes=[],
+    )
+    dataset = await run_in_threadpool(_create, database, storage, row, digest, key)
     tasks.add_task(queue.wake)
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"
     return dataset
@@ -71,11 +87,11 @@ def list_datasets(
     limit: PageSize = 20,
     after: After = None,
     status: Annotated[DatasetStatus | None, Query()] = None,
-) -> Page[Dataset]:
-    """List datasets, newest first."""
+) -> Page[DatasetSummary]:
+    """List datasets, newest first, without their reports."""
     with database.reading() as session:
         rows = repository.find_page(session, limit=limit, after=after, status=status)
-    return Page.from_items([Dataset.model_validate(row) for row in rows], limit)
+    return Page.from_items([DatasetSummary.model_validate(row) for row in rows], limit)
 
 
 @router.get("/{dataset_id}")
@@ -83,6 +99,27 @@ def get_dataset(dataset_id: str, database: DatabaseDep) -> Dataset:
     """Get a dataset, with the report of its validation."""
     with database.reading() as session:
         return Dataset.model_validate(repository.get(session, dataset_id))
+
+
+@router.get(
+    "/{dataset_id}/skipped",
+    response_model=Page[SkippedFileItem],
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
+def list_skipped_files(
+    dataset_id: str,
+    request: Request,
+    database: DatabaseDep,
+    storage: StorageDep,
+    limit: PageSize = 20,
+    after: After = None,
+) -> Page[SkippedFileItem] | StreamingResponse:
+    """List the files of the archive that are not used, and why; with `Accept: text/csv` all of them as one table."""
+    with database.reading() as session:
+        found = skipped.find_list(repository.get(session, dataset_id))
+    if "text/csv" in request.headers.get("accept", ""):
+        return StreamingResponse(found.stream_csv(storage), media_type="text/csv")
+    return Page.from_items(found.read_page(storage, limit, after), limit)
 
 
 @router.delete("/{dataset_id}", status_code=204)
@@ -96,35 +133,19 @@ def delete_dataset(dataset_id: str, database: DatabaseDep, storage: StorageDep) 
         log.warning("the sweep will remove the files of %s: %s", dataset_id, error)
 
 
-def _create(
-    database: Database,
-    storage: Storage,
-    dataset_id: str,
-    name: str,
-    archive: str,
-    digest: str,
-    key: str | None,
-) -> Dataset:
-    request = hashlib.sha256(f"POST /v1/datasets\n{name}\n{digest}".encode()).hexdigest()
+def _create(database: Database, storage: Storage, row: tables.Dataset, digest: str, key: str | None) -> Dataset:
+    folder = repository.get_folder(row.id)
+    wanted = "" if row.labels == "auto" else f"\nlabels={row.labels}"
+    request = hashlib.sha256(f"POST /v1/datasets\n{row.name}\n{digest}{wanted}".encode()).hexdigest()
     try:
         with database.writing() as session:
             earlier = idempotency.find_earlier(session, key, request, tables.Dataset) if key else None
             if earlier is not None:
-                storage.delete(repository.get_folder(dataset_id))
+                storage.delete(folder)
                 return Dataset.model_validate(earlier)
-            row = tables.Dataset(
-                id=dataset_id,
-                name=name,
-                status=DatasetStatus.VALIDATING,
-                archive=archive,
-                attempt=0,
-                crashes=0,
-                images=0,
-                classes=[],
-            )
             session.add(row)
             if key:
-                idempotency.remember(session, key, request, dataset_id)
+                idempotency.remember(session, key, request, row.id)
             session.flush()
             session.refresh(row)
             return Dataset.model_validate(row)
@@ -132,5 +153,5 @@ def _create(
         # The row may have been committed before the connection broke. If it was not, the sweep finds the archive.
         raise
     except BaseException:
-        storage.delete(repository.get_folder(dataset_id))
+        storage.delete(folder)
         raise

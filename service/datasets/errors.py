@@ -15,6 +15,12 @@ class DatasetInUse(Conflict):
     code = "dataset_in_use"
 
 
+class DatasetNotValidated(Conflict):
+    """The dataset has no list of skipped files: it is being validated, or was rejected."""
+
+    code = "dataset_not_ready"
+
+
 class NotAnArchive(Unprocessable):
     """The body is not a .zip, .tar or .tar.gz."""
 

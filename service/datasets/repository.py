@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import or_, select
+from sqlalchemy.orm import defer
 
 from service.datasets.errors import DatasetInUse, DatasetNotFound
 from service.statuses import DatasetStatus
@@ -13,7 +14,7 @@ from service.tables import Dataset, Job
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from models.catalog.losses import Task
+    from service.types import DatasetTask
 
 
 FOLDER = "datasets"
@@ -27,7 +28,7 @@ def get_folder(dataset_id: str) -> str:
 
 def find_file_keys(session: Session) -> set[str]:
     """Find the storage keys of all files that datasets name."""
-    rows = session.execute(select(Dataset.archive, Dataset.pack, Dataset.index))
+    rows = session.execute(select(Dataset.archive, Dataset.pack, Dataset.index, Dataset.skipped))
     return {key for row in rows for key in row if key is not None}
 
 
@@ -40,8 +41,8 @@ def get(session: Session, dataset_id: str, *, lock: bool = False) -> Dataset:
 
 
 def find_page(session: Session, *, limit: int, after: str | None = None, status: str | None = None) -> list[Dataset]:
-    """Find the newest `limit` + 1 datasets before `after` that match every filter."""
-    query = select(Dataset).order_by(Dataset.id.desc()).limit(limit + 1)
+    """Find the newest `limit` + 1 datasets before `after` that match every filter, without their reports."""
+    query = select(Dataset).options(defer(Dataset.report)).order_by(Dataset.id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(Dataset.id < after)
     if status is not None:
@@ -65,14 +66,15 @@ def accept(
     *,
     pack: str,
     index: str,
-    task: Task,
+    skipped: str,
+    task: DatasetTask,
     classes: list[dict[str, Any]],
     images: int,
     digest: str,
     report: dict[str, Any],
 ) -> None:
     """Accept the locked dataset: validating → ready."""
-    dataset.pack, dataset.index = pack, index
+    dataset.pack, dataset.index, dataset.skipped = pack, index, skipped
     dataset.task, dataset.classes = task, classes
     dataset.images, dataset.digest, dataset.report = images, digest, report
     dataset.archive = None

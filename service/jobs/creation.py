@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 
 from service.backbones import repository as backbones
 from service.jobs import repository
-from service.jobs.errors import BackboneUnknown, ClassUnknown, DatasetNotReady, DatasetUnknown, RecipeDoesNotFit
+from service.jobs.errors import (
+    BackboneUnknown,
+    ClassUnknown,
+    DatasetNotReady,
+    DatasetUnknown,
+    DatasetUnlabelled,
+    RecipeDoesNotFit,
+)
 from service.statuses import DatasetStatus, JobStatus
 from service.tables import Dataset, Job, new_id
 
@@ -21,7 +28,7 @@ if TYPE_CHECKING:
 def create_job(session: Session, request: JobCreate) -> Job:
     """Add a queued job and its first event.
 
-    Raises: DatasetUnknown, DatasetNotReady, RecipeDoesNotFit, ClassUnknown, BackboneUnknown.
+    Raises: DatasetUnknown, DatasetNotReady, DatasetUnlabelled, RecipeDoesNotFit, ClassUnknown, BackboneUnknown.
     """
     _check_recipe(request.recipe, _lock_ready_dataset(session, request.dataset))
     other = _check_other_dataset(session, request.recipe)
@@ -63,8 +70,16 @@ def _lock_ready_dataset(session: Session, dataset_id: str) -> Dataset:
 
 
 def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
-    """Check that the recipe fits the dataset's task and classes; raises RecipeDoesNotFit, ClassUnknown."""
+    """Check that the recipe fits the dataset's task and classes.
+
+    Raises DatasetUnlabelled, RecipeDoesNotFit, ClassUnknown.
+    """
     assert dataset.task is not None
+    if dataset.task == "unlabelled":
+        raise DatasetUnlabelled(
+            f"The images of dataset {dataset.id} have no labels (labels=none); there is nothing to train on. Send them "
+            "again in class folders or with a table of labels."
+        )
     try:
         loss = recipe.for_task(dataset.task).loss
     except ValueError as error:
@@ -84,8 +99,9 @@ def _check_other_dataset(session: Session, recipe: Recipe) -> str | None:
         return None
     other = _lock_ready_dataset(session, recipe.pretraining.dataset)
     if recipe.pretraining.kind == "other_labels" and other.task != "single_label":
+        labels = "no" if other.task == "unlabelled" else "several"
         raise RecipeDoesNotFit(
-            f"Images of dataset {other.id} carry several labels; pretrain on one with one label an image."
+            f"Images of dataset {other.id} carry {labels} labels; pretrain on one with one label an image."
         )
     return other.id
 

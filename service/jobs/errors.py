@@ -33,6 +33,12 @@ class DatasetNotReady(Unprocessable):
     code = "dataset_not_ready"
 
 
+class DatasetUnlabelled(Unprocessable):
+    """The job names a dataset whose images have no labels."""
+
+    code = "dataset_unlabelled"
+
+
 class RecipeDoesNotFit(Unprocessable):
     """The recipe needs something that the dataset lacks, such as one label per image."""
 

@@ -9,15 +9,22 @@ from typing import IO
 
 import pytest
 
-from models.datasets.archives.reader import Limits, read_files
+from models.datasets.archives import Limits
+from models.datasets.archives.reader import read_files
 from models.datasets.errors import DatasetRejected
 
 LIMITS = Limits(bytes=1 << 20, files=100)
 
 
 def contents(file: IO[bytes], limits: Limits = LIMITS) -> dict[str, bytes]:
-    """Read all files of an archive."""
-    return {str(member.path): member.read() for member in read_files(file, limits)}
+    """Read all files of an archive that can be used."""
+    return {str(member.path): member.read() for member in read_files(file, limits) if member.problem is None}
+
+
+def problems(data: bytes) -> dict[str, str]:
+    """Read the files of an archive that cannot be used, with their codes."""
+    found = read_files(io.BytesIO(data), LIMITS)
+    return {str(member.path): member.problem[0] for member in found if member.problem is not None}
 
 
 def rejected(data: bytes, limits: Limits = LIMITS) -> str:

@@ -22,6 +22,7 @@ def add_dataset(database: Database, status: str = "ready", **columns: Any) -> st
                 row,
                 pack="p",
                 index="i",
+                skipped="s",
                 task="single_label",
                 classes=[{"name": "cat", "count": 5}, {"name": "dog", "count": 5}],
                 images=10,

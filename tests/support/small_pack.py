@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from models.datasets.archives.reader import Limits
+from models.datasets.archives import Limits
 from models.datasets.pack import Pack, write_index
 from models.datasets.validation import validate
 from models.images.preprocessing import Preprocessing

@@ -5,9 +5,10 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from models.datasets.archives.reader import Limits
+from models.datasets.archives import Limits
 from models.datasets.errors import DatasetRejected
-from models.datasets.pack import write_index
+from models.datasets.pack import UNLABELLED, write_index
+from models.datasets.report import write_skipped
 from models.datasets.validation import validate
 from service.storage import Storage
 from workers.work.validation import Accepted, Rejected, ValidationOrder
@@ -22,21 +23,23 @@ MAX_MEMORY_BYTES = 8 << 30
 
 
 def work(order: ValidationOrder, context: Context) -> Iterator[Accepted | Rejected]:
-    """Validate an archive, and write its pack and index to the storage."""
+    """Validate an archive, and write its pack, its index and the list of skipped files to the storage."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
     storage = Storage(order.storage)
     limits = Limits(order.most_bytes, order.most_files)
     try:
         with storage.reading(order.archive) as archive, storage.writing(order.pack) as pack:
-            validated = validate(archive, pack, limits, context.heartbeat)
+            validated = validate(archive, pack, limits, context.heartbeat, is_labelled=order.is_labelled)
     except DatasetRejected as rejected:
         yield Rejected(code=rejected.code, message=str(rejected))
         return
     with storage.writing(order.index) as index:
         write_index(index, validated.entries)
+    with storage.writing(order.skipped) as skipped:
+        write_skipped(skipped, validated.skipped)
     yield Accepted(
-        task=validated.task,
+        task=validated.task or UNLABELLED,
         classes=validated.classes,
         images=len(validated.entries),
         digest=validated.digest,

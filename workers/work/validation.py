@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from models.catalog.losses import Task
 from service.datasets import repository
 from service.storage import Storage, StorageUnavailable
 from service.tables import Dataset
+from service.types import DatasetTask
 from workers.work.base import Attempt
 
 if TYPE_CHECKING:
@@ -30,15 +30,17 @@ class ValidationOrder(BaseModel):
     archive: str
     pack: str
     index: str
+    skipped: str
     most_bytes: int
     most_files: int
+    is_labelled: bool
 
 
 class Accepted(BaseModel):
-    """The dataset is valid; its pack and index are in the storage."""
+    """The dataset is valid; its pack, its index and the list of skipped files are in the storage."""
 
     event: Literal["accepted"] = "accepted"
-    task: Task
+    task: DatasetTask
     classes: list[dict[str, Any]]
     images: int
     digest: str
@@ -67,6 +69,7 @@ class DatasetAttempt(Attempt[Dataset]):
         # Names of its own for each attempt: one that lost its lease may still be writing.
         self._pack = f"{repository.get_folder(claim.id)}/pack.{claim.attempt}"
         self._index = f"{repository.get_folder(claim.id)}/index.{claim.attempt}"
+        self._skipped = f"{repository.get_folder(claim.id)}/skipped.{claim.attempt}"
         self._archive: str | None = None
         """Storage key of the upload."""
 
@@ -79,8 +82,10 @@ class DatasetAttempt(Attempt[Dataset]):
             archive=row.archive,
             pack=self._pack,
             index=self._index,
+            skipped=self._skipped,
             most_bytes=self.settings.max_archive_bytes,
             most_files=self.settings.max_archive_files,
+            is_labelled=row.labels != "none",
         )
 
     def record(self, session: Session, row: Dataset, lines: list[bytes]) -> bool:
@@ -90,7 +95,8 @@ class DatasetAttempt(Attempt[Dataset]):
                 repository.reject(session, row, code, message)
             case Accepted() as accepted:
                 columns = accepted.model_dump(exclude={"event"})
-                repository.accept(session, row, pack=self._pack, index=self._index, **columns)
+                files = {"pack": self._pack, "index": self._index, "skipped": self._skipped}
+                repository.accept(session, row, **files, **columns)
         return True
 
     def fail(self, session: Session, row: Dataset, cause: str, message: str) -> None:

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import PurePosixPath
 
-    from models.datasets.archives import ArchiveMember
+    from models.datasets.archives import ArchiveMember, Limits
 
 MAX_FILE_BYTES = 256 << 20
 NESTED = (".zip", ".tar", ".tgz", ".gz", ".bz2", ".xz", ".7z", ".rar")
+SYSTEM_FILE = ("system_file", "A file that the system made for itself, or a hidden one; it is no part of the dataset.")
 READ_ERRORS = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -38,60 +39,45 @@ READ_ERRORS = (
 
 
 @dataclass(frozen=True)
-class Limits:
-    """Limits on the size of one archive."""
-
-    bytes: int
-    """Unpacked size of all its files."""
-    files: int
-
-    def check(self, total: int, files: int) -> None:
-        """Raise DatasetRejected if there are too many bytes or files."""
-        if total > self.bytes:
-            raise DatasetRejected(
-                "archive_too_large",
-                f"The archive unpacks to more than {self.bytes} bytes. Send fewer or smaller images, or raise "
-                "GRAFT_MAX_ARCHIVE_BYTES.",
-            )
-        if files > self.files:
-            raise DatasetRejected(
-                "archive_too_large",
-                f"The archive has more than {self.files} files. Send fewer, or raise GRAFT_MAX_ARCHIVE_FILES.",
-            )
-
-
-@dataclass(frozen=True)
 class ArchiveFile:
-    """A regular file of an archive; read it before the next file is asked for."""
+    """A file of an archive; read it before the next file is asked for."""
 
     path: PurePosixPath
+    size: int
     read: Callable[[], bytes]
+    problem: tuple[str, str] | None = None
+    """Code and message, where the file cannot be used or is a system's own; it is not read then."""
 
 
 def read_files(file: IO[bytes], limits: Limits) -> Iterator[ArchiveFile]:
-    """Iterate over the regular files of an archive (seekable), without junk, in its order; raises DatasetRejected."""
-    seen: set[str] = set()
+    """Iterate over the files of an archive (seekable), in its order.
+
+    Raises DatasetRejected, also where no file can be used.
+    """
+    unusable: ArchiveFile | None = None
+    is_empty = True
     try:
         for member in _check_limits(limits, _list_members(file, limits)):
-            path = names.parse_path(member.name)
-            if names.is_junk(path):
-                continue
-            names.check_path(path)
-            _check_member(path, member)
-            if str(path) in seen:
-                raise DatasetRejected("archive_duplicate_name", f"Two files are named {path}. Rename one.")
-            seen.add(str(path))
-            yield ArchiveFile(path, partial(_read, member.read))
+            found = _check_member(member)
+            if found.problem is None:
+                is_empty = False
+            elif found.problem is not SYSTEM_FILE:
+                unusable = unusable or found
+            yield found
     except READ_ERRORS as error:
         _reject_damaged(error)
-    if not seen:
+    if is_empty and unusable is not None:
+        assert unusable.problem is not None
+        code, message = unusable.problem
+        raise DatasetRejected(code, f"{names.show(str(unusable.path), 100)}: {message}")
+    if is_empty:
         raise DatasetRejected("archive_empty", "The archive has no files. Put images in it, in one folder per class.")
 
 
 def _list_members(file: IO[bytes], limits: Limits) -> Iterator[ArchiveMember]:
     is_zip = file.read(4) in zip_reader.MAGIC
     file.seek(0)
-    return zip_reader.list_members(file, limits) if is_zip else tar_reader.list_members(file)
+    return zip_reader.list_members(file, limits) if is_zip else tar_reader.list_members(file, limits)
 
 
 def _check_limits(limits: Limits, members: Iterator[ArchiveMember]) -> Iterator[ArchiveMember]:
@@ -102,16 +88,30 @@ def _check_limits(limits: Limits, members: Iterator[ArchiveMember]) -> Iterator[
         yield member
 
 
-def _check_member(path: PurePosixPath, member: ArchiveMember) -> None:
-    if member.problem is not None:
-        code, message = member.problem
-        raise DatasetRejected(code, f"{path} {message}")
-    if path.name.lower().endswith(NESTED):
-        raise DatasetRejected("archive_nested", f"{path} is an archive. Put its files into this archive directly.")
-    if member.size > MAX_FILE_BYTES:
+def _check_member(member: ArchiveMember) -> ArchiveFile:
+    """Check the name and the kind of a file. Raises DatasetRejected for names that are not UTF-8."""
+    path = names.parse_path(member.name)
+    read = partial(_read, member.read)
+    if names.is_system_file(path):
+        return ArchiveFile(path, member.size, read, SYSTEM_FILE)
+    if not names.is_utf8(member.name):
         raise DatasetRejected(
-            "archive_too_large", f"{path} has {member.size} bytes; a file may have {MAX_FILE_BYTES}. Make it smaller."
+            "archive_name_not_utf8",
+            f"The name {member.name[:100]!a} is not UTF-8. Rename the file, or create the archive with UTF-8 names.",
         )
+    return ArchiveFile(path, member.size, read, _find_problem(path, member))
+
+
+def _find_problem(path: PurePosixPath, member: ArchiveMember) -> tuple[str, str] | None:
+    if (unsafe := names.find_problem(path)) is not None:
+        return "archive_unsafe_path", unsafe
+    if member.problem is not None:
+        return member.problem
+    if path.name.lower().endswith(NESTED):
+        return "archive_nested", "It is an archive in the archive. Send it alone, or put its files into this one."
+    if member.size > MAX_FILE_BYTES:
+        return "file_too_large", f"It has {member.size} bytes; a file may have {MAX_FILE_BYTES}. Make it smaller."
+    return None
 
 
 def _read(read: Callable[[], bytes]) -> bytes:

@@ -7,34 +7,53 @@ import tarfile
 from functools import partial
 from typing import IO, TYPE_CHECKING, Any, NoReturn
 
-from models.datasets.archives import ArchiveMember
+from models.datasets.archives import ArchiveMember, check_ratio
 from models.datasets.errors import DatasetRejected
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-GZIP_MAGIC = b"\x1f\x8b"
+    from models.datasets.archives import Limits
+
+GZIP_MAGIC, ZIP_MAGIC = b"\x1f\x8b", b"PK\x03\x04"
 MAX_HEADER_BYTES = 64 << 10
 """Size of an extended header; a header may claim gigabytes, which tarfile would read into memory."""
 MAX_PADDING_BYTES = 16 << 20
 """Zeros after the end of the archive; writers fill their last record, mostly of 10 KiB."""
-NOT_A_FILE = ("archive_not_a_file", "is not a regular file. Remove it from the archive.")
+NOT_A_FILE = ("archive_not_a_file", "It is not a regular file. Remove it from the archive.")
 
 
-def list_members(file: IO[bytes]) -> Iterator[ArchiveMember]:
+def list_members(file: IO[bytes], limits: Limits) -> Iterator[ArchiveMember]:
     """List the files of a tar; read each before the next is asked for."""
-    start = file.read(len(GZIP_MAGIC))
+    packed = file.seek(0, 2)
     file.seek(0)
-    stream = gzip.GzipFile(fileobj=file) if start == GZIP_MAGIC else file
+    stream = _open_stream(file)
+    entries = 0
     with tarfile.open(fileobj=stream, mode="r|", tarinfo=_TarInfo, encoding="utf-8") as archive:
         while (entry := archive.next()) is not None:
             # tarfile would keep all of them until the archive is closed.
             archive.members.clear()  # type: ignore[attr-defined]
             archive.pax_headers = {}
+            entries += 1
+            limits.check_entries(entries, packed)
+            if stream is not file:
+                check_ratio(entry.offset_data + entry.size, packed)
             if not entry.isdir():
                 yield ArchiveMember(entry.name, entry.size, partial(_read, archive, entry), _find_problem(entry))
         _check_end(archive)
+
+
+def _open_stream(file: IO[bytes]) -> IO[bytes]:
+    if file.read(len(GZIP_MAGIC)) != GZIP_MAGIC:
+        file.seek(0)
+        return file
+    file.seek(0)
+    start = gzip.GzipFile(fileobj=file).read(len(ZIP_MAGIC))
+    file.seek(0)
+    if start == ZIP_MAGIC:
+        raise DatasetRejected("archive_nested", "The .gz holds a .zip. Unpack it by gunzip and send the .zip itself.")
+    return gzip.GzipFile(fileobj=file)  # type: ignore[return-value]
 
 
 class _TarInfo(tarfile.TarInfo):
@@ -71,7 +90,7 @@ def _reject_sparse() -> NoReturn:
 
 def _find_problem(entry: tarfile.TarInfo) -> tuple[str, str] | None:
     if entry.islnk() or entry.issym():
-        return "archive_link", "is a link. Put the file itself into the archive."
+        return "archive_link", "It is a link. Put the file itself into the archive."
     return None if entry.isreg() and not entry.issparse() else NOT_A_FILE
 
 

@@ -7,37 +7,74 @@ from pathlib import PurePosixPath as Path
 import pytest
 
 from models.datasets import names
-from models.datasets.errors import DatasetRejected
 
 
-def test_junk_is_known() -> None:
-    for name in ("__MACOSX/cat/1.png", ".hidden/1.png", "cat/.DS_Store", "cat/Thumbs.db", "cat/Icon\r"):
-        assert names.is_junk(Path(name))
-    assert not names.is_junk(Path("cat/1.png"))
-    assert not names.is_junk(Path("../cat/1.png"))
+@pytest.mark.parametrize(
+    "name",
+    [
+        "__MACOSX/cat/1.png", ".hidden/1.png", "cat/.DS_Store", "cat/._1.png", "cat/Thumbs.db", "cat/Icon\r",
+        "cat/@eaDir/1.png/SYNOPHOTO_THUMB_M.png", "@eaDir/1.png@SynoEAStream", "#recycle/1.png", "@Recycle/1.png",
+        "$RECYCLE.BIN/1.png", "System Volume Information/x", "lost+found/1.png", ".Trashes/501/1.png",
+        ".Trash-1000/files/1.png", ".ipynb_checkpoints/1-checkpoint.png", "cat/desktop.ini", "~$labels.xlsx",
+        ".AppleDouble/1.png", "cat/.nfs0001", "__pycache__/a.pyc",
+    ],
+)  # fmt: skip
+def test_files_of_systems_are_known(name: str) -> None:
+    assert names.is_system_file(Path(name))
+
+
+def test_other_files_are_not_those_of_a_system() -> None:
+    for name in ("cat/1.png", "../cat/1.png", "recycle/1.png", "thumbs/1.png", "trash/1.png", "a~$b.png"):
+        assert not names.is_system_file(Path(name))
 
 
 def test_paths_are_those_of_any_system() -> None:
     assert names.parse_path("./M\u0075\u0308ll\\old\\1.png") == Path("M\u00fcll/old/1.png")
 
 
-@pytest.mark.parametrize("name", ["../a", "a/../b", "/a", "C:/a", "a\x07", "a\x7f", "n" * 256, "é" * 128, "."])
-def test_unsafe_paths_are_refused(name: str) -> None:
-    with pytest.raises(DatasetRejected) as caught:
-        names.check_path(Path(name))
-    assert caught.value.code == "archive_unsafe_path"
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("../a", "leaves its folder"),
+        ("a/../b", "leaves its folder"),
+        ("/a", "absolute"),
+        ("C:/a", "absolute"),
+        (".", "empty"),
+        ("a\x07", "control characters"),
+        ("a\x7f", "control characters"),
+        ("a\nb.png", "line break"),
+        ("n" * 256, "255 bytes"),
+        ("\u56fe" * 86, "255 bytes"),
+        ("/".join(["n" * 250] * 17), "4096 bytes"),
+    ],
+)
+def test_paths_that_cannot_be_used_are_explained(name: str, says: str) -> None:
+    assert says in (names.find_problem(Path(name)) or "")
 
 
-def test_ordinary_paths_are_safe() -> None:
-    for name in ("cat/1.png", "Müll/über.png", "a b/c..d.png", "n" * 255):
-        names.check_path(Path(name))
+def test_ordinary_paths_are_used() -> None:
+    for name in (
+        "cat/1.png",
+        "M\u00fcll/\u00fcber.png",
+        "a b/c..d.png",
+        "n" * 255,
+        "a/&amp;<b>.png",
+        "a/\U0001f431.png",
+    ):
+        assert names.find_problem(Path(name)) is None
 
 
-def test_a_name_that_is_not_utf8_is_refused_in_writable_words() -> None:
-    with pytest.raises(DatasetRejected, match="Rename the file") as caught:
-        names.check_path(Path(b"M\xfcll/1.png".decode("utf-8", "surrogateescape")))
-    assert caught.value.code == "archive_name_not_utf8"
-    str(caught.value).encode()
+def test_bytes_that_are_not_utf8_are_known() -> None:
+    assert not names.is_utf8(b"M\xfcll/1.png".decode("utf-8", "surrogateescape"))
+    assert names.is_utf8("M\u00fcll/1.png")
+
+
+def test_names_are_shown_in_writable_characters_and_bytes() -> None:
+    shown = names.show("a\nb\x00\udcfc\u00fc")
+    assert shown == "a\\nb\\x00\\udcfc\u00fc"
+    assert len(names.show("\u56fe" * 10_000).encode()) <= names.MAX_PATH_BYTES + 3
+    assert names.show("n" * 10, 10) == "n" * 10
+    assert names.show("n" * 11, 10) == "n" * 10 + "\u2026"
 
 
 def test_suffixes_of_images_are_known() -> None:

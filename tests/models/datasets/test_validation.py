@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from models.datasets.archives.reader import Limits
+from models.datasets import contents
+from models.datasets.archives import Limits
 from models.datasets.errors import DatasetRejected
 from models.datasets.pack import Pack, write_index
+from models.datasets.splits import split
 from models.datasets.validation import ValidatedDataset, validate
 from models.images import decode
+from tests.support.archives import zip_of
 from tests.support.images import encoded, noise, png, write_tar, write_zip
 
 if TYPE_CHECKING:
@@ -23,11 +26,11 @@ GOOD = {
 }
 
 
-def checked(tmp_path: Path, files: dict[str, bytes]) -> tuple[ValidatedDataset, Pack]:
+def checked(tmp_path: Path, files: dict[str, bytes], *, is_labelled: bool = True) -> tuple[ValidatedDataset, Pack]:
     """The verdict on an archive of these files, and its pack."""
     archive = write_zip(tmp_path / "a.zip", files)
     with archive.open("rb") as file, (tmp_path / "pack").open("wb") as pack:
-        validated = validate(file, pack, Limits(1 << 30, 10_000))
+        validated = validate(file, pack, Limits(1 << 30, 10_000), is_labelled=is_labelled)
     with (tmp_path / "index").open("wb") as index:
         write_index(index, validated.entries)
     return validated, Pack(tmp_path / "pack", tmp_path / "index")
@@ -73,9 +76,9 @@ def test_every_fault_of_a_file_is_reported_and_the_rest_goes_on(tmp_path: Path) 
     files = {**good, **both, **{name: data for name, (data, _) in faults.items()}, "README.md": b"hello"}
     validated, _ = checked(tmp_path, files)
     expected = {name: code for name, (_, code) in faults.items()} | dict.fromkeys(both, "label_conflict")
-    assert codes(validated) == expected
+    assert codes(validated) == expected | {"README.md": "not_an_image"}
     assert len(validated.entries) == 40
-    assert validated.report["files"] == 48
+    assert validated.report["files"] == 49
     assert validated.report["accepted"] == 40
 
 
@@ -147,7 +150,13 @@ def test_what_a_table_lists_is_meant_to_be_a_image(tmp_path: Path) -> None:
             "no_images",
             "None of the archive's 6 images can be used (6 too_small). First: a/0.png: 7x7 pixels; at least 8",
         ),
-        ({**GOOD, "labels.csv": b"", "cat/labels.csv": b""}, "labels_ambiguous", "Both labels.csv and cat/labels.csv"),
+        ({f"{n}.png": png(n) for n in range(4)}, "no_class_folders", "labels.csv that begins with file,label"),
+        ({"README.md": b"hello", "photos.zip": b"PK"}, "archive_nested", "other archives in it: photos.zip. Send one"),
+        (
+            {**{f"{n}.png": png(n) for n in range(3)}, "labels.csv": b"file,label\n0.png,x|y\n1.png,x|y\n2.png,z|w\n"},
+            "too_many_classes",
+            "4 classes for 3 images",
+        ),
     ],
 )
 def test_too_little_is_rejected_with_what_to_do(tmp_path: Path, files: dict[str, bytes], code: str, says: str) -> None:
@@ -165,6 +174,84 @@ def test_labels_from_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("delimiter", [",", ";"])
+def test_images_without_a_class_are_reported_whatever_their_share(tmp_path: Path) -> None:
+    unlabelled = {f"test/{number}.png": png(1000 + number) for number in range(50)}
+    broken = {f"test/x{number}.png": b"no" for number in range(20)}
+    files = {f"{part}/{name}": data for part, name, data in (("train", *item) for item in GOOD.items())}
+    val = {name.replace("train", "val"): png(500 + n) for n, name in enumerate(files)}
+    validated, pack = checked(tmp_path, {**files, **val, **unlabelled, **broken})
+    assert [entry["name"] for entry in validated.classes] == ["cat", "dog"]
+    assert codes(validated) == dict.fromkeys(unlabelled, "no_class") | dict.fromkeys(broken, "not_an_image")
+    assert len(pack) == 24
+    assert validated.report["layout"] == (
+        "Splits are the folders test, train, val (validation); classes are the folders below train/: cat, dog; the "
+        "images of test/ have no class folders and are not used"
+    )
+
+
+def test_files_of_systems_are_counted_and_listed_last(tmp_path: Path) -> None:
+    junk = {"cat/@eaDir/1.png/SYNOPHOTO_THUMB_M.png": png(900), "$RECYCLE.BIN/x.png": png(901), ".DS_Store": b"x"}
+    validated, _ = checked(tmp_path, {**junk, **GOOD, "notes.txt": b"x", "cat/old.zip": b"PK"})
+    assert validated.report["counts"] == {"not_an_image": 1, "archive_nested": 1, "system_file": 3}
+    assert [entry["file"] for entry in validated.report["skipped"]] == ["notes.txt", "cat/old.zip", *junk]
+    assert len(validated.entries) == 12
+
+
+def test_the_same_entry_twice_is_one_and_two_files_of_a_name_are_refused(tmp_path: Path) -> None:
+    def archive(*entries: tuple[str, bytes]) -> io.BytesIO:
+        return io.BytesIO(zip_of(*GOOD.items(), *entries))
+
+    with pytest.warns(UserWarning, match="Duplicate name"):
+        same = archive(("cat/0.png", GOOD["cat/0.png"]))
+    validated = validate(same, io.BytesIO(), Limits(1 << 30, 100))
+    assert codes(validated) == {"cat/0.png": "duplicate"}
+    for name in ("./cat/0.png", "cat\\0.png"):
+        with pytest.raises(DatasetRejected, match=r"Two files are named cat/0\.png"):
+            validate(archive((name, png(99))), io.BytesIO(), Limits(1 << 30, 100))
+
+
+def test_unlabelled_images_are_one_split(tmp_path: Path) -> None:
+    files = {**GOOD, "flat.png": png(300), "again.png": png(300), "labels.csv": b"file,label\n", "broken.png": b"no"}
+    validated, pack = checked(tmp_path, files, is_labelled=False)
+    assert (validated.task, validated.classes, len(pack)) == (None, [], 13)
+    assert {entry.split for entry in validated.entries} == {"unlabelled"}
+    assert codes(validated) == {
+        "again.png": "duplicate",
+        "broken.png": "not_an_image",
+        "labels.csv": "table_not_used",
+    }
+    assert not pack.is_multi_label
+    assert pack.encode_targets(3).sum() == 0
+
+
+def test_a_multi_label_dataset_has_images_of_no_class(tmp_path: Path) -> None:
+    rows = [f"{number}.png,{('', 'cat', 'dog', 'cat|dog')[number % 4]}\n" for number in range(16)]
+    files = {f"{number}.png": png(number) for number in range(16)}
+    validated, pack = checked(tmp_path, {**files, "labels.csv": f"file,label\n{''.join(rows)}".encode()})
+    assert (validated.task, len(validated.entries), codes(validated)) == ("multi_label", 16, {})
+    expected = {f"{number}.png": [float(number % 4 in (1, 3)), float(number % 4 > 1)] for number in range(16)}
+    assert dict(zip(pack.names, pack.encode_targets(2).tolist(), strict=True)) == expected
+    parts = split(pack.digests.tolist(), pack.encode_targets(2), pack.splits, 0.25, 0.25)
+    for part in (parts.validation, parts.test):
+        assert any(not pack.encode_targets(2)[image].any() for image in part), "each split has images of no class"
+
+
+def test_files_of_the_same_bytes_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoded = []
+    monkeypatch.setattr(contents, "_decode_file", lambda path, data: decoded.append(path) or decode_file(path, data))
+    decode_file = contents._decode_file
+    validated, _ = checked(tmp_path, {**GOOD, **{f"cat/copy{number}.png": GOOD["cat/0.png"] for number in range(60)}})
+    assert len(decoded) == 12
+    assert validated.report["counts"] == {"duplicate": 60}
+
+
+def test_the_processor_time_of_a_validation_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(contents, "FREE_SECONDS", -1.0)
+    monkeypatch.setattr(contents, "SECONDS_PER_BYTE", 0.0)
+    error = rejected(tmp_path, GOOD)
+    assert (error.code, "Send smaller images" in str(error)) == ("validation_too_slow", True)
+
+
 def test_a_table_as_spreadsheets_write_it(tmp_path: Path, delimiter: str) -> None:
     names = [f"cats, 2024/{number}; old.png" for number in range(6)]
     rows = [

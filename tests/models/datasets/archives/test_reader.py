@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import errno
+import gzip
 import io
+import itertools
 import tarfile
 from typing import TYPE_CHECKING
 
 import pytest
 
-from models.datasets.archives.reader import Limits
-from tests.support.archives import contents, rejected, tar_entry, tar_of, zip_of
+from models.datasets import archives
+from models.datasets.archives import Limits, reader
+from models.datasets.errors import DatasetRejected
+from tests.support.archives import contents, problems, rejected, tar_entry, tar_of, zip_of
 from tests.support.images import write_tar, write_zip
 
 if TYPE_CHECKING:
@@ -53,11 +57,45 @@ def test_junk_is_left_out_whatever_it_is_called() -> None:
     assert rejected(zip_of((".DS_Store", b"x"))) == "archive_empty"
 
 
-def test_nested_empty_and_doubled_are_refused() -> None:
+def test_nested_and_empty_archives_are_refused() -> None:
     assert rejected(zip_of(("inner.zip", b"PK"))) == "archive_nested"
     assert rejected(zip_of()) == "archive_empty"
-    assert rejected(zip_of(("cat.png", b"1"), ("./cat.png", b"2"))) == "archive_duplicate_name"
-    assert rejected(zip_of(("caf\u00e9.png", b"1"), ("cafe\u0301.png", b"2"))) == "archive_duplicate_name"
+
+
+def test_files_that_cannot_be_used_are_reported_beside_others() -> None:
+    names = {"cats/line\nbreak.png", "cats/" + "\u56fe" * 100 + ".png", "/etc/x.png", "../up.png", "cats/inner.zip"}
+    data = zip_of(*((name, b"x") for name in names), ("cats/1.png", b"1"), ("cats/.DS_Store", b"x"))
+    assert contents(io.BytesIO(data)) == {"cats/1.png": b"1"}
+    expected = dict.fromkeys(names, "archive_unsafe_path") | {"cats/inner.zip": "archive_nested"}
+    assert problems(data) == expected | {"cats/.DS_Store": "system_file"}
+
+
+def test_a_file_that_is_too_large_is_reported() -> None:
+    large = tar_entry("large.png", reader.MAX_FILE_BYTES + 1)
+    data = tar_of(tar_entry("cat.png")).rstrip(b"\0").ljust(1024, b"\0")[:512] + large.tobuf()
+    with pytest.raises(DatasetRejected):
+        list(reader.read_files(io.BytesIO(data), Limits(1 << 40, 9)))
+    first, second = itertools.islice(reader.read_files(io.BytesIO(data), Limits(1 << 40, 9)), 2)
+    assert (first.problem, second.problem[0]) == (None, "file_too_large")
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar.gz"])
+def test_millions_of_empty_folders_are_refused(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(archives, "FREE_ENTRIES", 50)
+    folders = [tar_entry(f"{number}/") for number in range(400)]
+    for folder in folders:
+        folder.type = tarfile.DIRTYPE
+    data = zip_of(*((folder.name, b"") for folder in folders))
+    data = data if kind == "zip" else gzip.compress(tar_of(*folders))
+    with pytest.raises(DatasetRejected, match=r"files and folders in .* so most are empty") as caught:
+        contents(io.BytesIO(data), Limits(1 << 30, 10_000))
+    assert caught.value.code == "archive_too_large"
+
+
+def test_the_ratio_of_a_gzip_is_bounded() -> None:
+    data = gzip.compress(tar_of(tar_entry("zeros.png", 100 << 20)))
+    assert len(data) < 200_000
+    assert rejected(data, Limits(1 << 40, 9)) == "archive_too_large"
 
 
 def test_limits_hold_before_anything_is_unpacked() -> None:

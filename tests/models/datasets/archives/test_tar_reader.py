@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from models.datasets.archives import tar_reader
-from tests.support.archives import contents, outcome, rejected, tar_entry, tar_of
+from tests.support.archives import LIMITS, contents, outcome, rejected, tar_entry, tar_of, zip_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -115,6 +115,10 @@ def test_gzip_in_several_members_is_read() -> None:
     assert contents(io.BytesIO(data)) == FILES
 
 
+def test_a_zip_in_a_gzip_is_named() -> None:
+    assert rejected(gzip.compress(zip_of(("a.png", b"x")))) == "archive_nested"
+
+
 def test_a_wrong_checksum_of_gzip_is_refused() -> None:
     data = bytearray(gzip.compress(tar_of(*ENTRIES)))
     data[-8] ^= 1
@@ -165,7 +169,7 @@ def test_headers_without_end_are_refused() -> None:
 
 def test_what_is_passed_is_forgotten() -> None:
     archive = tar_of(*(tar_entry(f"{number}.png") for number in range(50)))
-    walk = tar_reader.list_members(io.BytesIO(archive))
+    walk = tar_reader.list_members(io.BytesIO(archive), LIMITS)
     listed = [next(walk) for _ in range(50)]
     tar = listed[-1].read.args[0]  # type: ignore[attr-defined]
     assert (tar.members, tar.pax_headers) == ([], {})

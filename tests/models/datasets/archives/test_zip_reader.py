@@ -9,7 +9,10 @@ from random import Random
 
 import pytest
 
-from tests.support.archives import contents, outcome, rejected, zip_of
+from models.datasets.archives import Limits
+from models.datasets.archives.zip_reader import list_members
+from models.datasets.errors import DatasetRejected
+from tests.support.archives import LIMITS, contents, outcome, rejected, zip_of
 
 FILES = {f"cats/{number}.png": bytes(Random(number).choices(b"abcdefgh", k=200)) for number in range(3)}
 
@@ -60,6 +63,47 @@ def test_names_are_read_as_windows_and_macos_write_them() -> None:
     assert set(windows) == {f"Müll/{number}.png" for number in range(9)}
     macos = contents(io.BytesIO(raw_name(zip_of(("Muull/1.png", b"x")), "Muull", "Müll".encode())))
     assert macos == {"Müll/1.png": b"x"}
+
+
+def test_names_in_another_encoding_are_refused() -> None:
+    assert rejected(raw_name(zip_of(("abcd/1.png", b"x")), "abcd", "苹果".encode("gbk"))) == "archive_name_not_utf8"
+
+
+@pytest.mark.parametrize(("method", "says"), [(9, "Deflate64"), (98, "PPMd"), (77, "method 77")])
+def test_other_methods_are_named(method: int, says: str) -> None:
+    data = bytearray(zip_of(("a.png", b"x"), method=zipfile.ZIP_STORED))
+    data[data.find(b"PK\x01\x02") + 10] = method
+    with pytest.raises(DatasetRejected, match=f"a.png: It is compressed by {says}") as caught:
+        contents(io.BytesIO(bytes(data)))
+    assert caught.value.code == "archive_method"
+
+
+def test_bytes_before_the_archive_do_no_harm_and_bytes_behind_are_refused() -> None:
+    whole = zip_of(*FILES.items())
+    assert {member.name: member.read() for member in list_members(io.BytesIO(b"#!/bin/sh\n" + whole), LIMITS)} == FILES
+    assert rejected(whole + b"x") == "archive_unreadable"
+    assert outcome(whole + bytes(9)) == FILES
+
+
+def test_a_comment_is_passed() -> None:
+    file = io.BytesIO(zip_of(*FILES.items()))
+    with zipfile.ZipFile(file, "a") as archive:
+        archive.comment = b"made by hand"
+    assert outcome(file.getvalue()) == FILES
+
+
+def test_an_end_record_with_too_many_entries_is_refused_before_the_directory_is_read() -> None:
+    data = bytearray(zip_of(*FILES.items()))
+    end = data.rfind(b"PK\x05\x06")
+    data[end + 8 : end + 12] = struct.pack("<HH", 60_000, 60_000)
+    data[data.find(b"PK\x01\x02")] = 0
+    assert rejected(bytes(data)) == "archive_too_large"
+
+
+def test_a_directory_of_many_blocks_is_read() -> None:
+    names = [f"{'n' * 200}/{number}.png" for number in range(6000)]
+    data = zip_of(*((name, b"") for name in names), method=zipfile.ZIP_STORED)
+    assert list(contents(io.BytesIO(data), Limits(1 << 30, 10_000))) == names
 
 
 def test_backslashes_part_folders() -> None:
