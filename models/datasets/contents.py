@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING
 from models.datasets import layout
 from models.datasets.archives.reader import MAX_FILE_BYTES, read_files
 from models.datasets.errors import DatasetRejected
+from models.datasets.report import SYSTEM_FILE, SkippedFile
 from models.images import decode
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from models.datasets.archives import Limits
 
+HARMLESS = {SYSTEM_FILE, "archive_nested"}
+"""Codes of files that are not read, and do a dataset no harm."""
 LOOKAHEAD = 16
 """Images that are decoded at the same time: bounds memory."""
 MAX_TABLES = 100
@@ -49,6 +52,8 @@ class ArchiveContents:
     """The files of an archive, in its order, and its tables by path."""
 
     files: list[File] = field(default_factory=list)
+    skipped: list[SkippedFile] = field(default_factory=list)
+    """Files that were not read: those of systems, and those whose names or forms cannot be used."""
     tables: dict[PurePosixPath, bytes] = field(default_factory=dict)
     table_bytes: int = 0
     seen: dict[PurePosixPath, bytes] = field(default_factory=dict)
@@ -83,12 +88,9 @@ def _decode_files(
     ahead: deque[tuple[PurePosixPath, bytes, bytes]] = deque()
     check_time = _build_time_check(archive)
     with ThreadPoolExecutor(thread_name_prefix="decode") as threads:
-        for path, data, problem in _read_new_files(archive, limits, contents):
+        for path, data in _read_new_files(archive, limits, contents):
             heartbeat()
             check_time()
-            if problem is not None:
-                yield File(path, problem=problem), b""
-                continue
             digest = contents.seen[path]
             if digest not in decoded:
                 decoded[digest] = threads.submit(_decode_file, path, data)
@@ -110,22 +112,24 @@ def _take_decoded(
 
 def _read_new_files(
     archive: IO[bytes], limits: Limits, contents: ArchiveContents
-) -> Iterator[tuple[PurePosixPath, bytes, tuple[str, str] | None]]:
+) -> Iterator[tuple[PurePosixPath, bytes]]:
     """Read the files that may be images, each once; tables are kept."""
     for file in read_files(archive, limits):
         if file.problem is not None:
-            yield file.path, b"", file.problem
+            is_damage = file.problem[0] not in HARMLESS
+            contents.skipped.append(SkippedFile(str(file.path), *file.problem, is_damage=is_damage))
             continue
         data = file.read()
         digest = hashlib.sha256(data).digest()
         if file.path in contents.seen:
             if contents.seen[file.path] != digest:
                 raise DatasetRejected("archive_duplicate_name", f"Two files are named {file.path}. Rename one.")
-            yield file.path, b"", ("duplicate", "The archive has the file twice.")
+            message = "The archive has the file twice."
+            contents.skipped.append(SkippedFile(str(file.path), "duplicate", message, is_damage=False))
             continue
         contents.seen[file.path] = digest
         if not _keep_table(contents, file.path, data):
-            yield file.path, data, None
+            yield file.path, data
 
 
 def _keep_table(contents: ArchiveContents, path: PurePosixPath, data: bytes) -> bool:

@@ -104,7 +104,7 @@ def build_tree(images: Iterable[PurePosixPath]) -> Folder:
 
 
 def read_folders(images: Sequence[PurePosixPath]) -> FolderLabels:
-    """Find the classes and the splits of these good images; raises DatasetRejected where there are none."""
+    """Find the classes and the splits of these images; raises DatasetRejected where there are none."""
     found = FolderLabels()
     top = _unwrap(build_tree(images), found.notes)
     splits = _find_splits(top)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 FILE_COLUMNS = (
     "file", "filename", "filepath", "fname", "files", "filenames", "image", "imagename", "imagefile", "imagefilename",
     "imagepath", "imageid", "img", "imgname", "imgpath", "imgid", "images", "path", "paths", "relpath", "relativepath",
-    "photo", "photoid", "pic", "picture", "uri", "url", "name", "id",
+    "photo", "photoid", "pic", "uri", "url", "name", "id",
 )  # fmt: skip
 LABEL_COLUMNS = (
     "label", "labels", "class", "classes", "classname", "labelname", "category", "categories", "categoryname", "target",
@@ -98,6 +98,8 @@ class LabelTable:
             raise NoLabelTable("it is empty")
         if _has_header(sample[0][1], is_file):
             header, *sample = sample
+            if not sample:
+                raise NoLabelTable("it has no row below the names of its columns")
             self._columns = _find_columns(path, header[1], sample, is_file)
         else:
             self._columns = _find_columns_without_header(sample, is_file, classes)
@@ -111,6 +113,7 @@ class LabelTable:
         """Line and name of a file that it lists and that is not in the archive."""
         self.description = self._columns.description
         """The columns that are used, for a report."""
+        self.is_one_hot = bool(self._columns.classes)
 
     def read(self) -> Iterator[LabelRow]:
         """Iterate over the rows; raises DatasetRejected for one that does not fit the header."""

@@ -77,7 +77,7 @@ def read_layout(
     tables: Mapping[PurePosixPath, bytes],
     heartbeat: Callable[[], None],
 ) -> Layout:
-    """Read the labels of these files, of which `images` are good; raises DatasetRejected.
+    """Read the labels of these files, of which `images` are images, good or damaged; raises DatasetRejected.
 
     In this order: tables whose names are those of label tables and whose rows name files of the archive; class folders;
     other tables whose rows do.
@@ -184,6 +184,10 @@ class _TableReader:
             self._add_rows(found, table, table.read())
         if not found.annotations:
             self.reject_missing(tables[0])
+        several = next((a.labels for a in found.annotations.values() if len(a.labels) > 1), ())
+        if several and not any(table.is_one_hot for table in tables):
+            shown = names.show("|".join(several), 255)
+            found.notes.append(f"several labels in a cell are separated by |, as in {shown}")
         self._settle_labels(found)
         _infer_splits(found)
         self._describe_matches(found)

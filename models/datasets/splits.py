@@ -86,7 +86,7 @@ class _Selection:
     def __init__(self, labels: Sequence[Sequence[int]], training: np.ndarray, keep: int) -> None:
         self.labels = [of_one or [_NO_LABEL] for of_one in labels]
         self.training, self.keep = set(training.tolist()), keep
-        self.left = Counter(label for image in self.training for label in labels[image])
+        self.left = Counter(label for image in self.training for label in self.labels[image])
 
     def select(self, members: Mapping[int, Sequence[int]], quotas: Mapping[int, int]) -> list[int]:
         """Select as many images as each class's quota, the rarest class first, in the order of its `members`.

@@ -13,7 +13,7 @@ from models.datasets import layout, names, splits
 from models.datasets.contents import read_archive
 from models.datasets.errors import DatasetRejected, join_names
 from models.datasets.pack import UNLABELLED, Entry
-from models.datasets.report import SYSTEM_FILE, SkippedFile, build_report, sort_skipped, summarize
+from models.datasets.report import SkippedFile, build_report, sort_skipped, summarize
 from models.runtime.supervisor_callbacks import no_heartbeat
 
 if TYPE_CHECKING:
@@ -31,8 +31,6 @@ SPLIT_PRIORITY = {"test": 0, "validation": 1, "train": 2, "": 3}
 """Split whose copy of a duplicate image is kept, the first wins: test images must not be trained on."""
 NO_CLASS = "The file is in no class folder. Move it into one, or list it in labels.csv."
 NOT_LISTED = "No table of labels lists the file."
-HARMLESS = {"duplicate", SYSTEM_FILE, "archive_nested"}
-"""Codes of files that do a dataset no harm."""
 
 Annotations = Mapping[PurePosixPath, layout.Annotation]
 
@@ -69,22 +67,29 @@ def validate(
     Raises DatasetRejected.
     """
     contents = read_archive(archive, pack, limits, heartbeat)
-    _check_has_images(contents.files)
+    _check_has_images(contents)
     found = _read_layout(contents, heartbeat) if is_labelled else _list_unlabelled(contents)
     listed = found.annotations.keys() if found.has_table else set[PurePosixPath]()
-    non_images = {file.path for file in contents.files if file.path not in listed and not _may_be_image(file)}
-    accepted = _drop_duplicates([file for file in contents.files if file.path in found.annotations], found.annotations)
-    harmed = found.annotations.keys() - non_images
-    skipped = sort_skipped([*_list_problems(contents.files, harmed), *_list_unused(contents, found), *found.skipped])
-    _check_bad_share(len(accepted), skipped)
+    # Scripts and notes in class folders are no images of the class, but what a table lists is meant to be one.
+    non_images = {file.path for file in contents.files if file.path not in listed and not _is_meant(file)}
     annotations = {path: annotation for path, annotation in found.annotations.items() if path not in non_images}
+    accepted = _drop_duplicates([file for file in contents.files if file.path in annotations], annotations)
+    skipped = sort_skipped(
+        [
+            *_list_problems(contents.files, annotations.keys()),
+            *_list_unused(contents, found),
+            *found.skipped,
+            *contents.skipped,
+        ]
+    )
+    _check_bad_share(len(accepted), skipped)
     return _build_dataset(accepted, annotations, skipped, found.notes, is_labelled=is_labelled)
 
 
 def _read_layout(contents: ArchiveContents, heartbeat: Callable[[], None]) -> layout.Layout:
-    paths = [file.path for file in contents.files if file.path in contents.seen]
-    good = [file.path for file in contents.files if not file.problem]
-    return layout.read_layout(paths, good, contents.tables, heartbeat)
+    paths = [file.path for file in contents.files]
+    images = [file.path for file in contents.files if _is_meant(file)]
+    return layout.read_layout(paths, images, contents.tables, heartbeat)
 
 
 def _list_unlabelled(contents: ArchiveContents) -> layout.Layout:
@@ -98,23 +103,15 @@ def _list_unlabelled(contents: ArchiveContents) -> layout.Layout:
     return layout.Layout(annotations, tables, ["no labels were read, as was asked for"])
 
 
-def _may_be_image(file: File) -> bool:
+def _is_meant(file: File) -> bool:
     """Tell whether a file is meant to be an image, by its bytes or its suffix."""
-    if not file.problem:
-        return True
-    code = file.problem[0]
-    return code not in HARMLESS and (names.is_image(file.path) or code not in {"not_an_image", "empty_file"})
+    return not file.problem or file.problem[0] not in {"not_an_image", "empty_file"} or names.is_image(file.path)
 
 
-def _list_problems(files: Sequence[File], harmed: AbstractSet[PurePosixPath]) -> list[SkippedFile]:
-    """List the files that have a problem; it is damage to images of a class, and where the archive cannot be read."""
+def _list_problems(files: Sequence[File], labelled: AbstractSet[PurePosixPath]) -> list[SkippedFile]:
+    """List the files that have a problem; it is damage to images of a class."""
     return [
-        SkippedFile(
-            str(file.path),
-            *file.problem,
-            is_damage=file.problem[0] not in HARMLESS
-            and (file.path in harmed or file.problem[0].startswith("archive_")),
-        )
+        SkippedFile(str(file.path), *file.problem, file.path in labelled and file.problem[0] != "duplicate")
         for file in files
         if file.problem
     ]
@@ -154,9 +151,9 @@ def _drop_duplicates(files: list[File], annotations: Annotations) -> list[File]:
     return kept
 
 
-def _check_has_images(files: Sequence[File]) -> None:
-    meant = [file for file in files if _may_be_image(file)]
-    nested = [str(file.path) for file in files if file.problem and file.problem[0] == "archive_nested"]
+def _check_has_images(contents: ArchiveContents) -> None:
+    meant = [file for file in contents.files if _is_meant(file)]
+    nested = [one.file for one in contents.skipped if one.code == "archive_nested"]
     if not meant and nested:
         raise DatasetRejected(
             "archive_nested",

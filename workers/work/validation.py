@@ -95,8 +95,7 @@ class DatasetAttempt(Attempt[Dataset]):
                 repository.reject(session, row, code, message)
             case Accepted() as accepted:
                 columns = accepted.model_dump(exclude={"event"})
-                files = {"pack": self._pack, "index": self._index, "skipped": self._skipped}
-                repository.accept(session, row, **files, **columns)
+                repository.accept(session, row, pack=self._pack, index=self._index, skipped=self._skipped, **columns)
         return True
 
     def fail(self, session: Session, row: Dataset, cause: str, message: str) -> None:

@@ -19,7 +19,7 @@ from tests.support.archives import zip_of
 from tests.support.images import encoded, noise, png, write_tar, write_zip
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from pathlib import Path, PurePosixPath
 
 GOOD = {
     f"{name}/{number}.png": png(10 * place + number) for place, name in enumerate(("cat", "dog")) for number in range(6)
@@ -173,7 +173,6 @@ def test_labels_from_a_table(tmp_path: Path) -> None:
     assert codes(validated) == {"8.png": "no_class", "gone.png": "missing_file"}
 
 
-@pytest.mark.parametrize("delimiter", [",", ";"])
 def test_images_without_a_class_are_reported_whatever_their_share(tmp_path: Path) -> None:
     unlabelled = {f"test/{number}.png": png(1000 + number) for number in range(50)}
     broken = {f"test/x{number}.png": b"no" for number in range(20)}
@@ -238,8 +237,13 @@ def test_a_multi_label_dataset_has_images_of_no_class(tmp_path: Path) -> None:
 
 def test_files_of_the_same_bytes_are_decoded_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded = []
-    monkeypatch.setattr(contents, "_decode_file", lambda path, data: decoded.append(path) or decode_file(path, data))
     decode_file = contents._decode_file
+
+    def count(path: PurePosixPath, data: bytes) -> contents.File:
+        decoded.append(path)
+        return decode_file(path, data)
+
+    monkeypatch.setattr(contents, "_decode_file", count)
     validated, _ = checked(tmp_path, {**GOOD, **{f"cat/copy{number}.png": GOOD["cat/0.png"] for number in range(60)}})
     assert len(decoded) == 12
     assert validated.report["counts"] == {"duplicate": 60}
@@ -252,6 +256,7 @@ def test_the_processor_time_of_a_validation_is_bounded(tmp_path: Path, monkeypat
     assert (error.code, "Send smaller images" in str(error)) == ("validation_too_slow", True)
 
 
+@pytest.mark.parametrize("delimiter", [",", ";"])
 def test_a_table_as_spreadsheets_write_it(tmp_path: Path, delimiter: str) -> None:
     names = [f"cats, 2024/{number}; old.png" for number in range(6)]
     rows = [

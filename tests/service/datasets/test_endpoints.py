@@ -42,13 +42,24 @@ def tarred(mode: str) -> bytes:
     return file.getvalue()
 
 
+def old_tar() -> bytes:
+    """A small .tar as before POSIX: without its magic, known by the checksum of its header alone."""
+    data = bytearray(tarred("w"))
+    data[257:512] = bytes(255)
+    data[148:156] = b" " * 8
+    data[148:156] = b"%06o\0 " % sum(data[:512])
+    return bytes(data)
+
+
 def stored(settings: Settings) -> list[Path]:
     """Every file and folder of datasets in the storage."""
     folder = settings.data / "storage" / "datasets"
     return sorted(folder.rglob("*")) if folder.exists() else []
 
 
-@pytest.mark.parametrize("archive", [zipped(), tarred("w"), tarred("w:gz")], ids=["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize(
+    "archive", [zipped(), tarred("w"), tarred("w:gz"), old_tar()], ids=["zip", "tar", "tar.gz", "old"]
+)
 def test_an_archive_is_kept_as_it_came(client: TestClient, settings: Settings, archive: bytes) -> None:
     response = client.post("/v1/datasets", params={"name": "pets"}, content=archive)
     assert response.status_code == 202
@@ -72,6 +83,10 @@ def _chunks(size: int) -> Iterator[bytes]:
         (b"", 400, "empty_body", "curl"),
         (b"this is no archive", 422, "not_an_archive", "folder for each class"),
         (b"\x89PNG\r\n\x1a\n" * 100, 422, "not_an_archive", "folder for each class"),
+        (bytes(1024), 422, "not_an_archive", "folder for each class"),
+        (b"BZh91AY&SY" * 100, 422, "not_an_archive", "compressed by bzip2. Graft reads .zip, .tar and .tar.gz"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(600), 422, "not_an_archive", "a .7z archive"),
+        (b"Rar!\x1a\x07\x01\x00" + bytes(600), 422, "not_an_archive", "a .rar archive"),
     ],
 )
 def test_a_body_that_is_no_archive_is_refused_and_leaves_no_trace(
