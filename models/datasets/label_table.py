@@ -207,14 +207,16 @@ def _find_file_column(simple: Sequence[str], sample: Sequence[Row], is_file: IsF
     """Find the column of files: the one that names most files of the archive, or else one that is called so."""
     scores = {}
     for index, name in enumerate(simple):
+        if name in LABEL_COLUMNS:  # labels may be called as files are, but for the suffix
+            continue
         cells = [cells[index] for _, cells in sample if index < len(cells) and cells[index]]
         found = sum(map(is_file, cells)) / max(1, len(cells))
         is_named = name in FILE_COLUMNS[: FILE_COLUMNS.index("name")]
         scores[index] = found + NAMED * is_named if found >= MIN_FOUND or is_named else 0.0
         # Of several that are called so, the first of the list.
         scores[index] -= 1e-3 * FILE_COLUMNS.index(name) if is_named else 0.0
-    best = max(scores, key=scores.__getitem__)
-    return best if scores[best] > 0 else None
+    best = max(scores, key=scores.__getitem__, default=None)
+    return best if best is not None and scores[best] > 0 else None
 
 
 def _find_split_column(simple: Sequence[str], sample: Sequence[Row]) -> int | None:

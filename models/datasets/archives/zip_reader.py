@@ -36,7 +36,8 @@ LOCAL_HEADER = struct.Struct("<4s2B4H3I2H")
 END = struct.Struct("<4s4H2IH")
 END64_LOCATOR = struct.Struct("<4sIQI")
 END64 = struct.Struct("<4sQ2H2I4Q")
-MAX_COMMENT = 1 << 16
+MAX_COMMENT = MAX_COUNT = 1 << 16
+"""Bytes of a comment; entries that a record without zip64 can count, beyond which some programs begin at 0 again."""
 ZIP64 = 1
 """Extra field with sizes and offset of 8 bytes each, for those that do not fit 4."""
 IN_ZIP64 = 0xFFFFFFFF
@@ -74,7 +75,7 @@ def list_members(file: IO[bytes], limits: Limits) -> Iterator[ArchiveMember]:
     length = file.seek(0, 2)
     directory = _find_directory(file, length)
     limits.check_entries(directory.entries, length)
-    _check_sizes(file, directory, limits)
+    _check_sizes(file, directory, limits, length)
     for entry in _read_directory(file, directory):
         if not entry.name.endswith(("/", "\\")):
             yield ArchiveMember(entry.name, entry.size, partial(_read, file, entry), _find_problem(entry))
@@ -172,7 +173,7 @@ def _resolve_zip64(values: list[int], field: bytes) -> list[int]:
     return resolved
 
 
-def _check_sizes(file: IO[bytes], directory: _Directory, limits: Limits) -> None:
+def _check_sizes(file: IO[bytes], directory: _Directory, limits: Limits, length: int) -> None:
     """Check what the directory claims, and that no files share packed bytes: so 10 MB would unpack to terabytes."""
     begins, ends = array("Q"), array("Q")
     total = packed = 0
@@ -181,6 +182,9 @@ def _check_sizes(file: IO[bytes], directory: _Directory, limits: Limits) -> None
         ends.append(entry.offset + entry.header + entry.packed)
         total, packed = total + entry.size, packed + entry.packed
         limits.check(total, len(begins))
+        limits.check_entries(len(begins), length)
+    if (len(begins) - directory.entries) % MAX_COUNT:
+        raise zipfile.BadZipFile("its list of files does not have as many as it says")
     check_ratio(total, packed)
     order = range(len(begins)) if _is_sorted(begins) else sorted(range(len(begins)), key=begins.__getitem__)
     end = 0

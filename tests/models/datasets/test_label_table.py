@@ -53,6 +53,11 @@ def test_columns_are_recognized(header: str, row: str) -> None:
     assert read(table(header, row)) == EXPECTED
 
 
+def test_labels_that_are_called_like_files_are_labels() -> None:
+    found = LabelTable(Path("labels.csv"), b"file,label\nx.png,a0\ny.png,b0\n", is_file)
+    assert (found.matched, [row.labels for row in found.read()]) == (0.0, [("a0",), ("b0",)])
+
+
 def test_files_without_suffix_are_recognized() -> None:
     assert read("image_id,label\na0,cat\nb1,dog\n") == {"a0": ("cat",), "b1": ("dog",)}
 

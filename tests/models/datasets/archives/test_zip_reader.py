@@ -100,6 +100,13 @@ def test_an_end_record_with_too_many_entries_is_refused_before_the_directory_is_
     assert rejected(bytes(data)) == "archive_too_large"
 
 
+def test_an_end_record_that_counts_other_entries_is_refused() -> None:
+    data = bytearray(zip_of(*FILES.items()))
+    end = data.rfind(b"PK\x05\x06")
+    data[end + 8 : end + 12] = struct.pack("<HH", 2, 2)
+    assert rejected(bytes(data)) == "archive_unreadable"
+
+
 def test_a_directory_of_many_blocks_is_read() -> None:
     names = [f"{'n' * 200}/{number}.png" for number in range(6000)]
     data = zip_of(*((name, b"") for name in names), method=zipfile.ZIP_STORED)
