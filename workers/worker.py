@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 LISTING_RETRY_SECONDS = 5.0
 """Interval of tries to list the backbones."""
+VALIDATIONS = 2
+"""Datasets that a worker validates at the same time: others pass one that takes long."""
 CACHE_SECONDS = 2.0
 """Interval of checks of the feature cache's size, and for requests to empty it."""
 CLEANING_SECONDS = 60.0
@@ -48,11 +50,13 @@ class WorkKind(NamedTuple, Generic[Row]):
     waiting: str
     running: str
     attempt: Callable[[Database, Settings, lease.Claim[Row]], Attempt[Row]]
+    lane: int = 0
+    """Number of the thread that does it; one kind may have several."""
 
 
 WORK_KINDS: tuple[WorkKind[Any], ...] = (
     WorkKind(Job, "queued", "running", JobAttempt),
-    WorkKind(Dataset, "validating", "validating", DatasetAttempt),
+    *(WorkKind(Dataset, "validating", "validating", DatasetAttempt, lane) for lane in range(VALIDATIONS)),
     WorkKind(Backbone, "inspecting", "inspecting", BackboneAttempt),
 )
 
@@ -61,7 +65,7 @@ HAS_CLAIMABLE = select(*(lease.has_claimable(kind.table, kind.waiting, kind.runn
 
 
 class Worker:
-    """One worker process. It does one piece of each kind of work at a time, so a long job delays no validation."""
+    """One worker process. It does pieces of each kind of work at the same time, so a long job delays no validation."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings

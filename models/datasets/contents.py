@@ -13,6 +13,7 @@ from models.datasets import layout
 from models.datasets.archives.reader import MAX_FILE_BYTES, read_files
 from models.datasets.errors import DatasetRejected
 from models.datasets.report import SYSTEM_FILE, SkippedFile
+from models.datasets.table_reader import LABEL_TABLES
 from models.images import decode
 
 if TYPE_CHECKING:
@@ -28,8 +29,8 @@ LOOKAHEAD = 16
 MAX_TABLES = 100
 """Tables that are kept, beside those with the names of label tables."""
 MAX_LABEL_TABLES = 1000
-FREE_SECONDS = 300.0
-SECONDS_PER_BYTE = 4e-6
+FREE_SECONDS = 120.0
+SECONDS_PER_BYTE = 1e-5
 """Processor time of a validation: what an archive of ordinary images takes many times over."""
 
 
@@ -134,7 +135,7 @@ def _read_new_files(
 
 def _keep_table(contents: ArchiveContents, path: PurePosixPath, data: bytes) -> bool:
     """Keep a file if it may be a table of labels."""
-    is_known = path.stem.lower() in layout.LABEL_TABLES
+    is_known = path.stem.lower() in LABEL_TABLES
     if not layout.is_table(path) or (len(contents.tables) >= MAX_TABLES and not is_known):
         return False
     if len(contents.tables) >= MAX_LABEL_TABLES:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from models.datasets import names
+from models.datasets.split_names import parse_split
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,21 +27,21 @@ class FileIndex:
         self.paths = paths
         self._exact = {str(path) for path in paths}
 
-    def find(self, folder: PurePosixPath, name: str) -> tuple[PurePosixPath, bool] | None:
-        """Find the file that a table in `folder` names, and whether that is its exact path.
+    def find(self, folder: PurePosixPath, name: str, split: str = "") -> tuple[PurePosixPath, bool] | None:
+        """Find the file that a table in `folder`, of a split or none, names, and whether that is its exact path.
 
         Exact paths are relative to the table or to the archive. Else the one file counts whose path ends as the name
         does, or the other way round (a name with folders of another machine), in any case, URL-encoded or not, without
-        suffix or with it; files below the table's folder come first.
+        suffix or with it; files below the table's folder come first, and those of other splits do not count.
         """
         path = names.parse_path(name)
         for base in (str(folder), ""):
             exact = posixpath.normpath(posixpath.join(base, str(path)))
             if exact in self._exact:
                 return PurePosixPath(exact), True
-        found = self._find_alike(folder, path)
+        found = self._find_alike(folder, path, split)
         if found is None and "%" in name:
-            found = self._find_alike(folder, names.parse_path(unquote(name)))
+            found = self._find_alike(folder, names.parse_path(unquote(name)), split)
         return None if found is None else (found, False)
 
     def find_nearest(self, name: str) -> str | None:
@@ -60,7 +61,7 @@ class FileIndex:
                 found.setdefault(key, []).append(path)
         return found
 
-    def _find_alike(self, folder: PurePosixPath, path: PurePosixPath) -> PurePosixPath | None:
+    def _find_alike(self, folder: PurePosixPath, path: PurePosixPath, split: str) -> PurePosixPath | None:
         wanted = _fold(path)
         if not wanted:
             return None
@@ -72,9 +73,15 @@ class FileIndex:
         ]
         if not alike and _is_absolute(path):  # its folders are those of another machine
             alike = self._by_name.get(wanted[-1], [])
+        alike = [other for other in alike if not split or find_folder_split(other) in ("", split)]
         below = [other for other in alike if other.is_relative_to(folder)]
         alike = below or alike
         return alike[0] if len(alike) == 1 else None
+
+
+def find_folder_split(path: PurePosixPath) -> str:
+    """Find the split in whose folder a file is, by the folder's name; "" if in none."""
+    return next((split for part in path.parts[:-1] if (split := parse_split(part))), "")
 
 
 def _fold(path: PurePosixPath) -> tuple[str, ...]:

@@ -219,7 +219,7 @@ def _drop_auxiliary(folder: Folder, notes: list[str]) -> list[Folder]:
     least = min((child.total for child in kept), default=0)
     dropped = [child for child in others if child.total < least or len(kept) < 2]
     if dropped:
-        notes.append(f"{_list_folders(dropped)} beside the classes, by its name, is none")
+        notes.append(f"{_list_folders(dropped)} beside the classes: not used, by the name")
     return [child for child in folder.children.values() if child not in dropped]
 
 

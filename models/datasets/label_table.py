@@ -42,6 +42,8 @@ INDEX_COLUMNS = ("", "unnamed0", "index", "idx")
 """Columns that pandas writes, or that number the rows."""
 FLAGS = {"0": False, "0.0": False, "false": False, "no": False, "": False, "1": True, "1.0": True, "true": True,
          "yes": True}  # fmt: skip
+NO_LABELS = ("", "nan", "<na>", "null")
+"""What programs write for a label that is not there."""
 ONE_HOT = "_classes.csv"
 """Name of Roboflow's tables: a column for each class."""
 SAMPLE = 200
@@ -79,6 +81,7 @@ class _Columns:
     split: int | None
     width: int
     description: str
+    is_certain: bool = True
 
 
 class LabelTable:
@@ -114,6 +117,8 @@ class LabelTable:
         self.description = self._columns.description
         """The columns that are used, for a report."""
         self.is_one_hot = bool(self._columns.classes)
+        self.is_certain = self._columns.is_certain
+        """True if the columns of labels are called so, or are flags; False: there is just one beside that of files."""
 
     def read(self) -> Iterator[LabelRow]:
         """Iterate over the rows; raises DatasetRejected for one that does not fit the header."""
@@ -144,7 +149,8 @@ class LabelTable:
                 reject_line(self.path, line, f"has {names.show(cell, 100)!r} in the column of a class; use 0 or 1")
             labels = {name for name, flag in zip(columns.classes, flags, strict=True) if flag}
         else:
-            labels = {label.strip() for label in cells[columns.labels[0]].split("|")} - {""}
+            found = (label.strip() for label in cells[columns.labels[0]].split("|"))
+            labels = {label for label in found if label.lower() not in NO_LABELS}
         if len(labels) > MAX_LABELS:
             reject_line(self.path, line, f"has {len(labels)} labels; an image may have {MAX_LABELS}")
         for label in labels:
@@ -192,7 +198,7 @@ def _find_columns(path: PurePosixPath, header: Sequence[str], sample: Sequence[R
     if len(labels) != 1:
         raise NoLabelTable(_explain(header, "no column has labels" if not labels else "it is unclear which has labels"))
     description = f"{given}, labels {header[labels[0]]}{split_given}"
-    return _Columns(files, (labels[0],), (), split, len(header), description)
+    return _Columns(files, (labels[0],), (), split, len(header), description, is_certain=bool(named))
 
 
 def _explain(header: Sequence[str], problem: str) -> str:

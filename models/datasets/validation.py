@@ -14,6 +14,7 @@ from models.datasets.contents import read_archive
 from models.datasets.errors import DatasetRejected, join_names
 from models.datasets.pack import UNLABELLED, Entry
 from models.datasets.report import SkippedFile, build_report, sort_skipped, summarize
+from models.datasets.table_reader import Annotation, Layout
 from models.runtime.supervisor_callbacks import no_heartbeat
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ SPLIT_PRIORITY = {"test": 0, "validation": 1, "train": 2, "": 3}
 NO_CLASS = "The file is in no class folder. Move it into one, or list it in labels.csv."
 NOT_LISTED = "No table of labels lists the file."
 
-Annotations = Mapping[PurePosixPath, layout.Annotation]
+Annotations = Mapping[PurePosixPath, Annotation]
 
 
 @dataclass(frozen=True)
@@ -86,21 +87,21 @@ def validate(
     return _build_dataset(accepted, annotations, skipped, found.notes, is_labelled=is_labelled)
 
 
-def _read_layout(contents: ArchiveContents, heartbeat: Callable[[], None]) -> layout.Layout:
+def _read_layout(contents: ArchiveContents, heartbeat: Callable[[], None]) -> Layout:
     paths = [file.path for file in contents.files]
     images = [file.path for file in contents.files if _is_meant(file)]
     return layout.read_layout(paths, images, contents.tables, heartbeat)
 
 
-def _list_unlabelled(contents: ArchiveContents) -> layout.Layout:
+def _list_unlabelled(contents: ArchiveContents) -> Layout:
     """List all good images as images of one unlabelled split."""
-    unlabelled = layout.Annotation((), UNLABELLED)
+    unlabelled = Annotation((), UNLABELLED)
     tables = [
         SkippedFile(str(path), "table_not_used", "The dataset has no labels.", is_damage=False)
         for path in contents.tables
     ]
     annotations = {file.path: unlabelled for file in contents.files if not file.problem}
-    return layout.Layout(annotations, tables, ["no labels were read, as was asked for"])
+    return Layout(annotations, tables, ["no labels were read, as was asked for"])
 
 
 def _is_meant(file: File) -> bool:
@@ -117,7 +118,7 @@ def _list_problems(files: Sequence[File], labelled: AbstractSet[PurePosixPath]) 
     ]
 
 
-def _list_unused(contents: ArchiveContents, found: layout.Layout) -> list[SkippedFile]:
+def _list_unused(contents: ArchiveContents, found: Layout) -> list[SkippedFile]:
     """List good images without a class; where a table tells why, it has listed them."""
     explained = {one.file for one in found.skipped}
     message = NOT_LISTED if found.has_table else NO_CLASS
@@ -189,7 +190,7 @@ def _build_dataset(
     # A class all of whose images are bad must be reported too, not silently lost.
     classes = sorted(counts.keys() | {label for annotation in annotations.values() for label in annotation.labels})
     if is_labelled:
-        _check_classes({name: counts[name] for name in classes}, len(files))
+        _check_classes({name: counts[name] for name in classes}, len(files), "; ".join(notes))
     entries = _build_entries(files, annotations, classes)
     if is_labelled:
         splits.check_splits(entries, classes)
@@ -221,22 +222,24 @@ def _build_entries(files: Sequence[File], annotations: Annotations, classes: Seq
     ]
 
 
-def _check_classes(counts: dict[str, int], images: int) -> None:
+def _check_classes(counts: dict[str, int], images: int, found: str) -> None:
     if len(counts) < 2:
         raise DatasetRejected(
             "too_few_classes",
-            f"The only class is {', '.join(counts)}. Put the images of at least two classes in one folder each.",
+            f"The only class is {', '.join(counts)} ({found}). Put the images of at least two classes in one folder "
+            "each.",
         )
     if len(counts) > images:
         raise DatasetRejected(
             "too_many_classes",
-            f"There are {len(counts)} classes for {images} images. Is the column of labels the right one?",
+            f"There are {len(counts)} classes for {images} images ({found}). Send more images of each class, or other "
+            "labels.",
         )
     small = [f"{name} has {count}" for name, count in counts.items() if count < MIN_IMAGES_PER_CLASS]
     if small:
         raise DatasetRejected(
             "class_too_small",
-            f"Every class needs at least {MIN_IMAGES_PER_CLASS} good images, but {join_names(small)}. "
+            f"Every class needs at least {MIN_IMAGES_PER_CLASS} good images, but {join_names(small)} ({found}). "
             "Add images to the class, or leave it out.",
         )
 

@@ -64,18 +64,7 @@ async def create_dataset(
     dataset_id = tables.new_id("ds")
     archive = f"{repository.get_folder(dataset_id)}/archive"
     digest = await upload.receive(request, storage, archive, settings.max_archive_bytes)
-    row = tables.Dataset(
-        id=dataset_id,
-        name=name,
-        labels=labels,
-        status=DatasetStatus.VALIDATING,
-        archive=archive,
-        attempt=0,
-        crashes=0,
-        images=0,
-        classes=[],
-    )
-    dataset = await run_in_threadpool(_create, database, storage, row, digest, key)
+    dataset = await run_in_threadpool(_create, database, storage, dataset_id, name, labels, archive, digest, key)
     tasks.add_task(queue.wake)
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"
     return dataset
@@ -133,19 +122,38 @@ def delete_dataset(dataset_id: str, database: DatabaseDep, storage: StorageDep) 
         log.warning("the sweep will remove the files of %s: %s", dataset_id, error)
 
 
-def _create(database: Database, storage: Storage, row: tables.Dataset, digest: str, key: str | None) -> Dataset:
-    folder = repository.get_folder(row.id)
-    wanted = "" if row.labels == "auto" else f"\nlabels={row.labels}"
-    request = hashlib.sha256(f"POST /v1/datasets\n{row.name}\n{digest}{wanted}".encode()).hexdigest()
+def _create(
+    database: Database,
+    storage: Storage,
+    dataset_id: str,
+    name: str,
+    labels: str,
+    archive: str,
+    digest: str,
+    key: str | None,
+) -> Dataset:
+    asked = "" if labels == "auto" else f"\nlabels={labels}"
+    request = hashlib.sha256(f"POST /v1/datasets\n{name}\n{digest}{asked}".encode()).hexdigest()
     try:
         with database.writing() as session:
             earlier = idempotency.find_earlier(session, key, request, tables.Dataset) if key else None
             if earlier is not None:
-                storage.delete(folder)
+                storage.delete(repository.get_folder(dataset_id))
                 return Dataset.model_validate(earlier)
+            row = tables.Dataset(
+                id=dataset_id,
+                name=name,
+                labels=labels,
+                status=DatasetStatus.VALIDATING,
+                archive=archive,
+                attempt=0,
+                crashes=0,
+                images=0,
+                classes=[],
+            )
             session.add(row)
             if key:
-                idempotency.remember(session, key, request, row.id)
+                idempotency.remember(session, key, request, dataset_id)
             session.flush()
             session.refresh(row)
             return Dataset.model_validate(row)
@@ -153,5 +161,5 @@ def _create(database: Database, storage: Storage, row: tables.Dataset, digest: s
         # The row may have been committed before the connection broke. If it was not, the sweep finds the archive.
         raise
     except BaseException:
-        storage.delete(folder)
+        storage.delete(repository.get_folder(dataset_id))
         raise

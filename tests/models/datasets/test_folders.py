@@ -154,7 +154,7 @@ def test_classes_that_differ_in_case_are_noted() -> None:
         (("",), "no_class_folders", "the archive"),
         (("images/", "masks/"), "no_class_folders", "class folders"),
         (("cat/",), "too_few_classes", "The only class is cat"),
-        (("cat/", "docs/*2"), "too_few_classes", "docs beside the classes, by its name, is none"),
+        (("cat/", "docs/*2"), "too_few_classes", "docs beside the classes: not used, by the name"),
         (("images/", "cat/", "dog/"), "class_folders_unclear", "images stands beside cat, dog"),
         (
             ("a/a/train/x/", "a/a/train/y/", "a/a/test/x/", "b/b/x/", "b/b/y/"),

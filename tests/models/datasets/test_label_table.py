@@ -75,6 +75,8 @@ def test_a_single_column_of_roboflow_is_a_class() -> None:
 
 def test_several_labels_are_separated_by_bars() -> None:
     assert read("file,label\na0.png,dog| cat|dog|\nb0.png,\n") == {"a0.png": ("cat", "dog"), "b0.png": ()}
+    assert read("file,label\na0.png,NaN\nb0.png,null\na1.png,none\n")["a1.png"] == ("none",)
+    assert read("file,label\na0.png,NaN\nb0.png,cat\n")["a0.png"] == ()
 
 
 @pytest.mark.parametrize(

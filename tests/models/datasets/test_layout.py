@@ -7,7 +7,8 @@ from pathlib import PurePosixPath as Path
 import pytest
 
 from models.datasets.errors import DatasetRejected
-from models.datasets.layout import Annotation, Layout, is_table, read_layout
+from models.datasets.layout import is_table, read_layout
+from models.datasets.table_reader import Annotation, Layout
 from models.runtime.supervisor_callbacks import no_heartbeat
 
 NAMES = [f"img/{name}{number}.png" for name in "ab" for number in range(6)]
@@ -98,6 +99,30 @@ def test_tables_named_for_splits_give_them() -> None:
     }
     found = read(tables, *NAMES, "img/z.png")
     assert splits(found) == {**dict.fromkeys(NAMES, "train"), "img/z.png": "test"}
+
+
+def test_a_table_of_a_split_names_files_of_its_folder() -> None:
+    names = [f"{split}/{name}{n}.png" for split in ("train", "test") for name in "ab" for n in range(3)]
+    rows = "".join(f"{name}{n}.png,{name}\n" for name in "ab" for n in range(3))
+    found = read({"train.csv": "file,label\n" + rows, "test.csv": "file,label\n" + rows}, *names)
+    assert splits(found) == {name: name.split("/")[0] for name in names}
+    assert refused({"test.csv": "file,label\n" + rows}, *[name for name in names if "train" in name])
+
+
+def test_a_column_that_is_not_called_label_does_not_come_before_folders() -> None:
+    names = [f"{name}/{number}.png" for name in "ab" for number in range(3)]
+    found = read({"metadata.csv": "file_name,width\n" + "".join(f"{name},30\n" for name in names)}, *names)
+    assert labels(found) == {name: (name[0],) for name in names}
+    assert skipped(found) == {"metadata.csv": "table_not_used"}
+    flat = read({"metadata.csv": "file_name,width\n" + "".join(f"{name},{n % 2}\n" for n, name in enumerate(NAMES))})
+    assert labels(flat)["img/a1.png"] == ("1",)
+
+
+@pytest.mark.parametrize("name", ["labels.xlsx", "annotations.json", "labels/a0.txt"])
+def test_labels_in_other_formats_are_named_where_there_are_no_others(name: str) -> None:
+    paths = [Path(name) for name in NAMES]
+    with pytest.raises(DatasetRejected, match=f"such as {name}, are not read"):
+        read_layout([*paths, Path(name)], paths, {}, no_heartbeat)
 
 
 def test_splits_are_those_of_the_folders_if_the_table_gives_none() -> None:
