@@ -12,6 +12,7 @@ from service import disk_full
 from service.checkpoints.errors import ContentsCollected
 from service.jobs.lifecycle import INTERRUPTING
 from service.storage import StorageUnavailable
+from workers import memory_limit
 from workers.child_process import Child, ChildDied
 from workers.lease import Claim, Lease, LeaseLost, Row, fence
 from workers.outcome import Crashed, Drained, Ended, Interrupted, Outcome, Postponed, Unfinished
@@ -97,7 +98,9 @@ class Supervisor(Generic[Row]):
         return Crashed("internal_error", "The worker met an internal error; its log has the details.")
 
     def _run_child(self, order: BaseModel) -> Outcome:
-        with Child(self.attempt.module, order, self.settings.stall_seconds) as child:
+        limit = memory_limit.choose_limit(self.settings)
+        gpu = self.attempt.may_use_gpu
+        with Child(self.attempt.module, order, self.settings.stall_seconds, limit, may_use_gpu=gpu) as child:
             for lines in child.read_batches():
                 self._check_lease()
                 if self.lease.state == "stopping":
