@@ -59,6 +59,8 @@ class Supervisor(Generic[Row]):
         self.claim: Claim[Row] = claim
         self.attempt: Attempt[Row] = attempt
         self.lease: Lease[Row] = Lease(database, claim, settings.lease_seconds)
+        self._batches = 0
+        """Batches of events that have been recorded."""
 
     def run(self) -> None:
         """Run the attempt and write its outcome."""
@@ -142,6 +144,7 @@ class Supervisor(Generic[Row]):
             except ContentsCollected as error:  # between the two steps
                 log.info("%s, attempt %d: %s; storing it again", self.claim.id, self.claim.attempt, error)
             else:
+                self._batches += 1
                 self.attempt.confirm(lines)
                 return ends_work
 
@@ -193,8 +196,12 @@ class Supervisor(Generic[Row]):
 
     def _record_unless_cancelled(self, session: Session, row: Row, lines: list[bytes]) -> bool:
         """Record events, also of a job that is pausing: it resumes from there."""
+        if row.batches > self._batches:
+            # It was committed, and only the answer was lost; a batch that ends the work ends its lease too.
+            return False
         if row.status == "cancelling":
             raise InterruptRequested
+        row.batches += 1
         return self.attempt.record(session, row, lines)
 
     def _write_outcome(self, session: Session, row: Row, outcome: Unfinished) -> bool:
