@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 BACKBONES = ROOT / "demo" / "backbones"
 LEASE_SECONDS = 3.0
+STALL_SECONDS = 15.0
 CHECK_SECONDS = 0.1
 """Interval of checks for dead processes."""
 READY_SECONDS = 120.0
@@ -186,6 +187,7 @@ class Deployment:
             "GRAFT_BROKER_URL": self.redis.url(host.server_address),
             "GRAFT_STORAGE_URL": self.storage.as_uri(),
             "GRAFT_LEASE_SECONDS": str(LEASE_SECONDS),
+            "GRAFT_STALL_SECONDS": str(STALL_SECONDS),
             "GRAFT_SNAPSHOT_SECONDS": "0.2",
             "GRAFT_DRAIN_SECONDS": str(DRAIN_SECONDS),
             "GRAFT_MAX_CRASHES": "30",

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import redis
 
 from faults import processes
-from faults.deployment import LEASE_SECONDS, ROOT
+from faults.deployment import LEASE_SECONDS, ROOT, STALL_SECONDS
 from faults.workload import TO_BE_CANCELLED, retry
 from graft.errors import GraftError
 
@@ -29,6 +31,12 @@ AWAY_SECONDS = (0.5, 3.0)
 HANG_SECONDS = 10.0
 """Longest time that a request may take while the broker is away or hangs."""
 BLOCK = bytes(1 << 20)
+MALFORMED = ("no message at all", "{}", "[1, 2]", '{"body": "?", "headers": {}, "properties": {}}')
+REFUSED_TABLES = ("events", "datasets")
+REFUSAL = """
+CREATE FUNCTION refuse_commit() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN RAISE EXCEPTION 'this cannot be committed now' USING ERRCODE = 'serialization_failure'; END $$
+"""
 
 
 @dataclass(frozen=True)
@@ -124,6 +132,13 @@ def deploy_worker(world: World) -> None:
     world.pick_worker().process.terminate()
 
 
+def deploy_worker_with_two_signals(world: World) -> None:
+    """SIGTERM to a worker twice in a row, as GNU timeout and systemd send it."""
+    process = world.pick_worker().process
+    for _ in range(2):
+        process.terminate()
+
+
 def flush_broker(world: World) -> None:
     """All messages are lost."""
     with redis.Redis.from_url(world.deployment.redis.url()) as broker:
@@ -149,12 +164,30 @@ def silence_broker(world: World) -> None:
 
 
 def double_messages(world: World) -> None:
-    """Needless wake-up messages, and one that is no message."""
+    """Needless wake-up messages."""
     # A process of its own: Celery keeps its connections open.
     wake = f"from service.wakeup import Queue; queue = Queue({world.deployment.redis.url()!r})"
     subprocess.run([sys.executable, "-c", f"{wake}\nfor _ in range(20): queue.wake()"], cwd=ROOT, check=True)
+
+
+def send_malformed_messages(world: World) -> None:
+    """Messages that are no JSON, or no messages of Celery's."""
     with redis.Redis.from_url(world.deployment.redis.url()) as broker:
-        broker.rpush("celery", "no message at all")
+        broker.rpush("celery", *MALFORMED)
+
+
+def fail_commits(world: World) -> None:
+    """PostgreSQL refuses for a while to commit what adds events or changes datasets."""
+    with world.deployment.database.engine.begin() as connection:
+        connection.exec_driver_sql(REFUSAL)
+        for table in REFUSED_TABLES:
+            connection.exec_driver_sql(
+                f"CREATE CONSTRAINT TRIGGER refuse AFTER INSERT OR UPDATE ON {table} "
+                "DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION refuse_commit()"
+            )
+    world.wait()
+    with world.deployment.database.engine.begin() as connection:
+        connection.exec_driver_sql("DROP FUNCTION refuse_commit CASCADE")
 
 
 def restart_database(world: World) -> None:
@@ -226,6 +259,16 @@ def empty_cache_under_two(world: World) -> None:
         world.workload.submit("linear")
 
 
+def hold_features(world: World) -> None:
+    """Another process computes the features that jobs need, for longer than GRAFT_STALL_SECONDS: they wait."""
+    retry(world.workload.client.empty_cache)
+    with ExitStack() as stack:
+        for file in (world.deployment.data / "cache").glob("*/lock"):
+            fcntl.flock(stack.enter_context(file.open("a")), fcntl.LOCK_EX)
+        world.workload.submit("linear")
+        time.sleep(STALL_SECONDS + 5.0)
+
+
 FAULTS: tuple[Callable[[World], None], ...] = (
     kill_api,
     kill_sweep,
@@ -236,10 +279,13 @@ FAULTS: tuple[Callable[[World], None], ...] = (
     stop_worker_beyond_its_lease,
     stop_child_a_while,
     deploy_worker,
+    deploy_worker_with_two_signals,
     flush_broker,
     restart_broker,
     silence_broker,
     double_messages,
+    send_malformed_messages,
+    fail_commits,
     restart_database,
     take_database_away,
     fill_disk,
@@ -248,6 +294,7 @@ FAULTS: tuple[Callable[[World], None], ...] = (
     cancel,
     cut_off_upload,
     empty_cache_under_two,
+    hold_features,
 )
 
 

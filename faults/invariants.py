@@ -13,7 +13,7 @@ from service.checkpoints import blobs
 from service.jobs import snapshots
 from service.jobs.lifecycle import TERMINAL
 from service.storage import Storage
-from service.tables import Checkpoint, CheckpointTensor, Chunk, Dataset, Epoch, Event, Job, Snapshot, Tensor
+from service.tables import Checkpoint, CheckpointTensor, Chunk, Crash, Dataset, Epoch, Event, Job, Snapshot, Tensor
 from workers import maintenance, scratch
 
 if TYPE_CHECKING:
@@ -110,6 +110,12 @@ def find_incomplete_tensors(session: Session) -> Iterator[str]:
         yield f"{count} chunks belong to no tensor"
 
 
+def find_stalls(session: Session) -> Iterator[str]:
+    """Find attempts that were killed as hung: no fault stops a child for so long."""
+    for crash in session.scalars(select(Crash).where(Crash.cause == "stalled")):
+        yield f"attempt {crash.attempt} of {crash.job_id} counted as hung"
+
+
 def find_unready_datasets(session: Session) -> Iterator[str]:
     """Find datasets that are not ready, and datasets of uploads that were cut off."""
     for dataset in session.scalars(select(Dataset)):
@@ -128,6 +134,7 @@ IN_THE_DATABASE: dict[str, Callable[[Session], Iterator[str]]] = {
     "every success has its checkpoint": find_wrong_checkpoints,
     "jobs that have ended have no snapshot": find_left_snapshots,
     "tensors are complete": find_incomplete_tensors,
+    "no attempt counts as hung": find_stalls,
     "datasets are ready": find_unready_datasets,
 }
 

@@ -122,6 +122,16 @@ def backbones(
 
 
 @app.command()
+def inspect(backbone: str, url: Url = None) -> None:
+    """Show a backbone with its stages and cuts; a worker finds them if they are not known."""
+    with _client(url) as client:
+        found = client.inspect_backbone(backbone)
+        if found["status"] == "failed":
+            _fail(found["error"]["message"])
+        console.print_json(data=found)
+
+
+@app.command()
 def datasets(url: Url = None, as_json: AsJson = False) -> None:
     """List datasets, newest first."""
     with _client(url) as client:

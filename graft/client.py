@@ -4,28 +4,30 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 import uuid
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
 from graft import tar_stream
-from graft.errors import DownloadDamaged, GraftError
+from graft.errors import DownloadDamaged, GraftError, read_retry_after
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
 Json = dict[str, Any]
+Result = TypeVar("Result")
 
 ADDRESS = "http://127.0.0.1:8000"
 TRIES = 5
 """Tries of a repeatable call while the connection fails."""
 PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
-"""Time for which `events` waits for a service that does not answer: it may be restarting."""
+"""Time for which a service that has answered before may be away or unavailable: it, or its database, may restart."""
 LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -36,6 +38,7 @@ class Client:
     def __init__(self, url: str | None = None) -> None:
         """Connect to the service at `url`; by default at GRAFT_URL, or on this machine."""
         self.url = url or os.environ.get("GRAFT_URL", ADDRESS)
+        self._has_answered = False
         self._http = httpx.Client(
             base_url=self.url,
             timeout=httpx.Timeout(60.0, connect=10.0),
@@ -53,12 +56,17 @@ class Client:
 
         labels: "none" if the images are unlabelled.
         """
-        content = tar_stream.pack_folder(path) if path.is_dir() else tar_stream.read_blocks(path)
-        headers = {"Content-Type": "application/octet-stream"}
+        headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": str(uuid.uuid4())}
         if path.is_file():
             headers["Content-Length"] = str(path.stat().st_size)
         query = {"name": path.stem if name is None else name, "labels": labels}
-        return self._parse(self._http.post("/v1/datasets", params=query, content=content, headers=headers))
+
+        def upload() -> httpx.Response:
+            content = tar_stream.pack_folder(path) if path.is_dir() else tar_stream.read_blocks(path)
+            return _require_available(self._http.post("/v1/datasets", params=query, content=content, headers=headers))
+
+        # What comes from a pipe can be read only once.
+        return self._parse(self._retry(upload) if path.is_dir() or path.is_file() else upload())
 
     def dataset(self, dataset: str) -> Json:
         """Get a dataset."""
@@ -82,6 +90,18 @@ class Client:
         """List backbones by name; filters are q, source and max_params."""
         return self._iterate_pages("/v1/backbones", filters)
 
+    def backbone(self, backbone: str) -> Json:
+        """Get a backbone; its `inspection`, with stages and cuts, is null until a worker has inspected it."""
+        return self._get(f"/v1/backbones/{backbone}")
+
+    def inspect_backbone(self, backbone: str) -> Json:
+        """Have a worker find a backbone's stages and cuts, and wait; returns it, inspected or failed."""
+        found = self._parse(self._request("POST", f"/v1/backbones/{backbone}/inspect"))
+        while found["status"] in ("listed", "inspecting"):
+            time.sleep(0.2)
+            found = self.backbone(backbone)
+        return found
+
     def techniques(self) -> Json:
         """Get the catalog of techniques."""
         return self._get("/v1/techniques")
@@ -92,7 +112,7 @@ class Client:
 
     def empty_cache(self) -> Json:
         """Have the workers empty the feature cache; returns it as it is now."""
-        return self._parse(self._request_with_retries("DELETE", "/v1/cache"))
+        return self._parse(self._request("DELETE", "/v1/cache"))
 
     def create_job(
         self,
@@ -107,7 +127,7 @@ class Client:
         body: Json = {"dataset": dataset, "backbone": backbone, "recipe": recipe or {}, "name": name}
         body |= {"metadata": dict(metadata or {}), "priority": priority}
         key = {"Idempotency-Key": str(uuid.uuid4())}
-        return self._parse(self._request_with_retries("POST", "/v1/jobs", json=body, headers=key))
+        return self._parse(self._request("POST", "/v1/jobs", json=body, headers=key))
 
     def job(self, job: str) -> Json:
         """Get a job: its state, progress and results."""
@@ -119,20 +139,23 @@ class Client:
 
     def cancel(self, job: str) -> Json:
         """Cancel a job."""
-        return self._parse(self._request_with_retries("POST", f"/v1/jobs/{job}/cancel"))
+        return self._parse(self._request("POST", f"/v1/jobs/{job}/cancel"))
 
     def pause(self, job: str) -> Json:
         """Pause a job until it is resumed."""
-        return self._parse(self._request_with_retries("POST", f"/v1/jobs/{job}/pause"))
+        return self._parse(self._request("POST", f"/v1/jobs/{job}/pause"))
 
     def stop(self, job: str) -> Json:
         """Stop a running job now and keep its best epoch."""
-        return self._parse(self._request_with_retries("POST", f"/v1/jobs/{job}/stop"))
+        return self._parse(self._request("POST", f"/v1/jobs/{job}/stop"))
 
     def resume(self, job: str) -> Json:
         """Resume a paused job."""
-        # Sent once: if only the answer was lost, the service would refuse a repetition.
-        return self._parse(self._http.post(f"/v1/jobs/{job}/resume"))
+        # If only an answer was lost, the service refuses the repetition of what it has done.
+        response = self._request("POST", f"/v1/jobs/{job}/resume")
+        if response.status_code == httpx.codes.CONFLICT and (found := self.job(job))["status"] in ("queued", "running"):
+            return found
+        return self._parse(response)
 
     def events(self, job: str) -> Iterator[Json]:
         """Stream all events of a job, live until it ends; resumes after a broken connection.
@@ -149,10 +172,11 @@ class Client:
                 if self.job(job)["status"] in ENDED:
                     return
                 heard = time.monotonic()
-            except httpx.TransportError:
-                if time.monotonic() - heard > PATIENCE_SECONDS:
+            except (httpx.TransportError, GraftError) as error:
+                pause = _choose_pause(error)
+                if pause is None or time.monotonic() + pause - heard > PATIENCE_SECONDS:
                     raise
-                time.sleep(PAUSE_SECONDS)
+                time.sleep(pause)
 
     def wait(self, job: str) -> Json:
         """Wait until a job has ended; returns it."""
@@ -184,14 +208,7 @@ class Client:
         digest = self.checkpoint(checkpoint)["digest"].removeprefix("sha256:")
         part = path.with_name(f"{path.name}.part")
         part.unlink(missing_ok=True)
-        for attempt in range(1, TRIES + 1):
-            try:
-                self._download(f"/v1/checkpoints/{checkpoint}/content", f'"{digest}"', part)
-                break
-            except httpx.TransportError:
-                if attempt == TRIES:
-                    raise
-                time.sleep(PAUSE_SECONDS)
+        self._retry(lambda: self._download(f"/v1/checkpoints/{checkpoint}/content", f'"{digest}"', part))
         with part.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != digest:
@@ -221,7 +238,7 @@ class Client:
                     yield json.loads(line.removeprefix("data:"))
 
     def _get(self, address: str, query: Mapping[str, Any] | None = None) -> Json:
-        return self._parse(self._request_with_retries("GET", address, params=query))
+        return self._parse(self._request("GET", address, params=query))
 
     def _iterate_pages(self, address: str, query: Mapping[str, Any]) -> Iterator[Json]:
         after: Json = {}
@@ -232,14 +249,32 @@ class Client:
                 return
             after = {"after": page["last_id"]}
 
-    def _request_with_retries(self, method: str, address: str, **request: Any) -> httpx.Response:
-        """Make a repeatable call, again while the connection fails."""
-        for _ in range(TRIES - 1):
+    def _request(self, method: str, address: str, **request: Any) -> httpx.Response:
+        """Make a repeatable call."""
+        return self._retry(lambda: _require_available(self._http.request(method, address, **request)))
+
+    def _retry(self, call: Callable[[], Result]) -> Result:
+        """Make a repeatable call, again while the connection fails or the service asks to come later.
+
+        A service that has never answered is given up after TRIES, another after PATIENCE_SECONDS.
+        """
+        tries, failed_at = 0, math.inf
+        while True:
+            tries += 1
             try:
-                return self._http.request(method, address, **request)
-            except httpx.TransportError:
-                time.sleep(PAUSE_SECONDS)
-        return self._http.request(method, address, **request)
+                result = call()
+            except (httpx.TransportError, GraftError) as error:
+                self._has_answered |= isinstance(error, GraftError)
+                failed_at = min(failed_at, time.monotonic())
+                pause = _choose_pause(error)
+                if pause is None or time.monotonic() + pause > failed_at + PATIENCE_SECONDS:
+                    raise
+                if tries >= TRIES and not self._has_answered:
+                    raise
+                time.sleep(pause)
+            else:
+                self._has_answered = True
+                return result
 
     @staticmethod
     def _parse(response: httpx.Response) -> Json:
@@ -247,3 +282,17 @@ class Client:
             raise GraftError.from_response(response)
         body: Json = response.json()
         return body
+
+
+def _choose_pause(error: httpx.TransportError | GraftError) -> float | None:
+    """Choose the seconds to wait before a call is repeated that failed like this; None if that would not help."""
+    if not isinstance(error, GraftError):
+        return PAUSE_SECONDS
+    return None if error.retry_after is None else max(error.retry_after, PAUSE_SECONDS)
+
+
+def _require_available(response: httpx.Response) -> httpx.Response:
+    """Raise the error of a service that asks to be called again later."""
+    if read_retry_after(response) is not None:
+        raise GraftError.from_response(response)
+    return response

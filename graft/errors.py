@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,17 +13,33 @@ if TYPE_CHECKING:
 class GraftError(Exception):
     """The service refused the call: `status` and `code` name the error, the message has the remedy."""
 
-    def __init__(self, status: int, code: str, detail: str) -> None:
+    def __init__(self, status: int, code: str, detail: str, retry_after: float | None = None) -> None:
         super().__init__(detail)
         self.status, self.code = status, code
+        self.retry_after = retry_after
+        """Seconds after which the same call may succeed, where the service is unavailable for now."""
 
     @classmethod
     def from_response(cls, response: httpx.Response) -> GraftError:
         """Build the error of a response that has been read; a proxy's may be no problem+json."""
+        status, retry_after = response.status_code, read_retry_after(response)
         if "json" not in response.headers.get("content-type", ""):
-            return cls(response.status_code, "http_error", f"{response.url} answered {response.status_code}")
+            return cls(status, "http_error", f"{response.url} answered {status}", retry_after)
         problem = response.json()
-        return cls(response.status_code, problem.get("code", "http_error"), problem.get("detail", str(problem)))
+        return cls(status, problem.get("code", "http_error"), problem.get("detail", str(problem)), retry_after)
+
+
+def read_retry_after(response: httpx.Response) -> float | None:
+    """Read the seconds after which a 429 or 503 asks to be tried again (RFC 9110, 10.2.3); None if it does not."""
+    value = response.headers.get("retry-after")
+    if response.status_code not in (429, 503) or value is None:
+        return None
+    if value.strip().isdecimal():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 class DownloadDamaged(Exception):

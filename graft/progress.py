@@ -41,7 +41,7 @@ def follow(client: Client, job: str, console: Console) -> dict[str, Any]:
                     task,
                     completed=current["progress"]["percent"],
                     description=current["phase"] or current["status"],
-                    details=_format_progress(current["progress"]),
+                    details=_format_wait(current) or _format_progress(current["progress"]),
                 )
 
         watcher = threading.Thread(target=watch, daemon=True)
@@ -56,6 +56,10 @@ def follow(client: Client, job: str, console: Console) -> dict[str, Any]:
         final = client.job(job)
         bar.update(task, completed=final["progress"]["percent"], description=final["status"], details="")
     return final
+
+
+def _format_wait(job: dict[str, Any]) -> str:
+    return f"waiting for {job['waiting_for']}" if job["waiting_for"] else ""
 
 
 def _format_progress(progress: dict[str, Any]) -> str:

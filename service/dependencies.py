@@ -1,5 +1,6 @@
 """Dependencies of endpoints: the application's database, storage, queue and settings, and common headers."""
 
+import hashlib
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
@@ -30,10 +31,20 @@ def _get_settings(request: Request) -> Settings:
     return settings
 
 
+async def _digest_body(request: Request) -> str:
+    """SHA-256 of the request's address and of its body as it was sent, in hex.
+
+    Not of the parsed body: that has defaults, which an upgrade between two tries of one request may change.
+    """
+    body = await request.body()
+    return hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).hexdigest()
+
+
 DatabaseDep = Annotated[Database, Depends(_get_database)]
 StorageDep = Annotated[Storage, Depends(_get_storage)]
 QueueDep = Annotated[Queue, Depends(_get_queue)]
 SettingsDep = Annotated[Settings, Depends(_get_settings)]
+BodyDigestDep = Annotated[str, Depends(_digest_body)]
 IdempotencyKeyDep = Annotated[
     str | None,
     Header(

@@ -47,6 +47,8 @@ class Settings(BaseSettings):
     """Time that a worker, on SIGTERM, gives its running job to save a snapshot and end."""
     stall_seconds: PositiveFloat = 1800.0
     """A child process without progress for this long counts as hung, and is killed."""
+    memory_bytes: Annotated[int, Field(ge=1 << 30)] | None = None
+    """Most memory of a child process, which trains, validates or inspects; unset: half of the machine's."""
     max_archive_bytes: PositiveInt = 1 << 40
     """Largest upload, and largest total of an archive's unpacked files."""
     max_archive_files: PositiveInt = 5_000_000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, BigInteger, Double, Enum, Index, MetaData, String, type_coerce
+from sqlalchemy import JSON, BigInteger, Double, Enum, Index, MetaData, String, true, type_coerce
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
@@ -74,6 +74,8 @@ class Leased:
     status: Mapped[Any]
     attempt: Mapped[int] = mapped_column(default=0)
     crashes: Mapped[int] = mapped_column(default=0)
+    batches: Mapped[int] = mapped_column(default=0, server_default="0")
+    """Batches of its child's events that this attempt has recorded."""
     worker: Mapped[str | None]
     lease_until: Mapped[float | None]
     waits_until: Mapped[float | None]
@@ -88,6 +90,11 @@ class Leased:
     def claim_order(cls) -> tuple[ColumnElement[Any], ...]:
         """Build the order in which waiting rows are claimed."""
         return (cls.id.asc(),)
+
+    @classmethod
+    def claimable_by(cls, worker: str) -> ColumnElement[bool]:
+        """Build the SQL of whether a worker has what it needs to work on the row."""
+        return true()
 
     @classmethod
     def requested_state(cls) -> ColumnElement[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import ForeignKey, LargeBinary, String, case, type_coerce
+from sqlalchemy import ForeignKey, LargeBinary, String, case, exists, or_, type_coerce
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.statuses import BackboneStatus, DatasetStatus, JobStatus
@@ -43,6 +43,37 @@ class Dataset(Leased, Table):
     report: Mapped[dict[str, Any] | None]
 
 
+HUB = "hf/"
+"""How the names of the Hub's backbones begin: any worker can load them, and none lists them."""
+
+
+class Worker(Table):
+    """A worker process that has listed its backbones."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[str] = mapped_column(String(255), primary_key=True)
+    """The name by which it claims."""
+    alive_until: Mapped[float]
+    """It counts as dead from then on, unless it reports again."""
+
+
+class Listing(Table):
+    """A backbone that a worker can load."""
+
+    __tablename__ = "listings"
+
+    worker_id: Mapped[str] = mapped_column(ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True)
+    backbone: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
+
+    @classmethod
+    def has(cls, worker: str, backbone: ColumnElement[str]) -> ColumnElement[bool]:
+        """Build the SQL of whether a worker can load a backbone."""
+        return or_(
+            backbone.startswith(HUB, autoescape=True), exists().where(cls.worker_id == worker, cls.backbone == backbone)
+        )
+
+
 class Backbone(Leased, Table):
     """A backbone that can be named in a job. listed → inspecting → inspected | failed; its id is its name.
 
@@ -60,7 +91,12 @@ class Backbone(Leased, Table):
     """(channels, height, width) of the backbone's own preprocessing."""
     licence: Mapped[str | None]
     inspection: Mapped[dict[str, Any] | None]
-    """Stages and cuts with their costs, measured by a worker on first demand."""
+    """Stages and cuts with their costs, measured by a worker on demand."""
+
+    @classmethod
+    def claimable_by(cls, worker: str) -> ColumnElement[bool]:
+        """Build the SQL of whether a worker can load the backbone."""
+        return Listing.has(worker, cls.id.expression)
 
     @property
     def name(self) -> str:
@@ -105,6 +141,11 @@ class Job(Leased, Table):
     def claim_order(cls) -> tuple[ColumnElement[Any], ...]:
         """Build the order in which waiting rows are claimed."""
         return (cls.priority.desc(), cls.id.asc())
+
+    @classmethod
+    def claimable_by(cls, worker: str) -> ColumnElement[bool]:
+        """Build the SQL of whether a worker can load the job's backbone."""
+        return Listing.has(worker, cls.backbone.expression)
 
     @classmethod
     def requested_state(cls) -> ColumnElement[str]:

@@ -156,8 +156,6 @@ def compose() -> dict[str, Any]:
 def test_compose_has_every_part_of_the_production_form() -> None:
     services = compose()["services"]
     assert {"db", "redis", "migrate", "api", "worker", "sweep"} <= services.keys()
-    devices = services["worker"]["deploy"]["resources"]["reservations"]["devices"]
-    assert devices[0]["capabilities"] == ["gpu"]
     for name in ("api", "worker", "sweep"):
         assert services[name]["depends_on"]["migrate"]["condition"] == "service_completed_successfully"
     for name, service in services.items():
@@ -165,6 +163,25 @@ def test_compose_has_every_part_of_the_production_form() -> None:
             assert needed in services, f"{name} depends on {needed}"
         for volume in service.get("volumes", []):
             assert volume.split(":")[0] in compose()["volumes"]
+
+
+def test_compose_needs_no_gpu_and_gives_each_worker_one_of_its_own() -> None:
+    services = compose()["services"]
+    reserved = {
+        name: service["deploy"]["resources"]["reservations"]["devices"]
+        for name, service in services.items()
+        if "deploy" in service
+    }
+    assert [name for name, service in services.items() if "profiles" not in service and name in reserved] == []
+    assert "profiles" not in services["worker"]
+    ids = []
+    for name, devices in reserved.items():
+        (device,) = devices
+        assert (device["driver"], device["capabilities"]) == ("nvidia", ["gpu"])
+        assert services[name]["profiles"] == [f"gpu{device['device_ids'][0]}"]
+        assert services[name]["command"] == services["worker"]["command"]
+        ids += device["device_ids"]
+    assert ids == ["0", "1", "2", "3"]
 
 
 def test_every_setting_that_compose_and_the_image_name_exists() -> None:

@@ -7,18 +7,28 @@ the worker's own module in that place, each child imported all that a worker nee
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 
 from service.settings import from_environment
 from workers.stop_signal import StopSignal
 from workers.worker import Worker
 
+log = logging.getLogger(__name__)
 
-def main() -> None:
-    """Work until SIGTERM or SIGINT."""
+
+def main() -> int:
+    """Work until SIGTERM or SIGINT; returns the exit status."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     worker = Worker(from_environment())
     signalled = StopSignal()
+
+    def end_with_thread(error: threading.ExceptHookArgs) -> None:
+        name = "a thread" if error.thread is None else error.thread.name
+        log.critical("%s ended by an error, and the worker ends with it", name, exc_info=error.exc_value)
+        worker.fail()
+
+    threading.excepthook = end_with_thread
 
     def stop_when_signalled() -> None:
         signalled.wait()
@@ -26,7 +36,8 @@ def main() -> None:
 
     threading.Thread(target=stop_when_signalled, name="stop", daemon=True).start()
     worker.run()
+    return 1 if worker.has_failed else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

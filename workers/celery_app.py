@@ -51,16 +51,16 @@ def listening(broker_url: str, name: str, wake: Callable[[], None]) -> Iterator[
     first = _create_worker(app, name)  # here, so that an invalid address ends the process
 
     def listen() -> None:
-        worker = first
+        worker: WorkController | None = first
         while True:
             try:
-                worker.start()
+                (worker or _create_worker(app, name)).start()
             except Exception:
                 log.exception("Celery's worker failed")
             # A message that is no JSON ends it, for example: kombu raises, and reads no further.
+            worker = None
             if stopping.wait(RESTART_SECONDS):
                 return
-            worker = _create_worker(app, name)
 
     # A daemon, since it may wait for a broker that is away when the process ends.
     threading.Thread(target=listen, name="celery", daemon=True).start()

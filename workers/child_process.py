@@ -27,7 +27,7 @@ from models.runtime.gpu_error import GpuError
 from models.runtime.supervisor_callbacks import Context, Heartbeat
 from service import disk_full
 from service.storage import StorageUnavailable
-from workers import entrypoints
+from workers import entrypoints, memory_limit
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +49,9 @@ itself needs for its types alone; pydantic takes 0.4 s to build the catalog's (m
 
 BATCH_SECONDS = 0.2
 """Events that come faster than this are read as one batch: each batch is a transaction."""
+BATCH_EVENTS = 1000
+"""Most events in a batch, and BATCH_BYTES most bytes after which no more are added, however fast they come."""
+BATCH_BYTES = 8 << 20
 
 TUNING = {
     # How long OpenMP's threads spin for their next piece of work, some microseconds. By its default of milliseconds,
@@ -83,18 +86,29 @@ def start_fork_server() -> None:
 class Child:
     """One child process. Leaving the `with` block kills it if it still runs."""
 
-    def __init__(self, module: str, order: BaseModel, stall_seconds: float = math.inf) -> None:
+    def __init__(
+        self,
+        module: str,
+        order: BaseModel,
+        stall_seconds: float = math.inf,
+        memory_bytes: int | None = None,
+        *,
+        may_use_gpu: bool = False,
+    ) -> None:
         """Start `module.work(order, context)`; the module is imported in the child alone.
 
-        The child counts as stalled when it has sent neither event nor heartbeat for `stall_seconds`.
+        The child counts as stalled when it has sent neither event nor heartbeat for `stall_seconds`. It may take
+        `memory_bytes`, by its own limit, or as far as the supervisor sees if it may use a GPU.
         """
-        self._stall_seconds = stall_seconds
+        self._stall_seconds, self._memory_bytes = stall_seconds, memory_bytes
         self._received_at = time.monotonic()
         self._receiver, sender = _context.Pipe(duplex=False)
         self._next_batch = 0.0
         self._has_sent = False
         self._process = _context.Process(
-            target=_run, args=(sender, module, order.model_dump_json(), type(order)), daemon=True
+            target=_run,
+            args=(sender, module, order.model_dump_json(), type(order), None if may_use_gpu else memory_bytes),
+            daemon=True,
         )
         self._process.start()
         sender.close()
@@ -122,11 +136,14 @@ class Child:
         Ends when the child has exited well; raises ChildDied when it crashes or stalls.
         """
         while True:
+            self._check_memory()
             lines, open_ = self._receive()
             yield lines
             if not open_:
                 break
         self._process.join()
+        if self._process.exitcode == OUT_OF_MEMORY and self._memory_bytes is not None:
+            raise _build_out_of_memory(self._memory_bytes)
         if self._process.exitcode != 0:
             raise ChildDied(*_explain_exit(self._process.exitcode))
 
@@ -138,24 +155,43 @@ class Child:
 
     def _receive(self) -> tuple[list[bytes], bool]:
         lines: list[bytes] = []
+        size = 0
         try:
             if not self._receiver.poll(BATCH_SECONDS):
                 self._check_stall()
                 return lines, True
-            while self._receiver.poll(max(0.0, self._next_batch - time.monotonic())):
+            while len(lines) < BATCH_EVENTS and size < BATCH_BYTES and self._receiver.poll(self._until_next_batch()):
                 line = self._receiver.recv_bytes()
                 self._received_at, self._has_sent = time.monotonic(), True
                 if line != HEARTBEAT:
                     lines.append(line)
+                    size += len(line)
         except EOFError:
             return lines, False
         self._next_batch = time.monotonic() + BATCH_SECONDS
         return lines, True
 
+    def _until_next_batch(self) -> float:
+        return max(0.0, self._next_batch - time.monotonic())
+
+    def _check_memory(self) -> None:
+        assert self._process.pid is not None
+        resident = memory_limit.read_resident_bytes(self._process.pid)
+        if self._memory_bytes is not None and resident > self._memory_bytes:
+            raise _build_out_of_memory(self._memory_bytes)
+
     def _check_stall(self) -> None:
         idle = time.monotonic() - self._received_at
         if idle > self._stall_seconds:
             raise ChildDied("stalled", f"The process made no progress for {idle:.0f} seconds and was killed.")
+
+
+def _build_out_of_memory(most: int) -> ChildDied:
+    message = (
+        f"The process needed more memory than it may take, {most / 2**30:.1f} GiB (GRAFT_MEMORY_BYTES). Smaller "
+        "images, smaller batches or a smaller backbone need less."
+    )
+    return ChildDied("out_of_memory", message)
 
 
 def _explain_exit(exit_code: int | None) -> tuple[str, str]:
@@ -186,7 +222,7 @@ CAUSES = {
 """Causes and messages of exit statuses."""
 
 
-def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> None:
+def _run(sender: Connection, module: str, order: str, kind: type[BaseModel], memory_bytes: int | None) -> None:
     die_with_parent(signal.SIGKILL)  # the fork server
     threading.Thread(target=_exit_with_reader, args=(sender,), daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -196,6 +232,8 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
     for signum in (STOP, DRAIN):
         signal.signal(signum, lambda signum, _: received.add(signum))
     _avoid_semaphores()
+    if memory_bytes is not None:
+        memory_limit.limit_own_memory(memory_bytes)
     context = Context(
         Heartbeat(lambda: sender.send_bytes(HEARTBEAT)), lambda: STOP in received, lambda: DRAIN in received
     )
@@ -203,6 +241,7 @@ def _run(sender: Connection, module: str, order: str, kind: type[BaseModel]) -> 
         for event in importlib.import_module(module).work(kind.model_validate_json(order), context):
             sender.send_bytes(event.model_dump_json().encode())
     except Exception as error:
+        memory_limit.lift_own_limit()
         traceback.print_exc()
         sys.stderr.flush()
         # Without interpreter shutdown, in which threads of libraries may hang.
@@ -217,7 +256,8 @@ def _avoid_semaphores() -> None:
 
 
 def _status(error: Exception) -> int:
-    if isinstance(error, MemoryError):
+    # Threads need memory for their stacks; Python has no class of error for one that gets none.
+    if isinstance(error, MemoryError) or "can't start new thread" in str(error):
         return OUT_OF_MEMORY
     if isinstance(error, GpuError):
         return GPU_ERROR

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from sqlalchemy import case, exists, or_, select, update
@@ -54,15 +54,17 @@ class Claim(Generic[Row]):
     attempt: int
     crashes: int
     """Attempts that have crashed so far."""
+    asked_at: float = field(compare=False)
+    """When the claim was sent, by `read_boottime`: the lease began later."""
 
 
 def claim(
     session: Session, table: type[Row], waiting: str, running: str, worker: str, seconds: float
 ) -> Claim[Row] | None:
-    """Claim the first row that waits, or whose lease has expired."""
+    """Claim the first row that waits, or whose lease has expired, of those that this worker can work on."""
     first = (
         select(table.id)
-        .where(_is_claimable(table, waiting, running))
+        .where(_is_claimable(table, waiting, running, worker))
         .order_by(*table.claim_order())
         .limit(1)
         .with_for_update(skip_locked=True)
@@ -77,25 +79,27 @@ def claim(
             crashes=table.crashes + case((table.lease_until.is_(None), 0), else_=1),
             silent_worker=table.worker,
             waits_until=None,
+            batches=0,
             worker=worker,
             lease_until=now() + seconds,
         )
         .returning(table.id, table.attempt, table.crashes)
         .execution_options(synchronize_session=False)
     )
+    asked_at = read_boottime()
     claimed = session.execute(claiming).one_or_none()
-    return None if claimed is None else Claim(table, *claimed)
+    return None if claimed is None else Claim(table, *claimed, asked_at=asked_at)
 
 
-def has_claimable(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
-    """Build an SQL condition: some row can be claimed. Takes no lock."""
-    return exists(select(table.id).where(_is_claimable(table, waiting, running)))
+def has_claimable(table: type[Row], waiting: str, running: str, worker: str) -> ColumnElement[bool]:
+    """Build an SQL condition: this worker can claim some row. Takes no lock."""
+    return exists(select(table.id).where(_is_claimable(table, waiting, running, worker)))
 
 
-def _is_claimable(table: type[Row], waiting: str, running: str) -> ColumnElement[bool]:
+def _is_claimable(table: type[Row], waiting: str, running: str, worker: str) -> ColumnElement[bool]:
     is_due = or_(table.waits_until.is_(None), table.waits_until < now())
     is_held = table.lease_until.is_not(None) & (table.lease_until >= now())
-    return table.status.in_({waiting, running}) & is_due & ~is_held
+    return table.status.in_({waiting, running}) & is_due & ~is_held & table.claimable_by(worker)
 
 
 def fence(session: Session, claim: Claim[Row]) -> Row:
@@ -110,12 +114,21 @@ def fence(session: Session, claim: Claim[Row]) -> Row:
 
 
 class Lease(Generic[Row]):
-    """Renews a claim from a thread of its own, and watches whether the row is cancelled, paused or stopped."""
+    """Renews a claim from a thread of its own, and watches whether the row is cancelled, paused or stopped.
+
+    The time that is left counts from when a renewal was sent: the database sets its lease later than that, while an
+    answer may come late, or never.
+    """
 
     def __init__(self, database: Database, claim: Claim[Row], seconds: float) -> None:
         self.claim: Claim[Row] = claim
         self.database, self.seconds = database, seconds
-        self.state: State = "held"
+        self._state: State = "held"
+        self._renewed = claim.asked_at
+        """When the last renewal that was answered had been sent."""
+        self._asked: float | None = None
+        """When the request that is not answered yet was sent."""
+        self._is_cut_off = False
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._keep, name=f"lease of {claim.id}", daemon=True)
 
@@ -127,23 +140,38 @@ class Lease(Generic[Row]):
         self._closed.set()
         self._thread.join()
 
+    @property
+    def state(self) -> State:
+        """State of the lease; once it is lost or cut off, it stays so."""
+        asked = self._asked
+        if asked is not None and read_boottime() - asked > self.seconds / RENEWALS_PER_LEASE:
+            self._give_up_if_unsafe()
+        return "cut_off" if self._is_cut_off else self._state
+
     def _keep(self) -> None:
-        renewed = _boottime()
-        while not self._closed.wait(WATCH_SECONDS):
-            due = _boottime() - renewed >= self.seconds / RENEWALS_PER_LEASE
+        while not self._closed.wait(WATCH_SECONDS) and self.state not in ("lost", "cut_off"):
             try:
-                status = self._renew() if due else self._read_state()
+                self._update()
             except SQLAlchemyError as error:
                 log.warning("the database does not answer, the lease of %s holds for now: %s", self.claim.id, error)
-                if _boottime() - renewed > SAFE_SHARE * self.seconds:
-                    self.state = "cut_off"
-                    return
-                continue
-            renewed = _boottime() if due else renewed
-            if status is None:
-                self.state = "lost"
-                return
-            self.state = _STATES.get(status, "held")
+                self._give_up_if_unsafe()
+            except Exception:  # without its thread, a lease would be lost in silence
+                log.exception("internal error; the lease of %s holds for now", self.claim.id)
+                self._give_up_if_unsafe()
+
+    def _update(self) -> None:
+        """Read the row's state, and renew the lease when that is due."""
+        self._asked = asked = read_boottime()
+        is_due = asked - self._renewed >= self.seconds / RENEWALS_PER_LEASE
+        status = self._renew() if is_due else self._read_state()
+        self._asked = None
+        if is_due:
+            self._renewed = asked
+        self._state = "lost" if status is None else _STATES.get(status, "held")
+
+    def _give_up_if_unsafe(self) -> None:
+        if read_boottime() - self._renewed > SAFE_SHARE * self.seconds:
+            self._is_cut_off = True
 
     def _read_state(self) -> str | None:
         table = self.claim.table
@@ -165,6 +193,6 @@ class Lease(Generic[Row]):
         return status
 
 
-def _boottime() -> float:
-    """Monotonic seconds, including those in which the machine sleeps where the system counts them."""
+def read_boottime() -> float:
+    """Read a clock: monotonic seconds, including those in which the machine sleeps where the system counts them."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from service.backbones import listings
 from service.cache import repository as cache
 from service.checkpoints import blobs
 from service.database import Database
@@ -42,6 +43,7 @@ def sweep(database: Database, queue: Queue) -> None:
         _interrupt_orphans(session)
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
         cache.delete_unreported(session, CACHE_SECONDS)
+        listings.forget_dead(session)
     with database.reading() as session:
         waiting = session.scalar(select(exists().where(Job.status == "queued")))
     if waiting:
@@ -84,6 +86,8 @@ def main() -> None:
                 swept_storage = time.monotonic()
         except (SQLAlchemyError, OSError) as error:
             log.warning("the database or the storage does not answer, sweeping later: %s", error)
+        except Exception:
+            log.exception("internal error; sweeping again later")
     database.close()
 
 

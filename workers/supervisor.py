@@ -12,6 +12,7 @@ from service import disk_full
 from service.checkpoints.errors import ContentsCollected
 from service.jobs.lifecycle import INTERRUPTING
 from service.storage import StorageUnavailable
+from workers import memory_limit
 from workers.child_process import Child, ChildDied
 from workers.lease import Claim, Lease, LeaseLost, Row, fence
 from workers.outcome import Crashed, Drained, Ended, Interrupted, Outcome, Postponed, Unfinished
@@ -58,6 +59,8 @@ class Supervisor(Generic[Row]):
         self.claim: Claim[Row] = claim
         self.attempt: Attempt[Row] = attempt
         self.lease: Lease[Row] = Lease(database, claim, settings.lease_seconds)
+        self._batches = 0
+        """Batches of events that have been recorded."""
 
     def run(self) -> None:
         """Run the attempt and write its outcome."""
@@ -97,7 +100,9 @@ class Supervisor(Generic[Row]):
         return Crashed("internal_error", "The worker met an internal error; its log has the details.")
 
     def _run_child(self, order: BaseModel) -> Outcome:
-        with Child(self.attempt.module, order, self.settings.stall_seconds) as child:
+        limit = memory_limit.choose_limit(self.settings)
+        gpu = self.attempt.may_use_gpu
+        with Child(self.attempt.module, order, self.settings.stall_seconds, limit, may_use_gpu=gpu) as child:
             for lines in child.read_batches():
                 self._check_lease()
                 if self.lease.state == "stopping":
@@ -139,6 +144,7 @@ class Supervisor(Generic[Row]):
             except ContentsCollected as error:  # between the two steps
                 log.info("%s, attempt %d: %s; storing it again", self.claim.id, self.claim.attempt, error)
             else:
+                self._batches += 1
                 self.attempt.confirm(lines)
                 return ends_work
 
@@ -190,8 +196,12 @@ class Supervisor(Generic[Row]):
 
     def _record_unless_cancelled(self, session: Session, row: Row, lines: list[bytes]) -> bool:
         """Record events, also of a job that is pausing: it resumes from there."""
+        if row.batches > self._batches:
+            # It was committed, and only the answer was lost; a batch that ends the work ends its lease too.
+            return False
         if row.status == "cancelling":
             raise InterruptRequested
+        row.batches += 1
         return self.attempt.record(session, row, lines)
 
     def _write_outcome(self, session: Session, row: Row, outcome: Unfinished) -> bool:

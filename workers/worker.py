@@ -7,6 +7,7 @@ import os
 import socket
 import threading
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple
 
 from sqlalchemy import select
@@ -19,8 +20,9 @@ from workers import lease, scratch
 from workers.cache_reporter import CacheReporter
 from workers.child_process import ChildDied, start_fork_server
 from workers.lease import Row
+from workers.registration import Registration
 from workers.supervisor import Supervisor
-from workers.work.inspection import BackboneAttempt, list_backbones
+from workers.work.inspection import BackboneAttempt
 from workers.work.training import JobAttempt
 from workers.work.validation import DatasetAttempt
 
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LISTING_RETRY_SECONDS = 5.0
-"""Interval of tries to list the backbones."""
+"""Interval of tries to list the backbones, and the longest between two reports that this worker lives."""
 VALIDATIONS = 2
 """Datasets that a worker validates at the same time: others pass one that takes long."""
 CACHE_SECONDS = 2.0
@@ -60,9 +62,6 @@ WORK_KINDS: tuple[WorkKind[Any], ...] = (
     WorkKind(Backbone, "inspecting", "inspecting", BackboneAttempt),
 )
 
-HAS_CLAIMABLE = select(*(lease.has_claimable(kind.table, kind.waiting, kind.running) for kind in WORK_KINDS))
-"""Query with a truth value for each kind of work: a row of it can be claimed."""
-
 
 class Worker:
     """One worker process. It does pieces of each kind of work at the same time, so a long job delays no validation."""
@@ -73,6 +72,14 @@ class Worker:
         # The host's name alone would not do: a restarted container has the same.
         self.name = f"{socket.gethostname()}.{os.getpid()}.{ULID()}"
         self.stopping = threading.Event()
+        self.has_failed = False
+        """Whether a thread has ended by an error, and the worker with it."""
+        self._has_claimable = select(
+            *(lease.has_claimable(kind.table, kind.waiting, kind.running, self.name) for kind in WORK_KINDS)
+        )
+        """Query with a truth value for each kind of work: this worker can claim a row of it."""
+        self._registration = Registration(self.database, settings, self.name)
+        self._cache_reporter = CacheReporter(self.database, settings)
         self._wakeups = {kind: threading.Event() for kind in WORK_KINDS}
 
     def wake(self) -> None:
@@ -83,26 +90,39 @@ class Worker:
     def run(self) -> None:
         """List the backbones, poll and work, until `stop()`."""
         start_fork_server()
-        poll = threading.Thread(target=self._poll, name="poll")
+        report_seconds = min(LISTING_RETRY_SECONDS, self.settings.lease_seconds / lease.RENEWALS_PER_LEASE)
+        tasks = (
+            (self._poll, self.settings.poll_seconds),
+            (self._register, report_seconds),
+            (self._cache_reporter.update, CACHE_SECONDS),
+            (self._clean, CLEANING_SECONDS),
+        )
         threads = [
-            poll,
-            threading.Thread(target=self._list_and_clean, name="list_and_clean"),
-            threading.Thread(target=self._report_cache, name="report_cache"),
+            *(threading.Thread(target=self._repeat, args=task, name=task[0].__name__) for task in tasks),
             *(threading.Thread(target=self._work, args=(kind,), name=kind.table.__tablename__) for kind in WORK_KINDS),
         ]
-        with self._listening():
+        try:
+            with self._listening():
+                for thread in threads:
+                    thread.start()
+                self.stopping.wait()  # a worker that drains takes no more messages
+        finally:
+            self.stop()
             for thread in threads:
-                thread.start()
-            # It ends as soon as `stop` is called: a worker that drains takes no more messages.
-            poll.join()
-        for thread in threads:
-            thread.join()
-        self.database.close()
+                if thread.is_alive():
+                    thread.join()
+            self._call(self._registration.remove)
+            self.database.close()
 
     def stop(self) -> None:
         """Requeue what is running, and end `run`."""
         self.stopping.set()
         self.wake()
+
+    def fail(self) -> None:
+        """Stop, because a thread has ended by an error: a worker that lacks one would wait for ever without a word."""
+        self.has_failed = True
+        self.stop()
 
     def _listening(self) -> AbstractContextManager[None]:
         if not self.settings.broker_url:
@@ -111,57 +131,50 @@ class Worker:
 
         return celery_app.listening(self.settings.broker_url, self.name, self.wake)
 
-    def _list_and_clean(self) -> None:
-        """List the backbones once, then remove the folders of dead attempts now and then."""
-        while not self._list_backbones() and not self.stopping.wait(LISTING_RETRY_SECONDS):
-            pass
-        while not self.stopping.wait(CLEANING_SECONDS):
-            try:
-                scratch.remove_orphans(self.database, self.settings.scratch)
-            except SQLAlchemyError as error:
-                log.warning("the database does not answer, cleaning up later: %s", error)
-
-    def _report_cache(self) -> None:
-        reporter = CacheReporter(self.database, self.settings)
+    def _repeat(self, act: Callable[[], None], seconds: float) -> None:
+        """Call at once and then every `seconds`, until the worker stops; an error ends one call only."""
         while True:
-            try:
-                reporter.update()
-            except (SQLAlchemyError, OSError) as error:
-                log.warning("the database or the feature cache does not answer, trying again: %s", error)
-            if self.stopping.wait(CACHE_SECONDS):
+            self._call(act)
+            if self.stopping.wait(seconds):
                 break
 
-    def _list_backbones(self) -> bool:
+    def _call(self, act: Callable[[], None]) -> None:
+        """Call, and log an error; what cannot be done now is tried again, and a row claimed again after its lease."""
         try:
-            list_backbones(self.database, self.settings)
-        except (SQLAlchemyError, ChildDied, OSError, EOFError) as error:  # the last two: the fork server has died
-            log.warning("the backbones cannot be listed, trying again: %s", error)
-            return False
-        return True
+            act()
+        except (SQLAlchemyError, ChildDied, OSError, EOFError) as error:  # the last two also from a dead fork server
+            log.warning("%s: trying again: %s", threading.current_thread().name, error)
+        except Exception:
+            log.exception("%s: internal error; trying again", threading.current_thread().name)
+
+    def _register(self) -> None:
+        """Report that this worker lives, and, when it starts, its backbones."""
+        was_listed = self._registration.is_listed
+        self._registration.update()
+        if not was_listed:
+            self.wake()
+
+    def _clean(self) -> None:
+        """Remove the folders of dead attempts."""
+        scratch.remove_orphans(self.database, self.settings.scratch)
 
     def _poll(self) -> None:
-        """Look for work of all kinds in one query every GRAFT_POLL_SECONDS: an idle worker does nothing else."""
-        while not self.stopping.wait(self.settings.poll_seconds):
-            try:
-                with self.database.reading() as session:
-                    found = session.execute(HAS_CLAIMABLE).one()
-            except SQLAlchemyError as error:
-                log.warning("the database does not answer, polling again: %s", error)
-                continue
-            for kind, is_claimable in zip(WORK_KINDS, found, strict=True):
-                if is_claimable:
-                    self._wakeups[kind].set()
+        """Look for work of all kinds in one query: an idle worker does nothing else."""
+        with self.database.reading() as session:
+            found = session.execute(self._has_claimable).one()
+        for kind, is_claimable in zip(WORK_KINDS, found, strict=True):
+            if is_claimable:
+                self._wakeups[kind].set()
 
     def _work(self, kind: WorkKind[Any]) -> None:
         wakeup = self._wakeups[kind]
-        while wakeup.wait() and not self.stopping.is_set():
+        while True:
+            wakeup.wait()
+            # Cleared first: `stop` sets `stopping` before it wakes, so that a wake-up that is lost here is not missed.
             wakeup.clear()
-            try:
-                self._run_all(kind)
-            except SQLAlchemyError as error:
-                log.warning("the database does not answer, polling again: %s", error)
-            except Exception:
-                log.exception("internal error; the work is claimed again when its lease has expired")
+            if self.stopping.is_set():
+                break
+            self._call(partial(self._run_all, kind))
 
     def _run_all(self, kind: WorkKind[Any]) -> None:
         while not self.stopping.is_set() and self._claim_and_run(kind):

@@ -60,16 +60,25 @@ class FeatureCache:
                 _delete(files)
 
     def make_room(self, needed: int) -> bool:
-        """Evict the least recently used entries until `needed` bytes fit; return whether they do."""
+        """Evict the least recently used entries until `needed` bytes fit; return whether they do.
+
+        A shard in use that is not finished counts with the size that it may grow to.
+        """
         with self._lock():
             entries = sorted(self._list_entries())
-            total = sum(size for _, size, _ in entries)
-            for used, size, files in entries:
-                if total + needed <= self.budget or time.time() - used < IN_USE_SECONDS:
+            now = time.time()
+            sizes = [self._expect_size(now - used, size, files) for used, size, files in entries]
+            total = sum(sizes)
+            for (used, _, files), size in zip(entries, sizes, strict=True):
+                if total + needed <= self.budget or now - used < IN_USE_SECONDS:
                     break
                 _delete(files)
                 total -= size
         return total + needed <= self.budget
+
+    def _expect_size(self, age: float, size: int, files: list[Path]) -> int:
+        may_grow = len(files) == 2 and age < IN_USE_SECONDS
+        return max(size, self.shard_bytes) if may_grow else size
 
     @contextmanager
     def _lock(self) -> Iterator[None]:

@@ -133,6 +133,23 @@ class Shard:
             data.flush()
             index.write(records.data)
 
+    def occupy(self) -> None:
+        """Create the files where they are missing, and record that they are used now."""
+        for file in (self.rows_file, self.index_file):
+            file.touch()
+
+    def read_last_use(self) -> float:
+        """Read the time of last use, by any process; 0 if the files were deleted."""
+        try:
+            return self.index_file.stat().st_mtime
+        except FileNotFoundError:
+            return 0.0
+
+    def delete(self) -> None:
+        """Delete the files."""
+        for file in (self.rows_file, self.index_file):
+            file.unlink(missing_ok=True)
+
     def touch(self) -> None:
         """Record the time of last use as the index file's time of change."""
         now = time.monotonic()

@@ -86,18 +86,18 @@ class CachedFeatures:
     def _compute_batches(self, images: np.ndarray, view: int, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Read batches of images some of which must be computed."""
         store = self.get_store(view)
-        with store.lock():
-            is_absent = self._mark_first_missing(images, view)  # others may have computed some meanwhile
-            with _RowComputer(self, images[is_absent], view, store) as computer:
-                for start in range(0, len(images), size):
-                    batch, is_miss = images[start : start + size], is_absent[start : start + size]
-                    computer.advance(int(is_miss.sum()))
-                    rows = self._find_rows(batch, view)
-                    self.counts.misses += int(is_miss.sum())
-                    self.counts.hits += int((~is_miss).sum())
-                    self.counts.saved_seconds += store.sum_seconds(rows[~is_miss])
-                    self.heartbeat()
-                    yield batch, store.read(rows)
+        is_absent = self._mark_first_missing(images, view)
+        with _RowComputer(self, images[is_absent], view, store) as computer:
+            for start in range(0, len(images), size):
+                batch = images[start : start + size]
+                while ((rows := self._find_rows(batch, view)) == MISSING).any():
+                    computer.compute_batch()
+                is_miss = is_absent[start : start + size] & computer.is_computed[batch]
+                self.counts.misses += int(is_miss.sum())
+                self.counts.hits += int((~is_miss).sum())
+                self.counts.saved_seconds += store.sum_seconds(rows[~is_miss])
+                self.heartbeat()
+                yield batch, store.read(rows)
 
     def _read_cached_batches(
         self, images: np.ndarray, rows: np.ndarray, view: int, size: int
@@ -250,15 +250,18 @@ def render_images(
 
 
 class _RowComputer:
-    """Computes missing rows in order, a batch of the trunk at a time, and appends them to the store."""
+    """Computes missing rows in order, a batch of the trunk at a time, and appends them to the store.
+
+    The store is locked for each batch, not for the whole walk: whoever reads the batches may train for long in between.
+    """
 
     def __init__(self, source: CachedFeatures, images: np.ndarray, view: int, store: FeatureStore) -> None:
         self._source, self._view, self._store = source, view, store
-        self._rendered = render_images(
-            source.pack, source.views, images, view, source.trunk.batch_size, source.heartbeat
-        )
-        self._ready = 0
-        """Rows in the store beyond those asked for so far."""
+        self._left = images
+        """Images whose rows are to be computed."""
+        self._rendered = self._render()
+        self.is_computed = np.zeros(len(source.pack), bool)
+        """Of each image of the pack, whether its row was computed here."""
 
     def __enter__(self) -> _RowComputer:
         return self
@@ -266,16 +269,30 @@ class _RowComputer:
     def __exit__(self, *_: object) -> None:
         self._rendered.close()
 
-    def advance(self, rows: int) -> None:
-        """Compute until the store has `rows` more rows than were asked for so far."""
-        self._ready -= rows
-        while self._ready < 0:
-            self._compute_batch()
+    def compute_batch(self) -> None:
+        """Compute the next rows, but for those that other processes have computed meanwhile."""
+        with self._store.lock(self._source.heartbeat) as has_news:
+            if has_news:
+                self._leave_out_found()
+                if not len(self._left):
+                    return
+            began = time.perf_counter()
+            images, pixels = next(self._rendered)
+            rows = self._source.trunk(pixels)
+            seconds = (time.perf_counter() - began) / len(images)
+            self._store.append(self._source.pack.digests[images], self._view, rows, seconds)
+        self._left = self._left[len(images) :]
+        self.is_computed[images] = True
 
-    def _compute_batch(self) -> None:
-        began = time.perf_counter()
-        images, pixels = next(self._rendered)
-        rows = self._source.trunk(pixels)
-        seconds = (time.perf_counter() - began) / len(images)
-        self._store.append(self._source.pack.digests[images], self._view, rows, seconds)
-        self._ready += len(images)
+    def _leave_out_found(self) -> None:
+        is_missing = self._store.find(self._source.pack.digests[self._left], self._view) == MISSING
+        if not is_missing.all():
+            self._rendered.close()
+            self._left = self._left[is_missing]
+            self._rendered = self._render()
+
+    def _render(self) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
+        source = self._source
+        return render_images(
+            source.pack, source.views, self._left, self._view, source.trunk.batch_size, source.heartbeat
+        )

@@ -16,20 +16,20 @@ def seed_epoch(seed: int, epoch: int) -> None:
     torch.manual_seed(int(np.random.SeedSequence((seed, epoch)).generate_state(1, np.uint64)[0] >> 1))
 
 
-def get_random_state() -> dict[str, torch.Tensor]:
-    """Get the state of torch's generators, on each device that has one."""
+def get_random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    """Get the state of torch's generators that a training on `device` draws from: the processor's, and the device's."""
     state = {"cpu": torch.get_rng_state()}
-    if torch.cuda.is_available():
-        state["cuda"] = torch.cuda.get_rng_state()
-    if torch.backends.mps.is_available():
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    if device.type == "mps":
         state["mps"] = torch.mps.get_rng_state()
     return state
 
 
-def set_random_state(state: Mapping[str, torch.Tensor]) -> None:
-    """Restore what `get_random_state()` gave."""
+def set_random_state(state: Mapping[str, torch.Tensor], device: torch.device) -> None:
+    """Restore what `get_random_state()` gave, as far as `device` has generators of the same kind."""
     torch.set_rng_state(state["cpu"])
-    if "cuda" in state and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
-    if "mps" in state and torch.backends.mps.is_available():
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+    if device.type == "mps" and "mps" in state:
         torch.mps.set_rng_state(state["mps"])

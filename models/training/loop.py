@@ -156,7 +156,7 @@ class Training:
         running = None
         if self._running is not None:
             running = {"totals": asdict(self._running), "epoch_start": self._epoch_start}
-            running["random_state"] = get_random_state()
+            running["random_state"] = get_random_state(self.model.device)
         return {
             "model": self.model.state_dict(),
             "best": {"model": self._best_state, "value": self._best, "epoch": self.best_epoch},
@@ -265,7 +265,7 @@ class Training:
         order = self.run.train.images[self.recipe.sampling.draw_order(self._targets).numpy()]
         self.model.start_epoch(self.recipe, epoch)
         if self._random_state is not None:
-            set_random_state(self._random_state)
+            set_random_state(self._random_state, self.model.device)
             self._random_state = None
         before, size = replace(counts), self.recipe.batch_size
         for images, rows in self.source.read_batches(order[totals.seen :], view, size):

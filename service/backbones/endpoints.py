@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Query
+from fastapi import APIRouter, BackgroundTasks, Query, Response
 
 from service.backbones import repository
 from service.backbones.schemas import Backbone, InspectedBackbone
 from service.dependencies import DatabaseDep, QueueDep
 from service.pagination import After, Page, PageSize
-from service.statuses import BackboneStatus
 
 router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
 
@@ -33,12 +32,22 @@ def list_backbones(
 
 
 @router.get("/{name:path}")
-def get_backbone(name: str, tasks: BackgroundTasks, database: DatabaseDep, queue: QueueDep) -> InspectedBackbone:
-    """Get a backbone. A worker finds its stages and cuts on first demand: poll until it is inspected."""
+def get_backbone(name: str, database: DatabaseDep) -> InspectedBackbone:
+    """Get a backbone, with its stages and cuts once a worker has inspected it."""
     with database.reading() as session:
-        row = repository.get(session, name)
-    if row is None or row.status in {BackboneStatus.LISTED, BackboneStatus.FAILED}:
-        with database.writing() as session:
-            row = repository.request_inspection(session, name)
-        tasks.add_task(queue.wake)
-    return InspectedBackbone.model_validate(row)
+        return InspectedBackbone.from_row(repository.get(session, name))
+
+
+@router.post("/{name:path}/inspect", status_code=202)
+def inspect_backbone(
+    name: str, response: Response, tasks: BackgroundTasks, database: DatabaseDep, queue: QueueDep
+) -> InspectedBackbone:
+    """Have a worker find a backbone's stages and cuts, unless they are known. Poll the backbone until it is inspected.
+
+    Repeated, it changes nothing; an inspection that failed is tried again after a minute.
+    """
+    with database.writing() as session:
+        backbone = InspectedBackbone.from_row(repository.request_inspection(session, name))
+    tasks.add_task(queue.wake)
+    response.headers["Location"] = f"/v1/backbones/{name}"
+    return backbone

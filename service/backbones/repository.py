@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from sqlalchemy import delete, func, insert, select
+from sqlalchemy import func, select
 
 from service.backbones.errors import BackboneNotFound, BackbonesNotListed
 from service.database import lock_name
@@ -23,21 +23,27 @@ RETRY_SECONDS = 60.0
 """Time after a failed inspection at which a request retries it: the Hub may be back."""
 
 
-def get(session: Session, name: str) -> Backbone | None:
-    """Get a backbone; None for one of the Hub that was never requested. Raises BackboneNotFound."""
+def get(session: Session, name: str) -> Backbone:
+    """Get a backbone; raises BackboneNotFound."""
     backbone = session.get(Backbone, name)
-    if backbone is None and not HUB_REPOSITORY.fullmatch(name):
-        raise BackboneNotFound(f"There is no backbone {name}. GET /v1/backbones?q= finds those that exist.")
-    return backbone
+    if backbone is not None:
+        return backbone
+    if HUB_REPOSITORY.fullmatch(name):
+        raise BackboneNotFound(
+            f"Nobody has asked for {name} yet. POST /v1/backbones/{name}/inspect has a worker look for it on the Hub; "
+            "a job can name it without that."
+        )
+    raise BackboneNotFound(f"There is no backbone {name}. GET /v1/backbones?q= finds those that exist.")
 
 
 def request_inspection(session: Session, name: str) -> Backbone:
     """Request a backbone's inspection, unless it is inspected or failed just now. Raises BackboneNotFound."""
     lock_name(session, f"backbone {name}")
-    backbone = get(session, name)
-    if backbone is None:
+    if HUB_REPOSITORY.fullmatch(name) and session.get(Backbone, name) is None:
         backbone = Backbone(id=name, source="hf", status=BackboneStatus.LISTED, attempt=0, crashes=0)
         session.add(backbone)
+    else:
+        backbone = get(session, name)
     if backbone.status == BackboneStatus.LISTED or _can_be_retried(session, backbone):
         backbone.status, backbone.crashes, backbone.error = BackboneStatus.INSPECTING, 0, None
     return backbone
@@ -88,26 +94,3 @@ def find_page(
     if max_parameters is not None:
         query = query.where(Backbone.parameters <= max_parameters)
     return list(session.scalars(query))
-
-
-def replace_listings(session: Session, listings: Sequence[dict[str, Any]]) -> None:
-    """Replace all listings, except of the Hub's backbones; backbones that have not changed keep their inspection."""
-    lock_name(session, "listing of backbones")
-    known = {row.id: row for row in session.scalars(select(Backbone).where(Backbone.source != "hf"))}
-    listed = {listing["id"]: listing for listing in listings}
-    removed = [name for name in known if name not in listed]
-    for start in range(0, len(removed), 500):
-        session.execute(delete(Backbone).where(Backbone.id.in_(removed[start : start + 500])))
-    new = [{**listing, "status": BackboneStatus.LISTED} for name, listing in listed.items() if name not in known]
-    if new:
-        session.execute(insert(Backbone), new)
-    for name in listed.keys() & known.keys():
-        _update(known[name], listed[name])
-
-
-def _update(row: Backbone, listing: dict[str, Any]) -> None:
-    same = all(getattr(row, column) == value for column, value in listing.items())
-    for column, value in listing.items():
-        setattr(row, column, value)
-    if row.status in {BackboneStatus.INSPECTED, BackboneStatus.FAILED} and not same:
-        row.status, row.crashes, row.inspection, row.error = BackboneStatus.LISTED, 0, None, None

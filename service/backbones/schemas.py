@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
+from service import tables
 from service.pagination import Identified
 from service.statuses import BackboneStatus
 
@@ -22,6 +23,24 @@ class Backbone(Identified):
 class InspectedBackbone(Backbone):
     """A backbone with its possible cuts, once a worker has inspected it."""
 
-    status: Literal[BackboneStatus.INSPECTING, BackboneStatus.INSPECTED, BackboneStatus.FAILED]
+    status: BackboneStatus
     inspection: dict[str, Any] | None
+    """Stages and cuts with their costs; null until a worker has inspected it."""
     error: dict[str, Any] | None
+    hint: str | None = None
+    """What to do where `inspection` is null."""
+
+    @classmethod
+    def from_row(cls, row: tables.Backbone) -> InspectedBackbone:
+        """Build the JSON of a row."""
+        backbone = cls.model_validate(row)
+        backbone.hint = _HINTS[row.status].format(name=row.id) or None
+        return backbone
+
+
+_HINTS = {
+    BackboneStatus.LISTED: "Its cuts are not known yet: POST /v1/backbones/{name}/inspect has a worker find them.",
+    BackboneStatus.INSPECTING: "A worker finds its cuts, or will: GET it again.",
+    BackboneStatus.INSPECTED: "",
+    BackboneStatus.FAILED: "POST /v1/backbones/{name}/inspect has a worker try again.",
+}

@@ -116,10 +116,7 @@ def delete_dataset(dataset_id: str, database: DatabaseDep, storage: StorageDep) 
     """Delete a dataset that no job uses, and its images."""
     with database.writing() as session:
         repository.delete(session, dataset_id)
-    try:
-        storage.delete(repository.get_folder(dataset_id))
-    except StorageUnavailable as error:
-        log.warning("the sweep will remove the files of %s: %s", dataset_id, error)
+    _delete_files(storage, dataset_id)
 
 
 def _create(
@@ -136,30 +133,38 @@ def _create(
     request = hashlib.sha256(f"POST /v1/datasets\n{name}\n{digest}{asked}".encode()).hexdigest()
     try:
         with database.writing() as session:
-            earlier = idempotency.find_earlier(session, key, request, tables.Dataset) if key else None
-            if earlier is not None:
-                storage.delete(repository.get_folder(dataset_id))
-                return Dataset.model_validate(earlier)
-            row = tables.Dataset(
-                id=dataset_id,
-                name=name,
-                labels=labels,
-                status=DatasetStatus.VALIDATING,
-                archive=archive,
-                attempt=0,
-                crashes=0,
-                images=0,
-                classes=[],
-            )
-            session.add(row)
-            if key:
-                idempotency.remember(session, key, request, dataset_id)
-            session.flush()
-            session.refresh(row)
-            return Dataset.model_validate(row)
+            row = idempotency.find_earlier(session, key, request, tables.Dataset) if key else None
+            if row is None:
+                row = tables.Dataset(
+                    id=dataset_id,
+                    name=name,
+                    labels=labels,
+                    status=DatasetStatus.VALIDATING,
+                    archive=archive,
+                    attempt=0,
+                    crashes=0,
+                    images=0,
+                    classes=[],
+                )
+                session.add(row)
+                if key:
+                    idempotency.remember(session, key, request, dataset_id)
+                session.flush()
+                session.refresh(row)
+            dataset = Dataset.model_validate(row)
     except OperationalError:
         # The row may have been committed before the connection broke. If it was not, the sweep finds the archive.
         raise
     except BaseException:
         storage.delete(repository.get_folder(dataset_id))
         raise
+    if dataset.id != dataset_id:  # after the transaction, which holds a lock, and the storage may be slow
+        _delete_files(storage, dataset_id)
+    return dataset
+
+
+def _delete_files(storage: Storage, dataset_id: str) -> None:
+    try:
+        storage.delete(repository.get_folder(dataset_id))
+    except StorageUnavailable as error:
+        log.warning("the sweep will remove the files of %s: %s", dataset_id, error)

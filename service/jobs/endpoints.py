@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from typing import Annotated
@@ -11,8 +10,9 @@ from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
 from sqlalchemy.orm import Session
 
 from service import idempotency, tables
+from service.backbones import listings
 from service.database import Database
-from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep
+from service.dependencies import BodyDigestDep, DatabaseDep, IdempotencyKeyDep, QueueDep
 from service.jobs import creation, event_stream, lifecycle, repository
 from service.jobs.errors import JobNotFinished
 from service.jobs.schemas import Epoch, Event, Job, JobCreate, Trial
@@ -27,6 +27,7 @@ _METADATA = re.compile(r"metadata\[(.*)\]")
 @router.post("", status_code=202)
 def create_job(
     body: JobCreate,
+    digest: BodyDigestDep,
     response: Response,
     tasks: BackgroundTasks,
     database: DatabaseDep,
@@ -34,7 +35,6 @@ def create_job(
     key: IdempotencyKeyDep = None,
 ) -> Job:
     """Start a fine-tuning. Poll the job, or follow its events."""
-    digest = hashlib.sha256(b"POST /v1/jobs\n" + body.model_dump_json().encode()).hexdigest()
     with database.writing() as session:
         earlier = idempotency.find_earlier(session, key, digest, tables.Job) if key else None
         row = earlier or creation.create_job(session, body)
@@ -42,7 +42,7 @@ def create_job(
             idempotency.remember(session, key, digest, row.id)
         session.flush()
         session.refresh(row)
-        job = _build_job(session, row)
+        (job,) = _build_jobs(session, [row])
     tasks.add_task(queue.wake)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
     return job
@@ -70,16 +70,15 @@ def list_jobs(
             backbone=backbone,
             details=details,
         )
-        positions = repository.find_queue_positions(session, rows)
-        checkpoints = repository.find_checkpoint_ids(session, rows)
-    return Page.from_items([Job.from_row(row, checkpoints[row.id], positions.get(row.id)) for row in rows], limit)
+        return Page.from_items(_build_jobs(session, rows), limit)
 
 
 @router.get("/{job_id}")
 def get_job(job_id: str, database: DatabaseDep) -> Job:
     """Get a job: its state, progress and results."""
     with database.reading() as session:
-        return _build_job(session, repository.get(session, job_id))
+        (job,) = _build_jobs(session, [repository.get(session, job_id)])
+    return job
 
 
 @router.delete("/{job_id}", status_code=204)
@@ -163,9 +162,12 @@ def _transition(database: Database, job_id: str, transition: Callable[[Session, 
         row = repository.get(session, job_id, lock=True)
         transition(session, row)
         session.flush()
-        return _build_job(session, row)
+        (job,) = _build_jobs(session, [row])
+    return job
 
 
-def _build_job(session: Session, row: tables.Job) -> Job:
-    checkpoints = repository.find_checkpoint_ids(session, [row])
-    return Job.from_row(row, checkpoints[row.id], repository.find_queue_positions(session, [row]).get(row.id))
+def _build_jobs(session: Session, rows: list[tables.Job]) -> list[Job]:
+    checkpoints = repository.find_checkpoint_ids(session, rows)
+    positions = repository.find_queue_positions(session, rows)
+    lacking = listings.find_lacking(session, rows)
+    return [Job.from_row(row, checkpoints[row.id], positions.get(row.id), lacking.get(row.id)) for row in rows]

@@ -57,6 +57,8 @@ class Job(Identified):
     progress: Progress
     priority: int
     queue_position: int | None
+    waiting_for: str | None
+    """What a queued job lacks beside its turn, such as a worker that has its backbone."""
     attempt: int
     metrics: dict[str, Any] | None
     seconds: dict[str, float]
@@ -71,7 +73,9 @@ class Job(Identified):
     finished_at: Timestamp | None
 
     @classmethod
-    def from_row(cls, row: tables.Job, checkpoints: list[str], queue_position: int | None) -> Job:
+    def from_row(
+        cls, row: tables.Job, checkpoints: list[str], queue_position: int | None, waiting_for: str | None
+    ) -> Job:
         """Build the JSON of a row."""
         return cls(
             id=row.id,
@@ -85,6 +89,7 @@ class Job(Identified):
             progress=Progress(**row.progress),
             priority=row.priority,
             queue_position=queue_position,
+            waiting_for=waiting_for,
             attempt=row.attempt,
             metrics=row.metrics,
             seconds=row.seconds,

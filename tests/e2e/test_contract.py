@@ -240,12 +240,9 @@ def test_a_learning_rate_that_is_much_too_large_fails_the_job_with_a_code(client
     assert (ended["status"], ended["error"]["code"]) == ("failed", "training_diverged")
 
 
-def test_a_backbone_is_inspected_when_somebody_asks(client: Client) -> None:
-    address = f"{client.url}/v1/backbones/{BACKBONE}"
-    end = time.monotonic() + 30
-    while (backbone := httpx.get(address).json())["status"] == "inspecting":
-        assert time.monotonic() < end
-        time.sleep(0.05)
+def test_a_backbone_is_inspected_on_request(client: Client) -> None:
+    assert client.backbone(BACKBONE)["name"] == BACKBONE
+    backbone = client.inspect_backbone(BACKBONE)
     assert backbone["status"] == "inspected"
     assert backbone["licence"] == "cc0-1.0"
     cut = next(cut for cut in backbone["inspection"]["cuts"] if cut["name"] == "global_pool.flatten")

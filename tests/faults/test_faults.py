@@ -77,6 +77,10 @@ def violated(database: Database) -> set[str]:
             "VALUES ('c', 'job_000', 'best', 1, '{}', '[]', 'x', 1, 'x')",
             {"every success has its checkpoint"},
         ),
+        (
+            "INSERT INTO crashes (job_id, attempt, cause) VALUES ('job_000', 1, 'stalled')",
+            {"no attempt counts as hung"},
+        ),
         ("UPDATE datasets SET status = 'validating'", {"datasets are ready"}),
     ],
 )

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import tarfile
-import threading
-from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -17,83 +12,17 @@ import pytest
 from graft import tar_stream
 from graft.client import Client
 from graft.errors import DownloadDamaged, GraftError
+from tests.support.misbehaving_server import DIGEST, FILE, give_file
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-Answer = Callable[["Handler"], None]
-FILE = bytes(range(256)) * 4000
-DIGEST = hashlib.sha256(FILE).hexdigest()
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers by a table that each test fills: (method, path) → what to do."""
-
-    answers: dict[tuple[str, str], Answer]
-    asked: list[tuple[str, str, dict[str, str]]]
-
-    def do_GET(self) -> None:
-        """Handle a request."""
-        path = self.path.split("?")[0]
-        self.asked.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
-        self.answers[self.command, path](self)
-
-    do_POST = do_GET
-
-    def log_message(self, *_: object) -> None:
-        """Log nothing."""
-
-    def give(self, body: bytes, status: int = 200, cut: int | None = None, **headers: str) -> None:
-        """Send an answer; with `cut`, break the connection after this many bytes."""
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body[:cut])
-        self.close_connection = True
-
-    def give_json(self, body: object, status: int = 200) -> None:
-        """Send JSON."""
-        kind = "application/json" if status < 400 else "application/problem+json"
-        self.give(json.dumps(body).encode(), status, Content_Type=kind)
-
-
-@pytest.fixture
-def server() -> Iterator[type[Handler]]:
-    """A server; its `answers` are to be filled, and `url` is where it is."""
-    handler = type("TheHandler", (Handler,), {"answers": {}, "asked": []})
-    listener = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    handler.url = f"http://127.0.0.1:{listener.server_address[1]}"  # type: ignore[attr-defined]
-    thread = threading.Thread(target=listener.serve_forever, daemon=True)
-    thread.start()
-    yield handler
-    listener.shutdown()
-    listener.server_close()
-    thread.join()
-
-
-@pytest.fixture
-def client(server: type[Handler], monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
-    """A client of it that does not wait between tries."""
-    monkeypatch.setattr("graft.client.PAUSE_SECONDS", 0.0)
-    with Client(server.url) as client:  # type: ignore[attr-defined]
-        yield client
-
-
-def content(cuts: list[int], body: bytes = FILE) -> Answer:
-    """A checkpoint's file that honours ranges and breaks off as told, once each."""
-
-    def answer(handler: Handler) -> None:
-        start = int((handler.headers.get("Range") or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        assert not start or handler.headers["If-Range"] == f'"{DIGEST}"'
-        handler.give(body[start:], 206 if start else 200, cuts.pop(0) if cuts else None)
-
-    return answer
+    from tests.support.misbehaving_server import Handler
 
 
 def test_a_broken_download_resumes(server: type[Handler], client: Client, tmp_path: Path) -> None:
     server.answers["GET", "/v1/checkpoints/c"] = lambda h: h.give_json({"digest": f"sha256:{DIGEST}"})
-    server.answers["GET", "/v1/checkpoints/c/content"] = content([700_000, 200_000, 1])
+    server.answers["GET", "/v1/checkpoints/c/content"] = give_file([700_000, 200_000, 1])
     path = client.download("c", tmp_path / "best")
     assert path.read_bytes() == FILE
     assert [file.name for file in tmp_path.iterdir()] == ["best"]
@@ -105,7 +34,7 @@ def test_a_broken_download_resumes(server: type[Handler], client: Client, tmp_pa
 
 def test_a_damaged_download_is_not_kept(server: type[Handler], client: Client, tmp_path: Path) -> None:
     server.answers["GET", "/v1/checkpoints/c"] = lambda h: h.give_json({"digest": f"sha256:{DIGEST}"})
-    server.answers["GET", "/v1/checkpoints/c/content"] = content([], b"x" * 100)
+    server.answers["GET", "/v1/checkpoints/c/content"] = give_file([], b"x" * 100)
     with pytest.raises(DownloadDamaged, match="try again"):
         client.download("c", tmp_path / "best")
     assert list(tmp_path.iterdir()) == []

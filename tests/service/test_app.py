@@ -11,7 +11,7 @@ import pytest
 
 from models.catalog.recipe import FAMILIES
 from models.catalog.technique import members
-from service.backbones import repository as backbones
+from service.backbones import listings
 from service.database import Database
 from service.middleware import MAX_BYTES
 from tests.support.datasets import add_dataset
@@ -83,7 +83,7 @@ def test_health_readiness_and_metrics(client: TestClient, db: Database) -> None:
     assert figures.headers["content-type"].startswith("text/plain")
     assert "graft_checkpoint_bytes 0.0" in figures.text
     with db.writing() as session:
-        backbones.replace_listings(session, [])
+        listings.replace(session, "w", 60, [])
     assert_problem(client.get("/readyz"), 503, "backbones_not_listed", "No worker")
 
 

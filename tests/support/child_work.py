@@ -64,6 +64,23 @@ def _allocate() -> None:
         torch.empty(1 << 60)
 
 
+def _fill_memory() -> None:
+    from models.runtime.devices import translate_errors
+
+    blocks = []
+    with translate_errors():
+        while True:
+            blocks.append(bytearray(b"x") * (64 << 20))
+            time.sleep(0.05)
+
+
+def _start_threads() -> None:
+    import threading
+
+    while True:
+        threading.Thread(target=lambda: time.sleep(600), daemon=True).start()
+
+
 def _break_gpu() -> None:
     import torch
 
@@ -79,6 +96,8 @@ ENDINGS: dict[str, Callable[[], object]] = {
     "abort": os.abort,
     "memory": lambda: _raise(MemoryError()),
     "allocate": _allocate,
+    "fill memory": _fill_memory,
+    "start threads": _start_threads,
     "gpu": _break_gpu,
     "no storage": lambda: _raise(StorageUnavailable("The storage does not answer.")),
     "full": lambda: _raise(OSError(errno.ENOSPC, "No space left on device")),

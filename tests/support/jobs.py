@@ -15,15 +15,15 @@ if TYPE_CHECKING:
     from service.database import Database
 
 
-def build_job(job_id: str, status: JobStatus, attempt: int = 0) -> Job:
-    """Build a job's row on the dataset `ds_1`."""
+def build_job(job_id: str, status: JobStatus, attempt: int = 0, backbone: str = "hf/some/net") -> Job:
+    """Build a job's row on the dataset `ds_1`; any worker can load its backbone, which no test does."""
     return Job(
         id=job_id,
         status=status,
         attempt=attempt,
         crashes=0,
         dataset_id="ds_1",
-        backbone="b",
+        backbone=backbone,
         recipe={},
         details={},
         progress={},
@@ -37,12 +37,12 @@ def build_dataset() -> Dataset:
     return Dataset(id="ds_1", name="", status="ready", attempt=0, crashes=0, classes=[], images=0)
 
 
-def add_jobs(database: Database, count: int) -> None:
+def add_jobs(database: Database, count: int, backbone: str = "hf/some/net") -> None:
     """Add queued jobs `job_000`, `job_001`… on one dataset."""
     with database.writing() as session:
         session.add(build_dataset())
         session.flush()
-        session.add_all(build_job(f"job_{number:03}", JobStatus.QUEUED) for number in range(count))
+        session.add_all(build_job(f"job_{number:03}", JobStatus.QUEUED, backbone=backbone) for number in range(count))
 
 
 def try_claim(database: Database, worker: str = "w", seconds: float = 60.0) -> Claim[Job] | None:

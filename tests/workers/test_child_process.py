@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.child_work import Count, Order
-from workers.child_process import Child, ChildDied
+from workers.child_process import BATCH_EVENTS, Child, ChildDied
 
 MODULE = "tests.support.child_work"
 
@@ -52,6 +52,34 @@ def test_every_cause_of_death_has_a_name(do: str, cause: str, message: str) -> N
     with pytest.raises(ChildDied, match=message) as caught:
         run_child(Order(do=do))
     assert caught.value.cause == cause
+
+
+MEMORY = 2 << 30
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux limits the memory of a process")
+@pytest.mark.parametrize("do", ["fill memory", "start threads"])
+def test_a_child_that_needs_too_much_memory_ends_with_a_name(do: str) -> None:
+    named = pytest.raises(ChildDied, match=r"2\.0 GiB \(GRAFT_MEMORY_BYTES\)")
+    with Child(MODULE, Order(do=do), memory_bytes=MEMORY) as child, named as caught:
+        list(child.read_batches())
+    assert caught.value.cause == "out_of_memory"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux shows the memory of a process")
+def test_a_child_that_may_use_a_gpu_is_watched_by_its_supervisor() -> None:
+    watched = Child(MODULE, Order(do="fill memory"), memory_bytes=MEMORY, may_use_gpu=True)
+    with watched as child, pytest.raises(ChildDied, match="GRAFT_MEMORY_BYTES") as caught:
+        list(child.read_batches())
+    assert caught.value.cause == "out_of_memory"
+
+
+def test_a_batch_is_bounded_however_fast_events_come() -> None:
+    with Child(MODULE, Order(do="end", times=20_000)) as child:
+        time.sleep(1.0)  # it waits until somebody reads
+        batches = [len(lines) for lines in child.read_batches()]
+    assert sum(batches) == 20_000
+    assert max(batches) <= BATCH_EVENTS
 
 
 def test_a_child_that_hangs_is_stalled_and_a_slow_one_with_heartbeats_is_not() -> None:

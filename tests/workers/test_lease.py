@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import select, update
 
+from service.backbones import listings
 from service.tables import Job, now
+from tests.support.backbones import build_listing
+from tests.support.broken_database import broken_statements
 from tests.support.jobs import add_jobs, claim_job, read_job, try_claim
 from workers.lease import Lease, LeaseLost, fence, has_claimable
 
@@ -51,10 +54,10 @@ def test_an_expired_lease_is_claimed_again_and_counts_as_a_crash(database: Datab
     add_jobs(database, 1)
     first = claim_job(database, "first", seconds=0.05)
     with database.reading() as session:
-        assert not session.scalar(select(has_claimable(Job, "queued", "running")))
+        assert not session.scalar(select(has_claimable(Job, "queued", "running", "w")))
     time.sleep(0.1)
     with database.reading() as session:
-        assert session.scalar(select(has_claimable(Job, "queued", "running")))
+        assert session.scalar(select(has_claimable(Job, "queued", "running", "w")))
     second = claim_job(database, "second")
     assert (second.id, second.attempt, second.crashes) == (first.id, 2, 1)
 
@@ -176,3 +179,44 @@ def test_only_the_databases_clock_counts(database: Database, monkeypatch: pytest
     assert try_claim(database, "from the future") is None
     with database.reading() as session:
         assert abs(session.scalars(now().select()).one() - time.clock_gettime(time.CLOCK_REALTIME)) < 5
+
+
+def test_a_job_is_claimed_only_by_a_worker_that_has_its_backbone(database: Database) -> None:
+    add_jobs(database, 1, backbone="local/a")
+    with database.writing() as session:
+        listings.replace(session, "has it", 60, [build_listing("local/a")])
+        listings.replace(session, "lacks it", 60, [build_listing("local/b")])
+    with database.reading() as session:
+        assert not session.scalar(select(has_claimable(Job, "queued", "running", "lacks it")))
+        assert session.scalar(select(has_claimable(Job, "queued", "running", "has it")))
+    assert try_claim(database, "lacks it") is None
+    assert try_claim(database, "has listed nothing yet") is None
+    claim_job(database, "has it")
+
+
+def test_a_renewal_that_is_not_answered_cuts_the_holder_off(database: Database) -> None:
+    """Its lease runs out by the database's clock, however long the answer takes."""
+    add_jobs(database, 1)
+    held = claim_job(database, seconds=2)
+    with Lease(database, held, 2) as lease, database.writing() as session:
+        fence(session, held)  # the renewal has to wait for this transaction
+        until = time.monotonic() + 20
+        while lease.state != "cut_off":
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    assert lease.state == "cut_off", "an answer that comes late does not count"
+
+
+def test_an_unexpected_error_does_not_end_the_watch(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+    add_jobs(database, 1)
+    held = claim_job(database)
+    with broken_statements(database, 2, KeyError("a fault of ours")), Lease(database, held, 60) as lease:
+        until = time.monotonic() + 20
+        while caplog.text.count("a fault of ours") < 2 and time.monotonic() < until:
+            time.sleep(0.02)
+        with database.writing() as session:
+            session.execute(update(Job).values(status="cancelling"))
+        while lease.state != "cancelling":
+            assert time.monotonic() < until
+            time.sleep(0.02)
+    assert "internal error" in caplog.text

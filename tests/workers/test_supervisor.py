@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
 from service.database import Database
-from service.jobs import lifecycle
+from service.jobs import lifecycle, repository
 from service.statuses import JobStatus
 from service.tables import Job
+from tests.support.broken_database import lost_answers
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job, try_claim
 from tests.support.scripted_attempt import ScriptedAttempt, supervise
 from workers.supervisor import Supervisor
@@ -146,3 +148,21 @@ def test_a_database_that_is_away_for_a_while_loses_nothing(database: Database, s
     supervisor.run()
     assert came_back.is_set()
     assert (read_job(database).status, read_job(database).crashes) == ("succeeded", 0)
+
+
+def test_events_whose_commit_was_answered_too_late_are_recorded_once(database: Database, settings: Settings) -> None:
+    class WithLostAnswer(ScriptedAttempt):
+        def prepare(self, lines: list[bytes]) -> None:
+            if lines and not self.recorded:
+                breaking.enter_context(lost_answers(database, 1))
+
+        def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
+            repository.add_event(session, row, "info", "note", "A batch", {})
+            return super().record(session, row, lines)
+
+    add_jobs(database, 1)
+    attempt = WithLostAnswer(database, settings, claim_job(database), "abort")
+    with ExitStack() as breaking:
+        left = supervise(database, settings, attempt)
+    assert left.batches == attempt.recorded > 0
+    assert event_kinds(database) == ["started", *["note"] * attempt.recorded, "crashed"]

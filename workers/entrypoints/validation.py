@@ -11,6 +11,7 @@ from models.datasets.pack import UNLABELLED, write_index
 from models.datasets.report import write_skipped
 from models.datasets.validation import validate
 from service.storage import Storage
+from workers.memory_limit import limit_own_memory
 from workers.work.validation import Accepted, Rejected, ValidationOrder
 
 if TYPE_CHECKING:
@@ -19,13 +20,13 @@ if TYPE_CHECKING:
     from models.runtime.supervisor_callbacks import Context
 
 MAX_MEMORY_BYTES = 8 << 30
-"""Address space, libraries included: an image that needs more ends this process alone."""
+"""Memory, libraries included, where GRAFT_MEMORY_BYTES is not less: no archive that is well-formed needs more."""
 
 
 def work(order: ValidationOrder, context: Context) -> Iterator[Accepted | Rejected]:
     """Validate an archive, and write its pack, its index and the list of skipped files to the storage."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
+    limit_own_memory(MAX_MEMORY_BYTES)
     storage = Storage(order.storage)
     limits = Limits(order.most_bytes, order.most_files)
     try:

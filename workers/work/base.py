@@ -29,6 +29,11 @@ class Attempt(ABC, Generic[Row]):
     """The module whose `work(order, context)` the child runs."""
 
     @property
+    def may_use_gpu(self) -> bool:
+        """True if the child may use a GPU."""
+        return False
+
+    @property
     def can_save_progress(self) -> bool:
         """True if the child, asked to drain, saves progress that is in no event yet."""
         return False

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from service.backbones import repository
 from service.tables import Backbone
 from workers.child_process import Child
+from workers.memory_limit import choose_limit
 from workers.work.base import Attempt
 
 if TYPE_CHECKING:
@@ -53,12 +53,12 @@ class ListingOrder(BaseModel):
     backbones: Path | None
 
 
-def list_backbones(database: Database, settings: Settings) -> None:
-    """List the backbones that this worker can load, and write them to the database. Raises ChildDied."""
-    with Child("workers.entrypoints.listing", ListingOrder(backbones=settings.backbones)) as child:
+def list_backbones(settings: Settings) -> list[ListedBackbone]:
+    """List the backbones that this worker can load. Raises ChildDied."""
+    order, limit = ListingOrder(backbones=settings.backbones), choose_limit(settings)
+    with Child("workers.entrypoints.listing", order, settings.stall_seconds, limit) as child:
         lines = [line for batch in child.read_batches() for line in batch]
-    with database.writing() as session:
-        repository.replace_listings(session, [ListedBackbone.model_validate_json(line).model_dump() for line in lines])
+    return [ListedBackbone.model_validate_json(line) for line in lines]
 
 
 class BackboneAttempt(Attempt[Backbone]):

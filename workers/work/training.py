@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import delete
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
     from service.settings import Settings
     from workers.lease import Claim
 
+NVIDIA = Path("/dev/nvidiactl")
+"""Exists on machines with a GPU of NVIDIA's whose driver is loaded."""
 CHECKPOINT = "best.safetensors"
 """The checkpoint's name in an attempt's folder."""
 
@@ -59,6 +62,14 @@ class JobAttempt(Attempt[Job]):
         self._stored: blobs.Manifest | None = None
         """The finished checkpoint, once its tensors are in the database."""
         self._cache: str | None = None
+        self._lines: list[bytes] = []
+        self._events: list[Event] = []
+        """The events of the last batch of lines that was parsed."""
+
+    @property
+    def may_use_gpu(self) -> bool:
+        """True unless the settings or the machine rule out NVIDIA's."""
+        return self.settings.device not in ("cpu", "mps") and NVIDIA.exists()
 
     @property
     def can_save_progress(self) -> bool:
@@ -101,7 +112,7 @@ class JobAttempt(Attempt[Job]):
 
         Doing it twice changes nothing. Raises ContentsCollected.
         """
-        events = [EVENT.validate_json(line) for line in lines]
+        events = self._parse(lines)
         self._snapshots.put([event.snapshot for event in events if isinstance(event, ProgressSaved) and event.snapshot])
         if any(isinstance(event, Finished) for event in events):
             began = time.monotonic()
@@ -111,8 +122,7 @@ class JobAttempt(Attempt[Job]):
 
     def record(self, session: Session, row: Job, lines: list[bytes]) -> bool:
         """Write events to the job; true if they end it. Raises ContentsCollected, InterruptRequested."""
-        for line in lines:
-            event = EVENT.validate_json(line)
+        for event in self._parse(lines):
             if isinstance(event, Finished | Failed) and row.status == "pausing":
                 raise InterruptRequested  # paused all the same; once resumed, it soon ends
             match event:
@@ -127,8 +137,7 @@ class JobAttempt(Attempt[Job]):
 
     def confirm(self, lines: list[bytes]) -> None:
         """Remember the phase that was recorded, and remove the snapshots that were replaced."""
-        for line in lines:
-            event = EVENT.validate_json(line)
+        for event in self._parse(lines):
             if isinstance(event, PhaseStarted):
                 self._phase = event.phase
         self._snapshots.remove_replaced()
@@ -159,6 +168,12 @@ class JobAttempt(Attempt[Job]):
         """Remove the attempt's folder."""
         shutil.rmtree(self.scratch, ignore_errors=True)
         self._snapshots.clean_up()
+
+    def _parse(self, lines: list[bytes]) -> list[Event]:
+        """Parse a batch once, though it is prepared, recorded, perhaps again, and confirmed."""
+        if lines is not self._lines:
+            self._lines, self._events = lines, [EVENT.validate_json(line) for line in lines]
+        return self._events
 
     def _record(self, session: Session, row: Job, event: Event) -> None:
         match event:

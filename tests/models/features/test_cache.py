@@ -181,3 +181,35 @@ def test_an_emptied_cache_holds_nothing(tmp_path: Path) -> None:
     cache.empty()
     assert cache.bytes == 0
     assert len(missing(open_store(cache), range(64))) == 64
+
+
+def test_many_stores_together_stay_within_the_budget(tmp_path: Path) -> None:
+    """Each has begun a shard that it may fill, and the room for all of them is taken before."""
+    cache = FeatureCache(tmp_path, 8 * MIB)
+    stores = [open_store(cache, str(number)) for number in range(12)]
+    for first in range(0, 512, 64):
+        for store in stores:
+            fill(store, first, 64)
+    batch = 64 * (2 * NUMBERS + shard.RECORD.itemsize)
+    assert cache.budget / 2 < measure_bytes(cache) <= cache.budget + 8 * batch
+    assert sum(store.is_full for store in stores) == 4
+    for store in stores:
+        np.testing.assert_array_equal(read(store, range(512))[:, 0], np.arange(512))
+
+
+def test_an_old_unfinished_shard_is_continued_only_where_there_is_room(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, 2 * MIB)
+    old = open_store(cache, "old")
+    fill(old, 0, 64)
+    age(old.folder, IN_USE_SECONDS + 60)
+    others = [open_store(cache, str(number)) for number in range(7)]
+    for other in others:
+        fill(other, 0, 64)
+    fill(old, 64, 64)
+    assert not old.is_full, "one place is left"
+    age(old.folder, IN_USE_SECONDS + 60)
+    fill(open_store(cache, "another"), 0, 64)
+    again = open_store(cache, "old")
+    fill(again, 128, 64)
+    assert measure_bytes(cache) <= cache.budget
+    np.testing.assert_array_equal(read(again, range(128, 192))[:, 0], np.arange(128, 192))

@@ -10,6 +10,7 @@ import torch
 
 from models.features import sources
 from models.features.cache import FeatureCache
+from models.features.engines import eager
 from models.features.sources import CachedFeatures
 from models.features.store import FeatureStore
 from models.features.trunk import Trunk
@@ -77,3 +78,29 @@ def test_an_abandoned_read_leaves_its_rows_to_others_and_resumes_with_theirs(pac
     assert other.counts.hits == present
     np.testing.assert_array_equal(source.read_all(np.arange(12), 0), rows)
     assert source.counts.misses == 8, "no further row is computed"
+
+
+def test_a_reader_that_pauses_holds_up_no_other(pack: Pack, tmp_path: Path) -> None:
+    """A job that trains between two batches of a walk: another one needs the same rows meanwhile."""
+    training, other = open_source(pack, tmp_path), open_source(pack, tmp_path)
+    batches = training.read_batches(np.arange(12), 0, 4)
+    next(batches)
+    rows = other.read_all(np.arange(12), 0)
+    assert rows.shape == (12, 12)
+    assert list(batches)
+    assert training.counts.misses + other.counts.misses == 12, "no row is computed twice"
+
+
+def test_two_readers_in_turns_share_the_work(pack: Pack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(eager.BATCH_SIZES, "cpu", 2)
+    readers = [open_source(pack, tmp_path) for _ in range(2)]
+    orders = np.arange(12), np.arange(12)[::-1]
+    walks = [reader.read_batches(order, 0, 2) for reader, order in zip(readers, orders, strict=True)]
+    first: list[np.ndarray] = []
+    second: list[np.ndarray] = []
+    for (_, some), (_, others) in zip(*walks, strict=True):
+        first.append(some)
+        second.append(others)
+    np.testing.assert_array_equal(np.concatenate(first), np.concatenate(second)[::-1])
+    for reader in readers:
+        assert (reader.counts.misses, reader.counts.hits) == (6, 6)

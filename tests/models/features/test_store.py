@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import resource
 import signal
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -236,3 +237,35 @@ def test_rows_found_before_a_shard_was_replaced_are_still_read(tmp_path: Path) -
             np.testing.assert_array_equal(read(one, [1, 2, 6]), make_rows(1, 2, 6))
     np.testing.assert_array_equal(reader.read(found), make_rows(1, 2))
     np.testing.assert_array_equal(read(open_store(tmp_path), [3, 4, 5, 6]), make_rows(3, 4, 5, 6))
+
+
+def test_a_store_that_waits_for_another_sends_heartbeats(tmp_path: Path) -> None:
+    """Else the supervisor of a waiting job would think that it hangs, and kill it."""
+    holder, waiter = open_store(tmp_path), open_store(tmp_path)
+    heartbeats: list[int] = []
+    enough = threading.Event()
+
+    def send_heartbeat() -> None:
+        heartbeats.append(1)
+        if len(heartbeats) == 3:
+            enough.set()
+
+    def wait() -> None:
+        with waiter.lock(send_heartbeat):
+            assert missing(waiter, [1]) == []
+
+    with holder.lock():
+        waiting = threading.Thread(target=wait)
+        waiting.start()
+        holder.append(digests([1]), 0, make_rows(1), 0.0)
+        assert enough.wait(20)
+    waiting.join()
+
+
+def test_a_lock_tells_whether_another_may_have_appended(tmp_path: Path) -> None:
+    first, second = open_store(tmp_path), open_store(tmp_path)
+    found = []
+    for store in (first, first, second, second, first, first):
+        with store.lock() as has_news:
+            found.append(has_news)
+    assert found == [True, False, True, False, True, False]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service import idempotency
+from service.backbones import listings
 from service.jobs import repository
 from service.statuses import JobStatus
 from service.tables import Epoch
+from tests.support.backbones import build_listing
 from tests.support.datasets import add_dataset
 from tests.support.jobs import add_events, set_status
 from tests.support.requests import BACKBONE, assert_problem, build_job_request, create_job
@@ -130,6 +134,31 @@ def test_repeating_an_idempotency_key_creates_one_job(
         "idempotency_key_spent",
         "Send a new key",
     )
+
+
+def test_a_request_is_told_by_its_bytes_not_by_what_they_mean_to_this_version(
+    client: TestClient, dataset: str, db: Database
+) -> None:
+    """A retry across an upgrade, which gives fields and defaults that the first try did not know."""
+    job = create_job(client, dataset)["id"]
+    body = json.dumps(build_job_request(dataset, recipe={"epochs": 3})).encode()
+    with db.writing() as session:
+        idempotency.remember(session, "k", hashlib.sha256(b"POST /v1/jobs\n" + body).hexdigest(), job)
+    headers = {"Idempotency-Key": "k", "Content-Type": "application/json"}
+    again = client.post("/v1/jobs", content=body, headers=headers)
+    assert (again.status_code, again.json()["id"]) == (202, job)
+
+
+def test_a_queued_job_says_what_it_waits_for(client: TestClient, dataset: str, db: Database) -> None:
+    job = create_job(client, dataset)
+    assert job["waiting_for"] == "a worker: none is running"
+    with db.writing() as session:
+        listings.replace(session, "w", 60, [build_listing("timm/another")])
+    assert BACKBONE in client.get(f"/v1/jobs/{job['id']}").json()["waiting_for"]
+    with db.writing() as session:
+        listings.replace(session, "w", 60, [build_listing(BACKBONE)])
+    (listed,) = client.get("/v1/jobs").json()["data"]
+    assert (listed["waiting_for"], listed["queue_position"]) == (None, 1)
 
 
 def test_concurrent_requests_with_one_key_create_one_job(
@@ -284,8 +313,6 @@ def test_trials_are_those_of_the_newest_search(client: TestClient, dataset: str,
 def test_backbones_are_not_unknown_before_a_worker_has_listed_them(
     client: TestClient, dataset: str, db: Database
 ) -> None:
-    from service.backbones import repository as backbones
-
     with db.writing() as session:
-        backbones.replace_listings(session, [])
+        listings.replace(session, "w", 60, [])
     assert_problem(client.post("/v1/jobs", json=build_job_request(dataset)), 503, "backbones_not_listed", "Start one")

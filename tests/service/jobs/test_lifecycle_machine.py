@@ -165,20 +165,20 @@ class Life(RuleBasedStateMachine):
     def _add(self, priority: int) -> None:
         job = Modelled(f"job_{len(self.model):04}", priority)
         self.model[job.id] = job
-        columns: dict[str, Any] = {"dataset_id": "ds_1", "backbone": "b", "recipe": {}, "event_seq": 0}
+        columns: dict[str, Any] = {"dataset_id": "ds_1", "backbone": "hf/some/net", "recipe": {}, "event_seq": 0}
         with self.database.writing() as session:
             session.add(Job(id=job.id, status="queued", priority=priority, **columns))
 
     def _take(self, worker: str) -> None:
         free = sorted((job for job in self.model.values() if job.is_free), key=lambda job: (-job.priority, job.id))
         with self.database.writing() as session:
-            assert session.scalar(select(has_claimable(Job, "queued", "running"))) == bool(free)
+            assert session.scalar(select(has_claimable(Job, "queued", "running", worker))) == bool(free)
             found = claim(session, Job, "queued", "running", worker, LEASE_SECONDS)
         if not free:
             assert found is None
             return
         free[0].take(worker)
-        assert found == Claim(Job, free[0].id, free[0].attempt, free[0].crashes)
+        assert found == Claim(Job, free[0].id, free[0].attempt, free[0].crashes, asked_at=0.0)
         self.claims.append(found)
 
     def _any_job(self, data: st.DataObject) -> Modelled:

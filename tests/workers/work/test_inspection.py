@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from service.backbones import repository
+from service.backbones import listings
 from service.statuses import BackboneStatus
 from service.tables import Backbone
 from workers.work.inspection import ListedBackbone
@@ -24,7 +24,7 @@ def test_an_unchanged_backbone_keeps_its_inspection_when_a_worker_starts(databas
         (LISTED.model_copy(update={"parameters": 2}), "listed"),
     ):
         with database.writing() as session:
-            repository.replace_listings(session, [listed.model_dump()])
+            listings.replace(session, "w", 60, [listed.model_dump()])
         with database.writing() as session:
             row = session.get_one(Backbone, "local/a")
             assert row.status == status

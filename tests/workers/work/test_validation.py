@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import threading
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 from sqlalchemy import text
 
+from service.database import Database
 from service.settings import Settings
 from service.storage import Storage
 from service.tables import Dataset
+from tests.support.broken_database import broken_commits
 from workers.lease import LeaseLost, claim
 from workers.supervisor import Supervisor
 from workers.work.validation import DatasetAttempt
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlalchemy.orm import Session
-
-    from service.database import Database
 
 ARCHIVE = "datasets/ds_1/archive"
 
@@ -62,6 +63,48 @@ def test_the_archive_is_kept_if_the_verdict_is_not_committed(
     validate(database, settings, Robbed)
     with database.reading() as session:
         assert session.get_one(Dataset, "ds_1").status == "validating"
+    assert upload.exists(), "the next attempt needs it"
+
+
+def test_a_verdict_whose_commit_fails_is_written_again_and_then_the_archive_is_deleted(
+    database: Database, settings: Settings, upload: Path
+) -> None:
+    class WithBrokenCommit(DatasetAttempt):
+        def prepare(self, lines: list[bytes]) -> None:
+            if lines:
+                breaking.enter_context(broken_commits(database, 1, lambda: kept.append(upload.exists())))
+
+    kept: list[bool] = []
+    with ExitStack() as breaking:
+        validate(database, settings, WithBrokenCommit)
+    with database.reading() as session:
+        assert session.get_one(Dataset, "ds_1").status == "failed"
+    assert kept == [True]
+    assert not upload.exists()
+
+
+def test_the_archive_is_kept_if_the_commit_fails_and_the_lease_is_lost(
+    database: Database, settings: Settings, upload: Path
+) -> None:
+    class WithBrokenCommit(DatasetAttempt):
+        def prepare(self, lines: list[bytes]) -> None:
+            breaking.enter_context(broken_commits(database, 1, lose))
+
+    def lose() -> None:
+        thief.start()
+
+    def steal() -> None:
+        with other.writing() as session:
+            session.execute(text("UPDATE datasets SET attempt = 7"))
+
+    other, thief = Database(database.url), threading.Thread(target=steal)
+    with ExitStack() as breaking:
+        validate(database, settings, WithBrokenCommit)
+    thief.join()
+    other.close()
+    with database.reading() as session:
+        row = session.get_one(Dataset, "ds_1")
+    assert (row.status, row.attempt) == ("validating", 7)
     assert upload.exists(), "the next attempt needs it"
 
 
