@@ -36,7 +36,6 @@ class Dataset(Leased, Table):
     labels: Mapped[str] = mapped_column(String(8), default="auto", server_default="auto")
     """auto: as the archive gives them; none: all images are unlabelled."""
     task: Mapped[DatasetTask | None] = mapped_column(String(16))
-    """Known when ready."""
     classes: Mapped[list[Any]] = mapped_column(default=list)
     images: Mapped[int] = mapped_column(default=0)
     digest: Mapped[str | None]
