@@ -10,7 +10,7 @@ import secrets
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,6 +20,18 @@ DEFAULT_BUDGET = 20 << 30
 MAX_SHARD_BYTES = 64 << 20
 IN_USE_SECONDS = 600.0
 """Files used within this time count as in use, and are not evicted."""
+GROWING_SECONDS = 60.0
+"""Shards written within this time count with the size that they may grow to."""
+
+
+class _Entry(NamedTuple):
+    """Files that are evicted together."""
+
+    used: float
+    """Time of last use."""
+    written: float
+    size: int
+    files: list[Path]
 
 
 @dataclass(frozen=True)
@@ -51,34 +63,32 @@ class FeatureCache:
     @property
     def bytes(self) -> int:
         """Bytes of all entries."""
-        return sum(size for _, size, _ in self._list_entries())
+        return sum(entry.size for entry in self._list_entries())
 
     def empty(self) -> None:
         """Delete all entries; processes that have some open still read them."""
         with self._lock():
-            for _, _, files in self._list_entries():
-                _delete(files)
+            for entry in self._list_entries():
+                _delete(entry.files)
 
     def make_room(self, needed: int) -> bool:
         """Evict the least recently used entries until `needed` bytes fit; return whether they do.
 
-        A shard in use that is not finished counts with the size that it may grow to.
+        Shards that grow count with the size that they may grow to.
         """
         with self._lock():
             entries = sorted(self._list_entries())
-            now = time.time()
-            sizes = [self._expect_size(now - used, size, files) for used, size, files in entries]
-            total = sum(sizes)
-            for (used, _, files), size in zip(entries, sizes, strict=True):
-                if total + needed <= self.budget or now - used < IN_USE_SECONDS:
+            total = sum(self._expect_size(entry) for entry in entries)
+            for entry in entries:
+                if total + needed <= self.budget or time.time() - entry.used < IN_USE_SECONDS:
                     break
-                _delete(files)
-                total -= size
+                _delete(entry.files)
+                total -= self._expect_size(entry)
         return total + needed <= self.budget
 
-    def _expect_size(self, age: float, size: int, files: list[Path]) -> int:
-        may_grow = len(files) == 2 and age < IN_USE_SECONDS
-        return max(size, self.shard_bytes) if may_grow else size
+    def _expect_size(self, entry: _Entry) -> int:
+        is_growing = len(entry.files) == 2 and time.time() - entry.written < GROWING_SECONDS
+        return max(entry.size, self.shard_bytes) if is_growing else entry.size
 
     @contextmanager
     def _lock(self) -> Iterator[None]:
@@ -87,8 +97,7 @@ class FeatureCache:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def _list_entries(self) -> list[tuple[float, int, list[Path]]]:
-        """List what is evicted together: the time of last use, the bytes, and the files of each entry."""
+    def _list_entries(self) -> list[_Entry]:
         entries = []
         for file in (*self.folder.glob("*/*.index"), *self.compiled_folder.glob("*")):
             files = [file, *([file.with_suffix(".rows")] if file.suffix == ".index" else [])]
@@ -96,7 +105,8 @@ class FeatureCache:
                 stats = [each.stat() for each in files]
             except FileNotFoundError:
                 continue
-            entries.append((stats[0].st_mtime, sum(stat.st_size for stat in stats), files))
+            size = sum(stat.st_size for stat in stats)
+            entries.append(_Entry(stats[0].st_mtime, stats[-1].st_mtime, size, files))
         return entries
 
 

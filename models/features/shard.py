@@ -134,14 +134,14 @@ class Shard:
             index.write(records.data)
 
     def occupy(self) -> None:
-        """Create the files where they are missing, and record that they are used now."""
+        """Create the files where they are missing, and record that they are written now."""
         for file in (self.rows_file, self.index_file):
             file.touch()
 
-    def read_last_use(self) -> float:
-        """Read the time of last use, by any process; 0 if the files were deleted."""
+    def read_last_write(self) -> float:
+        """Read the time at which any process last appended; 0 if the files were deleted."""
         try:
-            return self.index_file.stat().st_mtime
+            return self.rows_file.stat().st_mtime
         except FileNotFoundError:
             return 0.0
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.features.cache import IN_USE_SECONDS
+from models.features.cache import GROWING_SECONDS
 from models.features.checksums import compute_checksums
 from models.features.row_index import LOOKUP_BATCH, MISSING, RowIndex
 from models.features.shard import RECORD, MemoryShard, Shard
@@ -148,7 +148,7 @@ class FeatureStore:
     def _open_shard(self) -> Shard | None:
         """Find an unfinished shard, or begin one; None if the cache's budget has no room for the whole of it."""
         shard = self._find_unfinished_shard()
-        if shard is not None and time.time() - shard.read_last_use() < IN_USE_SECONDS / 2:
+        if shard is not None and time.time() - shard.read_last_write() < GROWING_SECONDS / 2:
             return shard  # the cache counts all of it
         is_new = shard is None
         if shard is None:

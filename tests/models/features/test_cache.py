@@ -46,8 +46,8 @@ def measure_bytes(cache: FeatureCache) -> int:
 
 
 def age(folder: Path, seconds: float) -> None:
-    """Set the last use of all shards and compiled models below a folder to `seconds` ago."""
-    for file in [*folder.rglob("*.index"), *folder.rglob("*.blob")]:
+    """Set the last use, and the last write, of all shards and compiled models below a folder to `seconds` ago."""
+    for file in [*folder.rglob("*.index"), *folder.rglob("*.rows"), *folder.rglob("*.blob")]:
         with suppress(FileNotFoundError):
             os.utime(file, (time.time() - seconds,) * 2)
 
