@@ -189,7 +189,7 @@ class Child:
 def _build_out_of_memory(most: int) -> ChildDied:
     message = (
         f"The process needed more memory than it may take, {most / 2**30:.1f} GiB (GRAFT_MEMORY_BYTES). Smaller "
-        "images, smaller batches or a smaller backbone need less."
+        "images, smaller batches, fewer classes or a smaller backbone need less."
     )
     return ChildDied("out_of_memory", message)
 

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+CPU_MEMORY_ERRORS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "could not create a primitive",  # oneDNN, whose convolutions get no memory for their code or their scratchpad
+    "could not create a memory",
+    "std::bad_alloc",
+)
+"""What torch's libraries say when the machine's memory is short; they have no class of error for it."""
+
+
 def choose(name: str) -> torch.device:
     """Choose a device by name; `auto` takes the first of CUDA, MPS and CPU that is there."""
     if name != "auto":
@@ -32,9 +41,8 @@ def compute_exactly() -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Recognize out-of-memory errors, of a GPU or the machine."""
-    # A processor's allocator has no class of error of its own.
     is_named = isinstance(error, MemoryError | torch.OutOfMemoryError)
-    return is_named or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return is_named or any(message in str(error) for message in CPU_MEMORY_ERRORS)
 
 
 def is_gpu_error(error: BaseException) -> bool:
