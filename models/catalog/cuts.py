@@ -89,7 +89,7 @@ class Stage(_Trained):
 
     kind: Literal["stage"] = "stage"
     name: Annotated[str, Field(examples=["layer3"])]
-    """Last frozen stage, or a single cut, of the backbone; GET /v1/backbones/{name} lists both."""
+    """Last frozen stage, or a single cut, of the backbone; `graft inspect NAME` lists both."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """Choose the cut at the end of the named stage; raises CutUnknown."""

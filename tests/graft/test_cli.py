@@ -49,6 +49,7 @@ def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
         assert [job["status"] for job in jobs] == ["succeeded"]
         assert "local/small" in run("backbones", "small", "--source", "local")
         assert "photos" in run("datasets")
+        assert json.loads(run("inspect", "local/small"))["inspection"]["cuts"]
         (cache,) = json.loads(run("cache", "--json"))
         assert cache["misses"] > 0
         (cache,) = json.loads(run("cache", "--empty", "--json"))
