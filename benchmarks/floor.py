@@ -51,7 +51,7 @@ def pack_dataset(folder: Path, dataset: Path) -> tuple[Pack, list[str]]:
     with dataset.open("rb") as archive, (folder / "pack").open("wb") as pack:
         validated = validate(archive, pack, Limits(1 << 40, 1 << 30))
     with (folder / "index").open("wb") as index:
-        write_index(index, validated.entries)
+        write_index(index, validated.entries, validated.decoding)
     return Pack(folder / "pack", folder / "index"), [entry["name"] for entry in validated.classes]
 
 

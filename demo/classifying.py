@@ -1,4 +1,4 @@
-"""Classify images with a downloaded checkpoint; needs timm and safetensors only."""
+"""Classify images with a downloaded checkpoint; needs timm, safetensors and the extra `graft[images]` only."""
 
 from __future__ import annotations
 
@@ -13,14 +13,17 @@ from typing import TYPE_CHECKING
 
 import timm
 import torch
-from PIL import Image, ImageOps
 from safetensors import safe_open
 from safetensors.torch import load_file
 from timm.data import create_transform, resolve_data_config
 
+from graft.images import BadImage, open_image
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from typing import IO
+
+    from PIL import Image
 
     Reader = Callable[[str], IO[bytes] | None]
 
@@ -35,7 +38,7 @@ def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str
     network.load_state_dict(load_file(checkpoint))
     transform = create_transform(**resolve_data_config(json.loads(metadata["pretrained_cfg"])))
     classes = json.loads(metadata["class_names"])
-    chosen = sample_images(dataset, count)
+    chosen = sample_images(dataset, metadata, count)
     with torch.inference_mode():
         shown = torch.stack([transform(image) for _, image in chosen])
         probabilities = network.eval()(shown).softmax(1)
@@ -45,12 +48,15 @@ def classify(checkpoint: Path, dataset: Path, count: int) -> list[tuple[str, str
     ]
 
 
-def sample_images(dataset: Path, count: int) -> list[tuple[str, Image.Image]]:
-    """Sample images from a folder or an archive, upright RGB, always the same; other files are skipped."""
+def sample_images(dataset: Path, metadata: Mapping[str, str], count: int) -> list[tuple[str, Image.Image]]:
+    """Sample images from a folder or an archive, opened by a checkpoint's metadata, always the same ones.
+
+    Other files are skipped.
+    """
     with _open_files(dataset) as (names, read):
         shown = sorted(name for name in names if not _is_hidden(name))
         random.Random(3).shuffle(shown)
-        images = ((name, _read_image(read(name))) for name in shown)
+        images = ((name, _read_image(read(name), metadata)) for name in shown)
         return list(islice(((name, image) for name, image in images if image is not None), count))
 
 
@@ -72,11 +78,11 @@ def _is_hidden(name: str) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in PurePath(name).parts)
 
 
-def _read_image(file: IO[bytes] | None) -> Image.Image | None:
+def _read_image(file: IO[bytes] | None, metadata: Mapping[str, str]) -> Image.Image | None:
     if file is None:  # a folder of a tar
         return None
     with file:
         try:
-            return ImageOps.exif_transpose(Image.open(file)).convert("RGB")
-        except Exception:  # Pillow's readers raise whatever a broken file leads them to
+            return open_image(file, metadata)
+        except BadImage:
             return None

@@ -55,7 +55,7 @@ def export(dataset: Path, folder: Path) -> dict[str, int]:
     if pack.is_multi_label:
         raise SystemExit("Peers are measured on images of one class each; this dataset has some of several.")
     recipe = Recipe()
-    parts = split(pack.digests.tolist(), pack.labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
+    parts = split(pack.lossless_digests, pack.labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
     counts = {}
     for part, called in PARTS.items():
         chosen = getattr(parts, part).tolist()

@@ -39,9 +39,10 @@ class File:
     """A file of an archive: an image, with its place in the pack, or what it is not used for."""
 
     path: PurePosixPath
+    image: decode.CheckedImage | None = None
+    """The image, if it is good."""
     digest: bytes = b""
-    width: int = 0
-    height: int = 0
+    """Of all bits of its pixels; of an accepted image, of the 8 bits that its dataset's depth leaves."""
     offset: int = 0
     length: int = 0
     problem: tuple[str, str] | None = None
@@ -169,7 +170,7 @@ def _build_time_check(archive: IO[bytes]) -> Callable[[], None]:
 
 def _decode_file(path: PurePosixPath, data: bytes) -> File:
     try:
-        image = decode.decode(data)
+        image = decode.check(data)
     except decode.BadImage as problem:
         return File(path, problem=(problem.code, str(problem)))
-    return File(path, decode.compute_digest(image), image.width, image.height)
+    return File(path, image, image.digest)

@@ -1,7 +1,7 @@
 """Packs: the files of accepted images, unchanged, in one file, with an index.
 
-An index is the length of its header (8 bytes, little-endian), the header (JSON: names of files, and the labels of a
-multi-label dataset), and a fixed-width record for each image.
+An index is the length of its header (8 bytes, little-endian), the header (JSON: names of files, how they are decoded,
+the labels of a multi-label dataset), and a fixed-width record for each image.
 """
 
 from __future__ import annotations
@@ -10,14 +10,17 @@ import json
 import mmap
 from dataclasses import dataclass
 from itertools import chain
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
+
+from models.images.decode import Decoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+NEWEST = Decoding()
 UNLABELLED = "unlabelled"
 SPLIT_CODES = ("", "train", "validation", "test", UNLABELLED)
 """Splits by their number in a record; "" if the dataset gives none. Unlabelled images are in none of the others."""
@@ -42,7 +45,7 @@ class Entry:
     """One image of a pack."""
 
     digest: bytes
-    """Digest of its size and pixels, 32 bytes."""
+    """Digest of its size and 8-bit pixels, 32 bytes."""
     offset: int
     length: int
     width: int
@@ -51,13 +54,18 @@ class Entry:
     """Indices of classes; more than one, or none, only in a multi-label dataset, and none in an unlabelled one."""
     split: str
     name: str
+    lossless_digest: bytes | None = None
+    """Digest of an image of more than 8 bits, with all of them."""
 
 
-def write_index(file: IO[bytes], entries: Sequence[Entry]) -> None:
-    """Write the index of a pack."""
-    header = {"names": [entry.name for entry in entries]}
+def write_index(file: IO[bytes], entries: Sequence[Entry], decoding: Decoding = NEWEST) -> None:
+    """Write the index of a pack, whose images are decoded by `decoding`."""
+    header: dict[str, Any] = {"names": [entry.name for entry in entries], "decoding": decoding.to_dict()}
     if any(len(entry.labels) > 1 for entry in entries):
-        header["labels"] = [list(entry.labels) for entry in entries]  # type: ignore[misc]
+        header["labels"] = [list(entry.labels) for entry in entries]
+    lossless = {place: entry.lossless_digest for place, entry in enumerate(entries) if entry.lossless_digest}
+    if lossless:
+        header["lossless_digests"] = {place: digest.hex() for place, digest in lossless.items()}
     encoded = json.dumps(header).encode()
     records = np.zeros(len(entries), RECORD)
     for record, entry in zip(records, entries, strict=True):
@@ -92,9 +100,22 @@ class Pack:
         return self._bytes[start : start + int(record["length"])]
 
     @property
+    def decoding(self) -> Decoding:
+        """The rules by which its images are decoded; version 1 if it was packed before they had versions."""
+        return Decoding.from_dict(self._header.get("decoding", {"version": 1}))
+
+    @property
     def digests(self) -> np.ndarray:
-        """The digest of each image, (n,) of 32 bytes."""
+        """The digest of each image's 8-bit pixels, (n,) of 32 bytes."""
         return self._records["digest"]
+
+    @property
+    def lossless_digests(self) -> list[bytes]:
+        """The digest of each image with all bits of its pixels: it does not depend on the dataset."""
+        digests: list[bytes] = self.digests.tolist()
+        for place, digest in self._header.get("lossless_digests", {}).items():
+            digests[int(place)] = bytes.fromhex(digest)
+        return digests
 
     @property
     def labels(self) -> np.ndarray:

@@ -40,7 +40,9 @@ def sort_skipped(skipped: Sequence[SkippedFile]) -> list[SkippedFile]:
     return sorted(skipped, key=lambda one: (not one.is_damage, one.code == SYSTEM_FILE))
 
 
-def build_report(accepted: int, skipped: Sequence[SkippedFile], notes: Sequence[str]) -> dict[str, Any]:
+def build_report(
+    accepted: int, skipped: Sequence[SkippedFile], notes: Sequence[str], depth: int | None
+) -> dict[str, Any]:
     """Build the report of a dataset: counts, how the labels were found, and the first of the skipped files."""
     first: list[dict[str, str]] = []
     free = MAX_REPORT_BYTES
@@ -55,6 +57,7 @@ def build_report(accepted: int, skipped: Sequence[SkippedFile], notes: Sequence[
         "files": accepted + len(skipped),
         "accepted": accepted,
         "layout": show(layout[:1].upper() + layout[1:], MAX_LAYOUT_BYTES),
+        "depth": depth,
         "counts": dict(Counter(one.code for one in skipped)),
         "skipped": first,
     }

@@ -15,6 +15,7 @@ from models.datasets.errors import DatasetRejected, join_names
 from models.datasets.pack import UNLABELLED, Entry
 from models.datasets.report import SkippedFile, build_report, sort_skipped, summarize
 from models.datasets.table_reader import Annotation, Layout
+from models.images.decode import Decoding, choose_depth
 from models.runtime.supervisor_callbacks import no_heartbeat
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ class ValidatedDataset:
     report: dict[str, Any]
     skipped: list[SkippedFile]
     """Files that are not used, with the reasons."""
+    decoding: Decoding
+    """The rules by which its images are decoded."""
 
 
 def validate(
@@ -74,7 +77,9 @@ def validate(
     # Scripts and notes in class folders are no images of the class, but what a table lists is meant to be one.
     non_images = {file.path for file in contents.files if file.path not in listed and not _is_meant(file)}
     annotations = {path: annotation for path, annotation in found.annotations.items() if path not in non_images}
-    accepted = _drop_duplicates([file for file in contents.files if file.path in annotations], annotations)
+    labelled = [file for file in contents.files if file.path in annotations]
+    depth = _reduce_to_common_depth(labelled)
+    accepted = _drop_duplicates(labelled, annotations)
     skipped = sort_skipped(
         [
             *_list_problems(contents.files, annotations.keys()),
@@ -84,7 +89,7 @@ def validate(
         ]
     )
     _check_bad_share(len(accepted), skipped)
-    return _build_dataset(accepted, annotations, skipped, found.notes, is_labelled=is_labelled)
+    return _build_dataset(accepted, annotations, skipped, found.notes, Decoding(depth=depth), is_labelled=is_labelled)
 
 
 def _read_layout(contents: ArchiveContents, heartbeat: Callable[[], None]) -> Layout:
@@ -127,6 +132,15 @@ def _list_unused(contents: ArchiveContents, found: Layout) -> list[SkippedFile]:
         for file in contents.files
         if not file.problem and file.path not in found.annotations and str(file.path) not in explained
     ]
+
+
+def _reduce_to_common_depth(files: Sequence[File]) -> int | None:
+    """Choose the depth of a dataset's images, and take the digests of their pixels when reduced by it."""
+    depth = choose_depth(file.image for file in files)
+    for file in files:
+        if file.image is not None:
+            file.digest = file.image.get_digest(depth)
+    return depth
 
 
 def _drop_duplicates(files: list[File], annotations: Annotations) -> list[File]:
@@ -183,6 +197,7 @@ def _build_dataset(
     annotations: Annotations,
     skipped: list[SkippedFile],
     notes: Sequence[str],
+    decoding: Decoding,
     *,
     is_labelled: bool,
 ) -> ValidatedDataset:
@@ -200,8 +215,9 @@ def _build_dataset(
         classes=[{"name": name, "count": counts[name]} for name in classes],
         task=("multi_label" if has_several else "single_label") if is_labelled else None,
         digest=_compute_digest(entries, classes),
-        report=build_report(len(files), skipped, notes),
+        report=build_report(len(files), skipped, notes, decoding.depth),
         skipped=skipped,
+        decoding=decoding,
     )
 
 
@@ -212,13 +228,15 @@ def _build_entries(files: Sequence[File], annotations: Annotations, classes: Seq
             digest=file.digest,
             offset=file.offset,
             length=file.length,
-            width=file.width,
-            height=file.height,
+            width=image.width,
+            height=image.height,
             labels=tuple(index[label] for label in annotations[file.path].labels),
             split=annotations[file.path].split,
             name=str(file.path),
+            lossless_digest=None if image.depth is None else image.digest,
         )
         for file in files
+        if (image := file.image)
     ]
 
 

@@ -232,7 +232,7 @@ def render_images(
     """
 
     def render(image: int) -> np.ndarray:
-        return views.render(decode(pack.read_file(image)), pack.digests[image].tobytes(), view)
+        return views.render(decode(pack.read_file(image), pack.decoding), pack.digests[image].tobytes(), view)
 
     waiting = deque(images[start : start + size] for start in range(0, len(images), size))
     ahead: deque[tuple[np.ndarray, list[Future[np.ndarray]]]] = deque()

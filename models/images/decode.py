@@ -1,73 +1,141 @@
-"""Decode image files to upright RGB, and compute digests of their pixels."""
+"""Check the image files of a dataset before they are accepted, and decode them with bounded memory."""
 
 from __future__ import annotations
 
 import hashlib
-import io
 import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Condition
+from typing import TYPE_CHECKING
 
-import numpy as np
-import simplejpeg
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
-"""Formats that are decoded; Pillow's readers of rarer formats have had more security holes."""
+from graft.images import DEPTHS, BadImage, Decoding, DeepImage, decode, read_image
+from models.images.decoding_work import check_scans, check_work, count_scans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+__all__ = ["BadImage", "CheckedImage", "Decoding", "check", "choose_depth", "compute_digest", "decode", "limit_pixels"]
+
 MIN_SIDE = 8
 MAX_PIXELS = 50_000_000
 """Most pixels of an image, checked by its header before it is decoded: a small file can unpack to gigabytes."""
 MAX_ASPECT_RATIO = 50
 """Largest ratio of the longer to the shorter side: resizing by the shorter side would make huge images too."""
+MAX_PIXELS_AT_ONCE = 2 * MAX_PIXELS
+"""Most pixels of all images that threads decode at the same time; one has at most 20 bytes a pixel."""
 Image.MAX_IMAGE_PIXELS = None  # Pillow would only warn, and later
 warnings.filterwarnings("ignore", module=r"PIL\.")  # an image that decodes is good, whatever its metadata
-ORIENTATION = ExifTags.Base.Orientation
-MODES_16_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
-MAX_16_BIT = 65535
 
 
-class BadImage(Exception):
-    """A file that cannot be used as an image."""
+@dataclass(frozen=True)
+class CheckedImage:
+    """A good image: its upright size, and digests."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    width: int
+    height: int
+    digest: bytes
+    """SHA-256 of its size and pixels, all bits of them."""
+    depth: int | None = None
+    """Bits that its values use, if its file has more than 8 of them."""
+    digests: Mapping[int, bytes] = field(default_factory=dict)
+    """By each depth that a dataset with it may have: the digest of its pixels when reduced to 8 bits by that depth."""
+
+    def get_digest(self, depth: int | None) -> bytes:
+        """Get the digest of its 8-bit pixels in a dataset of this depth."""
+        return self.digest if depth is None or self.depth is None else self.digests[depth]
 
 
-def decode(data: bytes) -> Image.Image:
-    """Decode the first frame as upright RGB (EXIF orientation applied); transparent parts become white.
+class _PixelBudget:
+    """Pixels that may be decoded at the same time; an image that is larger than all of them waits to be alone."""
 
-    Raises BadImage with code empty_file, not_an_image, too_small, too_large, too_elongated, truncated or
-    unreadable.
+    def __init__(self, pixels: int) -> None:
+        self._all = self._free = pixels
+        self._changed = Condition()
+
+    @contextmanager
+    def reserve(self, pixels: int) -> Iterator[None]:
+        """Wait for room, and keep it inside."""
+        pixels = min(pixels, self._all)
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+_BUDGET = _PixelBudget(MAX_PIXELS_AT_ONCE)
+
+
+@contextmanager
+def limit_pixels(pixels: int) -> Iterator[None]:
+    """Wait until an image of this size can be decoded besides those of other threads, and keep the room inside."""
+    with _BUDGET.reserve(pixels):
+        yield
+
+
+def check(data: bytes) -> CheckedImage:
+    """Check an image file by decoding it, with the newest rules.
+
+    Raises BadImage with one of decode's codes, or too_small, too_large, too_elongated, too_many_scans or
+    too_many_parts; and MemoryError.
     """
-    if not data:
-        raise BadImage("empty_file", "The file is empty.")
-    try:
-        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-            _check_size(image)
-            if _is_plain_jpeg(image) and (quick := _from_jpeg(data)) is not None:
-                return quick
-            image.load()
-            return _rgb(ImageOps.exif_transpose(image))
-    except UnidentifiedImageError as error:
-        formats = ", ".join(FORMATS)
-        raise BadImage(
-            "not_an_image", f"The file is no image in a known format ({formats}). Convert it to one of them."
-        ) from error
-    except BadImage:
-        raise
-    except Exception as error:  # Pillow's readers may raise any error on a broken file
-        if "truncated" in str(error).lower():
-            raise BadImage("truncated", "The file ends before the image does. Copy it again.") from error
-        raise BadImage("unreadable", f"The image cannot be decoded: {error}") from error
+    check_work(data, _check_size)
+    scans = count_scans(data)
+
+    @contextmanager
+    def admit(width: int, height: int) -> Iterator[None]:
+        _check_size(width, height)
+        check_scans(scans, width * height)
+        with limit_pixels(width * height):
+            yield
+
+    image = read_image(data, admit=admit)
+    width, height = image.size
+    with limit_pixels(width * height):
+        if isinstance(image, DeepImage):
+            return _check_deep(image)
+        return CheckedImage(width, height, compute_digest(image))
+
+
+def choose_depth(images: Iterable[CheckedImage | None]) -> int | None:
+    """Choose the depth of a dataset: the greatest that an image has; None if all have 8 bits."""
+    return max((image.depth for image in images if image is not None and image.depth is not None), default=None)
 
 
 def compute_digest(image: Image.Image) -> bytes:
     """Compute the SHA-256 of an RGB image's size and pixels: the same however a file encodes them."""
-    size = image.width.to_bytes(4, "little") + image.height.to_bytes(4, "little")
-    return hashlib.sha256(size + image.tobytes()).digest()
+    digest = _start_digest(*image.size)
+    digest.update(image.tobytes())
+    return digest.digest()
 
 
-def _check_size(image: Image.Image) -> None:
+def _check_deep(image: DeepImage) -> CheckedImage:
+    """Compute the digests of a deep image band by band."""
     width, height = image.size
+    lossless = _start_digest(width, height)
+    by_depth = {depth: _start_digest(width, height) for depth in DEPTHS if depth >= image.depth}
+    for band in image.split_bands():
+        lossless.update(band.values.tobytes())
+        if band.opacity is not None:
+            lossless.update(band.opacity.tobytes())
+        for depth, digest in by_depth.items():
+            digest.update(band.reduce(Decoding(depth=depth).table).tobytes())
+    digests = {depth: digest.digest() for depth, digest in by_depth.items()}
+    return CheckedImage(width, height, lossless.digest(), image.depth, digests)
+
+
+def _start_digest(width: int, height: int) -> hashlib._Hash:
+    return hashlib.sha256(width.to_bytes(4, "little") + height.to_bytes(4, "little"))
+
+
+def _check_size(width: int, height: int) -> None:
     if min(width, height) < MIN_SIDE:
         raise BadImage(
             "too_small", f"{width}x{height} pixels; at least {MIN_SIDE} per side are needed. Use a larger image."
@@ -82,39 +150,3 @@ def _check_size(image: Image.Image) -> None:
             "too_elongated",
             f"{width}x{height} pixels; one side may be at most {MAX_ASPECT_RATIO} times the other. Crop it.",
         )
-
-
-def _is_plain_jpeg(image: Image.Image) -> bool:
-    """Tell whether an image is an upright JPEG in grey or RGB."""
-    return image.format == "JPEG" and image.mode in ("L", "RGB") and image.getexif().get(ORIENTATION, 1) == 1
-
-
-def _from_jpeg(data: bytes) -> Image.Image | None:
-    """Decode a JPEG by libjpeg-turbo, to the same pixels as Pillow but faster; None if the file has any fault."""
-    try:
-        return Image.fromarray(simplejpeg.decode_jpeg(data, "RGB"))
-    except ValueError:
-        return None
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode in MODES_16_BIT:
-        return _from_16_bit(image)
-    if image.mode == "F":
-        raise BadImage("unreadable", "Images of floating-point pixels have no fixed range; use 8 or 16 bits.")
-    if image.has_transparency_data:
-        opaque = image.convert("RGBA")
-        white = Image.new("RGBA", opaque.size, "white")
-        return Image.alpha_composite(white, opaque).convert("RGB")
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _from_16_bit(image: Image.Image) -> Image.Image:
-    """Scale 16-bit grey to 8 bits (Pillow's own conversion would clip it)."""
-    values = np.asarray(image, np.int64)
-    if values.min() < 0 or values.max() > MAX_16_BIT:
-        raise BadImage("unreadable", f"Pixels outside 0 to {MAX_16_BIT} have no fixed range; use 8 or 16 bits.")
-    grey = ((values + 128) // 257).astype(np.uint8)
-    if "transparency" in image.info:
-        grey[values == image.info["transparency"]] = 255
-    return Image.fromarray(grey).convert("RGB")

@@ -252,6 +252,7 @@ def write_checkpoint(spec: TrainingSpec, recipe: ResolvedRecipe, ready: Prepared
             "label_names": classes,
         },
         model_args=backbone.model_args,
+        decoding=ready.features.pack.decoding.to_dict(),
         **({"replaced": replaced} if replaced else {}),
         recipe=recipe.model_dump(mode="json"),
         metrics=metrics,

@@ -145,7 +145,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
 def split_pack(pack: Pack, num_classes: int, recipe: Recipe) -> tuple[Subset, Subset, Subset]:
     """Split a pack's images into training, validation and test images."""
     labels = pack.encode_targets(num_classes) if pack.is_multi_label else pack.labels
-    parts = split(pack.digests.tolist(), labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
+    parts = split(pack.lossless_digests, labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
     train, validation, test = (Subset(part, labels[part]) for part in (parts.train, parts.validation, parts.test))
     return train, validation, test
 

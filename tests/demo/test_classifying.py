@@ -44,16 +44,16 @@ def write_dataset(folder: Path, kind: str, files: dict[str, bytes]) -> Path:
 @pytest.mark.parametrize("kind", ["zip", "tar", "folder"])
 def test_files_that_are_not_images_are_skipped(tmp_path: Path, kind: str) -> None:
     dataset = write_dataset(tmp_path, kind, IMAGES | OTHERS)
-    found = dict(sample_images(dataset, 10))
+    found = dict(sample_images(dataset, {}, 10))
     assert found.keys() == IMAGES.keys()
     for name, image in found.items():
         np.testing.assert_array_equal(np.asarray(image), np.asarray(Image.open(io.BytesIO(IMAGES[name]))))
-    assert list(dict(sample_images(dataset, 2))) == list(found)[:2], "always the same"
+    assert list(dict(sample_images(dataset, {}, 2))) == list(found)[:2], "always the same"
 
 
 def test_images_stand_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     dataset = write_zip(tmp_path / "a.zip", {"cat/1.png": encoded(noise(1, 30, 20), exif=exif)})
-    ((_, image),) = sample_images(dataset, 1)
+    ((_, image),) = sample_images(dataset, {}, 1)
     assert (image.size, image.mode) == ((20, 30), "RGB")

@@ -12,12 +12,12 @@ import httpx
 import pytest
 import timm
 import torch
-from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file
 from timm.data import create_transform, resolve_data_config
 
 from graft.errors import GraftError
+from graft.images import open_image
 from tests.support.images import coloured_classes, png, write_tar, write_zip
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def test_a_dataset_is_validated(client: Client, dataset: str) -> None:
     assert found["classes"] == [{"name": name, "count": 40} for name in ("blue", "green", "red")]
     assert (found["images"], found["task"]) == (120, "single_label")
     assert found["digest"].startswith("sha256:")
-    assert found["report"] == {"files": 120, "accepted": 120, "counts": {}, "skipped": []}
+    layout = found["report"].pop("layout")
+    assert "folders" in layout
+    assert found["report"] == {"files": 120, "accepted": 120, "depth": None, "counts": {}, "skipped": []}
 
 
 def test_a_broken_image_does_not_kill_a_dataset(client: Client, tmp_path: Path) -> None:
@@ -127,7 +129,8 @@ def test_the_checkpoint_in_plain_timm_has_the_accuracy_that_was_reported(
     assert metadata["job"] == job["id"]
     with zipfile.ZipFile(archive) as images, torch.inference_mode():
         right = [
-            classes[int(network(transform(Image.open(images.open(name)))[None]).argmax())] == name.split("/")[0]
+            classes[int(network(transform(open_image(images.open(name), metadata))[None]).argmax())]
+            == name.split("/")[0]
             for name in images.namelist()
         ]
     # Of all 120 images; those of the test are 18 of them.

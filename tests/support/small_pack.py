@@ -42,7 +42,7 @@ def packed(archive: Path) -> Pack:
     with archive.open("rb") as file, archive.with_suffix(".pack").open("wb") as pack:
         validated = validate(file, pack, Limits(1 << 30, 10_000))
     with archive.with_suffix(".index").open("wb") as index:
-        write_index(index, validated.entries)
+        write_index(index, validated.entries, validated.decoding)
     return Pack(archive.with_suffix(".pack"), archive.with_suffix(".index"))
 
 

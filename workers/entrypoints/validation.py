@@ -36,7 +36,7 @@ def work(order: ValidationOrder, context: Context) -> Iterator[Accepted | Reject
         yield Rejected(code=rejected.code, message=str(rejected))
         return
     with storage.writing(order.index) as index:
-        write_index(index, validated.entries)
+        write_index(index, validated.entries, validated.decoding)
     with storage.writing(order.skipped) as skipped:
         write_skipped(skipped, validated.skipped)
     yield Accepted(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from models.datasets.pack import Entry, Pack, write_index
+from models.images.decode import Decoding
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,3 +51,24 @@ def test_images_of_several_classes_have_multi_hot_targets(tmp_path: Path) -> Non
     assert pack.labels.tolist() == [2, 0, 1]
     assert pack.encode_targets(4).dtype == np.float32
     assert pack.encode_targets(4).tolist() == [[0, 0, 1, 0], [1, 1, 0, 1], [0, 1, 1, 0]]
+
+
+def test_images_are_decoded_as_the_pack_says(tmp_path: Path) -> None:
+    entry = Entry(b"\1" * 32, 0, 3, 8, 8, (0,), "", "a.png", lossless_digest=b"\3" * 32)
+    other = Entry(b"\2" * 32, 0, 3, 8, 8, (0,), "", "b.png")
+    (tmp_path / "pack").write_bytes(b"abc")
+    with (tmp_path / "index").open("wb") as index:
+        write_index(index, [entry, other], Decoding(depth=12))
+    pack = Pack(tmp_path / "pack", tmp_path / "index")
+    assert pack.decoding == Decoding(version=2, depth=12)
+    assert pack.lossless_digests == [b"\3" * 32, b"\2" * 32]
+
+
+def test_a_pack_of_an_earlier_release_is_decoded_by_version_1(tmp_path: Path) -> None:
+    (tmp_path / "pack").write_bytes(b"abc")
+    header = b'{"names": ["a.png"]}'
+    record = b"\1" * 32 + struct.pack("<QIIIIB", 0, 3, 8, 8, 0, 0)
+    (tmp_path / "index").write_bytes(struct.pack("<Q", len(header)) + header + record)
+    pack = Pack(tmp_path / "pack", tmp_path / "index")
+    assert pack.decoding == Decoding(version=1)
+    assert pack.lossless_digests == [b"\1" * 32]

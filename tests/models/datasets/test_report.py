@@ -18,16 +18,16 @@ from models.datasets.report import (
 
 def test_a_report_has_counts_and_the_first_files() -> None:
     skipped = [SkippedFile(f"{number}.png", "truncated", "Copy it again.") for number in range(MAX_REPORTED + 5)]
-    report = build_report(7, [*skipped, SkippedFile("a.txt", "not_an_image", "No.")], ["classes are a, b", "more"])
+    report = build_report(7, [*skipped, SkippedFile("a.txt", "not_an_image", "No.")], ["classes are a, b", "more"], 12)
     assert (report["files"], report["accepted"]) == (MAX_REPORTED + 13, 7)
     assert report["counts"] == {"truncated": MAX_REPORTED + 5, "not_an_image": 1}
-    assert report["layout"] == "Classes are a, b; more"
+    assert (report["layout"], report["depth"]) == ("Classes are a, b; more", 12)
     assert [row["file"] for row in report["skipped"]] == [one.file for one in skipped[:MAX_REPORTED]]
 
 
 def test_a_report_is_bounded_in_bytes_whatever_the_names() -> None:
     skipped = [SkippedFile("\n\u56fe" * 4000, "code", "m" * 5000) for _ in range(MAX_REPORTED)]
-    report = build_report(0, skipped, ["n" * 100_000])
+    report = build_report(0, skipped, ["n" * 100_000], None)
     assert 0 < len(report["skipped"]) < MAX_REPORTED
     assert len(json.dumps(report)) < MAX_REPORT_BYTES + 10_000
 

@@ -14,7 +14,6 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from models.catalog.recipe import Recipe
-from models.images import decode
 from models.messages import EpochEnded, HeadsSearched, Noted, PhaseStarted, Progressed, RecipeResolved
 from models.networks.feature_network import InputSizeUnsupported
 from models.pipeline.fine_tune import fine_tune
@@ -82,7 +81,7 @@ def test_progress_ends_near_the_end_whatever_is_trained(choices: dict[str, objec
 
 
 def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     job = small_job(tmp_path)
     ended = last(list(fine_tune(*job)))
@@ -92,6 +91,10 @@ def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(lines[1], names)
+    (opening,) = re.findall(r"```python\n(from graft.images.*?)```", README.read_text(), re.DOTALL)
+    (tmp_path / "photo.jpg").write_bytes(job.pack.read_file(0))
+    exec(opening, names)
+    assert capsys.readouterr().out.strip() in CLASSES
     metadata, network, transform = names["metadata"], names["network"], names["transform"]
     assert not network.training
     assert names["classes"] == CLASSES
@@ -101,7 +104,9 @@ def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
     found = split(job.pack.digests.tolist(), job.pack.labels, job.pack.splits, 0.15, 0.15)
     for part in parts:
         images = getattr(found, part)
-        given = torch.stack([transform(decode.decode(job.pack.read_file(int(image)))) for image in images])
+        given = torch.stack(
+            [transform(names["open_image"](job.pack.read_file(int(image)), metadata)) for image in images]
+        )
         with torch.inference_mode():
             predictions = network(given).argmax(1).numpy()
         confusion = np.zeros((3, 3), int)

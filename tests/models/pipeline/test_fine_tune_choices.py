@@ -11,8 +11,8 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from graft.images import open_image
 from models.datasets.splits import split
-from models.images import decode
 from models.messages import Noted, RecipeResolved
 from models.pipeline.fine_tune import fine_tune
 from tests.support.small_job import CLASSES, README, Job, cut_off, last, small_job
@@ -53,7 +53,7 @@ def delivered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 def confusion(job: Job, names: dict[str, Any]) -> np.ndarray:
     """Confusion matrix of the delivered network on the test images."""
     found = split(job.pack.digests.tolist(), job.pack.labels, job.pack.splits, 0.15, 0.15).test
-    images = [names["transform"](decode.decode(job.pack.read_file(int(image)))) for image in found]
+    images = [names["transform"](open_image(job.pack.read_file(int(image)), names["metadata"])) for image in found]
     with torch.inference_mode():
         predictions = names["network"](torch.stack(images)).argmax(1).numpy()
     matrix = np.zeros((3, 3), int)

@@ -65,7 +65,7 @@ def test_a_batch_holds_each_image_in_its_four_turns(pack: Pack, tmp_path: Path) 
     (given, labels), (second, _) = task.batches(torch.tensor([7, 2, 5]), 1, 8)
     assert labels.tolist() == [0, 1, 2, 3] * 2
     assert len(second) == 4
-    plain = np.asarray(decode(pack.read_file(7)).convert("RGB"))
+    plain = np.asarray(decode(pack.read_file(7), pack.decoding))
     for turns in range(4):
         pixels = torch.from_numpy(np.rot90(plain, turns).copy()).permute(2, 0, 1).float() / 255
         grid = torch.nn.functional.adaptive_avg_pool2d((pixels - 0.5) / 0.25, 4).flatten()
