@@ -102,7 +102,9 @@ class Statistics:
 
     @property
     def covariance(self) -> torch.Tensor:
-        """Covariance within the classes, (D, D)."""
+        """Covariance within the classes, (D, D); the identity where no class has two images to tell it from."""
+        if self.counts.max() < 2:
+            return torch.eye(len(self._squares))
         return (self._squares - self._sums.T @ self.means) / self.freedom
 
 
@@ -227,14 +229,16 @@ def _compute_left_out_distances(
     distances = rows.square().sum(1, keepdim=True) - 2 * rows @ means.T + means.square().sum(1)
     products = (gaps * rows).sum(1, keepdim=True) - gaps @ means.T  # dᵀ·Σ⁻¹·(x - μ_j)
     distances += (lost / left).unsqueeze(1) * products.square()
-    return distances.scatter_(1, own, (moves.square() * leverage / left).unsqueeze(1))
+    distances.scatter_(1, own, (moves.square() * leverage / left).unsqueeze(1))
+    return distances
 
 
 def _compute_loss(logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor | None) -> float:
     """Compute cross entropy where labels are right with probability (n + 1)/(n + 2)."""
     images, classes = logits.shape
     smoothing = classes / ((classes - 1) * (images + 2))
-    return functional.cross_entropy(logits, labels, class_weights, label_smoothing=min(smoothing, 1.0)).item()
+    loss: float = functional.cross_entropy(logits, labels, class_weights, label_smoothing=min(smoothing, 1.0)).item()
+    return loss
 
 
 def _compute_labelled(run: TrainingRun, images: np.ndarray, labels: np.ndarray) -> Labelled:
