@@ -6,7 +6,7 @@ logits_c = t·(μ_cᵀ·Σ⁻¹·x - ½·μ_cᵀ·Σ⁻¹·μ_c + log prior_c), 
 Shrinkage s and temperature t have the least loss on all images whose labels are known: on those to validate on, and on
 training images that are left out one at a time. Means of few images lie far from all images by chance alone, and the
 more so the more features there are: what that adds to the distance, tr(Σ⁻¹·S)/n_c, is taken off (Moran & Murphy, 1979),
-or rare classes would never be predicted. No classifier is taken to be surer than so many images can show: a
+or rare classes would never be predicted. No classifier is taken to be surer than its images can show: a
 label is right with probability (n + 1)/(n + 2), as if of two further images one were wrong (Platt, 1999).
 """
 

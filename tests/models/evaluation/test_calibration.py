@@ -13,7 +13,8 @@ from models.evaluation.metrics import evaluate, evaluate_multi_label
 
 def with_probability(right: float, classes: int = 2) -> np.ndarray:
     """Logits whose first class has this probability."""
-    return np.log(np.array([right, *[(1 - right) / (classes - 1)] * (classes - 1)]))
+    probabilities = np.array([right, *[(1 - right) / (classes - 1)] * (classes - 1)])
+    return np.asarray(np.log(probabilities))
 
 
 def draw(images: int, temperature: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

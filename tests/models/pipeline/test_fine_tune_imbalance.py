@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
+from safetensors.torch import load_file
 
 from models.messages import EpochEnded, Noted
 from models.pipeline.fine_tune import fine_tune
@@ -50,7 +51,7 @@ HEADS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("name", HEADS)
 def test_on_validation_images_nothing_is_worse_than_the_constant_or_lda(name: str, tmp_path: Path) -> None:
-    """Of noise, in which there is nothing to learn but how often each class occurs."""
+    """Noise, in which there is nothing to learn but how often each class occurs."""
     events = list(fine_tune(*imbalanced_job(tmp_path, {"a": 60, "b": 8}, is_learnable=False, **HEADS[name])))
     metrics = last(events).metrics
     reached = metrics["validation"]["accuracy"]
@@ -105,15 +106,21 @@ def test_easy_images_do_not_make_it_certain(tmp_path: Path) -> None:
     assert json.loads(metadata["metrics"]) == metrics
 
 
-def test_the_temperature_is_in_the_delivered_weights(tmp_path: Path) -> None:
-    """The same training to other temperatures: the weights of the classifier times the temperature are the same."""
+def test_the_temperature_is_in_the_delivered_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another temperature divides the classifier's weights and biases, and changes nothing else."""
+    files, temperatures = [], [1.0, 4.0]
     job = imbalanced_job(tmp_path, {"red": 30, "yellow": 30}, is_learnable=True, epochs=3)
-    metrics = last(list(fine_tune(*job))).metrics
-    calibration = metrics["calibration"]
-    for split in ("validation", "test"):
-        assert calibration[split]["after"]["loss"] == metrics[split]["loss"]
-        assert calibration[split]["after"]["calibration_error"] == metrics[split]["calibration_error"]
-        assert 0 <= calibration[split]["before"]["calibration_error"] <= 1
-    with safe_open(job.checkpoint, "pt") as file:
-        weight = file.get_tensor("fc.weight")
-    assert np.isfinite(weight.numpy()).all()
+    for temperature in temperatures:
+        monkeypatch.setattr("models.pipeline.fine_tune.fit_temperature", lambda *_, found=temperature: found)
+        metrics = last(list(fine_tune(*job))).metrics
+        for split in ("validation", "test"):
+            calibration = metrics["calibration"][split]
+            assert calibration["after"] == {name: metrics[split][name] for name in ("loss", "calibration_error")}
+        files.append((load_file(job.checkpoint), metrics))
+    (one, first), (other, second) = files
+    for name, tensor in one.items():
+        torch.testing.assert_close(other[name] * (4 if name.startswith("fc.") else 1), tensor)
+    assert first["test"]["confusion_matrix"] == second["test"]["confusion_matrix"]
+    before = [metrics["calibration"]["test"]["before"]["loss"] for metrics in (first, second)]
+    assert before[0] == pytest.approx(before[1], rel=1e-4)
+    assert first["test"]["loss"] != pytest.approx(second["test"]["loss"], rel=1e-2)

@@ -120,7 +120,7 @@ def test_a_class_of_few_images_is_not_taken_to_be_far_away() -> None:
 
 
 def test_shrinkage_and_temperature_have_the_least_loss_on_all_that_is_known() -> None:
-    """Of classes that overlap."""
+    """Classes that overlap."""
     blur = torch.randn(290, 40, generator=torch.Generator().manual_seed(2)) * 2
     (x, y), (other, known) = problem(90, 40), problem(200, 40, seed=1)
     x, other = x + blur[:90], other + blur[90:]
