@@ -1,7 +1,7 @@
 """Linear discriminant analysis (LDA): a linear classifier in closed form, from one pass over the features.
 
 Classes are Gaussians of one covariance Σ (Fisher, 1936), which is shrunk towards the identity (Friedman, 1989):
-logits_c = t·(μ_cᵀ·Σ⁻¹·x - ½·μ_cᵀ·Σ⁻¹·μ_c + log prior_c), with Σ = (1 - s)·S + s·(tr S/D)·I, and a temperature t.
+logits_c = t·(μ_cᵀ·Σ⁻¹·x - ½·μ_cᵀ·Σ⁻¹·μ_c) + log prior_c, with Σ = (1 - s)·S + s·(tr S/D)·I, and a temperature t.
 
 Shrinkage s and temperature t have the least loss on all images whose labels are known: on those to validate on, and on
 training images that are left out one at a time. Means of few images lie far from all images by chance alone, and the
@@ -157,28 +157,27 @@ def fit_lda(
     # A class of one image has no mean without it.
     counted = Labelled(*(rows[statistics.counts[training.labels] > 1] for rows in training))
     labels = torch.cat([counted.labels, validation.labels])
-    path, best = [], None
+    path: list[PathPoint] = []
+    best: FittedLDA | None = None
     for shrinkage in SHRINKAGES:
         shrunk = (1 - shrinkage) * covariance
         shrunk.diagonal().add_(shrinkage * scale)
         factor = torch.linalg.cholesky(shrunk)
         weight = torch.cholesky_solve(statistics.means.T, factor).T
-        bias = log_priors - (weight * statistics.means).sum(1) / 2
         distances = _compute_left_out_distances(statistics, factor, 1 - shrinkage, counted)
         excess = _estimate_excess(statistics, distances, counted.labels)
-        bias += excess.of_classes
-        left_out = log_priors - distances / 2 + excess.of_left_out
-        logits = torch.cat([left_out, functional.linear(validation.features, weight, bias)])
-        losses = [_compute_loss(logits * temperature, labels, class_weights) for temperature in TEMPERATURES]
+        bias = excess.of_classes - (weight * statistics.means).sum(1) / 2
+        scores = torch.cat([excess.of_left_out - distances / 2, functional.linear(validation.features, weight, bias)])
+        losses = [_compute_loss(t * scores + log_priors, labels, class_weights) for t in TEMPERATURES]
         least = min(range(len(losses)), key=losses.__getitem__)
-        accuracy = count_correct(logits, labels) / len(labels)
-        point = PathPoint(shrinkage, TEMPERATURES[least], losses[least], accuracy)
-        path.append(point)
-        if best is None or point.loss < best[0].loss:
-            best = point, weight, bias
+        t = TEMPERATURES[least]
+        path.append(
+            PathPoint(shrinkage, t, losses[least], count_correct(t * scores + log_priors, labels) / len(labels))
+        )
+        if path[-1].loss <= min(point.loss for point in path):
+            best = FittedLDA(t * weight, t * bias + log_priors, shrinkage, t, path)
     assert best is not None
-    point, weight, bias = best
-    return FittedLDA(weight * point.temperature, bias * point.temperature, point.shrinkage, point.temperature, path)
+    return best
 
 
 class _Excess(NamedTuple):
