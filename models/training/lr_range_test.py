@@ -78,7 +78,8 @@ def find_rate(
     """Find the learning rate for a head, which is left as it was.
 
     It is the best trial's times √(passes of a trial / epochs of the job): the longer the training, the smaller the rate
-    that suits it, by the square root of the steps (Nemirovski et al., 2009).
+    that suits it, by the square root of the steps (Nemirovski et al., 2009). A head with hidden layers that stops early
+    keeps the best trial's: it has learned, and begins to overfit, long before the most epochs that it may have.
 
     Args:
         recipe: resolved but for the rate.
@@ -100,7 +101,8 @@ def find_rate(
     best = _choose_rate([trial.held_out for trial in trials])
     if min(trial.held_out for trial in trials) * AS_GOOD > untrained or best in (RATES[0], RATES[-1]):
         best = max(RATES[0], BELOW_FIT * _choose_rate([trial.fitted for trial in trials]))
-    return float(f"{best * math.sqrt(PASSES / max(PASSES, recipe.epochs)):.2g}")
+    epochs = PASSES if recipe.head.kind == "mlp" and recipe.early_stopping is not None else recipe.epochs
+    return float(f"{best * math.sqrt(PASSES / max(PASSES, epochs)):.2g}")
 
 
 def count_held_out(images: int) -> int:

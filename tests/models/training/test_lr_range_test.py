@@ -91,6 +91,18 @@ def test_training_four_times_as_long_halves_the_rate() -> None:
     assert found(1) == found(PASSES)
 
 
+def test_hidden_layers_that_stop_early_keep_the_rate_however_many_epochs_they_may_have() -> None:
+    """They took a tenth of it for 200 epochs that never came, and so ten times as many as they need."""
+
+    def found(epochs: int, **choices: Any) -> float:
+        recipe = resolved("adam", epochs=epochs, head=MLP, **choices)
+        torch.manual_seed(0)
+        return find_rate(recipe, recipe.head.build(40, 3), torch.nn.CrossEntropyLoss(), *problem())
+
+    assert found(200) == found(PASSES)
+    assert found(200, early_stopping=None) == pytest.approx(found(PASSES) / 10, rel=0.05)
+
+
 def test_where_no_trial_learns_the_rate_is_large() -> None:
     recipe = resolved("sgd", epochs=PASSES, head={"kind": "mlp", "hidden": [8] * 20, "activation": "sigmoid"})
     assert find_rate(recipe, recipe.head.build(40, 3), torch.nn.CrossEntropyLoss(), *problem()) >= 0.01
