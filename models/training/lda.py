@@ -217,8 +217,8 @@ def _compute_left_out_distances(
         share: the covariance's share in Σ, 1 - s.
         training: the images to ask about.
     """
-    means = torch.linalg.solve_triangular(factor, statistics.means.T, upper=False).T
-    rows = torch.linalg.solve_triangular(factor, training.features.T, upper=False).T
+    means: torch.Tensor = torch.linalg.solve_triangular(factor, statistics.means.T, upper=False).T
+    rows: torch.Tensor = torch.linalg.solve_triangular(factor, training.features.T, upper=False).T
     counts, own = statistics.counts[training.labels], training.labels.unsqueeze(1)
     moves = counts / (counts - 1)  # k
     lost = share * moves / statistics.freedom

@@ -108,15 +108,16 @@ def test_easy_images_do_not_make_it_certain(tmp_path: Path) -> None:
 
 def test_the_temperature_is_in_the_delivered_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Another temperature divides the classifier's weights and biases, and changes nothing else."""
-    files, temperatures = [], [1.0, 4.0]
+    files = []
     job = imbalanced_job(tmp_path, {"red": 30, "yellow": 30}, is_learnable=True, epochs=3)
-    for temperature in temperatures:
+    for name, temperature in (("one", 1.0), ("four", 4.0)):
         monkeypatch.setattr("models.pipeline.fine_tune.fit_temperature", lambda *_, found=temperature: found)
-        metrics = last(list(fine_tune(*job))).metrics
+        made = job.change(checkpoint=tmp_path / f"{name}.safetensors")
+        metrics = last(list(fine_tune(*made))).metrics
         for split in ("validation", "test"):
             calibration = metrics["calibration"][split]
             assert calibration["after"] == {name: metrics[split][name] for name in ("loss", "calibration_error")}
-        files.append((load_file(job.checkpoint), metrics))
+        files.append((load_file(made.checkpoint), metrics))
     (one, first), (other, second) = files
     for name, tensor in one.items():
         torch.testing.assert_close(other[name] * (4 if name.startswith("fc.") else 1), tensor)
