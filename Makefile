@@ -8,7 +8,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --max-worker-restart 0
 # For all platforms, and every Python from the oldest that is supported.
 LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-.PHONY: help setup demo up test test-extended test-all check format docs lock demo-backbone migrate revision api worker benchmarks accuracy views search cuts reuse scale cache-index polls peers faults experiments clean
+.PHONY: help setup demo up test test-extended test-all check format docs lock demo-backbone migrate revision api worker benchmarks accuracy calibration imbalance views search cuts reuse scale cache-index polls peers faults experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -77,6 +77,12 @@ benchmarks: setup ## measure a cold job, a warm job and their floor; BACKBONE=lo
 
 accuracy: setup ## the empty recipe against a linear probe; BACKBONE=local/NAME DATASET=archive
 	@$(BIN)/python -m benchmarks.accuracy $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
+calibration: setup ## calibration error of the empty recipe; BACKBONE=local/NAME DATASET=archive
+	@$(BIN)/python -m benchmarks.calibration $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
+imbalance: setup ## the empty recipe where one class has few images; BACKBONE=local/NAME DATASET=archive
+	@$(BIN)/python -m benchmarks.imbalance $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
 
 search: setup ## many heads on the same features against one; BACKBONE=local/NAME DATASET=archive
 	@$(BIN)/python -m benchmarks.search $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')

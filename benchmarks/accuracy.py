@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -23,23 +23,48 @@ from benchmarks.machine import describe
 from benchmarks.material import build_parser, scratch
 from models import backbones
 from models.catalog.recipe import Recipe
+from models.evaluation.calibration import fit_temperature
 from models.features.cache import FeatureCache
 from models.features.extractor import Extractor
 from models.features.sources import CachedFeatures
 from models.networks.cut_network import CutNetwork
 from models.networks.feature_network import cut_before_classifier
 from models.pipeline.merge_head import to_plain_layers
-from models.training import lda
-from models.training.head_search import search_head
 from models.training.inputs import Subset, TrainingRun
-from models.training.loop import Training
-from models.training.lr_range_test import resolve_rate
+from models.training.start import start_training
 from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
+
     from models.datasets.pack import Pack
+    from models.training.loop import Training
 
 SPLITS = 20
+
+
+class Split(NamedTuple):
+    """Images to train on, to validate on and to test on: their indices."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+class Trained(NamedTuple):
+    """A training that is over, and its logits of the test images before they are divided by the temperature."""
+
+    training: Training
+    logits: np.ndarray
+    labels: np.ndarray
+    temperature: float
+    features: np.ndarray
+    """Plain features of the test images."""
+
+    @property
+    def accuracy(self) -> float:
+        """Test accuracy."""
+        return float((self.logits.argmax(1) == self.labels).mean())
 
 
 def main() -> None:
@@ -73,26 +98,29 @@ def open_features(pack: Pack, backbone: str, cache: Path) -> CachedFeatures:
 def compare(pack: Pack, classes: list[str], features: CachedFeatures, seed: int) -> tuple[float, float, float]:
     """Compare the test accuracies of the empty recipe and of the probe, fitted to 70% and to 85%, on one split."""
     labels = pack.labels
-    train, validation, test = split_images(labels, seed)
-    rest = np.concatenate([train, validation])
-    ours, _ = train_recipe(Recipe(), pack, classes, features, seed)
-    return ours, fit_probe(features, labels, train, test), fit_probe(features, labels, rest, test)
+    split = split_images(labels, seed)
+    rest = np.concatenate([split.train, split.validation])
+    ours = train_recipe(Recipe(), labels, classes, features, split, seed)
+    return (
+        ours.accuracy,
+        fit_probe(features, labels, split.train, split.test),
+        fit_probe(features, labels, rest, split.test),
+    )
 
 
-def split_images(labels: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def split_images(labels: np.ndarray, seed: int) -> Split:
     """Split the images at random into training, validation and test, stratified by class."""
     rest, test = train_test_split(np.arange(len(labels)), test_size=0.15, stratify=labels, random_state=seed)
     train, validation = train_test_split(rest, test_size=0.15 / 0.85, stratify=labels[rest], random_state=seed)
     train.sort()
-    return train, validation, test
+    return Split(train, validation, test)
 
 
 def train_recipe(
-    recipe: Recipe, pack: Pack, classes: list[str], features: CachedFeatures, seed: int
-) -> tuple[float, Training]:
-    """Train a recipe on one split; return its test accuracy and the training."""
-    labels = pack.labels
-    train, validation, test = split_images(labels, seed)
+    recipe: Recipe, labels: np.ndarray, classes: list[str], features: CachedFeatures, split: Split, seed: int
+) -> Trained:
+    """Train a recipe on one split of images with these labels, (n,)."""
+    train, validation, test = split
     counts = np.bincount(labels[train], minlength=len(classes)).tolist()
     plain_test = features.read_all(test, 0).astype(np.float32)
     resolved = recipe.model_copy(update={"seed": seed}).resolve(
@@ -105,17 +133,23 @@ def train_recipe(
     learn, check = Subset(train, labels[train]), Subset(validation, labels[validation])
     cut_network = CutNetwork(None, torch.nn.Identity(), "", plain_test.shape[1:], "")
     model = TrainableModel.from_recipe(resolved, len(classes), cut_network, features, train)
-    run = resolve_rate(TrainingRun(resolved, classes, model, features, learn, check))
-    if run.recipe.starts_from_lda:
-        lda.initialize_head(run)
-    if run.recipe.search is not None:
-        run, _ = search_head(run)
-    training = Training(run)
+    training = finish(start_training(TrainingRun(resolved, classes, model, features, learn, check)))
     for _ in training.train():
         pass
+    temperature = fit_temperature(training.compute_validation_logits(), labels[validation])
     with torch.inference_mode():
-        ours = to_plain_layers(model)(torch.from_numpy(plain_test)).argmax(1).numpy()
-    return float((ours == labels[test]).mean()), training
+        logits = to_plain_layers(model)(torch.from_numpy(plain_test)).numpy()
+    return Trained(training, logits, labels[test], temperature, plain_test)
+
+
+def finish(events: Generator[Any, None, Training]) -> Training:
+    """Run a generator to its end; return what it returns."""
+    while True:
+        try:
+            next(events)
+        except StopIteration as end:
+            training: Training = end.value
+            return training
 
 
 def fit_probe(features: CachedFeatures, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from benchmarks.accuracy import format_spread, open_features, train_recipe
+from benchmarks.accuracy import format_spread, open_features, split_images, train_recipe
 from benchmarks.floor import pack_dataset
 from benchmarks.machine import describe
 from benchmarks.material import build_parser, scratch
@@ -55,9 +55,9 @@ def compare(pack: Pack, classes: list[str], features: CachedFeatures, seed: int)
     seconds, accuracies = [], []
     for recipe in (Recipe(), Recipe(search=Search(trials=TRIALS))):
         began = time.perf_counter()
-        accuracy, _ = train_recipe(recipe, pack, classes, features, seed)
+        trained = train_recipe(recipe, pack.labels, classes, features, split_images(pack.labels, seed), seed)
         seconds.append(time.perf_counter() - began)
-        accuracies.append(accuracy)
+        accuracies.append(trained.accuracy)
     return seconds[0], seconds[1], accuracies[0], accuracies[1]
 
 

@@ -11,7 +11,7 @@ import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.accuracy import format_spread, open_features, train_recipe
+from benchmarks.accuracy import format_spread, open_features, split_images, train_recipe
 from benchmarks.floor import pack_dataset
 from benchmarks.machine import describe
 from benchmarks.material import build_parser, scratch
@@ -51,8 +51,9 @@ def measure_row(recipe: Recipe, pack: Pack, classes: list[str], features: Cached
     """Train a recipe on all splits and format its row."""
     accuracies, losses, looks, epochs = [], [], [], []
     for seed in range(SPLITS):
-        accuracy, training = train_recipe(recipe, pack, classes, features, seed)
-        accuracies.append(accuracy)
+        trained = train_recipe(recipe, pack.labels, classes, features, split_images(pack.labels, seed), seed)
+        training = trained.training
+        accuracies.append(trained.accuracy)
         losses.append(min(training.losses))
         epochs.append(float(training.best_epoch))
         looks.append(1.0 + min(training.view_schedule.views, len(training.losses) - 1))

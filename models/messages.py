@@ -54,6 +54,8 @@ class EpochEnded(_Event):
     train_accuracy: float
     validation_loss: float
     validation_accuracy: float
+    validation_balanced_accuracy: float | None = None
+    """Mean recall of the classes on the validation images; None where images have several labels."""
     lr: float
     seconds: float
     cache_hits: int

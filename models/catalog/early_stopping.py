@@ -15,11 +15,13 @@ class EarlyStopping(Technique):
     """Early stopping: stop when the metric has not improved for `patience` epochs in a row (Prechelt, 1998).
 
     An epoch improves if its value is better than the best so far by more than `min_delta`. The job's checkpoint is
-    that of the best epoch.
+    that of the best epoch. An epoch that classifies fewer validation images correctly than the constant predictor or
+    linear discriminant analysis does is never the best; where all are worse, the better of these is delivered.
     """
 
     metric: Metric = "validation_loss"
-    """Metric that has to improve: the validation loss falls, or the validation accuracy rises."""
+    """Metric that has to improve: the validation loss falls, or the validation accuracy rises. Where the recipe weights
+    classes, in the accuracy too."""
     patience: Epochs = 20
     """Epochs in a row without improvement after which training stops."""
     min_delta: NotNegative = 0.0
@@ -36,7 +38,7 @@ class EarlyStopping(Technique):
 class Target(Technique):
     """Target: stop as soon as an epoch ends with validation loss ≤ value, or validation accuracy ≥ value.
 
-    The job's checkpoint is that of this epoch.
+    The job's checkpoint is that of this epoch, unless the constant predictor or linear discriminant analysis is better.
     """
 
     metric: Metric = "validation_accuracy"

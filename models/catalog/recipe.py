@@ -104,7 +104,7 @@ class Recipe(Technique):
     """Averaging of the weights over steps; null: none."""
     early_stopping: EarlyStopping | None = EarlyStopping()
     """When to stop before the last epoch; the checkpoint is then that of the best epoch; null: train all epochs and
-    keep the last."""
+    keep the last, however good."""
     target: Target | None = None
     """Validation metric at which training stops; null: none."""
     search: Search | None = None
@@ -152,8 +152,8 @@ class Recipe(Technique):
         loss = self._choose_loss(self._check_task(task))
         head = self.head.resolve(num_features, len(class_counts))
         if head.kind == "linear":
-            can_start_from_lda = self.has_features and loss.kind != "binary_cross_entropy"
-            head = head.resolve_start(can_start_from_lda=can_start_from_lda, least_images=min(class_counts.values()))
+            fits_lda = self.model_copy(update={"loss": loss}).fits_lda
+            head = head.resolve_start(can_start_from_lda=fits_lda, least_images=min(class_counts.values()))
         resolved = {
             "task": task,
             "image_size": image_size,
@@ -204,6 +204,12 @@ class Recipe(Technique):
     def starts_from_lda(self) -> bool:
         """True where the head starts from linear discriminant analysis; not known while head.start is "auto"."""
         return self.head.kind == "linear" and self.head.start == "lda"
+
+    @property
+    def fits_lda(self) -> bool:
+        """True where the head can be that of linear discriminant analysis; the loss is known."""
+        loss = "auto" if self.loss == "auto" else self.loss.kind
+        return self.head.kind == "linear" and self.has_features and loss != "binary_cross_entropy"
 
     @property
     def mixes_images(self) -> bool:

@@ -23,6 +23,12 @@ class Shuffled(Technique):
 
         return torch.randperm(len(targets))
 
+    def compute_probabilities(self, targets: torch.Tensor) -> torch.Tensor:
+        """Compute the probability with which each image is drawn, (n,), for targets (n,) or (n, C)."""
+        import torch
+
+        return torch.full((len(targets),), 1 / len(targets), dtype=torch.float64)
+
 
 class Balanced(Technique):
     """Class-balanced sampling: n draws with replacement, p = 1/(classes · images of the class) (He & Garcia, 2009).
@@ -36,9 +42,15 @@ class Balanced(Technique):
         """Draw an epoch's image indices (n,), for targets (n,) or (n, C)."""
         import torch
 
-        has = torch.nn.functional.one_hot(targets) if targets.ndim == 1 else targets
-        weights = (has / has.sum(0).clamp_min(1)).amax(1)
-        return torch.multinomial(weights.double(), len(targets), replacement=True)
+        return torch.multinomial(self.compute_probabilities(targets), len(targets), replacement=True)
+
+    def compute_probabilities(self, targets: torch.Tensor) -> torch.Tensor:
+        """Compute the probability with which each image is drawn, (n,), for targets (n,) or (n, C)."""
+        if targets.ndim == 1:
+            weights = 1 / targets.bincount()[targets].double()
+        else:
+            weights = (targets / targets.sum(0).clamp_min(1)).amax(1).double()
+        return weights / weights.sum()
 
 
 Sampling = Annotated[Shuffled | Balanced, Field(discriminator="kind"), by_name("shuffled")]

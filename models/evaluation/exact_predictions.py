@@ -2,6 +2,9 @@
 
 Features by a fast engine give nearly the logits of the checkpoint's network. Only where the two greatest logits lie so
 near to each other that the difference could matter are images computed exactly.
+
+What could matter is estimated, not proved: the rounding of other images is taken to be at most SAFETY times the largest
+that was seen on those computed exactly. `precision: exact` computes all images exactly, for who needs the proof.
 """
 
 from __future__ import annotations
@@ -24,10 +27,11 @@ SAFETY = 2.0
 
 def compute_exactly_where_near(
     compute_nearly: ComputeLogits, compute_exactly: ComputeLogits, images: np.ndarray
-) -> np.ndarray:
-    """Compute logits (n, C) with the same predicted classes as `compute_exactly`, most of them from fast features.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Compute logits with the predicted classes of `compute_exactly`, most of them from fast features.
 
-    True as long as no lead of one logit over another changes by SAFETY times the greatest change that was seen.
+    Returns logits (n, C), and a mask (n,) of the images that were computed exactly. The classes of the others are the
+    same as long as no lead of one logit over another changes by SAFETY times the greatest change that was seen.
     """
     logits = compute_nearly(images)
     second, first = np.partition(logits, -2, axis=1)[:, -2:].T
@@ -39,7 +43,7 @@ def compute_exactly_where_near(
         worst = max(worst, _change(logits[places], exact))
         logits[places], is_exact[places] = exact, True
         places = np.flatnonzero(~is_exact & (margins <= SAFETY * worst))
-    return logits
+    return logits, is_exact
 
 
 def _change(near: np.ndarray, exact: np.ndarray) -> float:

@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 def evaluate(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> dict[str, Any]:
     """Compute metrics from logits (n, C) and labels (n,).
 
-    loss: mean of -log softmax(logits)[label]. accuracy: share whose greatest logit is the label's. macro_f1: mean F1 of
-    the classes that occur among labels or predictions. confusion_matrix[i][j]: images of class i taken for class j.
-    Precision, recall and F1 of nothing (0/0) count as 0. All but loss and counts are fractions from 0 to 1.
+    loss: mean of -log softmax(logits)[label]. accuracy: share whose greatest logit is the label's. balanced_accuracy:
+    mean recall of the classes that occur among labels. macro_f1: mean F1 of the classes that occur among labels or
+    predictions. confusion_matrix[i][j]: images of class i taken for class j. Precision, recall and F1 of nothing (0/0)
+    count as 0. All but loss and counts are fractions from 0 to 1.
     """
     predictions = logits.argmax(1)
     confusion = np.zeros((len(classes), len(classes)), np.int64)
@@ -27,8 +28,9 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> 
     f1 = _ratio(2 * hits, support + predicted)
     occurs = (support + predicted) > 0
     return {
-        "loss": _cross_entropy(logits, labels),
+        "loss": float(-compute_log_probabilities(logits)[np.arange(len(labels)), labels].mean()),
         "accuracy": float(hits.sum() / len(labels)),
+        "balanced_accuracy": float((hits[support > 0] / support[support > 0]).mean()),
         "macro_f1": float(f1[occurs].mean()),
         "per_class": _per_class(classes, hits, predicted, support),
         "confusion_matrix": confusion.tolist(),
@@ -55,13 +57,24 @@ def evaluate_multi_label(logits: np.ndarray, targets: np.ndarray, classes: Seque
     precisions = [_average_precision(scores, of_class) for scores, of_class in zip(logits.T, truth.T, strict=True)]
     rows = _per_class(classes, hits, predicted, support)
     return {
-        "loss": _binary_cross_entropy(logits, targets),
+        "loss": compute_binary_cross_entropy(logits, targets),
         "accuracy": float((truth == predictions).all(1).mean()),
         "map": _mean([precision for precision in precisions if precision is not None]),
         "micro_f1": float(_ratio(2 * hits.sum(keepdims=True), (support + predicted).sum(keepdims=True))[0]),
         "macro_f1": _mean(f1[(support + predicted) > 0].tolist()),
         "per_class": [{**row, "average_precision": precision} for row, precision in zip(rows, precisions, strict=True)],
     }
+
+
+def compute_constant_accuracy(shares: np.ndarray, labels: np.ndarray) -> float:
+    """Compute the accuracy of the constant predictor on labels (n,) or (n, C): what it says follows from shares (C,).
+
+    It predicts the class with the greatest share of the training images for all images; of several labels an image, all
+    classes that more than half of them have.
+    """
+    if labels.ndim == 1:
+        return float((labels == shares.argmax()).mean())
+    return float(((labels > 0) == (shares > 0.5)).all(1).mean())
 
 
 def count_correct(logits: torch.Tensor, labels: torch.Tensor) -> int:
@@ -81,13 +94,15 @@ def _per_class(
     ]
 
 
-def _cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+def compute_log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """Compute log softmax of logits (n, C) in double precision."""
     shifted = logits.astype(float) - logits.max(1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
-    return float(-log_probabilities[np.arange(len(labels)), labels].mean())
+    log_probabilities: np.ndarray = shifted - np.log(np.exp(shifted).sum(1, keepdims=True))
+    return log_probabilities
 
 
-def _binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+def compute_binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
+    """Compute the mean of log(1 + exp z) - t z over logits z and targets t, (n, C), in double precision."""
     exact = logits.astype(float)
     return float((np.logaddexp(0, exact) - targets * exact).mean())
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from models.evaluation.calibration import compute_calibration_error, fit_temperature
 from models.evaluation.exact_predictions import compute_exactly_where_near
-from models.evaluation.metrics import evaluate, evaluate_multi_label
+from models.evaluation.metrics import compute_constant_accuracy, evaluate, evaluate_multi_label
 from models.features.sources import CachedFeatures
 from models.features.standardization import Standardization
 from models.messages import EpochEnded, Finished, Noted, PhaseStarted, RecipeResolved
@@ -23,11 +24,9 @@ from models.runtime import checkpoint_file
 from models.runtime.micro_batches import report_micro_batches
 from models.runtime.stop_condition import StopCondition
 from models.runtime.supervisor_callbacks import Context
-from models.training import lda
-from models.training.head_search import search_head
 from models.training.inputs import Subset, TrainingRun
 from models.training.loop import EpochComplete, Step, Training
-from models.training.lr_range_test import resolve_rate
+from models.training.start import start_training
 from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
@@ -94,26 +93,21 @@ def fine_tune(
     else:
         if recipe.pretraining is not None:
             run = yield from pretrain(run, choose_material(spec, pack, other_pack, ready))
-        run = resolve_rate(run)
-        if recipe.starts_from_lda:
-            yield lda.initialize_head(run)
-        if recipe.search is not None:
-            run, searched = search_head(run)
-            yield searched
-        training = Training(run)
-    recipe = run.recipe
+        training = yield from start_training(run)
+    recipe = training.recipe
     yield RecipeResolved(recipe=recipe.model_dump(mode="json"))
 
     yield PhaseStarted(phase="training", elapsed=time.monotonic() - began)
     yield from train(training, ready, progress, snapshotter)
 
     yield PhaseStarted(phase="evaluating", elapsed=time.monotonic() - began)
-    layers = to_plain_layers(model)
-    metrics = compute_metrics(training, layers, ready)
+    temperature = fit_temperature(training.compute_validation_logits(), ready.validation.labels)
+    layers = to_plain_layers(model, temperature)
+    metrics = compute_metrics(training, layers, ready, temperature)
 
     yield PhaseStarted(phase="storing", elapsed=time.monotonic() - began)
     merge_head(ready.slot, layers)
-    write_checkpoint(spec, recipe, ready, metrics)
+    write_checkpoint(spec, recipe, ready, metrics, temperature)
     counts = [ready.features.counts, ready.exact_features.counts]
     yield Finished(
         stop_reason=training.stop_reason,
@@ -214,29 +208,72 @@ def train(training: Training, ready: Prepared, progress: Progress, snapshotter: 
         )
 
 
-def compute_metrics(training: Training, layers: nn.Sequential, ready: Prepared) -> dict[str, Any]:
-    """Compute validation and test metrics of the best epoch; the test predicts as the checkpoint's network does."""
-    classes = training.run.classes
-    compute = {"single_label": evaluate, "multi_label": evaluate_multi_label}[ready.recipe.task]
-    metrics: dict[str, Any] = {
-        "validation": compute(training.compute_validation_logits(), ready.validation.labels, classes),
-        "test": None,
+def compute_metrics(training: Training, layers: nn.Sequential, ready: Prepared, temperature: float) -> dict[str, Any]:
+    """Compute validation and test metrics of what is delivered; the test predicts as the checkpoint's network does."""
+    shares = ready.train.count_images(len(training.run.classes)) / len(ready.train.images)
+    measure = partial(measure_split, classes=training.run.classes, shares=shares, temperature=temperature)
+    validation_logits = training.compute_validation_logits() / temperature
+    validation, validation_calibration = measure(validation_logits, ready.validation.labels)
+    test, test_calibration = None, None
+    if len(ready.test.images):
+        logits, is_exact = compute_test_logits(training.model, layers, ready)
+        test, test_calibration = measure(logits, ready.test.labels)
+        test["computed_exactly"] = int(is_exact.sum())
+    return {
+        "validation": validation,
+        "test": test,
         "initial": {"validation_accuracy": training.initial_accuracy},
+        "baselines": training.selection.baselines,
+        "delivered": training.selection.name,
         "best_epoch": training.best_epoch,
+        "calibration": {
+            "temperature": temperature,
+            "validation": validation_calibration,
+            "test": test_calibration,
+        },
     }
+
+
+def measure_split(
+    logits: np.ndarray, labels: np.ndarray, *, classes: list[str], shares: np.ndarray, temperature: float
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Compute the metrics of one split, and its calibration before and after the temperature.
+
+    Args:
+        logits: of the delivered network, (n, C).
+        labels: (n,), or multi-hot (n, C).
+        classes: names of the classes.
+        shares: share of the training images in each class, (C,).
+        temperature: by which the logits have been divided.
+    """
+    compute = evaluate if labels.ndim == 1 else evaluate_multi_label
+    metrics = {
+        **compute(logits, labels, classes),
+        "constant_accuracy": compute_constant_accuracy(shares, labels),
+        "calibration_error": compute_calibration_error(logits, labels),
+    }
+    undone = logits * temperature
+    return metrics, {
+        "before": {
+            "loss": compute(undone, labels, classes)["loss"],
+            "calibration_error": compute_calibration_error(undone, labels),
+        },
+        "after": {name: metrics[name] for name in ("loss", "calibration_error")},
+    }
+
+
+def compute_test_logits(model: TrainableModel, layers: nn.Sequential, ready: Prepared) -> tuple[np.ndarray, np.ndarray]:
+    """Compute the logits of the test images, (n, C), and a mask of those that were computed exactly."""
     images = ready.test.images
-    if len(images):
-        compute_exactly = partial(compute_logits, training.model, layers, ready.exact_features)
-        if ready.is_tested_exactly:
-            logits = compute_exactly(images)
-        else:
-            compute_nearly = partial(compute_logits, training.model, layers, ready.features)
-            logits = compute_exactly_where_near(compute_nearly, compute_exactly, images)
-        metrics["test"] = compute(logits, ready.test.labels, classes)
-    return metrics
+    compute_exactly = partial(compute_logits, model, layers, ready.exact_features)
+    if ready.is_tested_exactly:
+        return compute_exactly(images), np.ones(len(images), bool)
+    return compute_exactly_where_near(partial(compute_logits, model, layers, ready.features), compute_exactly, images)
 
 
-def write_checkpoint(spec: TrainingSpec, recipe: ResolvedRecipe, ready: Prepared, metrics: dict[str, Any]) -> None:
+def write_checkpoint(
+    spec: TrainingSpec, recipe: ResolvedRecipe, ready: Prepared, metrics: dict[str, Any], temperature: float
+) -> None:
     """Write the checkpoint: the network with its head merged, and its metadata."""
     backbone, classes = ready.backbone, spec.dataset.classes
     replaced = describe_replaced(ready.slot)
@@ -256,6 +293,7 @@ def write_checkpoint(spec: TrainingSpec, recipe: ResolvedRecipe, ready: Prepared
         **({"replaced": replaced} if replaced else {}),
         recipe=recipe.model_dump(mode="json"),
         metrics=metrics,
+        temperature=temperature,
         dataset_digest=f"sha256:{spec.dataset.digest}",
         counts={
             "train": len(ready.train.labels),

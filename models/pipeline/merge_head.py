@@ -90,10 +90,16 @@ def describe_layers(layers: nn.Module) -> LayerList:
     return [(type(layer).__name__, _arguments(layer)) for layer in layers.children()]
 
 
-def to_plain_layers(model: TrainableModel) -> nn.Sequential:
-    """Convert a head to layers of torch.nn for unstandardized features: standardization folded in, no dropout."""
+def to_plain_layers(model: TrainableModel, temperature: float = 1.0) -> nn.Sequential:
+    """Convert a head to layers of torch.nn for unstandardized features: standardization folded in, no dropout.
+
+    The logits are divided by the temperature, by dividing the weights and biases of the output layer.
+    """
     standardize = model.standardize.to(torch.device("cpu"))
     layers = [_to_plain(layer) for layer in model.head.layers if not isinstance(layer, nn.Dropout)]
+    with torch.no_grad():
+        for parameter in layers[-1].parameters():
+            parameter.div_(temperature)
     first = layers[0]
     if isinstance(first, nn.Linear):
         weight, bias = standardize.fold(first)

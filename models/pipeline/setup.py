@@ -108,7 +108,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     images_to_cache = np.concatenate([subset.images for subset in cached])
     engine = extractor.choose_engine(wanted.engine, wanted.precision, pack, images_to_cache)
 
-    counts = count_images(train, len(classes))
+    counts = train.count_images(len(classes)).tolist()
     resolved = wanted.resolve(
         task=task,
         image_size=side,
@@ -148,12 +148,6 @@ def split_pack(pack: Pack, num_classes: int, recipe: Recipe) -> tuple[Subset, Su
     parts = split(pack.lossless_digests, labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
     train, validation, test = (Subset(part, labels[part]) for part in (parts.train, parts.validation, parts.test))
     return train, validation, test
-
-
-def count_images(subset: Subset, num_classes: int) -> list[int]:
-    """Count images by class."""
-    labels = subset.labels
-    return [int(count) for count in (labels.sum(0) if labels.ndim == 2 else np.bincount(labels, minlength=num_classes))]
 
 
 def describe(ready: Prepared) -> Noted:

@@ -16,7 +16,7 @@ from models.runtime import checkpoint_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = "2"
+VERSION = "3"
 """Version of the file format: increase it when files of older versions can no longer be read."""
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import nn
@@ -16,9 +16,10 @@ from torch import nn
 from models.messages import Diagnosed, EpochEnded, Noted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from models.catalog.losses import Task
+    from models.training.selection import Selection
     from models.training.trainable_model import TrainableModel
 
 WATCHED_STEPS = 4
@@ -29,6 +30,10 @@ EXPLODING = 1e3
 """Root mean square of a layer's gradient beyond which a step throws its weights away."""
 MOSTLY = 0.5
 """Share of dead or saturated units that is reported."""
+RARE = 0.5
+"""A class is rare if it has fewer training images than this many times the mean."""
+LOST = 0.5
+"""A rare class is lost if its recall is less than this many times the mean of the other classes."""
 
 ONE_SIDED = (nn.ReLU,)
 """Activations whose units die."""
@@ -47,8 +52,27 @@ ADVICE = {
     "underfitting": "Lower head.dropout, take head: mlp, or unfreeze a stage (cut: top).",
     "learning_rate_too_high": "Choose a smaller optimizer.lr, or schedule: performance.",
     "learning_rate_too_low": "Choose a larger optimizer.lr, or more epochs.",
+    "rare_class_lost": "Set loss.class_weights: auto, or sampling: balanced; more images of these classes help most.",
+    "worse_than_baseline": "Leave early_stopping out, so that the best epoch or baseline is kept.",
+    "no_better_than_constant": "If classes are of very different sizes, set loss.class_weights: auto or sampling: "
+    "balanced; else add images, or choose another optimizer.lr.",
 }
 """Advice on what to change in the recipe, by finding."""
+
+
+NAMED = 5
+"""Most classes that a message names."""
+
+
+class ClassRecall(NamedTuple):
+    """Recall of a class on the validation images, and its numbers of images."""
+
+    name: str
+    images: int
+    """Training images."""
+    support: int
+    """Validation images."""
+    recall: float
 
 
 @dataclass
@@ -136,11 +160,21 @@ class Diagnostics:
         yield Diagnosed(diagnosis=self._summary())
         self._layers = {}
 
-    def final_findings(self, stop_reason: str, clipped: float | None) -> Iterator[Noted | Diagnosed]:
-        """Report findings that can only be known at the end of training."""
+    def final_findings(
+        self, stop_reason: str, clipped: float | None, selection: Selection, recalls: list[ClassRecall]
+    ) -> Iterator[Noted | Diagnosed]:
+        """Report findings that can only be known at the end of training.
+
+        Args:
+            stop_reason: why training ended.
+            clipped: share of the steps whose gradient was clipped.
+            selection: what is delivered.
+            recalls: of what is delivered, on the validation images.
+        """
         last = self._epochs[-1]
-        for kind, message in self._find_in_whole(stop_reason):
-            yield self._add_finding(kind, last.epoch, message, {})
+        found = (*self._find_in_whole(stop_reason), *_find_in_selection(selection), *_find_lost_classes(recalls))
+        for kind, message, data in found:
+            yield self._add_finding(kind, last.epoch, message, data)
         yield Diagnosed(diagnosis={**self._summary(), "clipped_share": clipped})
 
     def _find_in_layers(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -176,7 +210,7 @@ class Diagnostics:
         if jumps >= 3 or last.train_loss > 2 * first.train_loss:
             yield "learning_rate_too_high", "Training loss rises again and again", {"train_losses": losses}
 
-    def _find_in_whole(self, stop_reason: str) -> Iterator[tuple[str, str]]:
+    def _find_in_whole(self, stop_reason: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
         if len(self._epochs) < 5:
             return
         best = min(self._epochs, key=lambda ended: ended.validation_loss)
@@ -185,14 +219,14 @@ class Diagnostics:
         is_at_rate = last.lr > max(ended.lr for ended in self._epochs) / 2  # a schedule that ends at 0 ends best there
         still = stop_reason == "epochs_done" and falls and is_at_rate and last.validation_accuracy < 0.99
         if still and "learning_rate_too_high" not in self._findings:
-            yield "learning_rate_too_low", "Validation loss still fell when the last epoch ended"
+            yield "learning_rate_too_low", "Validation loss still fell when the last epoch ended", {}
         elif (
             self.task == "single_label"  # of several labels, all are seldom right
             and "overfitting" not in self._findings
             and max(best.train_accuracy, best.validation_accuracy) < 0.85
             and best.train_accuracy - best.validation_accuracy < 0.03
         ):
-            yield "underfitting", f"Only {best.train_accuracy:.0%} of the training images are classified correctly"
+            yield "underfitting", f"Only {best.train_accuracy:.0%} of the training images are classified correctly", {}
 
     def _add_finding(self, kind: str, epoch: int, message: str, data: dict[str, Any]) -> Noted:
         advice = ADVICE[kind]
@@ -232,5 +266,27 @@ class Diagnostics:
         }
 
 
-def _mean(values: list[float]) -> float:
+def _find_in_selection(selection: Selection) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    if selection.is_below_baseline:
+        message = "On the validation images the last epoch, which is kept, is worse than what needs no training"
+        yield "worse_than_baseline", message, {"baselines": selection.baselines}
+    if selection.name == "constant":
+        message = "On the validation images no epoch was better than the constant predictor, which is delivered"
+        yield "no_better_than_constant", message, {"baselines": selection.baselines}
+
+
+def _find_lost_classes(recalls: list[ClassRecall]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    mean_images = _mean([row.images for row in recalls])
+    shown = [row for row in recalls if row.support]
+    rare = [row for row in shown if row.images < RARE * mean_images]
+    others = [row.recall for row in shown if row.images >= RARE * mean_images]
+    lost = [row for row in rare if others and row.recall < LOST * _mean(others)]
+    if lost:
+        words = [f"{row.name}: {round(row.recall * row.support)} of {row.support}" for row in lost[:NAMED]]
+        more = f" and {len(lost) - NAMED} more classes" if len(lost) > NAMED else ""
+        message = f"Rare classes are lost; of their validation images are found, {', '.join(words)}{more}"
+        yield "rare_class_lost", message, {"classes": [row._asdict() for row in lost]}
+
+
+def _mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)

@@ -1,4 +1,4 @@
-"""Exponential moving average of weights."""
+"""Exponential moving average of weights, and of the statistics of BatchNorm that belong to them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch.nn.modules.batchnorm import _BatchNorm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,18 +15,18 @@ if TYPE_CHECKING:
 
 
 class MovingAverage:
-    """Exponential moving average of a network's parameters; starts at their values."""
+    """Exponential moving average of a network's parameters and of BatchNorm's statistics; starts at their values."""
 
     def __init__(self, technique: ExponentialMovingAverage, network: torch.nn.Module) -> None:
         self.technique, self.steps = technique, 0
-        self._parameters = list(network.parameters())
-        self._values = [parameter.detach().clone() for parameter in self._parameters]
+        self._averaged = [*(parameter.detach() for parameter in network.parameters()), *_find_statistics(network)]
+        self._values = [tensor.clone() for tensor in self._averaged]
 
     @torch.no_grad()
     def update(self) -> None:
-        """Move the average towards the parameters, after a step."""
+        """Move the average towards the present values, after a step."""
         share = self.technique.compute_decay(self.steps)
-        torch._foreach_lerp_(self._values, [parameter.detach() for parameter in self._parameters], 1 - share)
+        torch._foreach_lerp_(self._values, self._averaged, 1 - share)
         self.steps += 1
 
     def state_dict(self) -> dict[str, Any]:
@@ -41,7 +42,7 @@ class MovingAverage:
     @contextmanager
     def swap_in(self) -> Iterator[None]:
         """Swap the averaged weights into the network until the `with` block ends."""
-        own = [parameter.detach().clone() for parameter in self._parameters]
+        own = [tensor.clone() for tensor in self._averaged]
         self._set(self._values)
         try:
             yield
@@ -50,4 +51,11 @@ class MovingAverage:
 
     @torch.no_grad()
     def _set(self, values: list[torch.Tensor]) -> None:
-        torch._foreach_copy_([parameter.detach() for parameter in self._parameters], values)
+        torch._foreach_copy_(self._averaged, values)
+
+
+def _find_statistics(network: torch.nn.Module) -> Iterator[torch.Tensor]:
+    """Find the running means and variances of BatchNorm."""
+    for module in network.modules():
+        if isinstance(module, _BatchNorm) and module.running_mean is not None and module.running_var is not None:
+            yield from (module.running_mean, module.running_var)

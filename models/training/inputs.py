@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from models.runtime.stop_condition import NONE
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import nn
 
     from models.catalog.recipe import ResolvedRecipe
@@ -23,6 +24,11 @@ class Subset:
 
     images: np.ndarray
     labels: np.ndarray
+
+    def count_images(self, num_classes: int) -> np.ndarray:
+        """Count the images of each class, (C,)."""
+        counts = self.labels.sum(0) if self.labels.ndim == 2 else np.bincount(self.labels, minlength=num_classes)
+        return counts.astype(int)
 
 
 @dataclass(frozen=True)

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import copy
-import math
 import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from models.evaluation.metrics import count_correct
-from models.features.sources import forward_plain_views
 from models.messages import Diagnosed, EpochEnded, Noted
 from models.runtime.micro_batches import report_micro_batches
 from models.runtime.rng import get_random_state, seed_epoch, set_random_state
 from models.training.diagnostics import Diagnostics
+from models.training.selection import Selection
 from models.training.step import NotFinite, TrainStep
+from models.training.validator import Validator
 from models.training.view_schedule import ViewSchedule
 
 if TYPE_CHECKING:
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
 
     from models.messages import StopReason
     from models.training.inputs import TrainingRun
+    from models.training.lda import FittedLDA
 
 RETRY_FACTOR = 0.1
 """How much smaller the learning rate is after training has diverged."""
@@ -65,30 +65,33 @@ class EpochTotals:
 
 
 class Training:
-    """Training loop over epochs: iterate over `train()`; the model then has the best epoch's weights."""
+    """Training loop over epochs: iterate over `train()`; the model then has the weights that are selected."""
 
-    def __init__(self, run: TrainingRun, state: dict[str, Any] | None = None) -> None:
-        """Start before the first step, or where `state_dict()` gave `state`. Raises TrainingDiverged."""
+    def __init__(self, run: TrainingRun, state: dict[str, Any] | None = None, *, lda: FittedLDA | None = None) -> None:
+        """Start before the first step, or where `state_dict()` gave `state`. Raises TrainingDiverged.
+
+        `lda`: a classifier for the linear head, to compare with.
+        """
         self.run, self.recipe, self.model, self.source = run, run.recipe, run.model, run.source
         train = run.train
         self._targets = torch.from_numpy(train.labels)
         self._labels = self._targets.new_zeros((int(train.images.max()) + 1, *train.labels.shape[1:]))
         self._labels[torch.from_numpy(train.images)] = self._targets
-        self._validation_labels = torch.from_numpy(run.validation.labels)
         self.diagnostics = Diagnostics(run.model, run.recipe.count_steps(len(train.images)), run.recipe.task)
         self.train_step = TrainStep(run, self.diagnostics)
         self._has_retried = False
         self.losses: list[float] = []
         """Validation loss of each epoch so far."""
-        self._validation_features = self._hold_validation_features()
+        self._validator = Validator(run)
         stopping = self.recipe.early_stopping
         self.view_schedule = ViewSchedule(
             self.recipe.cache.most, bool(self.recipe.cache.grow), stopping.patience if stopping else None
         )
         self._view_added = 0
         """The epoch after which the newest view was added."""
-        self.best_epoch = 0
-        self._best: float | None = None
+        self.selection = Selection(stopping)
+        self._improved_state: dict[str, Any] | None = None
+        """The state of the last epoch that improved, for training to go on from when a view is added."""
         self._stop_reason: StopReason | None = None
         self._running: EpochTotals | None = None
         """Sums over an epoch that is not over."""
@@ -100,18 +103,23 @@ class Training:
             self._load(state)
             return
         try:
-            self.initial_accuracy = self._validate()[1]
+            start = self._validator.add_baselines(self.selection, self.train_step.loss, lda)
         except NotFinite:
             raise TrainingDiverged(
                 "The loss is infinite or NaN before the first step: set head.initializer to auto, or give head.hidden "
                 "fewer layers."
             ) from None
-        self._best_state = self.model.copy_state()
+        self.initial_accuracy = start.accuracy
 
     @property
     def stop_reason(self) -> StopReason:
         """Reason why training ended."""
         return self._stop_reason or "epochs_done"
+
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose weights are selected; 0 if they are a baseline's."""
+        return self.selection.epoch
 
     @property
     def epochs_done(self) -> int:
@@ -126,7 +134,7 @@ class Training:
         return steps, self.epochs_done * images + totals.seen
 
     def train(self) -> Iterator[Step | EpochEnded | Noted | Diagnosed | EpochComplete]:
-        """Train until the last epoch, or until there is a reason to stop; the model then has the best epoch's weights.
+        """Train until the last epoch, or until there is a reason to stop; the model then has the selected weights.
 
         Yields each step and, after the steps of an epoch, its figures, its diagnosis, and EpochComplete. `state_dict()`
         may be asked for after a step and after EpochComplete.
@@ -140,7 +148,7 @@ class Training:
             yield from self.diagnostics.examine(ended)
             if self.view_schedule.update(ended):
                 self._view_added = ended.epoch
-                self.model.load_state_dict(self._best_state)
+                self._return_to_improved()
                 yield Noted(
                     kind="view_added",
                     message=f"The validation loss improves no more: augmented view {self.view_schedule.views} is added",
@@ -148,8 +156,12 @@ class Training:
                 )
             self._stop_reason = self._find_reason_to_stop(ended)
             yield EpochComplete()
-        self.model.load_state_dict(self._best_state)
-        yield from self.diagnostics.final_findings(self.stop_reason, self.train_step.clipped_share)
+        self.model.load_state_dict(self.selection.state)
+        if self.selection.name != "epoch":
+            yield self.selection.report_baseline()
+        yield from self.diagnostics.final_findings(
+            self.stop_reason, self.train_step.clipped_share, self.selection, self._validator.measure_recalls()
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """State to resume from; its tensors are shared with the training, not copied."""
@@ -159,7 +171,8 @@ class Training:
             running["random_state"] = get_random_state(self.model.device)
         return {
             "model": self.model.state_dict(),
-            "best": {"model": self._best_state, "value": self._best, "epoch": self.best_epoch},
+            "selection": self.selection.state_dict(),
+            "improved_state": self._improved_state,
             "initial_accuracy": self.initial_accuracy,
             "losses": self.losses,
             "stop_reason": self._stop_reason,
@@ -173,8 +186,8 @@ class Training:
 
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
-        best = state["best"]
-        self._best_state, self._best, self.best_epoch = best["model"], best["value"], best["epoch"]
+        self.selection.load_state_dict(state["selection"])
+        self._improved_state = state["improved_state"]
         self.initial_accuracy, self.losses = state["initial_accuracy"], state["losses"]
         self._stop_reason, self._has_retried = state["stop_reason"], state["has_retried"]
         self._view_added = state["view_added"]
@@ -187,23 +200,8 @@ class Training:
 
     def compute_validation_logits(self) -> np.ndarray:
         """Compute the logits of the validation images, (n, C)."""
-        self.model.eval()
-        with torch.no_grad():
-            if self._validation_features is None:
-                validation = self.run.validation.images
-                outputs = torch.cat(list(forward_plain_views(self.model, self.source, validation)))
-            else:
-                outputs = self.model.head(self._validation_features)
-        logits: np.ndarray = outputs.cpu().numpy()
+        logits: np.ndarray = self._validator.compute_logits().cpu().numpy()
         return logits
-
-    def _hold_validation_features(self) -> torch.Tensor | None:
-        """Load the validation images' features into memory, if they stay the same and are few enough."""
-        images = self.run.validation.images
-        is_fixed = (
-            self.source.is_cached and not self.model.cut_network.stages and len(images) <= self.source.read_batch_size
-        )
-        return self.model.compute_features(self.source, images) if is_fixed else None
 
     def _epoch_or_retry(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
         """Train an epoch; if it diverges, retry it with a smaller learning rate, once in a training."""
@@ -240,20 +238,24 @@ class Training:
         yield from self._steps(epoch, view, totals)
         began, before = time.perf_counter(), replace(self.source.counts)
         with self.train_step.use_average():
-            validation_loss, validation_accuracy = self._validate()
+            figures = self._validator.validate(self.train_step.loss)
             ended = EpochEnded(
                 epoch=epoch,
                 view=view,
                 train_loss=totals.loss_sum / totals.seen,
                 train_accuracy=totals.correct / totals.seen,
-                validation_loss=validation_loss,
-                validation_accuracy=validation_accuracy,
+                validation_loss=figures.loss,
+                validation_accuracy=figures.accuracy,
+                validation_balanced_accuracy=figures.balanced_accuracy,
                 lr=totals.lr,
                 seconds=totals.seconds + time.perf_counter() - began,
                 cache_hits=totals.hits + self.source.counts.hits - before.hits,
                 cache_misses=totals.misses + self.source.counts.misses - before.misses,
             )
-            self._keep_if_best(ended)
+            reaches_target = self._reaches_target(ended)
+            self.selection.add_epoch(epoch, figures, self.model.copy_state, reaches_target=reaches_target)
+        if self.selection.improved == epoch and not self.view_schedule.is_over:
+            self._improved_state = {"model": self.model.copy_state(), "moments": self.train_step.copy_moments()}
         self._running = self._epoch_start = None
         return ended
 
@@ -294,25 +296,13 @@ class Training:
         """Compute the schedule's factor of the learning rates after a number of epochs."""
         return self.recipe.schedule.compute_factor(epoch, self.recipe.epochs, self.losses)
 
-    def _validate(self) -> tuple[float, float]:
-        """Compute loss and accuracy on the validation images."""
-        logits = torch.from_numpy(self.compute_validation_logits()).to(self.model.device)
-        labels = self._validation_labels.to(self.model.device)
-        loss = self.train_step.loss(logits, labels).item()
-        if not math.isfinite(loss):
-            raise NotFinite(f"The validation loss became {loss}.")
-        return loss, count_correct(logits, labels) / len(labels)
-
-    def _keep_if_best(self, ended: EpochEnded) -> None:
-        stopping = self.recipe.early_stopping
-        if stopping is None:
-            better, value = True, ended.validation_loss
-        else:
-            value = getattr(ended, stopping.metric)
-            better = stopping.is_improvement(value, self._best) or self._reaches_target(ended)
-        if better:
-            self._best, self.best_epoch = value, ended.epoch
-            self._best_state = self.model.copy_state()
+    def _return_to_improved(self) -> None:
+        """Go back to the last epoch that improved: its weights, their average and the optimizer's moments."""
+        assert self._improved_state is not None
+        self.model.load_state_dict(self._improved_state["model"])
+        self.train_step.load_moments(self._improved_state["moments"])
+        if self.view_schedule.is_over:
+            self._improved_state = None
 
     def _reaches_target(self, ended: EpochEnded) -> bool:
         target = self.recipe.target
@@ -324,7 +314,7 @@ class Training:
             return "target_reached"
         if (reason := self.run.stop_condition.reason) is not None:
             return reason
-        since = ended.epoch - max(self.best_epoch, self._view_added)
+        since = ended.epoch - max(self.selection.improved, self._view_added)
         if stopping is not None and since >= stopping.patience and self.view_schedule.is_over:
             return "early_stopping"
         return None

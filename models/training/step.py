@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -100,17 +101,26 @@ class TrainStep:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict()` gave."""
+        self.load_moments(state)
+        self._rates = list(state["rates"])
+        self._steps, self._clipped = state["counts"]
+        self.micro_batches.count = state["micro_batches"]
+
+    def copy_moments(self) -> dict[str, Any]:
+        """Copy what steps have gathered about the weights: the optimizer's moments, and the moving average."""
+        state = self.state_dict()
+        return copy.deepcopy({"moments": state["moments"], "average": state["average"]})
+
+    def load_moments(self, state: dict[str, Any]) -> None:
+        """Restore what `copy_moments()` gave."""
         parameters = self._parameters()
         moments = {
             int(place): {name: _align(value, parameters[int(place)]) for name, value in values.items()}
             for place, values in state["moments"].items()
         }
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-        self._rates = list(state["rates"])
         if self._average is not None:
             self._average.load_state_dict(state["average"])
-        self._steps, self._clipped = state["counts"]
-        self.micro_batches.count = state["micro_batches"]
 
     def _compute_gradient(self, inputs: torch.Tensor, labels: torch.Tensor, is_watched: bool) -> tuple[float, int]:
         """Compute the gradient of the whole batch, in micro-batches if memory is short."""
@@ -165,7 +175,7 @@ class TrainStep:
 
 def _align(moment: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """Copy an optimizer's moment to the memory layout of its parameter, which fused kernels require."""
-    return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment
+    return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment.clone()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ PATIENCE = 10
 WORTH = 0.01
 """Least relative decrease of the validation loss by a view, for another one to be tried."""
 EASY = 0.95
-"""Validation accuracy from which no view is tried: the possible gain is less than the cost."""
+"""Accuracy and balanced accuracy on the validation images from which no view is tried: the possible gain is less than
+the cost."""
 
 
 class ViewSchedule:
@@ -42,7 +43,9 @@ class ViewSchedule:
         if self._waited < self._patience:
             return False
         has_helped = self.views == 0 or self._best <= self._before * (1 - WORTH)
-        can_help = ended.validation_accuracy < min(EASY, ended.train_accuracy)
+        balanced = ended.validation_balanced_accuracy
+        hardest = ended.validation_accuracy if balanced is None else min(balanced, ended.validation_accuracy)
+        can_help = hardest < EASY and ended.validation_accuracy < ended.train_accuracy
         if not (has_helped and can_help):
             self.is_over = True
             return False

@@ -107,9 +107,22 @@ def succeed(session: Session, job: Job, *, stop_reason: str, metrics: dict[str, 
     job.stop_reason = stop_reason
     job.metrics = metrics
     job.progress = {**job.progress, "percent": 100.0, "eta_seconds": 0.0}
+    _finish(session, job, JobStatus.SUCCEEDED, "info", f"Succeeded: {_describe_result(metrics)}")
+
+
+def _describe_result(metrics: dict[str, Any]) -> str:
+    """Describe the accuracy of a job, beside the mean over classes and that of the constant predictor."""
     split = "validation" if metrics["test"] is None else "test"  # a tiny dataset has no image left to test on
-    metric, name = ("map", "mean average precision") if "map" in metrics[split] else ("accuracy", "accuracy")
-    _finish(session, job, JobStatus.SUCCEEDED, "info", f"Succeeded: {split} {name} {metrics[split][metric]:.1%}")
+    figures = metrics[split]
+    if "map" in figures:
+        return f"{split} mean average precision {figures['map']:.1%}"
+    result = f"{split} accuracy {figures['accuracy']:.1%}"
+    if "constant_accuracy" not in figures:
+        return result
+    return (
+        f"{result}, balanced {figures['balanced_accuracy']:.1%}; "
+        f"always the most frequent class would give {figures['constant_accuracy']:.1%}"
+    )
 
 
 def fail(session: Session, job: Job, code: str, message: str) -> None:

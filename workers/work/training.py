@@ -219,9 +219,13 @@ class JobAttempt(Attempt[Job]):
 
     def _end_epoch(self, session: Session, row: Job, event: EpochEnded) -> None:
         figures = event.model_dump(exclude={"event"})
-        session.add(Epoch(job_id=row.id, **figures))
-        accuracy, loss = event.validation_accuracy, event.validation_loss
-        message = f"Epoch {event.epoch}: validation accuracy {accuracy:.1%}, loss {loss:.4f}"
+        balanced = event.validation_balanced_accuracy
+        session.add(Epoch(job_id=row.id, **event.model_dump(exclude={"event", "validation_balanced_accuracy"})))
+        words = "" if balanced is None else f", balanced {balanced:.1%}"
+        message = (
+            f"Epoch {event.epoch}: validation accuracy {event.validation_accuracy:.1%}{words}, "
+            f"loss {event.validation_loss:.4f}"
+        )
         repository.add_event(session, row, "info", "epoch", message, figures)
 
     def _finish(self, session: Session, row: Job, event: Finished) -> None:

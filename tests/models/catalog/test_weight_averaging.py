@@ -78,6 +78,26 @@ def test_the_weights_are_back_after_the_average_was_applied() -> None:
     assert torch.equal(network.weight, own + 1.0)
 
 
+def test_the_statistics_of_batch_normalization_are_averaged_with_the_weights() -> None:
+    """Weights would else be normalized by statistics that belong to others."""
+    network = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
+    norm = network[1]
+    average = MovingAverage(ExponentialMovingAverage(decay=0.5), network)
+    mean, var = norm.running_mean.clone(), norm.running_var.clone()
+    for step in range(20):
+        network(torch.randn(8, 3, generator=torch.Generator().manual_seed(step)) + step)
+        average.update()
+        share = min(0.5, (1 + step) / (10 + step))
+        mean = share * mean + (1 - share) * norm.running_mean
+        var = share * var + (1 - share) * norm.running_var
+    own = norm.running_mean.clone()
+    with average.swap_in():
+        torch.testing.assert_close(norm.running_mean, mean)
+        torch.testing.assert_close(norm.running_var, var)
+        assert not torch.allclose(norm.running_mean, own)
+    assert torch.equal(norm.running_mean, own)
+
+
 def test_it_resumes_from_a_state() -> None:
     network = layer()
     average, other = (MovingAverage(ExponentialMovingAverage(), network) for _ in range(2))

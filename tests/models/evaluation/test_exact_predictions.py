@@ -21,17 +21,20 @@ def test_every_image_has_its_exact_class_and_few_are_computed(noise: float, clas
         return np.asarray(exact[images])
 
     images = random.permutation(3000)[:2000]
-    logits = compute_exactly_where_near(lambda wanted: near[wanted].copy(), exactly, images)
+    logits, is_exact = compute_exactly_where_near(lambda wanted: near[wanted].copy(), exactly, images)
     np.testing.assert_array_equal(logits.argmax(1), exact[images].argmax(1))
     assert len(set(asked)) == len(asked), "each is computed once"
     assert len(asked) <= FIRST + 2000 * noise * 2
     known = np.isin(images, asked)
+    np.testing.assert_array_equal(is_exact, known)
     np.testing.assert_array_equal(logits[known], exact[images][known])
 
 
 def test_a_few_images_are_all_computed_exactly() -> None:
     exact = np.array([[1.0, 0.0], [0.0, 1.0]])
-    logits = compute_exactly_where_near(lambda images: -exact[images], lambda images: exact[images], np.array([1, 0]))
+    logits, _ = compute_exactly_where_near(
+        lambda images: -exact[images], lambda images: exact[images], np.array([1, 0])
+    )
     np.testing.assert_array_equal(logits, exact[[1, 0]])
 
 
@@ -48,6 +51,6 @@ def test_a_lead_that_could_change_is_looked_at() -> None:
         asked.extend(images.tolist())
         return np.asarray(exact[images])
 
-    logits = compute_exactly_where_near(lambda images: near[images].copy(), exactly, np.arange(19))
+    logits, _ = compute_exactly_where_near(lambda images: near[images].copy(), exactly, np.arange(19))
     assert logits[16].argmax() == 0
     assert sorted(asked) == list(range(18))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from models.evaluation.metrics import evaluate, evaluate_multi_label
+from models.evaluation.metrics import compute_constant_accuracy, evaluate, evaluate_multi_label
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -21,6 +21,7 @@ def test_agrees_with_scikit_learn(seed: int) -> None:
     probabilities = np.exp(logits.astype(float))
     probabilities /= probabilities.sum(1, keepdims=True)
     assert found["accuracy"] == pytest.approx(metrics.accuracy_score(labels, predictions))
+    assert found["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(labels, predictions))
     assert found["macro_f1"] == pytest.approx(metrics.f1_score(labels, predictions, average="macro"))
     assert found["loss"] == pytest.approx(metrics.log_loss(labels, probabilities, labels=range(4)))
     assert found["confusion_matrix"] == metrics.confusion_matrix(labels, predictions, labels=range(4)).tolist()
@@ -41,6 +42,15 @@ def test_a_class_that_does_not_occur_counts_for_nothing() -> None:
     found = evaluate(np.eye(3)[[0, 1, 1]], np.array([0, 1, 1]), ["a", "b", "never"])
     assert found["accuracy"] == found["macro_f1"] == 1.0
     assert found["per_class"][2] == {"class": "never", "precision": 0.0, "recall": 0.0, "f1": 0.0, "support": 0}
+
+
+def test_the_constant_predictor_says_what_is_most_frequent() -> None:
+    shares = np.array([0.2, 0.7, 0.1])
+    assert compute_constant_accuracy(shares, np.array([1, 1, 0, 2])) == 0.5
+    # Of several labels, it says those that more than half of the images have.
+    several = np.array([0.2, 0.7, 0.6])
+    targets = np.array([[0, 1, 1], [1, 1, 1], [0, 1, 0], [0, 0, 0]], np.float32)
+    assert compute_constant_accuracy(several, targets) == 0.25
 
 
 def test_huge_logits_do_not_overflow() -> None:

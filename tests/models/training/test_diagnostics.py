@@ -9,11 +9,13 @@ import pytest
 import torch
 from torch import nn
 
+from models.catalog.early_stopping import EarlyStopping
 from models.features.standardization import Standardization
 from models.messages import Diagnosed, EpochEnded, Noted
 from models.networks.cut_network import CutNetwork
 from models.nn.head import HeadModule
-from models.training.diagnostics import ADVICE, Diagnostics
+from models.training.diagnostics import ADVICE, ClassRecall, Diagnostics
+from models.training.selection import Figures, Selection
 from models.training.trainable_model import TrainableModel
 from tests.support.small_training import train_small
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from models.datasets.pack import Pack
 
 DEEP = [{"width": 32}] * 12
+HEALTHY = [ClassRecall("a", 20, 5, 0.9)]
 
 
 def diagnosed(pack: Pack, folder: Path, **choices: Any) -> tuple[dict[str, Any], list[Noted]]:
@@ -115,7 +118,7 @@ def of_losses(epochs: list[EpochEnded], stop_reason: str, task: Task = "single_l
     """Kinds of findings in the figures of epochs alone."""
     diagnostics = Diagnostics(bare_model(), 4, task)
     heard = [event for one in epochs for event in diagnostics.examine(one)]
-    heard += diagnostics.final_findings(stop_reason, None)
+    heard += diagnostics.final_findings(stop_reason, None, Selection(EarlyStopping()), HEALTHY)
     return {event.kind for event in heard if isinstance(event, Noted)}
 
 
@@ -154,6 +157,38 @@ def test_what_is_healthy_is_left_alone() -> None:
         assert of_losses(epochs, "epochs_done") == set()
 
 
+def of_recalls(*rows: tuple[int, int, float]) -> list[str]:
+    """Names of rare classes that are lost, of classes with such training images, validation images and recalls."""
+    diagnostics = Diagnostics(bare_model(), 4, "single_label")
+    list(diagnostics.examine(ended(1)))
+    recalls = [ClassRecall("abcde"[place], *row) for place, row in enumerate(rows)]
+    heard = list(diagnostics.final_findings("stopped", None, Selection(EarlyStopping()), recalls))
+    found = [event for event in heard if isinstance(event, Noted) and event.kind == "rare_class_lost"]
+    assert len(found) <= 1
+    return [row["name"] for event in found for row in event.data["classes"]]
+
+
+def test_a_rare_class_that_is_lost_is_named_with_what_to_do() -> None:
+    assert of_recalls((200, 30, 1.0), (10, 2, 0.0)) == ["b"]
+    assert of_recalls((200, 30, 1.0), (10, 8, 0.4)) == ["b"]
+    assert of_recalls((200, 30, 1.0), (10, 8, 0.6)) == []
+    assert of_recalls((200, 30, 0.9), (150, 20, 0.0)) == [], "it is not rare"
+    assert of_recalls((200, 30, 1.0), (10, 0, 0.0)) == [], "nothing is known of it"
+    assert of_recalls((200, 30, 0.9), (200, 30, 0.2), (10, 2, 0.0), (8, 2, 0.5)) == ["c"]
+
+
+def test_a_baseline_that_is_delivered_or_should_be_is_told() -> None:
+    worst, best = Figures(2.0, 0.5, 0.5, 0.5), Figures(0.1, 0.9, 0.9, 0.9)
+    for stopping, kind in ((EarlyStopping(), "no_better_than_constant"), (None, "worse_than_baseline")):
+        selection = Selection(stopping)
+        selection.add_baseline("constant", best, dict)
+        selection.add_epoch(1, worst, dict)
+        diagnostics = Diagnostics(bare_model(), 4, "single_label")
+        list(diagnostics.examine(ended(1)))
+        heard = list(diagnostics.final_findings("stopped", None, selection, HEALTHY))
+        assert [event.kind for event in heard if isinstance(event, Noted)] == [kind]
+
+
 def test_every_finding_comes_with_advice_in_the_recipes_own_words() -> None:
     from models.catalog.recipe import FAMILIES, Recipe
     from models.catalog.technique import members
@@ -170,7 +205,8 @@ def test_every_finding_comes_with_advice_in_the_recipes_own_words() -> None:
             assert value in named | {"auto"}, kind
         for parent, child in re.findall(r"([a-z_]+)\.([a-z_]+)", advice):
             assert parent in Recipe.model_fields, kind
-            assert any(child in member.model_fields for member in members(FAMILIES[f"{parent}s"])), kind
+            family = FAMILIES[f"{parent}es" if parent.endswith("s") else f"{parent}s"]
+            assert any(child in member.model_fields for member in members(family)), kind
 
 
 @pytest.mark.parametrize("steps", [1, 3, 4, 100])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from models.features.extractor import Extractor
 from models.networks.cut_network import CutNetwork
 from models.training import lda
 from models.training.inputs import Subset, TrainingRun
-from models.training.lda import SHRINKAGES, TEMPERATURES, FittedLDA, Statistics, fit_lda
+from models.training.lda import SHRINKAGES, FittedLDA, Labelled, Statistics, fit_lda
 from models.training.trainable_model import TrainableModel
 from tests.support.small_pack import PREPROCESSING, Corner, small_pack
 
@@ -39,8 +39,23 @@ def statistics_of(x: torch.Tensor, y: torch.Tensor, size: int = 64) -> Statistic
     return Statistics.from_batches(zip(torch.split(x, size), torch.split(y, size), strict=True), x.shape[1], 3)
 
 
-def best_of(*arguments: Any) -> FittedLDA:
-    return min(fit_lda(*arguments), key=lambda one: one.loss)
+def fit(x: torch.Tensor, y: torch.Tensor, other: torch.Tensor, known: torch.Tensor) -> FittedLDA:
+    statistics = statistics_of(x, y)
+    return fit_lda(statistics, statistics.counts / len(x), Labelled(x, y), Labelled(other, known))
+
+
+def refit(
+    x: torch.Tensor, y: torch.Tensor, shrinkage: float, scale: torch.Tensor, freedom: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Means (C, D) and shrunk covariance (D, D) by definition, in double precision.
+
+    Args:
+        shrinkage: towards the identity, `scale` times.
+        freedom: divisor of the scatter within the classes.
+    """
+    means = torch.stack([x[y == label].double().mean(0) for label in range(3)])
+    within = x.double() - means[y]
+    return means, (1 - shrinkage) * within.T @ within / freedom + shrinkage * scale.double() * torch.eye(x.shape[1])
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])
@@ -58,50 +73,88 @@ def test_it_is_scikit_learns(shrinkage: float, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(lda, "SHRINKAGES", (shrinkage,))
     monkeypatch.setattr(lda, "TEMPERATURES", (1.0,))
     x, y = problem()
-    statistics = statistics_of(x, y)
-    found = best_of(statistics, statistics.counts, torch.nn.functional.cross_entropy, x, y)
-    # scikit-learn divides the scatter by n, not by n - C.
-    scaled = x * ((len(x) - 3) / len(x)) ** -0.5
-    theirs = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=0.0).fit(scaled.numpy(), y.numpy())
-    covariance = (1 - shrinkage) * statistics.covariance
-    covariance += shrinkage * statistics.covariance.diagonal().mean() * torch.eye(x.shape[1])
-    weight = torch.linalg.solve(covariance.double(), statistics.means.T.double()).T
+    found = fit(x, y, x, y)
+    means, covariance = refit(x, y, shrinkage, statistics_of(x, y).covariance.diagonal().mean(), len(x) - 3)
+    weight = torch.linalg.solve(covariance, means.T).T
     torch.testing.assert_close(found.weight.double(), weight, atol=1e-4, rtol=1e-3)
-    assert theirs.coef_.shape == found.weight.shape
     predictions = (x @ found.weight.T + found.bias).argmax(1)
     plain = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage).fit(x.numpy(), y.numpy())
     assert (predictions.numpy() == plain.predict(x.numpy())).mean() > 0.97
 
 
-def test_shrinkage_and_temperature_are_the_best_of_all() -> None:
-    x, y = problem(90, 40)
-    other, known = problem(200, 40, seed=1)
+@pytest.mark.parametrize("shrinkage", [0.03, 0.3, 1.0])
+@pytest.mark.parametrize(("rows", "features"), [(90, 20), (40, 60)], ids=["many", "few"])
+def test_an_image_that_is_left_out_is_classified_as_if_it_were_unknown(
+    shrinkage: float, rows: int, features: int
+) -> None:
+    """Against a fit to all others, which shrinks towards the same and divides the scatter by the same number."""
+    x, y = problem(rows, features)
     statistics = statistics_of(x, y)
-    loss = torch.nn.functional.cross_entropy
-    found = best_of(statistics, statistics.counts, loss, other, known)
-    least = loss(other @ found.weight.T + found.bias, known)
-    assert found.loss == pytest.approx(least.item())
-    path = fit_lda(statistics, statistics.counts, loss, other, known)
-    assert [one.shrinkage for one in path] == list(SHRINKAGES)
-    for shrinkage, one in zip(SHRINKAGES, path, strict=True):
-        covariance = (1 - shrinkage) * statistics.covariance
-        covariance += shrinkage * statistics.covariance.diagonal().mean() * torch.eye(40)
-        weight = torch.linalg.solve(covariance, statistics.means.T).T
-        bias = (statistics.counts / 90).log() - (weight * statistics.means).sum(1) / 2
-        for temperature in TEMPERATURES:
-            reached = loss(temperature * (other @ weight.T + bias), known)
-            assert reached >= one.loss - 1e-4 >= least - 2e-4
-            if temperature == one.temperature:
-                assert reached.item() == pytest.approx(one.loss, abs=1e-4)
-        predictions = (other @ weight.T + bias).argmax(1)
-        assert one.accuracy == pytest.approx((predictions == known).float().mean().item(), abs=0.011)
+    covariance = statistics.covariance
+    scale = covariance.diagonal().mean()
+    factor = torch.linalg.cholesky((1 - shrinkage) * covariance + shrinkage * scale * torch.eye(features))
+    found = lda._compute_left_out_distances(statistics, factor, 1 - shrinkage, Labelled(x, y))
+    for image in range(0, rows, 7):
+        others = torch.arange(rows) != image
+        means, shrunk = refit(x[others], y[others], shrinkage, scale, statistics.freedom)
+        gaps = x[image].double() - means
+        expected = (gaps * torch.linalg.solve(shrunk, gaps.T).T).sum(1)
+        torch.testing.assert_close(found[image].double(), expected, atol=1e-2, rtol=1e-2)
+
+
+def test_a_class_of_few_images_is_not_taken_to_be_far_away() -> None:
+    """Two classes of the same distance from the middle, of 300 and of 6 images: distances are made up for."""
+    random = torch.Generator().manual_seed(0)
+    y = (torch.arange(306) >= 300).long()
+    means = torch.zeros(3, 100)
+    means[0, 0], means[1, 0] = 2.0, -2.0
+    x = torch.randn(306, 100, generator=random) + means[y]
+    unknown = torch.arange(400) % 2
+    other = torch.randn(400, 100, generator=random) + means[unknown]
+    statistics = Statistics.from_batches([(x, y)], 100, 2)
+    found = fit_lda(statistics, torch.tensor([0.5, 0.5]), Labelled(x, y), Labelled(x[::7], y[::7]))
+    predictions = (other @ found.weight.T + found.bias).argmax(1)
+    recalls = [(predictions[unknown == label] == label).float().mean().item() for label in (0, 1)]
+    assert min(recalls) > 0.7
+    assert abs(recalls[0] - recalls[1]) < 0.25
+
+
+def test_shrinkage_and_temperature_have_the_least_loss_on_all_that_is_known() -> None:
+    """Classes that overlap."""
+    blur = torch.randn(290, 40, generator=torch.Generator().manual_seed(2)) * 2
+    (x, y), (other, known) = problem(90, 40), problem(200, 40, seed=1)
+    x, other = x + blur[:90], other + blur[90:]
+    found = fit(x, y, other, known)
+    assert [point.shrinkage for point in found.path] == list(SHRINKAGES)
+    best = min(found.path, key=lambda point: point.loss)
+    assert (found.shrinkage, found.temperature) == (best.shrinkage, best.temperature)
+    losses = [torch.nn.functional.cross_entropy(other @ (c * found.weight).T + c * found.bias, known) for c in (0.5, 2)]
+    assert torch.nn.functional.cross_entropy(other @ found.weight.T + found.bias, known) < min(losses)
+
+
+def test_where_no_image_is_wrong_probabilities_are_bounded() -> None:
+    """Classes so far apart that the validation images alone would take any scale."""
+    y = torch.arange(60) % 3
+    x = torch.nn.functional.one_hot(y, 20) * 50 + torch.randn(60, 20, generator=torch.Generator().manual_seed(0))
+    found = fit(x, y, x[:9], y[:9])
+    probabilities = (x @ found.weight.T + found.bias).softmax(1)
+    assert (probabilities.argmax(1) == y).all()
+    assert probabilities.max(1).values.mean() == pytest.approx(1 - 1 / (60 + 9 + 2), abs=0.02)
+
+
+def test_a_class_of_one_image_is_learned() -> None:
+    x, y = problem(120)
+    x = torch.cat([x[y != 2], x[y == 2][:1]])
+    y = torch.cat([y[y != 2], y[y == 2][:1]])
+    found = fit(x, y, *problem(60, seed=1))
+    assert found.weight.isfinite().all()
+    assert found.bias.isfinite().all()
 
 
 def test_features_that_never_vary_do_no_harm() -> None:
     x, y = problem()
     x = torch.cat([x, torch.zeros(len(x), 5)], 1)
-    statistics = statistics_of(x, y)
-    found = best_of(statistics, statistics.counts, torch.nn.functional.cross_entropy, x, y)
+    found = fit(x, y, x, y)
     assert found.weight.isfinite().all()
     assert found.weight[:, -5:].abs().max() == 0
 
@@ -123,7 +176,8 @@ def started(folder: Path, **choices: object) -> tuple[TrainableModel, float]:
     )
     train, validation = (Subset(part, pack.labels[part]) for part in (order()[:60], order()[60:]))
     model = TrainableModel.from_recipe(recipe, 3, cut_network, source, train.images)
-    note = lda.initialize_head(TrainingRun(recipe, CLASSES, model, source, train, validation))
+    fitted, note = lda.fit_to_run(TrainingRun(recipe, CLASSES, model, source, train, validation))
+    model.head.output.load_state_dict({"weight": fitted.weight, "bias": fitted.bias})
     model.eval()
     with torch.inference_mode():
         logits = model.head(model.compute_features(source, validation.images))

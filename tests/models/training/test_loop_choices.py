@@ -16,7 +16,7 @@ from models.runtime.stop_condition import StopCondition
 from models.training.loop import Step, Training, TrainingDiverged
 from tests.support.images import encoded, noise, write_zip
 from tests.support.small_pack import packed
-from tests.support.small_training import CLASSES, train_small, uncached_training
+from tests.support.small_training import CLASSES, small_run, train_small, uncached_training
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -154,6 +154,42 @@ def test_views_are_added_to_the_best_so_far_and_training_goes_on(tmp_path: Path)
     best = min(before, key=lambda ended: ended.validation_loss)
     assert len(before) == best.epoch + 4
     assert after.epoch == before[-1].epoch + 1
+
+
+@pytest.mark.parametrize("averaging", [None, {"decay": 0.8}], ids=["plain", "averaged"])
+def test_with_a_view_training_goes_on_from_one_state_of_the_best_epoch(tmp_path: Path, averaging: Any) -> None:
+    """Its weights, their average and the optimizer's moments."""
+    files = {f"{CLASSES[number % 3]}/{number}.png": encoded(noise(number)) for number in range(90)}
+    unlearnable = packed(write_zip(tmp_path / "noise.zip", files))
+    head = {"kind": "mlp", "hidden": [64], "dropout": 0.0}
+    choices: dict[str, Any] = {"cache": {"views": 2, "grow": True}, "head": head, "epochs": 200, "averaging": averaging}
+    training = Training(small_run(unlearnable, tmp_path, early_stopping={"patience": 4}, **choices))
+    states: dict[int, dict[str, torch.Tensor]] = {}
+    added = 0
+    for event in training.train():
+        if isinstance(event, EpochEnded):
+            states[event.epoch] = flat_state(training)
+        elif isinstance(event, Noted) and event.kind == "view_added":
+            added += 1
+            best = 1 + int(np.argmin(training.losses))
+            assert best < len(training.losses), "there is something to go back from"
+            found, expected = flat_state(training), states[best]
+            assert found.keys() == expected.keys()
+            assert [name for name in found if not torch.equal(found[name], expected[name])] == []
+    assert added
+
+
+def flat_state(training: Training) -> dict[str, torch.Tensor]:
+    """Copies of the weights, the optimizer's moments, and the average."""
+    step = training.train_step.state_dict()
+    moments = {f"{place}.{name}": value for place, values in step["moments"].items() for name, value in values.items()}
+    average = {} if step["average"] is None else dict(enumerate(step["average"]["values"]))
+    tensors = {
+        **training.model.state_dict(),
+        **moments,
+        **{f"average.{place}": value for place, value in average.items()},
+    }
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
 
 def test_the_epoch_that_reaches_the_target_is_delivered(pack: Pack) -> None:

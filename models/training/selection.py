@@ -1,0 +1,146 @@
+"""Selection of the weights to deliver: the best epoch, unless a baseline is better on the validation images.
+
+Baselines need no training steps: the head's start, linear discriminant analysis (LDA), and the constant, which predicts
+the priors for every image. No epoch is delivered that classifies fewer validation images correctly than a baseline
+does. Where the recipe weights classes, by its loss or its sampling, the images of each class count by its weight, so
+that what a rare class costs the others is not held against it. Of several labels an image the loss alone decides.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from models.evaluation.metrics import count_correct
+from models.messages import Noted
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from models.catalog.early_stopping import EarlyStopping
+
+    State = dict[str, torch.Tensor]
+
+
+BASELINES = {
+    "constant": "the constant predictor, which says how often each class occurs",
+    "lda": "linear discriminant analysis in closed form",
+    "start": "the head before its first step",
+}
+"""Baselines, by name."""
+
+
+class Figures(NamedTuple):
+    """Figures of a predictor on the validation images."""
+
+    loss: float
+    accuracy: float
+    balanced_accuracy: float | None
+    """Mean recall of the classes; None where images have several labels."""
+    weighted_accuracy: float | None
+    """Accuracy with each class's weight in the recipe; None where images have several labels."""
+
+    @classmethod
+    def from_logits(
+        cls, loss: float, logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor
+    ) -> Figures:
+        """Compute them from logits (n, C), labels (n,) or multi-hot (n, C), and class weights (C,)."""
+        accuracy = count_correct(logits, labels) / len(labels)
+        if labels.ndim == 2:
+            return cls(loss, accuracy, None, None)
+        hits, counts = (
+            torch.bincount(which, minlength=len(class_weights)).double()
+            for which in (labels[logits.argmax(1) == labels], labels)
+        )
+        occurs = counts > 0
+        weighted = (class_weights * hits).sum() / (class_weights * counts).sum()
+        return cls(loss, accuracy, (hits[occurs] / counts[occurs]).mean().item(), weighted.item())
+
+
+class Selection:
+    """Keeps the best of the baselines and of the epochs so far."""
+
+    def __init__(self, stopping: EarlyStopping | None) -> None:
+        """Without early stopping, the last epoch is kept."""
+        self._stopping = stopping
+        self.name = ""
+        """What is selected: the name of a baseline, or "epoch"."""
+        self.epoch = 0
+        """The epoch that is selected; 0 for a baseline."""
+        self.state: State = {}
+        """Its weights."""
+        self.baselines: dict[str, dict[str, float]] = {}
+        """Validation loss and accuracy of each baseline, by name."""
+        self.improved = 0
+        """The last epoch that was better than all epochs before it."""
+        self.is_below_baseline = False
+        """True if the last epoch is kept, as the recipe asks for, though a baseline is more accurate."""
+        self._value: float | None = None
+        self._improved_value: float | None = None
+        self._floor = -math.inf
+        """Accuracy below which no epoch is selected."""
+
+    def add_baseline(self, name: str, figures: Figures, copy_state: Callable[[], State]) -> None:
+        """Take a baseline into account."""
+        self.baselines[name] = {"validation_loss": figures.loss, "validation_accuracy": figures.accuracy}
+        value, accuracy = self._get_value(figures), _get_floor(figures)
+        if accuracy > self._floor or (accuracy == self._floor and self._is_improvement(value, self._value)):
+            self.name, self.state, self._value, self._floor = name, copy_state(), value, accuracy
+
+    def add_epoch(
+        self, epoch: int, figures: Figures, copy_state: Callable[[], State], *, reaches_target: bool = False
+    ) -> None:
+        """Take an epoch into account; one that reaches the recipe's target is the last."""
+        value, is_eligible = self._get_value(figures), _get_floor(figures) >= self._floor
+        if self._is_improvement(value, self._improved_value):
+            self._improved_value, self.improved = value, epoch
+        is_better = is_eligible and (reaches_target or self._is_improvement(value, self._value))
+        if is_better or self._stopping is None:
+            self.name, self.epoch, self.state, self._value = "epoch", epoch, copy_state(), value
+            self.is_below_baseline = not is_eligible
+
+    def report_baseline(self) -> Noted:
+        """Report that a baseline is delivered."""
+        words = BASELINES[self.name]
+        return Noted(
+            kind="baseline_delivered",
+            message=f"On the validation images no epoch was better than {words}, which is delivered",
+            data={"baseline": self.name, "baselines": self.baselines},
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """State to resume from; its tensors are shared, not copied."""
+        return {
+            "name": self.name,
+            "epoch": self.epoch,
+            "model": self.state,
+            "baselines": self.baselines,
+            "improved": self.improved,
+            "is_below_baseline": self.is_below_baseline,
+            "values": [self._value, self._improved_value],
+            "floor": self._floor,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict()` gave."""
+        self.name, self.epoch, self.state = state["name"], state["epoch"], state["model"]
+        self.baselines, self.improved = state["baselines"], state["improved"]
+        self.is_below_baseline, self._floor = state["is_below_baseline"], state["floor"]
+        self._value, self._improved_value = state["values"]
+
+    def _get_value(self, figures: Figures) -> float:
+        """Look up the metric of early stopping."""
+        if self._stopping is None or self._stopping.metric == "validation_loss":
+            return figures.loss
+        return figures.accuracy if figures.weighted_accuracy is None else figures.weighted_accuracy
+
+    def _is_improvement(self, value: float, best: float | None) -> bool:
+        if self._stopping is None:
+            return best is None or value < best
+        return self._stopping.is_improvement(value, best)
+
+
+def _get_floor(figures: Figures) -> float:
+    return -math.inf if figures.weighted_accuracy is None else figures.weighted_accuracy
