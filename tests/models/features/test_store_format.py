@@ -52,11 +52,11 @@ def test_files_are_byte_for_byte_those_of_earlier_releases(tmp_path: Path) -> No
         writer.append(digests([1, 2, 3]), 0, make_rows(1, 2, 3), 0.5)
         writer.append(digests([2]), 4, make_rows(9).astype(np.float32), 0.25)
     assert writer.folder.name == "195617920d2ae8bb18d31baf67b3475f"
-    assert {file.suffix or file.name: _hash_file(file) for file in writer.folder.iterdir()} == {
+    # The lock's file names its last holder; earlier releases, which empty it, are a holder too.
+    assert {file.suffix: _hash_file(file) for file in writer.folder.iterdir() if file.name != "lock"} == {
         ".index": "82b14d66cd42c0bacf98e206d70e14915b360b1afd9021cbf997da1f58bb1a41",
         ".rows": "d51c7eafa3f729e5a1f3e027e5886eeac297a87dfd1065fad1fb24cf5ec29a02",
         ".json": "195617920d2ae8bb18d31baf67b3475f1844bc39aa61777933a2e19f8d6be9e4",
-        "lock": hashlib.sha256().hexdigest(),
     }
 
 
