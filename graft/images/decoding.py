@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import simplejpeg
 from PIL import ExifTags, Image, UnidentifiedImageError
+from PIL.GifImagePlugin import GifImageFile
 
 from graft.images import repair, tiff
 from graft.images.deep import (
@@ -39,6 +40,21 @@ MAGIC = {repair.JPEG: "JPEG", repair.PNG: "PNG", repair.GIF: "GIF", repair.BMP: 
     tiff.MAGIC, "TIFF"
 )
 """First bytes of files, and their format; a WebP is found by its plugin."""
+OTHER_FORMATS = (
+    (4, b"ftypavif", "AVIF"),
+    *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim")),
+    (4, b"jP  ", "JPEG 2000"),
+    (4, b"JXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"8BPS", "PSD"),
+    (0, b"\0\0\1\0", "ICO"),
+    (0, b"%PDF", "PDF"),
+    (0, b"<svg", "SVG"),
+    (0, b"P5", "PGM"),
+    (0, b"P6", "PPM"),
+    (128, b"DICM", "DICOM"),
+)
+"""Formats that people have and that are not read: place and start of what tells them, and their name."""
 VERSION = 2
 """Version of the rules: increase it when any file's pixels change. Version 1 is that of checkpoints without a key."""
 TRANSPOSITIONS = {
@@ -152,11 +168,14 @@ def _read(data: bytes, version: int, admit: Admit) -> Image.Image | DeepImage:
             quick = _read_jpeg(image.mode, data, version)
             if quick is not None:
                 return _make_upright(quick, _find_orientation(image))
+        frame = image.tile[0].extents if isinstance(image, GifImageFile) else None
         deep = _read_deep(image, data, version)
         if deep is not None:
             return deep.transpose(TRANSPOSITIONS.get(_find_orientation(image)))
         if version > 1 and image.format == "BMP" and _is_alpha_empty(image):
             return image.convert("RGB")
+        if version > 1 and frame is not None:
+            return _place_frame(image, frame)
         # Pillow turns a TIFF upright itself.
         return _make_upright(_flatten(image), 1 if image.format == "TIFF" else _find_orientation(image))
 
@@ -234,6 +253,13 @@ def _flatten(image: Image.Image) -> Image.Image:
     return flatten(image)
 
 
+def _place_frame(image: Image.Image, frame: tuple[int, int, int, int]) -> Image.Image:
+    """Put the frame of a GIF on white: what it leaves free is transparent, where Pillow puts the background colour."""
+    white = Image.new("RGB", image.size, "white")
+    white.paste(_flatten(image).crop(frame), frame[:2])
+    return white
+
+
 def _is_alpha_empty(image: Image.Image) -> bool:
     """Tell whether an image is wholly transparent, by a program that wrote no alpha; viewers show its colours."""
     bands = image.getbands()
@@ -255,15 +281,21 @@ def _truncated() -> BadImage:
     return BadImage("truncated", "The file ends before the image does. Copy it again.")
 
 
+def _describe_unknown(data: bytes) -> str:
+    """Say what a file is that is in none of FORMATS, and what to do."""
+    formats = ", ".join(FORMATS)
+    for place, start, name in OTHER_FORMATS:
+        if data[place:].startswith(start):
+            return f"The file is in the format {name}, which is not read. Convert it to one of {formats}."
+    return f"The file is no image in a known format ({formats}). Convert it to one of them."
+
+
 def _explain(data: bytes, error: Exception) -> BadImage:
     """Explain why a file cannot be decoded."""
     if isinstance(error, UnidentifiedImageError):
         found = [name for start, name in MAGIC.items() if data.startswith(start)]
         if not found:
-            formats = ", ".join(FORMATS)
-            return BadImage(
-                "not_an_image", f"The file is no image in a known format ({formats}). Convert it to one of them."
-            )
+            return BadImage("not_an_image", _describe_unknown(data))
         try:
             Image.OPEN[found[0]][0](io.BytesIO(data), "")
         except Exception as reason:

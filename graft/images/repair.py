@@ -30,8 +30,8 @@ FOUR_COLOURS = 4
 GIF_HEADER_BYTES = 13
 GRAPHIC_CONTROL = b"\xf9\x04"
 """Label and length of the GIF block that names the transparent colour."""
-TRANSPARENCY_BYTES = {0: 2, 2: 6}
-"""Length of a PNG's tRNS chunk by its colour type."""
+TRANSPARENCY_BYTES = {0: (2,), 2: (6,), 3: range(257)}
+"""Lengths that a PNG's tRNS chunk may have, by its colour type: grey, RGB or palette."""
 XMP_ADDRESS, XMP_KEYWORD = b"http://ns.adobe.com/xap/1.0/\0", b"XML:com.adobe.xmp\0"
 XMP_ORIENTATION = re.compile(rb'tiff:Orientation(?:="|>)([1-8])[^0-9]')
 
@@ -93,7 +93,7 @@ def _copy_png(data: bytes) -> bytes:
             colour_type = int.from_bytes(content[9:10], "big")
         if (kind == b"eXIf" or content.startswith(XMP_KEYWORD)) and orientation == 1:
             orientation = read_orientation(content)
-        elif kind == b"tRNS" and len(content) != TRANSPARENCY_BYTES.get(colour_type, len(content)):
+        elif kind == b"tRNS" and len(content) not in TRANSPARENCY_BYTES.get(colour_type, ()):
             continue
         elif kind == b"IDAT" or (is_right and kind in (b"IHDR", b"PLTE", b"tRNS")):
             chunks.append((kind, content))

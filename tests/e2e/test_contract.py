@@ -70,7 +70,7 @@ def test_a_broken_image_does_not_kill_a_dataset(client: Client, tmp_path: Path) 
     ("files", "code"),
     [
         ({"red/1.png": png(1), "red/2.png": png(2)}, "too_few_classes"),
-        ({"../red/1.png": png(1), "green/2.png": png(2)}, "archive_unsafe_path"),
+        ({"../red/1.png": png(1), "../green/2.png": png(2)}, "archive_unsafe_path"),
         ({"inner.zip": b"PK"}, "archive_nested"),
         ({"a/1.png": b"", "b/2.png": b""}, "no_images"),
     ],

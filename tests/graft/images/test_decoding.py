@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from graft.images import BadImage, Decoding, decode, open_image
+from graft.images import BadImage, Decoding, decode
 from tests.support.image_files import bmp, tiff
 from tests.support.images import encoded, noise
 
@@ -211,6 +210,35 @@ def test_every_fault_has_its_code(data: bytes, code: str) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (encoded(noise(1), "AVIF"), "AVIF"),
+        (encoded(noise(1), "JPEG2000"), "JPEG 2000"),
+        (encoded(noise(1), "ICO"), "ICO"),
+        (encoded(noise(1), "PPM"), "PPM"),
+        (bytes(128) + b"DICM", "DICOM"),
+        (b"%PDF-1.4", "PDF"),
+    ],
+)
+def test_a_format_that_is_not_read_is_named(data: bytes, name: str) -> None:
+    with pytest.raises(BadImage, match=f"format {name}, which is not read") as caught:
+        opened(data)
+    assert caught.value.code == "not_an_image"
+
+
+@pytest.mark.parametrize("block", [b"", b"!\xf9\4\1\0\0\xff\0"])
+def test_a_gif_frame_smaller_than_its_canvas_is_on_white(block: bytes) -> None:
+    frame = noise(1).quantize(16)
+    data = encoded(frame, "GIF")
+    place = data.index(b",\0\0\0\0")
+    moved = data[:6] + b"\x30\0\x28\0" + data[10:place] + block + b",\x0a\0\x08\0" + data[place + 5 :]
+    expected = Image.new("RGB", (48, 40), "white")
+    expected.paste(frame.convert("RGB"), (10, 8))
+    np.testing.assert_array_equal(pixels_of(opened(moved)), np.asarray(expected))
+
+
 def test_a_kind_that_cannot_be_read_is_named() -> None:
     with pytest.raises(BadImage, match=r"unknown pixel mode.*PNG or JPEG") as caught:
         opened(tiff(np.zeros((16, 16, 1)), {339: [3]}))  # 64-bit floating point
@@ -256,41 +284,3 @@ def test_a_bmp_of_16_bits_a_pixel_has_the_nearest_colours(masks: tuple[int, ...]
     found = pixels_of(opened(bmp(joined.astype("<u2").tobytes(), noise(11).size, 16, masks)))
     expected = np.stack([channel[::-1] * 255 / (2**each - 1) for channel, each in zip(kept, bits, strict=True)], -1)
     np.testing.assert_allclose(found, expected, atol=1)
-
-
-METADATA = {"decoding": '{"version": 2, "upright": true, "background": "white", "depth": 12}'}
-
-
-def test_a_file_is_opened_from_a_path_a_binary_file_or_bytes(tmp_path: Path) -> None:
-    data = encoded(noise(1))
-    path = tmp_path / "a.png"
-    path.write_bytes(data)
-    for file in (path, str(path), io.BytesIO(data), data):
-        np.testing.assert_array_equal(pixels_of(open_image(file, METADATA)), np.asarray(noise(1)))
-    with pytest.raises(FileNotFoundError):
-        open_image(tmp_path / "absent.png", METADATA)
-
-
-def test_the_metadata_says_how_values_become_8_bits() -> None:
-    values = np.arange(0, 4096, 16, dtype=np.uint16).reshape(16, 16)
-    data = encoded(Image.fromarray(values))
-    np.testing.assert_array_equal(pixels_of(open_image(data, METADATA))[..., 0], values >> 4)
-    whole = {"decoding": json.dumps(Decoding(depth=16).to_dict())}
-    np.testing.assert_array_equal(pixels_of(open_image(data, whole))[..., 0], values >> 8)
-    no_deep_files = {"decoding": json.dumps(Decoding().to_dict())}
-    np.testing.assert_array_equal(pixels_of(open_image(data, no_deep_files))[..., 0], values >> 8)
-
-
-def test_a_checkpoint_without_the_key_is_opened_by_version_1() -> None:
-    deep = np.arange(0, 65536, 256, dtype=np.uint16).reshape(16, 16)
-    found = pixels_of(open_image(encoded(Image.fromarray(deep)), {}))
-    np.testing.assert_array_equal(found[..., 0], np.round(deep / 257))
-    empty = np.dstack([ROWS, np.zeros(ROWS.shape[:2], np.uint8)]).tobytes()
-    assert (pixels_of(open_image(bmp(empty, noise(11).size, 32, ALPHA, header=108), {})) == 255).all()
-    jpeg = encoded(noise(3, 64, 64), "JPEG")
-    assert open_image(jpeg[:-500] + b"\xff\xd9", {}).size == (64, 64)
-
-
-def test_rules_of_a_newer_release_are_refused() -> None:
-    with pytest.raises(ValueError, match="version 3"):
-        open_image(encoded(noise(1)), {"decoding": '{"version": 3}'})

@@ -51,6 +51,15 @@ def test_no_chunk_of_a_png_costs_it(kind: bytes, content: bytes) -> None:
     np.testing.assert_array_equal(opened(with_orientation), TURNED if kind != b"eXIf" else opened(with_orientation))
 
 
+def test_a_transparency_of_the_wrong_length_is_ignored() -> None:
+    shown = np.asarray(PALETTE.convert("RGB"))
+    palette = encoded(PALETTE)
+    place = palette.index(b"IDAT") - 4
+    np.testing.assert_array_equal(opened(palette[:place] + chunk(b"tRNS", bytes(300)) + palette[place:]), shown)
+    grey = encoded(IMAGE.convert("L"))
+    np.testing.assert_array_equal(opened(png_with(grey, b"tRNS", b"\0")), opened(grey))
+
+
 def test_a_wrong_checksum_of_metadata_costs_no_png() -> None:
     wrong = chunk(b"tEXt", b"key\0value")[:-1] + b"?"
     np.testing.assert_array_equal(opened(PNG[:33] + wrong + PNG[33:]), COLOURS)
