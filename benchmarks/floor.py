@@ -23,7 +23,7 @@ from models.datasets.archives import Limits
 from models.datasets.pack import Pack, write_index
 from models.datasets.validation import validate
 from models.features.engines.selection import EngineSelector
-from models.features.sources import render_images
+from models.features.rendering import render_images
 from models.features.trunk import Trunk
 from models.images.views import Views
 from models.networks.feature_network import cut_before_classifier

@@ -22,15 +22,18 @@ def list_backbones(directory: Path | None) -> Iterator[BackboneSummary]:
     yield from timm_hub.list_backbones()
 
 
-def load(name: str, directory: Path | None) -> Backbone:
-    """Load a backbone with its weights; raises BackboneError."""
+def load(name: str, directory: Path | None, side: int | None = None) -> Backbone:
+    """Load a backbone with its weights, for images of this longer side, in pixels; None is the backbone's own.
+
+    Raises BackboneError, InputSizeUnsupported.
+    """
     source = name.split("/")[0]
     if source == "timm":
-        return timm_hub.load(name)
+        return timm_hub.load(name, side)
     if source == "hf":
-        return timm_hub.load_repository(name)
+        return timm_hub.load_repository(name, side)
     if source == "local":
-        return local.load(name, directory)
+        return local.load(name, directory, side)
     raise BackboneUnknown(f"There is no source {source}; names begin with timm/, hf/ or local/.")
 
 

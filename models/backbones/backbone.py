@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class BackboneSummary:
-    """A backbone as lists show it, known without its weights."""
+    """A backbone as lists show it, known without its weights.
+
+    One that cannot be used has neither architecture nor input_size: its inspection says what is wrong.
+    """
 
     name: str
     source: str
-    architecture: str
+    architecture: str | None
     parameters: int | None
-    input_size: tuple[int, int, int]
+    input_size: tuple[int, int, int] | None
     licence: str | None
 
 
@@ -40,6 +43,8 @@ class Backbone:
     """The pretrained network. Cutting copies its modules but shares its tensors, so training changes them here too."""
     digest: str
     """SHA-256, in hex, of the architecture and all weights as they were loaded."""
+    own_size: tuple[int, int, int] | None = None
+    """(3, H, W) of the images that it was pretrained on; None if it is loaded for these."""
 
     @classmethod
     def from_network(
@@ -49,11 +54,13 @@ class Backbone:
         model_args: dict[str, Any],
         pretrained_cfg: dict[str, Any],
         network: TimmNetwork,
+        own_size: tuple[int, int, int] | None = None,
     ) -> Backbone:
         """Freeze a network that has just been loaded, and compute its digest."""
         network.eval().requires_grad_(False)
         about = {"architecture": architecture, "model_args": model_args}
-        return cls(name, architecture, model_args, pretrained_cfg, network, state_digest(network.state_dict(), about))
+        digest = state_digest(network.state_dict(), about)
+        return cls(name, architecture, model_args, pretrained_cfg, network, digest, own_size)
 
     @property
     def licence(self) -> str | None:

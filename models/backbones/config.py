@@ -2,28 +2,61 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import timm
 import torch
 from safetensors import SafetensorError
 from timm.models import PretrainedCfg
+from timm.models._hub import load_model_config_from_path
 
 from models.backbones.backbone import Backbone, BackboneSummary
-from models.backbones.errors import ConfigurationBroken, WeightsBroken, WeightsUnfit
+from models.backbones.construction import NetworkTooLarge, limit_construction
+from models.backbones.errors import BackboneTooLarge, ConfigurationBroken, WeightsBroken, WeightsUnfit
+from models.backbones.weights_file import BROKEN, count_parameters
 from models.images.preprocessing import Preprocessing
+from models.networks.image_sizes import (
+    InputSizeUnsupported,
+    explain_unfit_size,
+    find_nearest_sizes,
+    get_patch_side,
+    ignores_border,
+)
+from models.runtime.devices import is_out_of_memory
+from models.runtime.memory import get_memory_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from models.networks.types import TimmNetwork
 
     ParsedConfig = tuple[dict[str, Any], str, dict[str, Any] | None]
     """Configuration, architecture and model_args, as timm parses a config.json."""
 
+CONFIG = "config.json"
+MAX_CONFIG_BYTES = 16 << 20
+"""Largest config.json that is read: several times that of one with the names and descriptions of 21,000 classes."""
 TIMM_ERRORS = (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError)
-"""timm has no errors of its own: it raises one of these when a file is not as it expects."""
+"""timm has no errors of its own: it raises one of these when weights are not as it expects."""
+FACTORY_ARGUMENTS = {
+    *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args", "checkpoint_path"),
+    *("cache_dir", "scriptable", "exportable", "no_jit", "device", "dtype"),
+    *("features_only", "feature_cls", "out_indices", "pruned"),
+}
+"""Arguments of timm.create_model that name files and devices, or ask for a network of another kind."""
+LEAST_STEP = 8
+"""Least difference in pixels of the sizes that are tried in place of one that a network does not take."""
+COMMON_STEP = 32
+"""A multiple of most networks' patches and windows."""
+MAX_TEXT, MAX_REASON = 255, 300
+"""Most characters of a text that lists show, and of an error of timm's."""
+WORKING_MEMORY = 1.5
+"""Memory that loading a network takes, as a multiple of its parameters' in float32."""
+WEIGHTS_SHARE = 0.4
+"""Least number of parameters in a file of weights, as a share of the network's: the others are computed from them."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +68,30 @@ class BackboneConfig:
     """timm's name, without the tag."""
     model_args: dict[str, Any]
     """The arguments with which timm.create_model builds exactly this network, but for the number of classes."""
+    num_classes: int
+    """Classes of the network's own classifier; 0 if it has none."""
     pretrained_cfg: dict[str, Any]
     """timm's configuration: preprocessing and licence."""
     preprocessing: Preprocessing
+    own: BackboneConfig | None = None
+    """The configuration for the network's own size, where this is one for another."""
+
+    @classmethod
+    def from_folder(cls, name: str, folder: Path) -> BackboneConfig:
+        """Read and check the config.json in a folder; raises ConfigurationBroken."""
+        file = folder / CONFIG
+        try:
+            size = file.stat().st_size
+            is_file = file.is_file()
+        except OSError as error:
+            raise ConfigurationBroken(f"The {CONFIG} of {name} cannot be read: {error.strerror}.") from error
+        if not is_file:
+            raise ConfigurationBroken(f"The {CONFIG} of {name} is no file.")
+        if size > MAX_CONFIG_BYTES:
+            raise ConfigurationBroken(
+                f"The {CONFIG} of {name} has {size:,} bytes; at most {MAX_CONFIG_BYTES:,} are read."
+            )
+        return cls.from_source(name, partial(load_model_config_from_path, folder))
 
     @classmethod
     def from_source(cls, name: str, read: Callable[[], ParsedConfig]) -> BackboneConfig:
@@ -48,21 +102,87 @@ class BackboneConfig:
             preprocessing = Preprocessing.from_config(cfg)
             # Two networks of one architecture may be made for different sizes; timm would take the default tag's.
             sized = {"img_size": list(preprocessing.input_size[1:])} if cfg["fixed_input_size"] else {}
-            model_args = {key: value for key, value in {**sized, **(arguments or {})}.items() if key != "num_classes"}
+            model_args = {**sized, **(arguments or {})}
+            num_classes = model_args.pop("num_classes", cfg["num_classes"])
+            if type(num_classes) is not int or num_classes < 0:
+                raise ValueError(f"num_classes {num_classes!r} is no number of classes")
             is_known = timm.is_model(architecture)
-        except TIMM_ERRORS as error:
+            _check_text("license", cfg.get("license"))
+        except Exception as error:  # timm has no errors of its own: any may be raised where a file is not as it expects
             raise ConfigurationBroken(
-                f"The config.json of {name} is not in timm's format ({error!r}). "
+                f"The {CONFIG} of {name} is not in timm's format ({_explain(error)}). "
                 "Write one with timm.models.save_for_hf, or choose another backbone."
             ) from error
         if not is_known:
             raise ConfigurationBroken(
-                f"The config.json of {name} names the architecture {architecture}, which timm {timm.__version__} "
+                f"The {CONFIG} of {name} names the architecture {architecture!r:.100}, which timm {timm.__version__} "
                 "does not have. Name one of timm.list_models(), or choose another backbone."
             )
         if preprocessing.input_size[0] != 3:
             raise ConfigurationBroken(f"{name} takes no images of three channels; choose another backbone.")
-        return cls(name, architecture, model_args, cfg, preprocessing)
+        refused = FACTORY_ARGUMENTS & model_args.keys()
+        if refused:
+            raise ConfigurationBroken(
+                f"The model_args of {name} hold {', '.join(sorted(refused))}, which do not describe a network. "
+                f"Remove them from its {CONFIG}."
+            )
+        return cls(name, architecture, model_args, num_classes, cfg, preprocessing)
+
+    def resize_to(self, side: int) -> BackboneConfig:
+        """Configure the backbone for images of this longer side, in pixels; the aspect ratio stays.
+
+        A network that knows the positions of its patches gets img_size, and timm interpolates them. Raises
+        InputSizeUnsupported, ConfigurationBroken.
+        """
+        resized = self._at(side)
+        if resized.preprocessing == self.preprocessing:
+            return self
+        reason = resized.explain_unfit_size()
+        if reason is not None and self.explain_unfit_size() is None:
+            raise self._refuse_size(side, reason, max(LEAST_STEP, get_patch_side(self.outline)))
+        return resized
+
+    def _refuse_size(self, side: int, reason: str, step: int) -> InputSizeUnsupported:
+        """Refuse images of this longer side, with the nearest multiples of `step` that the network takes."""
+        sizes = find_nearest_sizes(side, step, lambda other: self._at(other).explain_unfit_size() is None)
+        advice = f"Set image_size to {' or '.join(map(str, sizes))}, or leave" if sizes else "Leave"
+        pixels = self.preprocessing.resize_to(side).pixels
+        return InputSizeUnsupported(
+            f"{self.name} does not take images of {pixels} ({reason}). {advice} it out of the recipe."
+        )
+
+    def _at(self, side: int) -> BackboneConfig:
+        preprocessing = self.preprocessing.resize_to(side)
+        sizes = list(preprocessing.input_size)
+        is_sized = self.pretrained_cfg["fixed_input_size"] or "img_size" in self.model_args
+        return replace(
+            self,
+            model_args={**self.model_args, "img_size": sizes[1:]} if is_sized else self.model_args,
+            pretrained_cfg={**self.pretrained_cfg, "input_size": sizes},
+            preprocessing=preprocessing,
+            own=self,
+        )
+
+    def explain_unfit_size(self) -> str | None:
+        """Explain why the network does not take images of its configuration's size; None if it does."""
+        try:
+            patch = get_patch_side((self.own or self).outline)
+            reason = explain_unfit_size(self.outline, self.preprocessing.input_size, patch)
+        except ConfigurationBroken as error:
+            return str(error.__cause__)
+        if reason is None and self.own is not None and not self._can_interpolate(self.own.outline):
+            return "timm does not interpolate what it has learned of positions"
+        return reason
+
+    def _can_interpolate(self, own: TimmNetwork) -> bool:
+        """Tell whether timm fits the weights of the network at its own size to this configuration, by their shapes."""
+        cfg = {**self.pretrained_cfg, "state_dict": own.state_dict(), "label_offset": None}
+        try:
+            self._build(pretrained=True, pretrained_cfg=cfg, num_classes=self.num_classes)
+        except ConfigurationBroken as error:
+            # Some weights are interpolated by NumPy, which has no shapes without values: loading will tell.
+            return "size mismatch" not in str(error.__cause__)
+        return True
 
     def summarize(self, parameters: int) -> BackboneSummary:
         """Summarize the backbone for lists."""
@@ -75,46 +195,115 @@ class BackboneConfig:
             licence=self.pretrained_cfg.get("license"),
         )
 
+    @cached_property
+    def outline(self) -> TimmNetwork:
+        """The network without weights, on the meta device, as plain timm builds it; raises ConfigurationBroken."""
+        return self._build(num_classes=self.num_classes)
+
     def build_without_weights(self) -> TimmNetwork:
         """Build the network on the meta device; raises ConfigurationBroken."""
         return self._build(pretrained_cfg=self.pretrained_cfg)
 
+    def check_weights(self, weights: Path) -> None:
+        """Check that a file of weights may hold those of the network, by its header.
+
+        Raises WeightsBroken, WeightsUnfit, ConfigurationBroken.
+        """
+        stored, needed = count_parameters(self.name, weights), self._count_parameters()
+        if stored < WEIGHTS_SHARE * needed:
+            raise WeightsUnfit(
+                f"The {CONFIG} of {self.name} describes a network of {needed:,} parameters, but its weights hold "
+                f"{stored:,}. Correct the architecture or the model_args in its {CONFIG}."
+            )
+
     def load(self, model: str, filename: str) -> Backbone:
         """Load the backbone with its weights, which timm finds by the name `model`.
 
-        Raises WeightsBroken, WeightsUnfit, ConfigurationBroken, and all errors of the Hub.
+        Raises BackboneTooLarge, WeightsBroken, WeightsUnfit, ConfigurationBroken, InputSizeUnsupported, and all errors
+        of the Hub.
         """
+        self._check_memory()
+        sized = {"img_size": self.model_args["img_size"]} if "img_size" in self.model_args else {}
         try:
-            network = timm.create_model(model, pretrained=True, pretrained_cfg_overlay={"hf_hub_filename": filename})
+            network = timm.create_model(
+                model, pretrained=True, pretrained_cfg_overlay={"hf_hub_filename": filename}, **sized
+            )
         except SafetensorError as error:
-            raise WeightsBroken(
-                f"The weights of {self.name} cannot be read ({error}): the file is truncated or damaged. Copy it "
-                "again; if it came from the Hub, delete it from HF_HOME first."
-            ) from error
+            raise WeightsBroken(BROKEN.format(name=self.name, error=error)) from error
         except TIMM_ERRORS as error:
+            if self.own is not None:
+                raise InputSizeUnsupported(
+                    f"timm cannot fit the weights of {self.name} to images of {self.preprocessing.pixels}. "
+                    "Leave image_size out of the recipe."
+                ) from error
             raise WeightsUnfit(f"The weights of {self.name} do not fit its {self.architecture}: {error}") from error
         self._check_that_timm_rebuilds(network)
-        return Backbone.from_network(self.name, self.architecture, self.model_args, self.pretrained_cfg, network)
+        if self.own is not None and sized:
+            self._check_border(network, self.own)
+        own_size = None if self.own is None else self.own.preprocessing.input_size
+        return Backbone.from_network(
+            self.name, self.architecture, self.model_args, self.pretrained_cfg, network, own_size
+        )
+
+    def _check_border(self, network: TimmNetwork, own: BackboneConfig) -> None:
+        """Check that a network of patches covers images of this size; raises InputSizeUnsupported."""
+        size = self.preprocessing.input_size
+        if all(side % COMMON_STEP == 0 for side in size[1:]):
+            return
+        try:
+            reason = "it would see nothing of their border" if ignores_border(network, size) else None
+        except Exception as error:  # each architecture raises errors of its own
+            reason = _explain(error)
+        if reason is not None:
+            raise own._refuse_size(self.preprocessing.side, reason, COMMON_STEP)
+
+    def _check_memory(self) -> None:
+        needed, there = int(WORKING_MEMORY * 4 * self._count_parameters()), get_memory_bytes()
+        if needed > there:
+            raise BackboneTooLarge(
+                f"{self.name} needs about {needed / 1e9:.1f} GB of memory; this worker has {there / 1e9:.1f} GB. "
+                "Choose a smaller backbone, or raise GRAFT_MEMORY_BYTES where the machine has more."
+            )
+
+    def _count_parameters(self) -> int:
+        return sum(parameter.numel() for parameter in self.outline.parameters())
 
     def _check_that_timm_rebuilds(self, network: TimmNetwork) -> None:
         """Check that timm rebuilds the network from architecture and model_args alone; raises ConfigurationBroken."""
-        rebuilt = self._build(num_classes=network.num_classes)
+        is_same = network.num_classes == self.num_classes
+        rebuilt = self.outline if is_same else self._build(num_classes=network.num_classes)
         if _shapes(rebuilt) != _shapes(network):
             raise ConfigurationBroken(
                 f"timm builds no network for the weights of {self.name} from its architecture and model_args alone. "
-                "State in its config.json how it differs from the default; usually img_size is missing in model_args."
+                f"State in its {CONFIG} how it differs from the default; usually img_size is missing in model_args."
             )
 
     def _build(self, **arguments: Any) -> TimmNetwork:
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), limit_construction():
                 network: TimmNetwork = timm.create_model(self.architecture, **arguments, **self.model_args)
-        except TIMM_ERRORS as error:
+        except Exception as error:  # timm builds what it is told, and any operation of it may raise
             raise ConfigurationBroken(
-                f"timm cannot build the {self.architecture} of {self.name}: {error}. "
-                "Correct the model_args in its config.json."
+                f"timm cannot build the {self.architecture} of {self.name}: {_explain(error)}. "
+                f"Correct the model_args in its {CONFIG}."
             ) from error
         return network
+
+
+def _explain(error: Exception) -> str:
+    """Explain an error in one line; many of Python's own say little without their names."""
+    if isinstance(error, NetworkTooLarge):
+        return str(error)
+    if is_out_of_memory(error):
+        return "it takes too much memory"
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= MAX_REASON else f"{text[:MAX_REASON]}…"
+
+
+def _check_text(name: str, text: Any) -> None:
+    """Check a text that lists show, which a database must hold."""
+    if text is not None and not (isinstance(text, str) and len(text) <= MAX_TEXT and text.isprintable()):
+        raise ValueError(f"{name} is not a text of at most {MAX_TEXT} characters")
 
 
 def _shapes(network: TimmNetwork) -> dict[str, torch.Size]:

@@ -46,3 +46,9 @@ class WeightsUnfit(BackboneError):
     """The weights do not fit the architecture."""
 
     code = "weights_unfit"
+
+
+class BackboneTooLarge(BackboneError):
+    """The network does not fit the worker's memory."""
+
+    code = "backbone_too_large"

@@ -8,23 +8,27 @@ from __future__ import annotations
 
 import csv
 from contextlib import contextmanager
-from functools import cache, partial
+from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import timm
+from huggingface_hub import hf_hub_download
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
     HfHubHTTPError,
+    HFValidationError,
     LocalEntryNotFoundError,
     OfflineModeIsEnabled,
     RepositoryNotFoundError,
 )
-from timm.models import get_pretrained_cfg, load_model_config_from_hf
+from timm.models import get_pretrained_cfg
 
+from models.backbones import local
 from models.backbones.backbone import BackboneSummary
-from models.backbones.config import BackboneConfig
+from models.backbones.config import CONFIG, BackboneConfig
 from models.backbones.errors import BackboneUnknown, WeightsUnavailable, WeightsUnsafe
 
 if TYPE_CHECKING:
@@ -55,19 +59,25 @@ def list_backbones() -> Iterator[BackboneSummary]:
             )
 
 
-def load(name: str) -> Backbone:
-    """Load timm/NAME.TAG with its weights from the Hub or its cache; raises BackboneError."""
+def load(name: str, side: int | None) -> Backbone:
+    """Load timm/NAME.TAG with its weights from the Hub or its cache, for images of this longer side or its own.
+
+    Raises BackboneError, InputSizeUnsupported.
+    """
     config = read_config(name)
+    resized = config if side is None else config.resize_to(side)
     model = name.removeprefix("timm/")
     with _name_hub_errors(name):
-        return config.load(model, SAFE_NAMES[get_pretrained_cfg(model).hf_hub_filename])
+        return resized.load(model, SAFE_NAMES[get_pretrained_cfg(model).hf_hub_filename])
 
 
-def load_repository(name: str) -> Backbone:
-    """Load hf/ORG/REPO, any timm network on the Hub, with its weights; raises BackboneError."""
-    config = read_repository_config(name)
-    with _name_hub_errors(name):
-        return config.load(f"hf-hub:{_repository(name)}", SAFE_NAMES[None])
+def load_repository(name: str, side: int | None) -> Backbone:
+    """Load hf/ORG/REPO, any timm network on the Hub, with its weights; arguments and errors as of `load`."""
+    folder = _download_config(name)
+    config = BackboneConfig.from_folder(name, folder)
+    with _name_hub_errors(name):  # of the same commit, whose id is the name of the folder
+        hf_hub_download(_repository(name), local.WEIGHTS, revision=folder.name)
+    return local.load_folder(config, folder, side)
 
 
 def read_config(name: str) -> BackboneConfig:
@@ -83,8 +93,13 @@ def read_config(name: str) -> BackboneConfig:
 
 def read_repository_config(name: str) -> BackboneConfig:
     """Download and read the config.json of hf/ORG/REPO, without its weights; raises BackboneError."""
+    return BackboneConfig.from_folder(name, _download_config(name))
+
+
+def _download_config(name: str) -> Path:
+    """Download the config.json of a repository; returns the folder of its commit in the cache."""
     with _name_hub_errors(name):
-        return BackboneConfig.from_source(name, partial(load_model_config_from_hf, _repository(name)))
+        return Path(hf_hub_download(_repository(name), CONFIG)).parent
 
 
 def _repository(name: str) -> str:
@@ -110,7 +125,7 @@ def _name_hub_errors(name: str) -> Iterator[None]:
         raise WeightsUnavailable(
             f"The weights of {name} are gated. Accept their terms on the Hub and set HF_TOKEN on the workers."
         ) from error
-    except RepositoryNotFoundError as error:
+    except (RepositoryNotFoundError, HFValidationError) as error:
         raise BackboneUnknown(
             f"The Hub has no {name}. If it is private, set HF_TOKEN on the workers; else check the name."
         ) from error

@@ -118,6 +118,12 @@ class Pack:
         return digests
 
     @property
+    def pixels(self) -> np.ndarray:
+        """The number of pixels of each image, int64 of shape (n,)."""
+        pixels: np.ndarray = self._records["width"].astype(np.int64) * self._records["height"]
+        return pixels
+
+    @property
     def labels(self) -> np.ndarray:
         """The class of each image, int64 of shape (n,); of a multi-label dataset, the first (NO_LABEL if none)."""
         return self._records["label"].astype(np.int64)

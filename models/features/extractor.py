@@ -10,8 +10,9 @@ import numpy as np
 import torch
 
 from models.features.engines.selection import REFERENCE, EngineChoice, EngineConfig, EngineSelector
+from models.features.rendering import render_images
 from models.features.row_index import MISSING
-from models.features.sources import CachedFeatures, RenderedImages, render_images
+from models.features.sources import CachedFeatures, RenderedImages
 from models.features.store import FeatureStore
 from models.features.trunk import Trunk
 from models.images.views import Views

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,14 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from models.features.rendering import render_images
 from models.features.row_index import MISSING
-from models.images.decode import decode
 from models.runtime.micro_batches import MicroBatches
 from models.runtime.supervisor_callbacks import no_heartbeat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
-    from concurrent.futures import Future
 
     from models.datasets.pack import Pack
     from models.features.store import FeatureStore
@@ -32,8 +29,6 @@ READ_BYTES = 1 << 20
 """Bytes of rows that are read together, where all rows are cached and batches are smaller."""
 READ_NUMBERS = 2**24
 """Most numbers in the rows that are read together, where rows are large."""
-LOOKAHEAD = 3
-"""Batches of images that are decoded ahead of the trunk: bounds memory, and keeps the trunk busy."""
 
 
 @dataclass
@@ -216,37 +211,6 @@ def forward_plain_views(network: torch.nn.Module, source: FeatureSource, images:
         with torch.no_grad():
             output = micro_batches.run(partial(forward, inputs), len(inputs))
         yield output
-
-
-def render_images(
-    pack: Pack,
-    views: Views,
-    images: np.ndarray,
-    view: int,
-    size: int,
-    heartbeat: Callable[[], None] = no_heartbeat,
-) -> Generator[tuple[np.ndarray, np.ndarray], None, None]:
-    """Render images in order, `size` at a time: yields them and their pixels (size, 3, H, W) uint8.
-
-    Threads decode ahead: Pillow releases the interpreter's lock.
-    """
-
-    def render(image: int) -> np.ndarray:
-        return views.render(decode(pack.read_file(image), pack.decoding), pack.digests[image].tobytes(), view)
-
-    waiting = deque(images[start : start + size] for start in range(0, len(images), size))
-    ahead: deque[tuple[np.ndarray, list[Future[np.ndarray]]]] = deque()
-    threads = ThreadPoolExecutor(thread_name_prefix="decode")
-    try:
-        while waiting or ahead:
-            while waiting and len(ahead) < LOOKAHEAD:
-                batch = waiting.popleft()
-                ahead.append((batch, [threads.submit(render, image) for image in batch]))
-            batch, pixels = ahead.popleft()
-            heartbeat()
-            yield batch, np.stack([future.result() for future in pixels])
-    finally:
-        threads.shutdown(cancel_futures=True)
 
 
 class _RowComputer:

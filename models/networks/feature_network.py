@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
+from models.networks.image_sizes import InputSizeUnsupported
 from models.networks.output_layers import Classifier, can_be_output, in_features
 from models.networks.tracing import SurgeryError, TracedNetwork, Untraceable, trace
 from models.networks.types import as_module
+from models.runtime.devices import is_out_of_memory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,12 +32,6 @@ class ClassifierUnsupported(SurgeryError):
     """The network's logits are more than linear layers on vectors of the image."""
 
     code = "classifier_unsupported"
-
-
-class InputSizeUnsupported(SurgeryError):
-    """The network does not take images of this size."""
-
-    code = "input_size_unsupported"
 
 
 class FrozenNetwork(nn.Module):
@@ -130,8 +126,9 @@ def _check_input_size(network: TimmNetwork, images: torch.Tensor) -> None:
         network(images)
     except Exception as error:  # each architecture raises errors of its own
         size = "x".join(map(str, images.shape[2:]))
+        reason = "two need more memory than there is" if is_out_of_memory(error) else error
         raise InputSizeUnsupported(
-            f"This backbone does not take images of {size} pixels ({error}). Leave image_size out of the recipe."
+            f"This backbone does not take images of {size} pixels ({reason}). Leave image_size out of the recipe."
         ) from error
 
 

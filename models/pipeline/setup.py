@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from models.runtime.supervisor_callbacks import Context
 
 
+MANY_TIMES, LONG_SECONDS = 2.0, 600.0
+"""Images with this many times the backbone's own pixels are warned of if their features take as long."""
+
+
 @dataclass(frozen=True)
 class Prepared:
     """Prepared fine-tuning: backbone, cut network, splits, features, engine and resolved recipe."""
@@ -79,10 +83,10 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     train, validation, test = split_pack(pack, len(classes), wanted)
     images = sum(len(subset.images) for subset in (train, validation, test))
 
-    backbone = backbones.load(spec.backbone, spec.backbones)
+    wanted_side = None if wanted.image_size == "auto" else wanted.image_size
+    backbone = backbones.load(spec.backbone, spec.backbones, wanted_side)
     kept = select_classes(backbone, classes) if wanted.head.kind == "keep" else None
-    side = backbone.preprocessing.side if wanted.image_size == "auto" else wanted.image_size
-    preprocessing = backbone.preprocessing.resize_to(side)
+    preprocessing = backbone.preprocessing
 
     network, size = backbone.network, preprocessing.input_size
     dropped: list[str] = []
@@ -111,7 +115,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     counts = train.count_images(len(classes)).tolist()
     resolved = wanted.resolve(
         task=task,
-        image_size=side,
+        image_size=preprocessing.side,
         num_features=feature_network.num_features,
         class_counts=dict(zip(classes, counts, strict=True)),
         images=len(train.images),
@@ -157,6 +161,8 @@ def describe(ready: Prepared) -> Noted:
     stages = [stage.name for stage in ready.cut_network.stages]
     bytes_per_view = sum(counts.values()) * ready.features.bytes_per_row
     cached = f"; a view of all takes {bytes_per_view / 1e6:,.1f} MB in the cache" if bytes_per_view else ""
+    seconds = ready.engine.seconds_per_image
+    time = "" if seconds is None else f"; {seconds:.2g} s to compute an image"
     above = f", {', '.join(stages)} above it are trained" if stages else ""
     num_features = ready.slot.feature_network.num_features
     return Noted(
@@ -164,7 +170,7 @@ def describe(ready: Prepared) -> Noted:
         message=(
             f"{ready.backbone.name}, cut at {ready.cut_network.cut}{above}, gives {num_features} features; "
             f"{counts['train']} images to train on, {counts['validation']} to validate on, {counts['test']} to test "
-            f"on; computed by {ready.engine.config}: {ready.engine.reason}{cached}"
+            f"on; computed by {ready.engine.config}: {ready.engine.reason}{cached}{time}"
         ),
         data={
             "cut": ready.cut_network.cut,
@@ -180,7 +186,7 @@ def describe(ready: Prepared) -> Noted:
 
 
 def report_limits(ready: Prepared) -> Iterator[Noted]:
-    """Report a higher cut or fewer views than the recipe asks for, due to the cache's budget."""
+    """Report a higher cut or fewer views than the recipe asks for, due to the cache's budget, and what takes long."""
     why = f"to stay within the cache's budget of {ready.budget:,} bytes: raise cache.max_bytes and GRAFT_CACHE_BYTES"
     moved_from, cut = ready.cut_network.moved_from, ready.cut_network.cut
     if moved_from is not None:
@@ -198,3 +204,27 @@ def report_limits(ready: Prepared) -> Iterator[Noted]:
             message=f"There are only {views} augmented views, {why}",
             data={"views": views, "left_out": ready.views_dropped},
         )
+    yield from _report_large_images(ready)
+
+
+def _report_large_images(ready: Prepared) -> Iterator[Noted]:
+    """Report how long features take, where images larger than the backbone's own make them slow."""
+    per_image = ready.engine.seconds_per_image
+    if per_image is None or ready.backbone.own_size is None:
+        return
+    size, own = ready.preprocessing.input_size, ready.backbone.own_size
+    ratio = math.prod(size) / math.prod(own)
+    plain, view = per_image * len(ready.images_to_cache), per_image * len(ready.train.images)
+    views = min(ready.recipe.cache.most, ready.recipe.epochs - 1)
+    if ratio < MANY_TIMES or plain + views * view < LONG_SECONDS:
+        return
+    yield Noted(
+        level="warning",
+        kind="large_images",
+        message=(
+            f"Images of {size[1]}x{size[2]} pixels have {ratio:.3g} times as many as the backbone's own {own[1]}x"
+            f"{own[2]}: on this machine their features take about {plain / 60:,.0f} minutes, and each augmented view "
+            f"of the training images {view / 60:,.0f} more, {views} views at most: set image_size or cache.views lower"
+        ),
+        data={"seconds": round(plain), "seconds_per_view": round(view), "views": views},
+    )

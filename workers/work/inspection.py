@@ -28,13 +28,13 @@ class InspectionOrder(BaseModel):
 
 
 class ListedBackbone(BaseModel):
-    """A backbone that this worker can load, as columns of its row."""
+    """A backbone that this worker can load, as columns of its row; nulls where its files cannot be read."""
 
     id: str
     source: str
-    architecture: str
+    architecture: str | None
     parameters: int | None
-    input_size: list[int]
+    input_size: list[int] | None
     """Channels, height and width; a list, as JSON columns give back, so that the two compare equal."""
     licence: str | None
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from models.features.engines.batch_size import limit_batch_size
 from models.runtime.micro_batches import MicroBatches
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 BATCH_SIZES = {"cpu": 16, "cuda": 128, "mps": 64}
-"""Images in a batch, by type of device."""
+"""Images in a full batch, by type of device."""
 
 
 class Eager:
@@ -25,7 +26,7 @@ class Eager:
     def __init__(self, network: torch.nn.Module, normalize: Normalize, dtype: torch.dtype) -> None:
         """Take a float32 `network` and `normalize`, both on the device that computes."""
         self._normalize, self._dtype = normalize, dtype
-        self.batch_size = BATCH_SIZES[normalize.mean.device.type]
+        self.batch_size = limit_batch_size(BATCH_SIZES[normalize.mean.device.type], normalize.input_size)
         self.micro_batches = MicroBatches()
         self.setup_seconds = 0.2
         self._float32_network = network

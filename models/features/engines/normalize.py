@@ -19,10 +19,12 @@ class Normalize(nn.Module):
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
+        self.input_size = preprocessing.input_size
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(preprocessing.std).view(1, -1, 1, 1))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Normalize in the order of timm's transform (ToTensor, Normalize): view 0 agrees with it to the bit."""
-        normalized: torch.Tensor = images.float().div(255).sub(self.mean).div(self.std)
-        return normalized.contiguous(memory_format=torch.channels_last)
+        # In place, in the layout that it ends in: a batch of large images would else be there four times.
+        pixels = images.contiguous(memory_format=torch.channels_last).float()
+        return pixels.div_(255).sub_(self.mean).div_(self.std)

@@ -16,13 +16,15 @@ import numpy as np
 import torch
 from torch import nn
 
+from models.features.engines.batch_size import limit_batch_size
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from models.features.engines.normalize import Normalize
 
 IMAGES_PER_REQUEST = 4
-"""Images in one inference request: the fewer, the more of a layer's output is still cached when the next reads it."""
+"""Most images in one inference request: the fewer, the more of a layer's output is cached when the next reads it."""
 REQUESTS_PER_STREAM = 2
 """Requests for each stream: one runs while the other waits."""
 COMPILE_SECONDS = 2.0
@@ -55,14 +57,15 @@ class OpenVINO:
     ) -> None:
         """Cache the compiled model in `folder`, by the network's `digest`, which covers its weights."""
         streams = torch.get_num_threads()
-        self.batch_size = IMAGES_PER_REQUEST * REQUESTS_PER_STREAM * streams
+        self._images_per_request = limit_batch_size(IMAGES_PER_REQUEST, input_size)
+        self.batch_size = self._images_per_request * REQUESTS_PER_STREAM * streams
         self._network, self._input_size = nn.Sequential(normalize, network), input_size
         self._options = {
             "INFERENCE_PRECISION_HINT": {"float32": "f32", "bfloat16": "bf16"}[precision],
             "PERFORMANCE_HINT": "THROUGHPUT",
             "NUM_STREAMS": str(streams),
         }
-        key = f"{version('openvino')} {digest} {input_size} {IMAGES_PER_REQUEST} {sorted(self._options.items())}"
+        key = f"{version('openvino')} {digest} {input_size} {self._images_per_request} {sorted(self._options.items())}"
         self._file = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.blob"
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
@@ -84,10 +87,10 @@ class OpenVINO:
     @cached_property
     def _requests(self) -> list[Any]:
         compiled = self._load() or self._compile()
-        return [compiled.create_infer_request() for _ in range(self.batch_size // IMAGES_PER_REQUEST)]
+        return [compiled.create_infer_request() for _ in range(self.batch_size // self._images_per_request)]
 
     def _compile(self) -> Any:
-        shape = (IMAGES_PER_REQUEST, *self._input_size)
+        shape = (self._images_per_request, *self._input_size)
         with warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # tracing warns of every shape that a network looks at
             example = torch.zeros(shape, dtype=torch.uint8)

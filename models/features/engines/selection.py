@@ -23,6 +23,8 @@ SPEED_UP = {"float32": 1.6, "bfloat16": 3.0}
 """Expected speed-up over the reference, by precision: 1.6 to 2 and 2 to 6 times were measured."""
 WORTH_SECONDS = 1.0
 """Least time that an engine must save beyond its setup; else the reference computes, whose features never vary."""
+LEAST_SAMPLE = 16
+"""Least number of images on which engines are compared: each needs neighbours."""
 LEAST_COSINE = 0.95
 """Least cosine between the standardized features of an image by an engine and by the reference."""
 LEAST_AGREEMENT = 0.85
@@ -51,6 +53,14 @@ class EngineChoice:
     config: EngineConfig
     reason: str
     measurements: dict[str, float]
+
+    @property
+    def seconds_per_image(self) -> float | None:
+        """Expected seconds to compute one image; None if nothing was measured, since nothing is to be computed."""
+        plain = self.measurements.get("plain_seconds")
+        if plain is None or self.config.engine == "eager":
+            return plain
+        return plain / SPEED_UP[self.config.precision]
 
 
 class EngineSelector:
@@ -90,9 +100,10 @@ class EngineSelector:
             if missing[config] == 0:
                 return EngineChoice(config, "its features are cached", {})
 
-        images = render_sample(self._trunk.batch_size)
+        images = render_sample(max(LEAST_SAMPLE, self._trunk.batch_size))
         began = time.perf_counter()
-        reference = self._trunk(images)
+        parts = range(0, len(images), self._trunk.batch_size)
+        reference = np.concatenate([self._trunk(images[part : part + self._trunk.batch_size]) for part in parts])
         seconds = (time.perf_counter() - began) / len(images)
         measurements = {"plain_seconds": seconds}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -62,38 +63,139 @@ def test_is_listed_with_its_facts(tmp_path: Path) -> None:
     assert listed[0].parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
-@pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("config.json", b"{"),
-        ("config.json", b"[]"),
-        ("config.json", b"\xff"),
-        ("config.json", b'{"architectures": ["ResNetForImageClassification"], "model_type": "resnet"}'),
-        ("config.json", b'{"architecture": "test_resnet", "pretrained_cfg": {"input_size": [224, 224]}}'),
-        ("config.json", b'{"architecture": "test_resnet", "pretrained_cfg": []}'),
-        ("config.json", b'{"architecture": ["test_resnet"], "pretrained_cfg": {}}'),
-        ("config.json", b'{"architecture": "no_such_network", "pretrained_cfg": {}}'),
-        ("model.safetensors", b"\x09" + b"\0" * 7 + b"no header"),
-        ("model.safetensors", b"\x02" + b"\0" * 7 + b"[]"),
-        ("model.safetensors", b""),
-    ],
-)
-def test_a_folder_that_cannot_be_read_is_left_out_of_the_list_and_refused(
+def header(**tensors: object) -> bytes:
+    """A safetensors file of a header alone."""
+    encoded = json.dumps(tensors).encode()
+    return len(encoded).to_bytes(8, "little") + encoded
+
+
+def tensor(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[str, object]:
+    """A tensor as a header describes it."""
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+DEEP = b"[" * 200_000
+BROKEN_FILES = {
+    "no JSON": ("config.json", b"{"),
+    "a list": ("config.json", b"[]"),
+    "no UTF-8": ("config.json", b"\xff"),
+    "deep": ("config.json", b'{"architecture":' + DEEP),
+    "huge": ("config.json", b" " * (16 << 20) + b"{}"),
+    "of transformers": ("config.json", b'{"architectures": ["ResNetForImageClassification"], "model_type": "resnet"}'),
+    "two sides": ("config.json", b'{"architecture": "test_resnet", "pretrained_cfg": {"input_size": [224, 224]}}'),
+    "no cfg": ("config.json", b'{"architecture": "test_resnet", "pretrained_cfg": []}'),
+    "listed architecture": ("config.json", b'{"architecture": ["test_resnet"], "pretrained_cfg": {}}'),
+    "unknown architecture": ("config.json", b'{"architecture": "no_such_network", "pretrained_cfg": {}}'),
+    "no header": ("model.safetensors", b"\x09" + b"\0" * 7 + b"no header"),
+    "listed header": ("model.safetensors", b"\x02" + b"\0" * 7 + b"[]"),
+    "empty": ("model.safetensors", b""),
+    "length of all ones": ("model.safetensors", b"\xff" * 8 + b"{}"),
+    "length of a terabyte": ("model.safetensors", (1 << 40).to_bytes(8, "little") + b"{}"),
+    "deep header": ("model.safetensors", len(DEEP).to_bytes(8, "little") + DEEP),
+    "2^80 parameters": ("model.safetensors", header(a=tensor([2**40, 2**40], 0, 4))),
+    "beyond the file": ("model.safetensors", header(a=tensor([1000], 0, 4000))),
+    "ends before it begins": ("model.safetensors", header(a=tensor([1], 4, 0)) + b"\0" * 4),
+    "overlapping": ("model.safetensors", header(a=tensor([1], 0, 4), b=tensor([1], 0, 4)) + b"\0" * 4),
+    "no such type": ("model.safetensors", header(a=tensor([1], 0, 4, "X9")) + b"\0" * 4),
+}
+"""Contents of files that make a folder no backbone."""
+
+
+def assert_only_the_good_one_is_described(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """List `folder`: `bad` by its name alone, with a line in the log; whoever asks for it learns why."""
+    listed = {listing.name: listing for listing in backbones.list_backbones(folder) if listing.source == "local"}
+    assert list(listed) == ["local/bad", "local/good"]
+    assert (listed["local/good"].architecture, listed["local/bad"].architecture) == ("test_resnet", None)
+    assert "bad cannot be used" in caplog.text
+    for ask in (backbones.load, backbones.read_config):
+        with pytest.raises(BackboneError, match="local/bad"):
+            ask("local/bad", folder)
+
+
+@pytest.mark.parametrize(("file", "content"), BROKEN_FILES.values(), ids=BROKEN_FILES)
+def test_a_folder_that_cannot_be_read_is_listed_by_name_alone_and_refused(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str, content: bytes
 ) -> None:
     write_backbone(tmp_path / "good")
     (write_backbone(tmp_path / "bad") / file).write_bytes(content)
-    listed = [listing.name for listing in backbones.list_backbones(tmp_path) if listing.source == "local"]
-    assert listed == ["local/good"]
-    assert "bad, whose files cannot be read" in caplog.text
-    with pytest.raises(BackboneError):
+    assert_only_the_good_one_is_described(tmp_path, caplog)
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+@pytest.mark.parametrize("kind", ["folder", "loop", "pipe", "absent"])
+def test_what_is_no_file_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture, file: str, kind: str) -> None:
+    write_backbone(tmp_path / "good")
+    path = write_backbone(tmp_path / "bad") / file
+    path.unlink()
+    match kind:
+        case "folder":
+            path.mkdir()
+        case "loop":
+            path.symlink_to(path)
+        case "pipe":
+            os.mkfifo(path)
+    assert_only_the_good_one_is_described(tmp_path, caplog)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
+@pytest.mark.parametrize("part", ["", "config.json", "model.safetensors"])
+def test_what_may_not_be_read_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture, part: str) -> None:
+    write_backbone(tmp_path / "good")
+    closed = write_backbone(tmp_path / "bad") / part
+    closed.chmod(0)
+    assert_only_the_good_one_is_described(tmp_path, caplog)
+    closed.chmod(0o700)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"license": ["mit"]},
+        {"license": "m\0it"},
+        {"license": "\ud800"},
+        {"license": "m" * 1000},
+        {"mean": [0.5, 0.5, 0.5, 0.5]},
+        {"mean": "abc"},
+        {"std": [0.0, 0.5, 0.5]},
+        {"std": [float("nan"), 0.5, 0.5]},
+        {"input_size": [3, 10**9, 10**9]},
+        {"input_size": [3, -32, 32]},
+        {"input_size": [3, 32.5, 32]},
+        {"input_size": 32},
+        {"crop_pct": 1e-9},
+        {"crop_pct": "1"},
+        {"crop_mode": "nonsense"},
+        {"interpolation": "nonsense"},
+        {"num_classes": -1},
+        {"num_classes": "many"},
+        {"num_classes": 10**12},
+        {"no_such_fact": 1},
+    ],
+    ids=str,
+)
+def test_facts_that_no_image_could_be_prepared_by_are_refused(tmp_path: Path, facts: dict[str, object]) -> None:
+    folder = write_backbone(tmp_path / "bad")
+    cfg: Any = CONFIG["pretrained_cfg"]
+    write_config(folder, pretrained_cfg={**cfg, **facts}, model_args={}, num_classes=None)
+    with pytest.raises(ConfigurationBroken, match="local/bad"):
         backbones.load("local/bad", tmp_path)
 
 
+def test_names_that_cannot_be_shown_are_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    write_backbone(tmp_path / "good")
+    for name in (b"\xff", b"two\nlines", b"n" * 220):
+        write_backbone(tmp_path / os.fsdecode(name))
+    assert [listing.name for listing in backbones.list_backbones(tmp_path) if listing.source == "local"] == [
+        "local/good"
+    ]
+    assert caplog.text.count("Skipped the backbone in") == 3
+
+
 def write_config(folder: Path, **facts: object) -> None:
-    """Replace facts of a backbone's config.json."""
+    """Replace facts of a backbone's config.json; None removes one."""
     config = folder / "config.json"
-    config.write_text(json.dumps({**json.loads(config.read_text()), **facts}))
+    changed = {**json.loads(config.read_text()), **facts}
+    config.write_text(json.dumps({name: fact for name, fact in changed.items() if fact is not None}))
 
 
 def test_each_fault_has_its_name_and_advice(tmp_path: Path) -> None:
@@ -102,6 +204,7 @@ def test_each_fault_has_its_name_and_advice(tmp_path: Path) -> None:
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
     with pytest.raises(WeightsBroken, match="Copy it again"):
         backbones.load("local/small", tmp_path)
+    (folder / "model.safetensors").write_bytes(weights)
     write_config(folder, model_args={"no_such_argument": 1})
     with pytest.raises(ConfigurationBroken, match="model_args"):
         backbones.read_config("local/small", tmp_path).build_without_weights()

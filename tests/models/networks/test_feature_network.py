@@ -14,9 +14,9 @@ from models.networks.feature_network import (
     ClassifierUnsupported,
     ConcatenateVectors,
     FeatureNetwork,
-    InputSizeUnsupported,
     cut_before_classifier,
 )
+from models.networks.image_sizes import InputSizeUnsupported
 from tests.support.networks import Wayward, copy_state, given, images, network, small_clip
 
 FAMILIES = [
@@ -180,6 +180,7 @@ def _families() -> list[tuple[str, str]]:
     """For each of timm's families that a test can afford: its name, and the offered network with fewest parameters."""
     smallest: dict[str, tuple[int, str]] = {}
     for listing in timm_hub.list_backbones():
+        assert listing.architecture is not None, "timm's are all known"
         family = timm.model_entrypoint(listing.architecture).__module__.removeprefix("timm.models.")
         if listing.parameters is not None and not listing.architecture.startswith("test_"):
             here = (listing.parameters, listing.architecture)

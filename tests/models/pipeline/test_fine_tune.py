@@ -11,12 +11,15 @@ import pytest
 import timm
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from graft.images import decode
 from models.catalog.recipe import Recipe
 from models.messages import EpochEnded, HeadsSearched, Noted, PhaseStarted, Progressed, RecipeResolved
-from models.networks.feature_network import InputSizeUnsupported
+from models.networks.image_sizes import InputSizeUnsupported
+from models.pipeline import setup
 from models.pipeline.fine_tune import fine_tune
+from models.pipeline.setup import split_pack
 from tests.support.small_job import CLASSES, README, Job, last, small_job
 from tests.support.small_pack import small_pack
 
@@ -195,21 +198,72 @@ def test_another_input_size_is_computed_and_delivered(tmp_path: Path) -> None:
         assert json.loads(file.metadata()["pretrained_cfg"])["input_size"] == [3, 48, 48]
 
 
-def test_a_size_that_the_backbone_cannot_take_fails_by_name(tmp_path: Path) -> None:
-    config = tmp_path / "backbones/fixed/config.json"
-    job = small_job(tmp_path, image_size=64)
-    from safetensors.torch import save_file
+def vit_job(folder: Path, **choices: object) -> Job:
+    """A job of a small vision transformer for images of 32 pixels, with patches of 16."""
+    job = small_job(folder, **choices)
+    vit = folder / "backbones/vit"
+    if not vit.exists():
+        vit.mkdir()
+        torch.manual_seed(0)
+        arguments = {"img_size": 32, "depth": 2, "embed_dim": 48}
+        network = timm.create_model("vit_tiny_patch16_224", num_classes=3, **arguments)
+        save_file(network.state_dict(), vit / "model.safetensors")
+        cfg = {"input_size": [3, 32, 32], "fixed_input_size": True, "num_classes": 3, "classifier": "head"}
+        config = {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "pretrained_cfg": cfg}
+        (vit / "config.json").write_text(json.dumps(config))
+    return job.change(backbone="local/vit")
 
-    config.parent.mkdir()
-    arguments = {"img_size": 32, "depth": 1, "num_classes": 3}
-    save_file(
-        timm.create_model("vit_tiny_patch16_224", **arguments).state_dict(), config.with_name("model.safetensors")
-    )
-    cfg = {"input_size": [3, 32, 32], "fixed_input_size": True, "num_classes": 3, "classifier": "head"}
-    config.write_text(
-        json.dumps(
-            {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "pretrained_cfg": cfg, "num_classes": 3}
-        )
-    )
-    with pytest.raises(InputSizeUnsupported, match="64x64"):
-        list(fine_tune(*job.change(backbone="local/fixed")))
+
+def test_a_vision_transformer_is_delivered_at_another_size(tmp_path: Path) -> None:
+    """The checkpoint loads by the README's lines, and what was measured of it is what it gives."""
+    job = vit_job(tmp_path, epochs=2, image_size=64, precision="exact")
+    metrics = last(list(fine_tune(*job))).metrics
+    with safe_open(job.checkpoint, "pt") as file:
+        metadata = file.metadata()
+    arguments = json.loads(metadata["model_args"])
+    assert arguments["img_size"] == [64, 64]
+    assert json.loads(metadata["pretrained_cfg"])["input_size"] == [3, 64, 64]
+    network = timm.create_model(
+        metadata["architecture"], num_classes=3, **arguments, checkpoint_path=str(job.checkpoint)
+    ).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(json.loads(metadata["pretrained_cfg"])))
+    _, _, test = split_pack(job.pack, 3, job.spec.recipe)
+    shown = torch.stack([transform(decode(job.pack.read_file(image), job.pack.decoding)) for image in test.images])
+    with torch.inference_mode():
+        logits = network(shown)
+    assert metrics["test"]["accuracy"] == pytest.approx((logits.argmax(1).numpy() == test.labels).mean())
+    loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(test.labels))
+    assert metrics["test"]["loss"] == pytest.approx(loss.item(), rel=1e-4, abs=1e-5)
+
+
+def test_each_size_has_features_and_digests_of_its_own(tmp_path: Path) -> None:
+    ends, digests = [], set()
+    for size in (32, 64, 64):
+        job = vit_job(tmp_path, epochs=1, image_size=size)
+        ends.append(last(list(fine_tune(*job))))
+        with safe_open(job.checkpoint, "pt") as file:
+            digests.add(file.metadata()["backbone_digest"])
+    assert [end.cache["misses"] > 0 for end in ends] == [True, True, False]
+    assert len(digests) == 2
+
+
+def test_a_size_that_the_backbone_cannot_take_fails_by_name_and_says_which_it_takes(tmp_path: Path) -> None:
+    with pytest.raises(InputSizeUnsupported, match=r"40x40.*16x16.*32 or 48"):
+        list(fine_tune(*vit_job(tmp_path, image_size=40)))
+
+
+@pytest.mark.parametrize(("size", "is_warned"), [(32, False), (64, True)])
+def test_images_that_take_long_are_warned_of_before_they_are_computed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, is_warned: bool
+) -> None:
+    monkeypatch.setattr(setup, "LONG_SECONDS", 0.0)
+    warned = []
+    for event in fine_tune(*small_job(tmp_path, image_size=size, cache={"views": 4})):
+        if isinstance(event, PhaseStarted) and event.phase == "caching":
+            break
+        if isinstance(event, Noted) and event.kind == "large_images":
+            warned.append(event)
+    assert bool(warned) is is_warned
+    if is_warned:
+        assert "64x64 pixels have 4 times" in warned[0].message
+        assert warned[0].data["views"] == 4

@@ -205,3 +205,17 @@ def test_agreement_equals_a_computation_by_hand() -> None:
     one, other = standard[1], standard[2]
     assert cosine == pytest.approx(one @ other / np.linalg.norm(one) / np.linalg.norm(other), abs=1e-5)
     assert share == 0.5
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=str)
+def test_large_images_go_through_an_engine_few_at_a_time(config: EngineConfig, tmp_path: Path) -> None:
+    size = (3, 1024, 1024)
+    preprocessing = Preprocessing(size, "bilinear", (0.5, 0.4, 0.3), (0.25, 0.2, 0.3), 1.0, "center")
+    pool = torch.nn.Sequential(torch.nn.AdaptiveAvgPool2d(2), torch.nn.Flatten())
+    trunk = Trunk(pool, preprocessing, CPU)
+    engine = EngineSelector(trunk, size, tmp_path, "digest").build(config)
+    assert engine.batch_size < 16
+    images = np.random.default_rng(0).integers(0, 255, (engine.batch_size, *size), np.uint8)
+    with torch.inference_mode():
+        expected = trunk.network(trunk.to_input(images)).numpy()
+    np.testing.assert_allclose(engine(images), expected, atol=0.02)
