@@ -9,45 +9,71 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, distribution, requires
+from io import TextIOWrapper
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
+from graft import inputs
 from graft.client import Client
-from graft.errors import DownloadDamaged, GraftError
+from graft.errors import DownloadDamaged, GraftError, InputUnusable
 from graft.progress import follow
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells expect."""
+
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="Fine-tune pretrained networks on your images.")
-console = Console(highlight=False)
+# Lines of any length where they are piped, so that no id is cut off.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 1000)
 
 Url = Annotated[str | None, typer.Option(envvar="GRAFT_URL", help="Address of the service.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the service's JSON.")]
+Output = Annotated[Path, typer.Option(help="Where to put the checkpoint.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file at --output if there is one.")]
+BEST = Path("best.safetensors")
+
+
+@app.callback()
+def _print_any_character() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # names of classes and files have characters that some terminals lack
 
 
 @app.command()
 def train(
-    images: Annotated[Path, typer.Argument(exists=True, help="A folder or an archive, a folder for each class.")],
+    images: Annotated[Path, typer.Argument(help="A folder or an archive, a folder for each class.")],
     backbone: Annotated[str, typer.Option(help="Name of a pretrained backbone, see graft backbones.")],
-    recipe: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="A JSON file.")] = None,
-    output: Annotated[Path, typer.Option(help="Where to put the checkpoint.")] = Path("best.safetensors"),
+    recipe: Annotated[Path | None, typer.Option(help="A JSON file.")] = None,
+    output: Output = BEST,
+    overwrite: Overwrite = False,
     url: Url = None,
 ) -> None:
     """Upload images, train, and download the checkpoint."""
     with _client(url) as client:
-        dataset = client.wait_for_dataset(client.create_dataset(images)["id"])
+        chosen = inputs.read_recipe(recipe) if recipe else {}
+        inputs.check_images(images)
+        inputs.check_output(output, overwrite=overwrite)
+        client.check_recipe(chosen, backbone)
+        dataset = _create_dataset(client, images)
         if dataset["status"] == "failed":
             _fail(dataset["error"]["message"])
-        chosen = json.loads(recipe.read_text()) if recipe else {}
-        job = follow(client, client.create_job(dataset["id"], backbone, chosen)["id"], console)
-        if job["status"] != "succeeded":
-            _fail((job["error"] or {}).get("message", f"The job was {job['status']}."))
-        client.download(job["checkpoints"][0], output)
+        job = _follow_to_end(client, client.create_job(dataset["id"], backbone, chosen)["id"])
+        _download(client, job["checkpoints"][0], output)
         split = "validation" if job["metrics"]["test"] is None else "test"
-        console.print(f"{output}: {split} accuracy {job['metrics'][split]['accuracy']:.1%}")
+        _say(f"{output}: {split} accuracy {job['metrics'][split]['accuracy']:.1%}")
+
+
+@app.command()
+def watch(job: str, url: Url = None) -> None:
+    """Follow a job until it has ended."""
+    with _client(url) as client:
+        _say(f"Checkpoint {_follow_to_end(client, job)['checkpoints'][0]}")
 
 
 @app.command()
@@ -77,35 +103,36 @@ def trials(job: str, url: Url = None, as_json: AsJson = False) -> None:
 def cancel(job: str, url: Url = None) -> None:
     """Cancel a job."""
     with _client(url) as client:
-        console.print(client.cancel(job)["status"])
+        _say(client.cancel(job)["status"])
 
 
 @app.command()
 def pause(job: str, url: Url = None) -> None:
     """Pause a job until it is resumed."""
     with _client(url) as client:
-        console.print(client.pause(job)["status"])
+        _say(client.pause(job)["status"])
 
 
 @app.command()
 def stop(job: str, url: Url = None) -> None:
     """Stop a running job now and keep its best epoch."""
     with _client(url) as client:
-        console.print(client.stop(job)["status"])
+        _say(client.stop(job)["status"])
 
 
 @app.command()
 def resume(job: str, url: Url = None) -> None:
     """Resume a paused job."""
     with _client(url) as client:
-        console.print(client.resume(job)["status"])
+        _say(client.resume(job)["status"])
 
 
 @app.command()
-def download(checkpoint: str, output: Path = Path("best.safetensors"), url: Url = None) -> None:
+def download(checkpoint: str, output: Output = BEST, overwrite: Overwrite = False, url: Url = None) -> None:
     """Download a checkpoint."""
     with _client(url) as client:
-        console.print(str(client.download(checkpoint, output)))
+        inputs.check_output(output, overwrite=overwrite)
+        _say(str(client.download(checkpoint, output)))
 
 
 @app.command()
@@ -206,20 +233,67 @@ def _require_server() -> None:
         _fail(f"This needs the package {missing.name}, which is not installed: pip install 'graft[server]'")
 
 
+def _create_dataset(client: Client, images: Path) -> dict[str, Any]:
+    """Upload images and wait until they are validated."""
+    try:
+        created = client.create_dataset(images)
+    except KeyboardInterrupt:
+        _fail("The upload was cut off, and nothing of it is kept.", INTERRUPTED)
+    _say(f"Dataset {created['id']}")
+    try:
+        return client.wait_for_dataset(created["id"])
+    except KeyboardInterrupt:
+        _fail(f"No job was started. The dataset {created['id']} is kept; graft datasets lists it.", INTERRUPTED)
+
+
+def _follow_to_end(client: Client, job: str) -> dict[str, Any]:
+    """Show a job until it has ended; fails unless it has succeeded."""
+    _say(f"Job {job}")
+    try:
+        ended = follow(client, job, console)
+    except KeyboardInterrupt:
+        _fail(f"The job goes on. Watch it with `graft watch {job}`, end it with `graft cancel {job}`.", INTERRUPTED)
+    except httpx.TransportError as error:
+        _fail(f"The service does not answer ({error}). The job goes on; watch it with `graft watch {job}`.")
+    if ended["status"] != "succeeded":
+        _fail((ended["error"] or {}).get("message", f"The job was {ended['status']}."))
+    return ended
+
+
+def _download(client: Client, checkpoint: str, output: Path) -> None:
+    """Download a checkpoint; where that fails, say how to do it later."""
+    try:
+        client.download(checkpoint, output)
+    except (OSError, httpx.TransportError, DownloadDamaged) as error:
+        later = f"graft download {checkpoint} --output FILE"
+        _fail(f"The checkpoint could not be put at {output} ({error}). The service keeps it: {later}")
+
+
 @contextmanager
 def _client(url: str | None) -> Iterator[Client]:
+    """Connect to the service; every error of it or of the connection ends the command in one line."""
     try:
         with Client(url) as client:
             yield client
-    except (GraftError, DownloadDamaged) as error:
+    except (GraftError, DownloadDamaged, InputUnusable) as error:
         _fail(str(error))
-    except httpx.TransportError as error:
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        _fail(f"The address of the service (--url or GRAFT_URL) must be as http://127.0.0.1:8000 is: {error}")
+    except (httpx.ConnectError, httpx.ConnectTimeout) as error:
         _fail(f"No Graft answers at {client.url} ({error}). Start one with `graft up`, or set GRAFT_URL.")
+    except httpx.RequestError as error:
+        _fail(f"The connection to {client.url} broke ({error}). Try again.")
+    except OSError as error:
+        _fail(f"{error.filename or client.url}: {error.strerror or error}.")
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 1) -> NoReturn:
     typer.echo(message, err=True)
-    raise typer.Exit(1)
+    raise typer.Exit(status)
+
+
+def _say(message: str) -> None:
+    console.print(message, markup=False, soft_wrap=True)
 
 
 def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -> None:
@@ -228,5 +302,5 @@ def _show(rows: list[dict[str, Any]], columns: tuple[str, ...], as_json: bool) -
         return
     table = Table(*columns, box=None)
     for row in rows:
-        table.add_row(*("" if row[column] is None else str(row[column]) for column in columns))
+        table.add_row(*("" if row[column] is None else escape(str(row[column])) for column in columns))
     console.print(table)

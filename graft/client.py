@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import time
 import uuid
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -28,6 +29,7 @@ TRIES = 5
 PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """Time for which a service that has answered before may be away or unavailable: it, or its database, may restart."""
+SUFFIX = re.compile(r"\.(zip|tgz|tar(\.\w+)?)$", re.IGNORECASE)
 LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 ENDED = ("succeeded", "failed", "cancelled")
 
@@ -59,7 +61,7 @@ class Client:
         headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": str(uuid.uuid4())}
         if path.is_file():
             headers["Content-Length"] = str(path.stat().st_size)
-        query = {"name": path.stem if name is None else name, "labels": labels}
+        query = {"name": _name_dataset(path) if name is None else name, "labels": labels}
 
         def upload() -> httpx.Response:
             content = tar_stream.pack_folder(path) if path.is_dir() else tar_stream.read_blocks(path)
@@ -113,6 +115,11 @@ class Client:
     def empty_cache(self) -> Json:
         """Have the workers empty the feature cache; returns it as it is now."""
         return self._parse(self._request("DELETE", "/v1/cache"))
+
+    def check_recipe(self, recipe: Mapping[str, Any], backbone: str) -> Json:
+        """Check a recipe and the name of a backbone without starting a job; returns the recipe with its defaults."""
+        body = {"recipe": recipe, "backbone": backbone}
+        return self._parse(self._request("POST", "/v1/recipes/check", json=body))
 
     def create_job(
         self,
@@ -280,7 +287,10 @@ class Client:
     def _parse(response: httpx.Response) -> Json:
         if response.is_error:
             raise GraftError.from_response(response)
-        body: Json = response.json()
+        try:
+            body: Json = response.json()
+        except ValueError:
+            raise GraftError.from_stranger(response) from None
         return body
 
 
@@ -296,3 +306,10 @@ def _require_available(response: httpx.Response) -> httpx.Response:
     if read_retry_after(response) is not None:
         raise GraftError.from_response(response)
     return response
+
+
+def _name_dataset(path: Path) -> str:
+    """Name a dataset after its folder, or its archive without the suffix, in one line of text."""
+    name = path.resolve().name if path.is_dir() else SUFFIX.sub("", path.name)
+    text = os.fsencode(name).decode(errors="replace")
+    return "".join(character if character.isprintable() else " " for character in text)[:255]

@@ -23,10 +23,19 @@ class GraftError(Exception):
     def from_response(cls, response: httpx.Response) -> GraftError:
         """Build the error of a response that has been read; a proxy's may be no problem+json."""
         status, retry_after = response.status_code, read_retry_after(response)
-        if "json" not in response.headers.get("content-type", ""):
+        try:
+            problem = response.json()
+        except ValueError:
+            problem = None
+        if not isinstance(problem, dict) or "detail" not in problem:
             return cls(status, "http_error", f"{response.url} answered {status}", retry_after)
-        problem = response.json()
-        return cls(status, problem.get("code", "http_error"), problem.get("detail", str(problem)), retry_after)
+        return cls(status, problem.get("code", "http_error"), str(problem["detail"]), retry_after)
+
+    @classmethod
+    def from_stranger(cls, response: httpx.Response) -> GraftError:
+        """Build the error of an answer that Graft would not give."""
+        answer = f"{response.url} answered {response.status_code} without JSON"
+        return cls(response.status_code, "http_error", f"{answer}: another program may listen there; set GRAFT_URL")
 
 
 def read_retry_after(response: httpx.Response) -> float | None:
@@ -44,3 +53,7 @@ def read_retry_after(response: httpx.Response) -> float | None:
 
 class DownloadDamaged(Exception):
     """The downloaded bytes differ from the service's; nothing was kept."""
+
+
+class InputUnusable(Exception):
+    """A recipe, images or an output that a command cannot use; the message says what to do."""

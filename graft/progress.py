@@ -6,6 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import httpx
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from graft.errors import GraftError
@@ -49,7 +50,8 @@ def follow(client: Client, job: str, console: Console) -> dict[str, Any]:
         try:
             for event in client.events(job):
                 if event["kind"] != "epoch" or event["data"]["epoch"] % 10 == 1:
-                    bar.console.print(f"[dim]{event['time'][11:19]}[/] {event['message']}", highlight=False)
+                    message = f"[dim]{event['time'][11:19]}[/] {escape(event['message'])}"
+                    bar.console.print(message, highlight=False)
         finally:
             ended.set()
             watcher.join()

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import text
 
 from service.database import Database
@@ -17,13 +19,34 @@ LOCK = 0x67726166
 """PostgreSQL advisory lock held during an upgrade: two processes may start at once."""
 
 
+class SchemaUnknown(Exception):
+    """The database has a schema that this version does not know: a newer version's, or another program's."""
+
+
+class SchemaOutdated(Exception):
+    """The database has the schema of an older version, or none."""
+
+
+def check(url: str) -> None:
+    """Check that the database has the newest schema. Raises SchemaUnknown, SchemaOutdated."""
+    database = Database(url)
+    try:
+        with database.engine.connect() as connection:
+            found = _find_revision(connection)
+            if found != _scripts(connection).get_current_head():
+                raise SchemaOutdated(found or "none")
+    finally:
+        database.close()
+
+
 def upgrade(url: str) -> None:
-    """Migrate the database to the newest schema; does nothing where it is there already."""
+    """Migrate the database to the newest schema; does nothing where it is there already. Raises SchemaUnknown."""
     database = Database(url)
     try:
         with database.engine.execution_options(graft_writes=True).begin() as connection:
             if connection.dialect.name == "postgresql":
                 connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
+            _find_revision(connection)
             command.upgrade(_config(connection), "head")
     finally:
         database.close()
@@ -47,6 +70,19 @@ def revise(url: str, message: str) -> None:
             command.revision(_config(connection), message, autogenerate=True)
     finally:
         database.close()
+
+
+def _find_revision(connection: Connection) -> str | None:
+    """Find the revision of the database's schema; None for an empty database. Raises SchemaUnknown."""
+    found = MigrationContext.configure(connection).get_current_heads()
+    known = {script.revision for script in _scripts(connection).walk_revisions()}
+    if unknown := set(found) - known:
+        raise SchemaUnknown(", ".join(sorted(unknown)))
+    return next(iter(found), None)
+
+
+def _scripts(connection: Connection) -> ScriptDirectory:
+    return ScriptDirectory.from_config(_config(connection))
 
 
 def _config(connection: Connection) -> Config:

@@ -3,14 +3,16 @@
 import sys
 
 import migrations
+from service import startup
 from service.settings import from_environment
 
 
 def main() -> None:
     """Upgrade the database, and write a migration if a message is given."""
     settings = from_environment()
-    settings.data.mkdir(parents=True, exist_ok=True)
-    migrations.upgrade(settings.database)
+    startup.warn_of_misspelled_settings()
+    with startup.ending_when_impossible():
+        startup.upgrade_database(settings)
     if len(sys.argv) > 1:
         migrations.revise(settings.database, " ".join(sys.argv[1:]))
 

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import uvicorn
 from fastapi import FastAPI
 
+from service import startup
 from service.database import Database
+from service.header_limit import LimitedProtocol
 from service.middleware import RequestLimits
 from service.problems import register_handlers
 from service.router import router
@@ -38,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
         summary="Transfer-learning fine-tuning of image classifiers",
         version=version("graft"),
         lifespan=lifespan,
+        redirect_slashes=False,  # the middleware drops slashes at the end, also of an upload's address
         separate_input_output_schemas=False,
     )
     app.add_middleware(RequestLimits)
@@ -48,10 +51,16 @@ def create_app(settings: Settings) -> FastAPI:
 
 def serve(settings: Settings) -> None:
     """Serve requests until SIGTERM or SIGINT."""
+    startup.warn_of_misspelled_settings()
+    with startup.ending_when_impossible():
+        startup.check(settings)
+        startup.check_port(settings)
+    startup.warn_of_silent_broker(settings)
     uvicorn.run(
         create_app(settings),
         host=settings.host,
         port=settings.port,
+        http=LimitedProtocol,
         log_level="warning",
         timeout_graceful_shutdown=3,  # open event streams must not keep the process alive
     )

@@ -7,13 +7,15 @@ otherwise fail with "database is locked" whatever the busy timeout, as soon as a
 
 from __future__ import annotations
 
+import re
+import sqlite3
 import time
 from contextlib import contextmanager
-from sqlite3 import OperationalError
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 if TYPE_CHECKING:
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 BUSY_SECONDS = 30.0
 """Time that a connection to SQLite waits for another that writes."""
+BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+REASON = 300
+"""Most characters of a driver's reason."""
 
 
 class Database:
@@ -61,6 +66,19 @@ def lock_name(session: Session, name: str) -> None:
         session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(name, 0))))
 
 
+def describe_error(error: Exception) -> str:
+    """Describe an error of a database in one line, in its driver's words, without the SQL that SQLAlchemy adds."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    text = re.sub(r"Is the server running[^?]*\?", "", str(cause)).removeprefix("connection failed: ")
+    return " ".join(text.split())[:REASON].rstrip(".")
+
+
+def get_sqlite_code(error: BaseException | None) -> int | None:
+    """Get the primary result code of an error of SQLite; None for any other error."""
+    code: int | None = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
 def _postgresql(url: str) -> Engine:
     # A connection that the server dropped is replaced before it is used, not after it failed.
     return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
@@ -92,7 +110,7 @@ def _write_ahead(connection: SqliteConnection) -> None:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             return
-        except OperationalError:
-            if time.monotonic() > until:
+        except sqlite3.OperationalError as error:
+            if get_sqlite_code(error) not in BUSY or time.monotonic() > until:
                 raise
         time.sleep(0.01)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from importlib.metadata import version
 
 from fastapi import APIRouter, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
@@ -16,6 +17,18 @@ from service.dependencies import DatabaseDep
 from service.tables import Checkpoint, Dataset, Job, Tensor
 
 router = APIRouter(tags=["health"])
+
+
+@router.get("/")
+def get_index() -> dict[str, str]:
+    """List where the documentation and the state of the service are."""
+    return {
+        "name": "Graft",
+        "version": version("graft"),
+        "documentation": "/docs",
+        "openapi": "/openapi.json",
+        "ready": "/readyz",
+    }
 
 
 @router.get("/healthz")

@@ -6,14 +6,16 @@ import re
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Query
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
-from service.errors import BadRequest
+from service.errors import Unprocessable
+from service.query_parameters import none_if_empty
 
 _NUMBERED = re.compile(r"(.+)\.(\d{1,18})", re.ASCII)
+_ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 
 
-class PositionUnknown(BadRequest):
+class PositionUnknown(Unprocessable):
     """The `after` position names no item of the list."""
 
     code = "position_unknown"
@@ -30,7 +32,7 @@ class Identified(BaseModel):
 Item = TypeVar("Item", bound=Identified)
 
 PageSize = Annotated[int, Query(ge=1, le=1000, description="Most items on the page.")]
-After = Annotated[str | None, Query(description="The `last_id` of the page before.")]
+After = Annotated[str | None, BeforeValidator(none_if_empty), Query(description="The `last_id` of the page before.")]
 
 
 class Page(BaseModel, Generic[Item]):
@@ -53,6 +55,21 @@ class Page(BaseModel, Generic[Item]):
         )
 
 
+def shaped_like(pattern: str) -> AfterValidator:
+    """Validate that a position has the shape of the list's ids: `job` for job_01M8…, else a regular expression.
+
+    The item itself may have been deleted since.
+    """
+    shape = re.compile(f"{pattern}_{_ULID}" if pattern.isalpha() else pattern)
+
+    def check(item_id: str | None) -> str | None:
+        if item_id is not None and shape.fullmatch(item_id) is None:
+            raise ValueError(_describe_unknown(item_id))
+        return item_id
+
+    return AfterValidator(check)
+
+
 def parse_position(owner: str, item_id: str | None) -> int:
     """Parse the number of OWNER.NUMBER, the id of an item of the owner's list; -1 without an id.
 
@@ -62,5 +79,9 @@ def parse_position(owner: str, item_id: str | None) -> int:
         return -1
     found = _NUMBERED.fullmatch(item_id)
     if found is None or found[1] != owner:
-        raise PositionUnknown(f"{item_id[:100]} names no item of this list; send an id that this list gave.")
+        raise PositionUnknown(_describe_unknown(item_id))
     return int(found[2])
+
+
+def _describe_unknown(item_id: str) -> str:
+    return f"{item_id[:100]} names no item of this list; send an id that this list gave."

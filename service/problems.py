@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sqlite3
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,10 @@ from fastapi.responses import JSONResponse
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from service import disk_full
+from service.database import describe_error, get_sqlite_code
 from service.errors import GraftError
 from service.storage import StorageUnavailable
 
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UPLOADS = "/v1/datasets"
+"""Uploads are streamed, and have a limit of their own."""
+EXPECTED = "Input should be "
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 BRANCH = re.compile(r"(literal|function-(before|after|wrap|plain)|tagged-union|union|nullable)\[.*\]|constrained-\w+")
 """Names that pydantic gives the branches of a union, among the keys of the request."""
 
@@ -50,17 +57,43 @@ def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)
     phrase = "Content Too Large" if error.status_code == 413 else HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "_").replace("-", "_")
-    detail = error.detail
+    detail, headers = error.detail, error.headers
     if error.status_code == 404:
-        detail = f"{request.url.path} is no address of this service; /openapi.json lists them."
+        detail = f"{request.url.path} is no address of this service; {_suggest_address(request)}"
     if error.status_code == 405:
-        detail = f"{request.url.path} does not take {request.method}; /openapi.json lists what it takes."
-    return build_problem(request, error.status_code, code, detail, headers=error.headers)
+        allowed = ", ".join(_find_methods(request, request.url.path))
+        detail, headers = _explain_method(request, allowed), {"Allow": allowed}
+    return build_problem(request, error.status_code, code, detail, headers=headers)
+
+
+def _find_methods(request: Request, path: str) -> list[str]:
+    """Find the methods that an address takes; empty where there is no such address."""
+    scope = {**request.scope, "path": path}
+    return [
+        method
+        for method in METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
+
+
+def _suggest_address(request: Request) -> str:
+    path = f"/v1/{request.url.path.removeprefix('/api').removeprefix('/v1').lstrip('/')}"
+    return f"did you mean {path}?" if _find_methods(request, path) else "/openapi.json lists them."
+
+
+def _explain_method(request: Request, allowed: str) -> str:
+    path = request.url.path
+    if request.method in ("PUT", "POST") and path.startswith(UPLOADS):
+        return f"An upload is a POST to {UPLOADS}, as in: curl -X POST -T photos.zip {request.base_url}{UPLOADS[1:]}"
+    return f"{path} does not take {request.method}, but {allowed}; /openapi.json says what for."
 
 
 def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    errors = [{"loc": _format_location(e["loc"]), "msg": _rewrite_message(e["msg"])} for e in error.errors()]
+    messages: dict[str, list[str]] = {}
+    for found in error.errors():
+        messages.setdefault(_format_location(found["loc"]), []).append(_rewrite_message(found["msg"]))
+    errors = [{"loc": loc, "msg": _join_alternatives(alternatives)} for loc, alternatives in messages.items()]
     detail = "; ".join(f"{e['loc']}: {e['msg']}" for e in errors)
     return build_problem(request, 422, "invalid_request", detail, errors=errors)
 
@@ -70,21 +103,30 @@ def _format_location(loc: tuple[int | str, ...]) -> str:
     return ".".join(part for part in map(str, loc) if not BRANCH.fullmatch(part))
 
 
+def _join_alternatives(messages: list[str]) -> str:
+    """Join what the branches of a union have against one value: "Input should be greater than 0, or 'auto'"."""
+    return ", or ".join([messages[0], *(message.removeprefix(EXPECTED) for message in messages[1:])])
+
+
 def _rewrite_message(message: str) -> str:
     """Rewrite pydantic's message in JSON's terms."""
-    return message.removeprefix("Value error, ").replace("valid tuple", "valid list")
+    message = message.removeprefix("Value error, ").replace("valid tuple", "valid list")
+    message = message.removesuffix(" or object to extract fields from")
+    return re.sub(r"(?i)(valid )?\bdictionary\b", lambda found: f"{found[1] or ''}object", message)
 
 
 def _handle_database_error(request: Request, error: Exception) -> JSONResponse:
     if disk_full.is_disk_full(error):
         return _handle_full_disk(request, error)
-    log.warning("the database does not answer: %s", error)
+    if get_sqlite_code(getattr(error, "orig", None)) == sqlite3.SQLITE_ERROR:
+        raise error  # a statement that it cannot run
+    log.warning("the database does not answer: %s", describe_error(error))
     detail = "The database does not answer now. Send the request again in some seconds."
     return build_problem(request, 503, "database_unavailable", detail, headers={"Retry-After": "5"})
 
 
 def _handle_full_disk(request: Request, error: Exception) -> JSONResponse:
-    log.warning("a disk is full: %s", error)
+    log.warning("a disk is full: %s", describe_error(error))
     detail = "A disk of the service is full, and nothing was kept. Free some space there, then send the request again."
     return build_problem(request, 507, "insufficient_storage", detail, headers={"Retry-After": "60"})
 

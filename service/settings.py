@@ -1,19 +1,36 @@
 """Settings of a deployment: environment variables GRAFT_*, every one with a default."""
 
+import difflib
+import os
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import urlsplit
 
-from pydantic import Field, PositiveFloat, PositiveInt, ValidationError
+from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
 
 PREFIX = "GRAFT_"
+SIMILAR = 0.8
+"""Similarity from which a name is taken for a misspelled one; GRAFT_URL, of the client, is less similar to any."""
+BROKERS = ("redis", "rediss", "redis+socket", "sentinel")
+POSTGRESQL = "postgresql://USER:PASSWORD@HOST:5432/NAME"
+ESCAPES = "in a user's name or password, @ is written %40, : is %3A, / is %2F and % is %25"
 
 
 class Settings(BaseSettings):
     """Settings of one process, read once at its start; the README's table lists them."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, use_attribute_docstrings=True, frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX,
+        env_ignore_empty=True,  # as container files write a variable that is not set
+        str_strip_whitespace=True,
+        allow_inf_nan=False,
+        use_attribute_docstrings=True,
+        frozen=True,
+    )
 
     data: Path = Path("graft-data")
     """Folder of the database, the storage, the cache and temporary files, where they have no setting of their own."""
@@ -56,15 +73,61 @@ class Settings(BaseSettings):
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """Where networks run: auto, cpu, cuda, cuda:1, mps."""
 
+    @field_validator("host")
+    @classmethod
+    def _strip_brackets(cls, host: str) -> str:
+        return host.removeprefix("[").removesuffix("]")
+
+    @field_validator("database_url")
+    @classmethod
+    def _normalize_database_url(cls, given: str) -> str:
+        """Take PostgreSQL under every name that other tools give it, for psycopg."""
+        if not given:
+            return given
+        try:
+            url = make_url(given)
+        except (ArgumentError, ValueError):
+            raise ValueError(f"no database URL, such as {POSTGRESQL}; {ESCAPES}") from None
+        if "@" in (url.host or ""):
+            raise ValueError(f"the host has an @; {ESCAPES}")
+        kind = url.get_backend_name()
+        if kind in ("postgres", "postgresql"):
+            return url.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+        if kind != "sqlite":
+            raise ValueError(f"Graft has no use for {kind}; it takes {POSTGRESQL} or sqlite:////FOLDER/graft.sqlite")
+        if url.database in (None, "", ":memory:"):
+            raise ValueError("this SQLite has no file, which processes could share; write sqlite:////FOLDER/FILE")
+        return url.set(drivername="sqlite").render_as_string(hide_password=False)
+
+    @field_validator("broker_url")
+    @classmethod
+    def _check_broker_url(cls, url: str) -> str:
+        if url and urlsplit(url).scheme not in BROKERS:
+            raise ValueError("must be redis://HOST:6379/0, or rediss:// for TLS")
+        return url
+
+    @field_validator("storage_url")
+    @classmethod
+    def _check_storage_url(cls, url: str) -> str:
+        if url.startswith("file:") and not url.startswith("file:///"):
+            raise ValueError("the URL of a folder has three slashes and its whole path, as in file:///srv/graft")
+        return url
+
     @cached_property
     def database(self) -> str:
         """SQLAlchemy URL of the database: GRAFT_DATABASE_URL, or SQLite in GRAFT_DATA."""
-        return self.database_url or f"sqlite:///{self.data.absolute() / 'graft.sqlite'}"
+        file = URL.create("sqlite", database=str(self.data.absolute() / "graft.sqlite"))
+        return self.database_url or file.render_as_string()
 
     @cached_property
     def storage(self) -> str:
-        """URL of the storage: GRAFT_STORAGE_URL, or a folder in GRAFT_DATA."""
-        return self.storage_url or (self.data.absolute() / "storage").as_uri()
+        """URL or path of the storage: GRAFT_STORAGE_URL, or a folder in GRAFT_DATA."""
+        if self.storage_url:
+            return self.storage_url
+        folder = self.data.absolute() / "storage"
+        # Earlier versions escaped the path, and kept the files of "my data" in the folder "my%20data" beside it.
+        escaped = Path(folder.as_uri().removeprefix("file://"))
+        return str(escaped if escaped.is_dir() and not folder.is_dir() else folder)
 
     @cached_property
     def cache(self) -> Path:
@@ -88,5 +151,19 @@ def from_environment() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        lines = [f"{PREFIX}{str(bad['loc'][0]).upper()}: {bad['msg']}" for bad in error.errors()]
-        raise SystemExit("\n".join(lines)) from None
+        raise SystemExit("\n".join(_describe(bad["loc"], bad["msg"], bad["input"]) for bad in error.errors())) from None
+
+
+def find_misspelled() -> dict[str, str]:
+    """Find variables of the environment that are nearly a setting's, each with the setting: they have no effect."""
+    known = [f"{PREFIX}{name}".upper() for name in Settings.model_fields]
+    given = [name for name in os.environ if name.startswith(PREFIX) and name not in known]
+    near = {name: difflib.get_close_matches(name, known, n=1, cutoff=SIMILAR) for name in given}
+    return {name: found[0] for name, found in near.items() if found}
+
+
+def _describe(loc: tuple[int | str, ...], message: str, value: Any) -> str:
+    name = f"{PREFIX}{loc[0]}".upper()
+    # URLs hold passwords.
+    shown = name if name.endswith("_URL") else f"{name}={value}"
+    return f"{shown}: {message.removeprefix('Value error, ')}"

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
+from urllib.parse import unquote
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -27,11 +28,29 @@ class StorageUnavailable(OSError):
 
 
 class Storage:
-    """Files by key under one fsspec URL (file://, s3://). A file appears whole or not at all."""
+    """Files by key under a folder's path or one fsspec URL (file://, s3://). A file appears whole or not at all."""
 
     def __init__(self, url: str) -> None:
-        self._files, self._root = fsspec.url_to_fs(url)
+        """Connect to nothing yet. Raises ValueError for an unknown kind of URL, ImportError without its package."""
+        folder = _find_folder(url)
+        self._root: str
+        # fsspec itself would take a folder a::b for two file systems.
+        self._files, self._root = (LocalFileSystem(), str(folder)) if folder else fsspec.url_to_fs(url)
         self._local = isinstance(self._files, LocalFileSystem)
+
+    def check(self) -> None:
+        """Check that the storage answers, and make its folder.
+
+        Raises StorageUnavailable, and OSError where the folder cannot be made or a disk is full.
+        """
+        with _naming_errors():
+            if not self._local:
+                self._files.exists(self._root)
+                return
+            folder = Path(self._root)
+            folder.mkdir(parents=True, exist_ok=True)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(folder))
 
     @contextmanager
     def writing(self, key: str) -> Iterator[IO[bytes]]:
@@ -156,6 +175,17 @@ class Storage:
             raise
         with _naming_errors():
             file.commit()
+
+
+def _find_folder(url: str) -> Path | None:
+    """Find the folder that a path or a file:// URL names; None for every other URL."""
+    if "://" not in url:
+        return Path(url).absolute()
+    if not url.startswith("file://"):
+        return None
+    literal = Path(url.removeprefix("file://"))
+    # Earlier versions took file:///my%20data for the folder of that very name.
+    return literal if literal.is_dir() else Path(unquote(str(literal)))
 
 
 @contextmanager

@@ -1,13 +1,39 @@
 """Types of fields in requests and responses: one line of text, keys of labels, tasks, digests, timestamps."""
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
-Text = Annotated[str, StringConstraints(max_length=255, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+def _matching(pattern: str, requirement: str) -> AfterValidator:
+    """Validate by a regular expression, with an error that people understand."""
+    shape = re.compile(pattern)
+
+    def check(text: str) -> str:
+        if shape.search(text) is None:
+            raise ValueError(requirement)
+        return text
+
+    return AfterValidator(check)
+
+
+_TEXT = r"^[^\x00-\x1f\x7f]*\Z"
+_KEY = r'^[^\x00-\x1f\x7f"\\]*\Z'
+Text = Annotated[
+    str,
+    StringConstraints(max_length=255),
+    _matching(_TEXT, "must be one line, without control characters such as tabs and line breaks"),
+    Field(json_schema_extra={"pattern": _TEXT.replace(r"\Z", "$")}),
+]
 """One line of text, without control characters; PostgreSQL stores no NUL."""
-Key = Annotated[str, StringConstraints(max_length=255, pattern=r'^[^\x00-\x1f\x7f"\\]*$')]
+Key = Annotated[
+    str,
+    StringConstraints(max_length=255),
+    _matching(_KEY, "a key must be one line, without control characters, double quotes and backslashes"),
+    Field(json_schema_extra={"pattern": _KEY.replace(r"\Z", "$")}),
+]
 """The key of one of the caller's labels. JSON paths quote keys with the characters that it excludes."""
 
 DatasetTask = Literal["single_label", "multi_label", "unlabelled"]

@@ -10,7 +10,10 @@ import logging
 import sys
 import threading
 
+from service import startup
 from service.settings import from_environment
+from workers import device
+from workers.child_process import start_fork_server
 from workers.stop_signal import StopSignal
 from workers.worker import Worker
 
@@ -20,7 +23,16 @@ log = logging.getLogger(__name__)
 def main() -> int:
     """Work until SIGTERM or SIGINT; returns the exit status."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    worker = Worker(from_environment())
+    settings = from_environment()
+    startup.warn_of_misspelled_settings()
+    with startup.ending_when_impossible():
+        device.check_driver(settings.device)
+        startup.check(settings)
+        startup.prepare_worker_folders(settings)
+        start_fork_server()
+        device.check(settings.device)
+    startup.warn_of_silent_broker(settings)
+    worker = Worker(settings)
     signalled = StopSignal()
 
     def end_with_thread(error: threading.ExceptHookArgs) -> None:

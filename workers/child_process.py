@@ -19,7 +19,7 @@ import threading
 import time
 import traceback
 from contextlib import suppress
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
@@ -80,7 +80,13 @@ def start_fork_server() -> None:
     for name, value in TUNING.items():
         os.environ.setdefault(name, value)
     _context.set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()
+    resource_tracker.ensure_running()  # which unmasks SIGINT
+    # The server inherits the mask: Ctrl-C, which reaches it too, would end its imports with a traceback.
+    masked = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, masked)
 
 
 class Child:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, exists, select
 from sqlalchemy.exc import SQLAlchemyError
 
+from service import startup
 from service.backbones import listings
 from service.cache import repository as cache
 from service.checkpoints import blobs
-from service.database import Database
+from service.database import Database, describe_error
 from service.datasets import repository as datasets
 from service.jobs import lifecycle, snapshots
 from service.settings import from_environment
@@ -75,6 +76,9 @@ def main() -> None:
     """Sweep the database every EVERY_SECONDS, and the storage less often, until SIGTERM or SIGINT."""
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = from_environment()
+    startup.warn_of_misspelled_settings()
+    with startup.ending_when_impossible():
+        startup.check(settings)
     database, queue, storage = Database(settings.database), Queue(settings.broker_url), Storage(settings.storage)
     stopping = StopSignal()
     swept_storage = -STORAGE_EVERY_SECONDS
@@ -85,7 +89,7 @@ def main() -> None:
                 remove_orphans(database, storage, GRACE_SECONDS)
                 swept_storage = time.monotonic()
         except (SQLAlchemyError, OSError) as error:
-            log.warning("the database or the storage does not answer, sweeping later: %s", error)
+            log.warning("the database or the storage does not answer, sweeping later: %s", describe_error(error))
         except Exception:
             log.exception("internal error; sweeping again later")
     database.close()

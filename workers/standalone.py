@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -11,8 +11,10 @@ from functools import partial
 
 import httpx
 
-import migrations
-from service.settings import Settings, from_environment
+from service import startup
+from service.settings import Settings, find_misspelled, from_environment
+from service.startup import CannotStart
+from workers import device
 from workers.child_process import die_with_parent
 from workers.stop_signal import StopSignal
 
@@ -24,10 +26,6 @@ MOST_EARLY_ENDS = 3
 """Ends of parts, before the service is first ready, after which it gives up."""
 
 
-class CannotStart(Exception):
-    """The service cannot start with these settings."""
-
-
 class Standalone:
     """Runs the processes of `graft up`, and restarts one that dies."""
 
@@ -35,16 +33,22 @@ class Standalone:
         self.settings, self.stopping = settings, stopping
         workers = {f"worker {number + 1}": "workers" for number in range(settings.workers)}
         self._modules = {**PARTS, **workers}
+        # Without misspelled settings, of which each part would warn again.
+        self._environment = {name: value for name, value in os.environ.items() if name not in find_misspelled()}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._ready = False
         self._early_ends = 0
 
     def run(self) -> None:
         """Run all parts until a signal to stop; raises CannotStart."""
-        self._check_port()
-        for folder in (self.settings.data, self.settings.scratch):
-            folder.mkdir(parents=True, exist_ok=True)
-        migrations.upgrade(self.settings.database)
+        startup.warn_of_misspelled_settings()
+        startup.check_port(self.settings)
+        device.check_driver(self.settings.device)
+        startup.prepare_data(self.settings)
+        startup.check_storage(self.settings)
+        startup.prepare_worker_folders(self.settings)
+        device.check_in_a_process(self.settings.device)
+        startup.upgrade_database(self.settings)
         for part in self._modules:
             self._start(part)
         try:
@@ -52,22 +56,11 @@ class Standalone:
         finally:
             self._stop()
 
-    def _check_port(self) -> None:
-        family = socket.AF_INET6 if ":" in self.settings.host else socket.AF_INET
-        with socket.socket(family) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                listener.bind((self.settings.host, self.settings.port))
-            except OSError as error:
-                raise CannotStart(
-                    f"Graft cannot listen on {self.settings.host}, port {self.settings.port}: {error.strerror}. "
-                    "Another one may be running already; else set GRAFT_HOST and GRAFT_PORT."
-                ) from error
-
     def _start(self, part: str) -> None:
         # In a session of its own, so that Ctrl-C reaches it through us alone.
         self._processes[part] = subprocess.Popen(
             [sys.executable, "-m", self._modules[part]],
+            env=self._environment,
             start_new_session=True,
             preexec_fn=partial(die_with_parent, signal.SIGTERM),  # safe: this process has one thread
         )
@@ -84,6 +77,8 @@ class Standalone:
     def _start_again(self, part: str, status: int) -> None:
         if not self._ready:
             self._early_ends += 1
+            if status == startup.CANNOT_START:  # it has said why
+                raise SystemExit(1)
         if self._early_ends >= MOST_EARLY_ENDS:
             raise CannotStart(f"The {part} ended with status {status}, again; its output is above.")
         print(f"The {part} ended with status {status}; starting it again", file=sys.stderr)

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import SQLAlchemyError
 from ulid import ULID
 
-from service.database import Database
+from service.database import Database, describe_error
 from service.tables import Backbone, Dataset, Job
 from workers import lease, scratch
 from workers.cache_reporter import CacheReporter
@@ -143,7 +143,7 @@ class Worker:
         try:
             act()
         except (SQLAlchemyError, ChildDied, OSError, EOFError) as error:  # the last two also from a dead fork server
-            log.warning("%s: trying again: %s", threading.current_thread().name, error)
+            log.warning("%s: trying again: %s", threading.current_thread().name, describe_error(error))
         except Exception:
             log.exception("%s: internal error; trying again", threading.current_thread().name)
 

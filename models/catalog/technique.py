@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeVar, get_args
+import difflib
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 Positive = Annotated[float, Field(gt=0.0, le=1e30)]
 NotNegative = Annotated[float, Field(ge=0.0, le=1e30)]
@@ -16,10 +30,80 @@ class Unresolved(Exception):
     """A field is still "auto" or "same": resolve the recipe first."""
 
 
-class Technique(BaseModel):
+class StrictModel(BaseModel):
+    """Base of JSON that people write: an unknown field is answered with the known ones, and true is no number."""
+
+    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _validate_strictly(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        details = cls._find_booleans(given)
+        refused = {detail["loc"][0] for detail in details}
+        try:
+            model = validate(given)
+        except ValidationError as error:
+            found = error.errors(include_url=False)
+            details += [cls._describe(detail) for detail in found if not {*detail["loc"][:1]} & refused]
+        else:
+            if not details:
+                return model
+        raise ValidationError.from_exception_data(cls.__name__, details)
+
+    @classmethod
+    def _find_booleans(cls, given: Any) -> list[InitErrorDetails]:
+        """Find true and false in fields of numbers: Python's are ints, so `"epochs": true` would be one epoch."""
+        kind = PydanticCustomError("boolean_number", "true and false are no numbers")
+        return [
+            InitErrorDetails(type=kind, loc=(name,), input=value)
+            for name, value in (given.items() if isinstance(given, dict) else ())
+            if name in cls.model_fields and _holds_boolean(value, _find_types(cls, name))
+        ]
+
+    @classmethod
+    def _describe(cls, found: ErrorDetails) -> InitErrorDetails:
+        message = found["msg"]
+        if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
+            message = _name_fields(str(found["loc"][0]), list(cls.model_fields))
+        # Braces in a message would be taken for placeholders.
+        kind = PydanticCustomError(found["type"], "{message}", {"message": message})
+        return InitErrorDetails(type=kind, loc=found["loc"], input=found["input"])
+
+
+def _holds_boolean(value: Any, types: frozenset[type]) -> bool:
+    """Check whether a number of a field is true or false."""
+    if bool in types or not types & {int, float}:
+        return False
+    if isinstance(value, bool):
+        return True
+    # Models look at their own fields.
+    items = () if any(issubclass(kind, BaseModel) for kind in types) else value
+    values = items.values() if isinstance(items, dict) else items if isinstance(items, list | tuple) else ()
+    return any(isinstance(item, bool) for item in values)
+
+
+@cache
+def _find_types(model: type[BaseModel], field: str) -> frozenset[type]:
+    """Find every type that a field may have, also within lists and objects."""
+    found, pending = set(), [model.model_fields[field].annotation]
+    while pending:
+        annotation = pending.pop()
+        if isinstance(annotation, type):
+            found.add(annotation)
+        pending += get_args(annotation)
+    return frozenset(found)
+
+
+def _name_fields(unknown: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(unknown, known, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    return f"Extra inputs are not permitted; {hint}the fields here are {', '.join(known)}"
+
+
+class Technique(StrictModel):
     """Base of every technique: its docstring has the formula and the paper, its fields have ranges and defaults."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, allow_inf_nan=False)
 
 
 def known(value: Value | Literal["auto", "same"]) -> Value:

@@ -31,6 +31,15 @@ def choose(name: str) -> torch.device:
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
+def find_problem(name: str) -> str | None:
+    """Find out why tensors cannot be put on a device, in torch's words; None if they can."""
+    try:
+        torch.empty(1, device=choose(name))
+    except (RuntimeError, AssertionError) as error:  # the latter where torch was built without CUDA
+        return str(error).split("\n", 1)[0].rstrip(".") + "."
+    return None
+
+
 def compute_exactly() -> None:
     """Turn TF32 off on GPUs: by default convolutions round their inputs to 10 bits."""
     torch.backends.cudnn.allow_tf32 = False

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Query, Response
+from pydantic import BeforeValidator
 
 from service.backbones import repository
 from service.backbones.schemas import Backbone, InspectedBackbone
 from service.dependencies import DatabaseDep, QueueDep
-from service.pagination import After, Page, PageSize
+from service.pagination import After, Page, PageSize, shaped_like
+from service.query_parameters import none_if_empty
 
 router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
 
@@ -18,9 +20,9 @@ router = APIRouter(prefix="/v1/backbones", tags=["backbones"])
 def list_backbones(
     database: DatabaseDep,
     limit: PageSize = 20,
-    after: After = None,
-    q: Annotated[str | None, Query(description="Part of the name.")] = None,
-    source: Annotated[str | None, Query(description="timm, local or hf.")] = None,
+    after: Annotated[After, shaped_like("[a-z]+/.+")] = None,
+    q: Annotated[str | None, Query(max_length=255, description="Part of the name.")] = None,
+    source: Annotated[str | None, BeforeValidator(none_if_empty), Query(description="timm, local or hf.")] = None,
     max_params: Annotated[int | None, Query(ge=0, lt=2**63, description="Largest number of parameters.")] = None,
 ) -> Page[Backbone]:
     """List backbones by name. Downloads nothing."""

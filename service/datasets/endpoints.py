@@ -9,15 +9,16 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import StreamingResponse
+from pydantic import BeforeValidator
 from sqlalchemy.exc import OperationalError
 
 from service import idempotency, tables
 from service.database import Database
 from service.datasets import repository, skipped, upload
-from service.datasets.errors import ImportNotOffered
 from service.datasets.schemas import Dataset, DatasetSummary, SkippedFileItem
 from service.dependencies import DatabaseDep, IdempotencyKeyDep, QueueDep, SettingsDep, StorageDep
-from service.pagination import After, Page, PageSize
+from service.pagination import After, Page, PageSize, shaped_like
+from service.query_parameters import none_if_empty
 from service.statuses import DatasetStatus
 from service.storage import Storage, StorageUnavailable
 from service.types import Text
@@ -26,6 +27,7 @@ log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
+FORM = {"file": {"type": "string", "format": "binary"}, "name": {"type": "string"}}
 ARCHIVE = {
     "requestBody": {
         "required": True,
@@ -37,7 +39,8 @@ ARCHIVE = {
                 "application/gzip",
                 "application/octet-stream",
             )
-        },
+        }
+        | {"multipart/form-data": {"schema": {"type": "object", "properties": FORM, "required": ["file"]}}},
     }
 }
 
@@ -59,11 +62,10 @@ async def create_dataset(
     ] = "auto",
 ) -> Dataset:
     """Upload a .zip, .tar or .tar.gz of images as the body. Poll the dataset until it is validated."""
-    if request.headers.get("content-type", "").startswith("application/json"):
-        raise ImportNotOffered("Graft fetches nothing from other addresses. Send the archive's bytes as the body.")
     dataset_id = tables.new_id("ds")
     archive = f"{repository.get_folder(dataset_id)}/archive"
-    digest = await upload.receive(request, storage, archive, settings.max_archive_bytes)
+    received = await upload.receive(request, storage, archive, settings.max_archive_bytes)
+    name, digest = name or received.name, received.digest
     dataset = await run_in_threadpool(_create, database, storage, dataset_id, name, labels, archive, digest, key)
     tasks.add_task(queue.wake)
     response.headers["Location"] = f"/v1/datasets/{dataset.id}"
@@ -74,8 +76,8 @@ async def create_dataset(
 def list_datasets(
     database: DatabaseDep,
     limit: PageSize = 20,
-    after: After = None,
-    status: Annotated[DatasetStatus | None, Query()] = None,
+    after: Annotated[After, shaped_like("ds")] = None,
+    status: Annotated[DatasetStatus | None, BeforeValidator(none_if_empty), Query()] = None,
 ) -> Page[DatasetSummary]:
     """List datasets, newest first, without their reports."""
     with database.reading() as session:

@@ -27,6 +27,12 @@ class NotAnArchive(Unprocessable):
     code = "not_an_archive"
 
 
+class FormMalformed(BadRequest):
+    """The body is a form that does not hold exactly one file."""
+
+    code = "form_malformed"
+
+
 class EmptyBody(BadRequest):
     """The request has no body."""
 

@@ -26,13 +26,8 @@ if TYPE_CHECKING:
 
 
 def create_job(session: Session, request: JobCreate) -> Job:
-    """Add a queued job and its first event.
-
-    Raises: DatasetUnknown, DatasetNotReady, DatasetUnlabelled, RecipeDoesNotFit, ClassUnknown, BackboneUnknown.
-    """
-    _check_recipe(request.recipe, _lock_ready_dataset(session, request.dataset))
-    other = _check_other_dataset(session, request.recipe)
-    _check_backbone(session, request.backbone)
+    """Add a queued job and its first event. Raises what `check` raises."""
+    other = check(session, request.recipe, request.dataset, request.backbone)
     job = Job(
         id=new_id("job"),
         status=JobStatus.QUEUED,
@@ -54,6 +49,19 @@ def create_job(session: Session, request: JobCreate) -> Job:
     session.flush()
     repository.add_event(session, job, "info", "queued", "Waiting for a worker", {})
     return job
+
+
+def check(session: Session, recipe: Recipe, dataset: str | None, backbone: str | None) -> str | None:
+    """Check a recipe against the dataset and the backbone that are given; returns the dataset of its pretraining.
+
+    Raises: DatasetUnknown, DatasetNotReady, DatasetUnlabelled, RecipeDoesNotFit, ClassUnknown, BackboneUnknown.
+    """
+    if dataset is not None:
+        _check_recipe(recipe, _lock_ready_dataset(session, dataset))
+    other = _check_other_dataset(session, recipe)
+    if backbone is not None:
+        _check_backbone(session, backbone)
+    return other
 
 
 def _lock_ready_dataset(session: Session, dataset_id: str) -> Dataset:

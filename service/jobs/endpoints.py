@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated
 
 from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from service import idempotency, tables
@@ -15,13 +16,25 @@ from service.database import Database
 from service.dependencies import BodyDigestDep, DatabaseDep, IdempotencyKeyDep, QueueDep
 from service.jobs import creation, event_stream, lifecycle, repository
 from service.jobs.errors import JobNotFinished
-from service.jobs.schemas import Epoch, Event, Job, JobCreate, Trial
-from service.pagination import After, Page, PageSize, parse_position
+from service.jobs.schemas import Epoch, Event, Job, JobCreate, Metadata, Trial
+from service.json_body import JsonRoute
+from service.pagination import After, Page, PageSize, parse_position, shaped_like
+from service.query_parameters import find_labels, none_if_empty
 from service.statuses import JobStatus
 
-router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=JsonRoute)
 
-_METADATA = re.compile(r"metadata\[(.*)\]")
+_METADATA: TypeAdapter[dict[str, str]] = TypeAdapter(Metadata)
+_METADATA_FILTER = {
+    "parameters": [
+        {
+            "name": "metadata",
+            "in": "query",
+            "style": "deepObject",
+            "schema": {"type": "object", "additionalProperties": {"type": "string"}},
+        }
+    ]
+}
 
 
 @router.post("", status_code=202)
@@ -48,18 +61,18 @@ def create_job(
     return job
 
 
-@router.get("")
+@router.get("", openapi_extra=_METADATA_FILTER)
 def list_jobs(
     request: Request,
     database: DatabaseDep,
     limit: PageSize = 20,
-    after: After = None,
-    status: Annotated[JobStatus | None, Query()] = None,
-    dataset: Annotated[str | None, Query()] = None,
-    backbone: Annotated[str | None, Query()] = None,
+    after: Annotated[After, shaped_like("job")] = None,
+    status: Annotated[JobStatus | None, BeforeValidator(none_if_empty), Query()] = None,
+    dataset: Annotated[str | None, BeforeValidator(none_if_empty), Query()] = None,
+    backbone: Annotated[str | None, BeforeValidator(none_if_empty), Query()] = None,
 ) -> Page[Job]:
     """List jobs, newest first. `metadata[KEY]=VALUE` keeps those that carry this label."""
-    details = {found[1]: value for name, value in request.query_params.items() if (found := _METADATA.fullmatch(name))}
+    details = _parse_labels(find_labels(request, "metadata"))
     with database.reading() as session:
         rows = repository.find_page(
             session,
@@ -154,6 +167,15 @@ def list_trials(job_id: str, database: DatabaseDep, limit: PageSize = 1000, afte
         repository.get(session, job_id)
         rows = repository.find_trials(session, job_id, after=start, limit=limit + 1)
     return Page.from_items([Trial.model_validate(row) for row in rows], limit)
+
+
+def _parse_labels(labels: dict[str, str]) -> dict[str, str]:
+    """Check the labels of a filter as those of a job are checked. Raises RequestValidationError."""
+    try:
+        return _METADATA.validate_python(labels)
+    except ValidationError as error:
+        errors = [{**found, "loc": ("query", "metadata", *found["loc"])} for found in error.errors()]
+        raise RequestValidationError(errors) from None
 
 
 def _transition(database: Database, job_id: str, transition: Callable[[Session, tables.Job], None]) -> Job:

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from models.catalog.recipe import Recipe
+from models.catalog.technique import StrictModel
 from service import tables
 from service.pagination import Identified
 from service.statuses import JobStatus
 from service.types import Key, Text, Timestamp
 
+Metadata = Annotated[dict[Key, Text], Field(max_length=50)]
+"""The caller's own labels."""
 
-class JobCreate(BaseModel):
+
+class JobCreate(StrictModel):
     """A request to train."""
-
-    model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     dataset: Text
     """Id of a dataset that is ready."""
@@ -26,7 +28,7 @@ class JobCreate(BaseModel):
     """The choices of the training; the empty recipe is the recommended one."""
     name: Text | None = None
     """A name for people."""
-    metadata: Annotated[dict[Key, Text], Field(max_length=50)] = {}
+    metadata: Metadata = {}
     """The caller's own labels; lists can be filtered by them."""
     priority: Annotated[int, Field(ge=-100, le=100)] = 0
     """Queued jobs with a higher one start first."""

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import threading
 import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
+import pytest
 from typer.testing import CliRunner
 
+from graft import cli
 from graft.cli import app
 from tests.support import deployments
 from tests.support.images import coloured_classes
 from tests.support.small_backbone import write_backbone
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 
@@ -33,6 +42,19 @@ def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
             assert done.exit_code == 0, done.output
             return done.output
 
+        def refuse(*arguments: str) -> str:
+            done = CliRunner().invoke(app, [*arguments, "--url", url])
+            assert done.exit_code == 1, done.output
+            assert len(done.output.splitlines()) == 1, done.output
+            return done.output
+
+        wrong = tmp_path / "wrong.json"
+        wrong.write_text('{"n_epochs": 3}')
+        photos = str(tmp_path / "photos")
+        assert "did you mean epochs?" in refuse("train", photos, "--backbone", "local/small", "--recipe", str(wrong))
+        assert "There is no backbone local/smal" in refuse("train", photos, "--backbone", "local/smal")
+        assert json.loads(run("datasets", "--json")) == []
+
         printed = run(
             "train",
             str(tmp_path / "photos"),
@@ -46,6 +68,12 @@ def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
         assert "test accuracy" in printed
         assert output.stat().st_size > 1_000_000
         jobs = json.loads(run("jobs", "--json"))
+        assert f"Job {jobs[0]['id']}\n" in printed
+        assert f"Dataset {jobs[0]['dataset']}\n" in printed
+        assert jobs[0]["checkpoints"][0] in run("watch", jobs[0]["id"])
+        assert jobs[0]["id"] in run("jobs")
+        assert "exists" in refuse("download", jobs[0]["checkpoints"][0], "--output", str(output))
+        run("download", jobs[0]["checkpoints"][0], "--output", str(output), "--overwrite")
         assert [job["status"] for job in jobs] == ["succeeded"]
         assert "local/small" in run("backbones", "small", "--source", "local")
         assert "photos" in run("datasets")
@@ -67,6 +95,173 @@ def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
         refused = CliRunner().invoke(app, ["cancel", jobs[0]["id"], "--url", url])
         assert refused.exit_code == 1
         assert "is succeeded" in refused.output
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with an image that is none."""
+    folder = tmp_path / "my photos"
+    (folder / "cat").mkdir(parents=True)
+    (folder / "cat" / "1.png").write_bytes(b"1")
+    return folder
+
+
+def refuse(*arguments: object) -> str:
+    """Run a command that must fail in one line; nobody listens where it would send anything."""
+    done = CliRunner().invoke(app, [*map(str, arguments), "--url", "http://127.0.0.1:9"])
+    assert done.exit_code == 1, done.output
+    (line,) = done.output.splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("recipe", "says"),
+    [
+        (b"{'epochs': 3}", "line 1, column 2"),
+        (b'{"epochs": 3,}', "line 1, column 14"),
+        (b"[]", "must be a JSON object"),
+        (b"\xe4", "cannot be sent"),
+        (b'{"epochs": 3, "epochs": 4}', "a field stands twice"),
+        (b'{"a": NaN}', "cannot be sent"),
+        (b'{"a": 1e999}', "cannot be sent"),
+        (b'{"a": "\\ud800"}', "cannot be sent"),
+        (b"[" * 100_000, "cannot be sent"),
+        (None, "cannot be read: No such file"),
+    ],
+)
+def test_a_malformed_recipe_is_refused_before_anything_is_sent(
+    tmp_path: Path, photos: Path, recipe: bytes | None, says: str
+) -> None:
+    file = tmp_path / "recipe.json"
+    if recipe is not None:
+        file.write_bytes(recipe)
+    line = refuse("train", photos, "--backbone", "local/small", "--recipe", file)
+    assert says in line
+    assert str(file) in line
+
+
+def test_a_recipe_of_any_encoding_of_json_is_read(tmp_path: Path, photos: Path) -> None:
+    for encoding in ("utf-8-sig", "utf-16"):
+        (tmp_path / "recipe.json").write_text('{"epochs": 3}', encoding=encoding)
+        line = refuse("train", photos, "--backbone", "local/small", "--recipe", tmp_path / "recipe.json")
+        assert "No Graft answers" in line
+
+
+def test_images_that_are_not_there_are_refused_before_anything_is_sent(tmp_path: Path, photos: Path) -> None:
+    assert "There is no" in refuse("train", tmp_path / "none", "--backbone", "b")
+    (tmp_path / "empty" / "cat").mkdir(parents=True)
+    (tmp_path / "empty" / ".hidden").touch()
+    assert "holds no files" in refuse("train", tmp_path / "empty", "--backbone", "b")
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_sent(tmp_path: Path, photos: Path) -> None:
+    train = ("train", photos, "--backbone", "b", "--output")
+    assert "There is no folder" in refuse(*train, tmp_path / "none" / "best.safetensors")
+    assert "is a folder" in refuse(*train, tmp_path)
+    (tmp_path / "best.safetensors").touch()
+    assert "--overwrite" in refuse(*train, tmp_path / "best.safetensors")
+    assert "No Graft answers" in refuse(*train, tmp_path / "best.safetensors", "--overwrite")
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "nonsense", "http://[::1", "ftp://127.0.0.1"])
+def test_an_address_that_is_no_url_is_named(url: str) -> None:
+    done = CliRunner().invoke(app, ["jobs", "--url", url])
+    assert done.exit_code == 1
+    assert "--url or GRAFT_URL" in done.output
+    assert len(done.output.splitlines()) == 1
+
+
+PROGRESS = ("percent", "epoch", "epochs", "images_per_second", "eta_seconds")
+ENDED = threading.Event()
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """A server that is no Graft."""
+
+    def do_GET(self) -> None:
+        """Send a page."""
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"<html>")
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class Endless(Stranger):
+    """A service whose job never ends."""
+
+    answers = {
+        "/v1/recipes/check": {"recipe": {}},
+        "/v1/datasets": {"id": "ds_x"},
+        "/v1/datasets/ds_x": {"id": "ds_x", "status": "ready"},
+        "/v1/jobs": {"id": "job_x"},
+        "/v1/jobs/job_x": {"id": "job_x", "phase": "training", "progress": dict.fromkeys(PROGRESS, 0)},
+    }
+
+    def do_GET(self) -> None:
+        """Answer, and leave the events open."""
+        while self.headers["Transfer-Encoding"] and int(self.rfile.readline() or b"0", 16):
+            self.rfile.readline()
+        self.rfile.read(int(self.headers["Content-Length"] or 0))
+        path = self.path.partition("?")[0]
+        self.send_response(200)
+        self.end_headers()
+        if path in self.answers:
+            self.wfile.write(json.dumps(self.answers[path]).encode())
+            return
+        event = {
+            "id": "job_x.1",
+            "kind": "phase",
+            "time": "2026-11-28T12:00:00.000Z",
+            "message": "Training",
+            "data": {},
+        }
+        self.wfile.write(f"data: {json.dumps(event)}\n\n".encode())
+        ENDED.wait()
+
+    do_POST = do_GET
+
+
+@contextmanager
+def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """Run an HTTP server; gives its address."""
+    ENDED.clear()
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        ENDED.set()
+        server.shutdown()
+        thread.join()
+
+
+def test_another_program_at_the_address_is_named() -> None:
+    with listening(Stranger) as url:
+        for command in (["jobs"], ["job", "job_x"], ["datasets"]):
+            done = CliRunner().invoke(app, [*command, "--url", url])
+            assert done.exit_code == 1
+            assert "another program may listen there" in done.output
+            assert len(done.output.splitlines()) == 1
+
+
+def test_an_interrupted_command_says_that_the_job_goes_on(photos: Path) -> None:
+    with listening(Endless) as url:
+        command = [sys.executable, "-m", "graft", "train", str(photos), "--backbone", "b", "--url", url]
+        running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=photos)
+        assert running.stdout is not None
+        while "Training" not in running.stdout.readline():
+            assert running.poll() is None
+        running.send_signal(signal.SIGINT)
+        _, errors = running.communicate()
+    assert running.returncode == 130
+    assert "The job goes on. Watch it with `graft watch job_x`" in errors
+    assert "Traceback" not in errors
+
+
+def test_names_with_brackets_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    cli._show([{"name": "[/b] [red]x"}], ("name",), as_json=False)
+    assert "[/b] [red]x" in capsys.readouterr().out
 
 
 def test_a_missing_service_is_reported_in_one_line() -> None:

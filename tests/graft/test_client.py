@@ -5,6 +5,7 @@ from __future__ import annotations
 import tarfile
 from io import BytesIO
 from typing import TYPE_CHECKING
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
@@ -125,3 +126,40 @@ def test_a_folder_is_sent_as_a_tar(tmp_path: Path) -> None:
     with tarfile.open(fileobj=BytesIO(b"".join(tar_stream.pack_folder(tmp_path)))) as archive:
         found = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
     assert found == files
+
+
+def test_a_linked_folder_is_sent_and_one_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    for folder in ("photos/dog", "elsewhere/cat"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.png").write_bytes(b"1")
+    photos = tmp_path / "photos"
+    (photos / "cat").symlink_to(tmp_path / "elsewhere" / "cat")
+    (photos / "dog" / "loop").symlink_to(photos)
+    (photos / "dog" / "broken").symlink_to(tmp_path / "none")
+    assert [str(file.relative_to(photos)) for file in tar_stream.list_files(photos)] == ["cat/1.png", "dog/1.png"]
+    with pytest.raises(FileNotFoundError):
+        tar_stream.list_files(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [("v1.2 photos/", "v1.2 photos"), ("a.tar.gz", "a"), ("b.ZIP", "b"), ("c.2024.tgz", "c.2024"), ("d\n1.zip", "d 1")],
+)
+def test_a_dataset_is_named_after_its_folder_or_archive(
+    server: type[Handler], client: Client, tmp_path: Path, path: str, name: str
+) -> None:
+    def create(handler: Handler) -> None:
+        while int(handler.rfile.readline() or b"0", 16):
+            handler.rfile.readline()
+        handler.give_json({"id": "ds"}, 202)
+
+    def create_from_file(handler: Handler) -> None:
+        handler.rfile.read(int(handler.headers["Content-Length"]))
+        handler.give_json({"id": "ds"}, 202)
+
+    given = tmp_path / path
+    given.mkdir() if path.endswith("/") else given.touch()
+    server.answers["POST", "/v1/datasets"] = create if given.is_dir() else create_from_file
+    client.create_dataset(given)
+    (_, address, _) = server.asked[-1]
+    assert parse_qs(address.partition("?")[2])["name"] == [name]

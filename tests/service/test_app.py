@@ -13,7 +13,7 @@ from models.catalog.recipe import FAMILIES
 from models.catalog.technique import members
 from service.backbones import listings
 from service.database import Database
-from service.middleware import MAX_BYTES
+from service.json_body import MAX_BYTES
 from tests.support.datasets import add_dataset
 from tests.support.requests import assert_problem
 

@@ -136,3 +136,13 @@ def test_deleting_the_last_file_of_a_folder_removes_it(storage: Storage, tmp_pat
     storage.delete("a/c")
     storage.delete("a/c")
     assert list((tmp_path / "storage").iterdir()) == []
+
+
+def test_a_storage_is_checked_by_what_it_needs(tmp_path: Path, unreachable_storage: str) -> None:
+    Storage(str(tmp_path / "new" / "folder")).check()
+    assert (tmp_path / "new" / "folder").is_dir()
+    Storage("memory://bucket").check()
+    (tmp_path / "file").touch()
+    for url in (str(tmp_path / "file"), f"file://{tmp_path}/file/x", unreachable_storage):
+        with pytest.raises(StorageUnavailable):
+            Storage(url).check()

@@ -9,14 +9,14 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 from pydantic import ValidationError
 
 from models import catalog
 from models.catalog.recipe import FAMILIES, Recipe, ResolvedRecipe
-from models.catalog.technique import Technique, members
+from models.catalog.technique import StrictModel, Technique, members
 from tests.support.recipe_variants import DATA, NAMES, TECHNIQUES, example, placed, recipe_with
 
 if TYPE_CHECKING:
@@ -201,3 +201,49 @@ def test_the_catalog_loads_no_torch() -> None:
     names = ", ".join(module.__name__ for module in MODULES)
     run = f"import sys, {names}; sys.exit(bool({{'torch', 'PIL', 'numpy', 'timm', 'scipy'}} & sys.modules.keys()))"
     subprocess.run([sys.executable, "-c", run], check=True, cwd=ROOT)
+
+
+class Sample(StrictModel):
+    """A field of each kind."""
+
+    count: int = 1
+    share: float | Literal["auto"] = "auto"
+    sizes: tuple[int, ...] = ()
+    weights: dict[str, float] = {}
+    flag: bool = False
+    either: bool | int = 0
+    text: str = ""
+    inner: Sample | None = None
+
+
+@pytest.mark.parametrize(
+    ("given", "field"),
+    [
+        ({"count": True}, "count"),
+        ({"share": False}, "share"),
+        ({"sizes": [1, True]}, "sizes"),
+        ({"weights": {"a": True}}, "weights"),
+        ({"inner": {"count": True}}, "inner.count"),
+    ],
+)
+def test_true_is_no_number(given: dict[str, Any], field: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Sample.model_validate(given)
+    (error,) = refused.value.errors()
+    assert ".".join(map(str, error["loc"])) == field
+    assert "true and false are no numbers" in error["msg"]
+
+
+def test_true_is_taken_where_it_may_be_and_numbers_in_every_spelling() -> None:
+    sample = Sample.model_validate({"flag": True, "either": True, "inner": {"flag": False}, "share": 1, "count": "3"})
+    assert (sample.flag, sample.either, sample.share, sample.count) == (True, True, 1.0, 3)
+
+
+def test_an_unknown_field_is_answered_with_the_known_ones_at_its_place() -> None:
+    with pytest.raises(ValidationError) as refused:
+        Sample.model_validate({"inner": {"cuont": 1, "x{y}": 2}, "count": "{z}"})
+    errors = {".".join(map(str, error["loc"])): error["msg"] for error in refused.value.errors()}
+    assert errors.keys() == {"inner.cuont", "inner.x{y}", "count"}
+    assert "did you mean count? the fields here are count, share, sizes" in errors["inner.cuont"]
+    assert "did you mean" not in errors["inner.x{y}"]
+    assert errors["count"].startswith("Input should be a valid integer")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import io
+import random
 import tarfile
 import zipfile
 from typing import TYPE_CHECKING
@@ -70,6 +72,58 @@ def test_an_archive_is_kept_as_it_came(client: TestClient, settings: Settings, a
     kept = [path for path in stored(settings) if path.is_file()]
     assert [path.read_bytes() for path in kept] == [archive]
     assert client.get(f"/v1/datasets/{dataset['id']}").json() == dataset
+
+
+def kept(settings: Settings) -> list[bytes]:
+    """The archives in the storage."""
+    return [path.read_bytes() for path in stored(settings) if path.is_file()]
+
+
+@pytest.mark.parametrize("query", ["", "?name=mine"])
+def test_the_file_of_a_form_is_kept_as_it_came(client: TestClient, settings: Settings, query: str) -> None:
+    archive = zipped()
+    response = client.post(f"/v1/datasets{query}", files={"file": ("photos.zip", archive)}, data={"name": "pets"})
+    assert response.status_code == 202, response.text
+    assert response.json()["name"] == ("mine" if query else "pets")
+    assert kept(settings) == [archive]
+
+
+def test_a_form_without_an_archive_leaves_no_trace(client: TestClient, settings: Settings) -> None:
+    assert_problem(client.post("/v1/datasets", files={"a": b"1"}), 422, "not_an_archive")
+    two = {"a": ("a.zip", zipped()), "b": ("b.zip", zipped())}
+    assert_problem(client.post("/v1/datasets", files=two), 400, "form_malformed", "several files")
+    named = client.post("/v1/datasets", files={"a": ("a.zip", zipped())}, data={"name": "a\nb"})
+    assert_problem(named, 400, "form_malformed", "one line")
+    assert stored(settings) == []
+
+
+@pytest.mark.parametrize("archive", [zipped(), tarred("w"), tarred("w:gz")], ids=["zip", "tar", "tar.gz"])
+def test_a_compressed_body_is_kept_decompressed(client: TestClient, settings: Settings, archive: bytes) -> None:
+    headers = {"content-encoding": "gzip"}
+    assert client.post("/v1/datasets", content=gzip.compress(archive), headers=headers).status_code == 202
+    assert kept(settings) == [archive]
+    cut = client.post("/v1/datasets", content=gzip.compress(archive)[:-9], headers=headers)
+    assert_problem(cut, 400, "bad_request", "ends too early")
+    other = client.post("/v1/datasets", content=archive, headers={"content-encoding": "zstd"})
+    assert_problem(other, 415, "unsupported_media_type", "zstd")
+    assert kept(settings) == [archive]
+
+
+def test_an_archive_without_its_line_breaks_is_refused(client: TestClient, settings: Settings) -> None:
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    archive = zipped() + random.Random(0).randbytes(8192)
+    stripped = archive.replace(b"\n", b"").replace(b"\r", b"")
+    for content in (stripped, zipped().replace(b"\n", b"").replace(b"\r", b"").replace(b"\0", b"")):
+        assert_problem(client.post("/v1/datasets", content=content, headers=headers), 422, "not_an_archive", "curl -d")
+    assert stored(settings) == []
+    assert client.post("/v1/datasets", content=archive, headers=headers).status_code == 202
+
+
+def test_an_archive_is_taken_even_if_it_is_called_json(client: TestClient, settings: Settings) -> None:
+    archive = zipped()
+    headers = {"content-type": "application/json"}
+    assert client.post("/v1/datasets", content=archive, headers=headers).status_code == 202
+    assert kept(settings) == [archive]
 
 
 def _chunks(size: int) -> Iterator[bytes]:

@@ -276,7 +276,7 @@ def test_events_come_in_pages_without_gaps(client: TestClient, dataset: str, db:
     assert [event["seq"] for event in second["data"]] == [5, 6, 7]
     for wrong in ("job_other.3", job, f"{job}.", f"{job}.x", f"{job}.-1", f"{job}.{'9' * 5000}", "٣"):
         refused = client.get(f"/v1/jobs/{job}/events", params={"after": wrong})
-        assert_problem(refused, 400, "position_unknown", "an id that this list gave")
+        assert_problem(refused, 422, "position_unknown", "an id that this list gave")
 
 
 def test_metrics_have_a_row_for_each_epoch(client: TestClient, dataset: str, db: Database) -> None:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_a_stream_from_an_unknown_position_is_refused(client: TestClient, dataset: str, wrong: str) -> None:
     job = create_job(client, dataset)["id"]
     headers = {"accept": "text/event-stream", "last-event-id": wrong}
-    assert_problem(client.get(f"/v1/jobs/{job}/events", headers=headers), 400, "position_unknown")
+    assert_problem(client.get(f"/v1/jobs/{job}/events", headers=headers), 422, "position_unknown")
 
 
 def test_a_stream_ends_when_the_job_is_deleted(client: TestClient, dataset: str, db: Database) -> None:
