@@ -191,7 +191,9 @@ def _find_columns(path: PurePosixPath, header: Sequence[str], sample: Sequence[R
     given = f"files are the column {header[files]}"
     split_given = "" if split is None else f", splits {header[split]}"
     if path.name.lower() == ONE_HOT or (not named and len(others) > 1 and _are_flags(others, sample)):
-        classes = tuple(names.show(header[index], names.MAX_BYTES) for index in others)
+        classes = tuple(header[index] for index in others)
+        if any(len(name.encode()) > names.MAX_BYTES or names.has_controls(name) for name in classes):
+            reject_line(path, 1, f"has a name of a class of more than {names.MAX_BYTES} bytes, or of several lines")
         description = f"{given}, classes the columns {join_names(classes)}{split_given}"
         return _Columns(files, tuple(others), classes, split, len(header), description)
     labels = named[:1] or others

@@ -49,7 +49,10 @@ def test_files_that_no_dataset_names_are_removed(database: Database, storage: St
             Dataset(id="ds_1", name="", status="validating", archive="datasets/ds_1/archive", classes=[], images=0)
         )
         session.add(Dataset(id="ds_2", name="", status="ready", pack="datasets/ds_2/pack.2", classes=[], images=0))
-    old = ["ds_1/archive", "ds_1/pack.1", "ds_2/pack.1.X.part", "ds_2/pack.2", "ds_3/archive.X.part"]
+        session.add(
+            Dataset(id="ds_5", name="", status="ready", skipped="datasets/ds_5/skipped.1", classes=[], images=0)
+        )
+    old = ["ds_1/archive", "ds_1/pack.1", "ds_2/pack.1.X.part", "ds_2/pack.2", "ds_3/archive.X.part", "ds_5/skipped.1"]
     for name in (*old, "ds_4/archive.X.part"):
         path = tmp_path / "storage" / "datasets" / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +61,8 @@ def test_files_that_no_dataset_names_are_removed(database: Database, storage: St
             os.utime(path, (0, 0))
     remove_orphans(database, storage, GRACE_SECONDS)
     left = {str(path.relative_to(tmp_path / "storage/datasets")) for path in (tmp_path / "storage").rglob("*")}
-    assert left == {".", "ds_1", "ds_1/archive", "ds_2", "ds_2/pack.2", "ds_4", "ds_4/archive.X.part"}
+    kept = {"ds_1", "ds_1/archive", "ds_2", "ds_2/pack.2", "ds_4", "ds_4/archive.X.part", "ds_5", "ds_5/skipped.1"}
+    assert left == {"."} | kept
 
 
 def test_snapshots_that_no_job_names_are_removed(database: Database, storage: Storage, tmp_path: Path) -> None:

@@ -136,6 +136,7 @@ def test_the_share_of_files_that_are_there_is_known() -> None:
         ('file,label\na0.png,"cat\nb0.png",dog\n', "Line 2"),
         ("file,label\na0.png," + "c" * 256, "a label of 256 bytes; 255 are allowed"),
         ("file,label\na0.png," + "|".join(map(str, range(1001))), "has 1001 labels"),
+        (f"file,cat,{'d' * 256}\na0.png,0,1\n", "a name of a class of more than 255 bytes"),
     ],
 )
 def test_rows_that_do_not_fit_are_refused_by_line(content: str, says: str) -> None:

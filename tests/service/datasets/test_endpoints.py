@@ -15,7 +15,7 @@ from fastapi.testclient import TestClient
 from service.app import create_app
 from service.settings import Settings
 from service.storage import Storage
-from service.tables import Job
+from service.tables import Dataset, Job
 from tests.support.datasets import add_dataset
 from tests.support.requests import assert_problem
 
@@ -192,6 +192,23 @@ def test_repeating_an_idempotency_key_creates_one_dataset(client: TestClient, se
     assert (again.status_code, again.json()["id"]) == (202, first["id"])
     assert_problem(client.post("/v1/datasets", content=tarred("w"), headers=key), 422, "idempotency_key_reused")
     assert len([path for path in stored(settings) if path.is_file()]) == 1
+
+
+def test_labels_are_read_unless_none_are_asked_for(client: TestClient, db: Database) -> None:
+    key = {"Idempotency-Key": "k"}
+    archive = zipped()
+    made = {}
+    for labels in ("auto", "none"):
+        made[labels] = client.post("/v1/datasets", params={"labels": labels}, content=archive).json()["id"]
+    with db.reading() as session:
+        assert {labels: session.get_one(Dataset, made[labels]).labels for labels in made} == {
+            "auto": "auto",
+            "none": "none",
+        }
+    assert client.post("/v1/datasets", content=archive, headers=key).status_code == 202
+    other = client.post("/v1/datasets?labels=none", content=archive, headers=key)
+    assert_problem(other, 422, "idempotency_key_reused")
+    assert_problem(client.post("/v1/datasets?labels=some", content=archive), 422, "invalid_request", "'auto' or 'none'")
 
 
 def test_lists_and_not_found(client: TestClient) -> None:

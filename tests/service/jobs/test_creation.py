@@ -26,6 +26,7 @@ MULTI_LABEL = {"task": "multi_label"}
         (MULTI_LABEL, {"task": "single_label"}, "recipe_does_not_fit", ["leave task out"]),
         (MULTI_LABEL, {"augmentations": ["mixup"]}, "recipe_does_not_fit", ["mixup", "leave it out"]),
         ({}, {"task": "multi_label"}, "recipe_does_not_fit", ["single_label"]),
+        ({"task": "unlabelled", "classes": []}, {}, "dataset_unlabelled", ["no labels", "class folders"]),
         ({}, {"pretraining": {"kind": "autoencoder"}}, "invalid_request", ["set head to mlp"]),
         ({}, {"head": "mlp", "pretraining": {"dataset": "ds_none"}}, "dataset_unknown", ["ds_none"]),
         (
