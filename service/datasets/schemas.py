@@ -51,6 +51,8 @@ class Report(BaseModel):
     accepted: int
     layout: str = ""
     """How labels and splits were found: which folders are classes, which table has the labels."""
+    depth: int | None = None
+    """Bits of the values of its images, where any has more than 8."""
     counts: dict[str, int]
     """Skipped files by code."""
     skipped: list[SkippedFile]

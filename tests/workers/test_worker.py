@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -88,6 +89,26 @@ def test_errors_of_all_its_threads_do_not_make_it_deaf(
     assert not worker.has_failed
     with db.reading() as session:
         assert session.scalars(select(tables.Worker)).all() == [], "one that has ended is not waited for"
+
+
+def test_a_dataset_passes_one_that_takes_long(settings: Settings, db: Database) -> None:
+    for name in ("ds_1", "ds_2"):
+        with Storage(settings.storage).writing(f"datasets/{name}/archive") as file:
+            file.write(b"no archive")
+    slow = settings.data / "storage" / "datasets" / "ds_1" / "archive"
+    slow.unlink()
+    os.mkfifo(slow)  # whoever opens it waits for a writer
+    with db.writing() as session:
+        for name in ("ds_1", "ds_2"):
+            archive = f"datasets/{name}/archive"
+            session.add(tables.Dataset(id=name, name="", status="validating", archive=archive, classes=[], images=0))
+    with running(Worker(settings)) as thread:
+        is_claimed = tables.Dataset.worker.is_not(None)
+        wait_for(db, select(tables.Dataset).where(tables.Dataset.id == "ds_1", is_claimed))
+        wait_for(db, select(tables.Dataset).where(tables.Dataset.id == "ds_2", tables.Dataset.status == "failed"))
+        with db.reading() as session:
+            assert session.get_one(tables.Dataset, "ds_1").status == "validating"
+    assert not thread.is_alive()
 
 
 def test_a_stop_that_comes_in_between_is_not_missed(settings: Settings) -> None:
