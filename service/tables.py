@@ -193,6 +193,7 @@ class Epoch(_JobItem, Table):
     train_accuracy: Mapped[float]
     validation_loss: Mapped[float]
     validation_accuracy: Mapped[float]
+    validation_balanced_accuracy: Mapped[float | None]
     lr: Mapped[float]
     seconds: Mapped[float]
     cache_hits: Mapped[int]

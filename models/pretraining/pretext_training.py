@@ -41,7 +41,7 @@ def train_on_pretext(
     learner = replace_output(run.model, classes)
     places = torch.randperm(images)[: max(1, SAMPLE // task.views_at_once)]
     features, labels = _sample(recipe, learner, task, places)
-    own = recipe.model_copy(update={"epochs": chosen.epochs})
+    own = recipe.model_copy(update={"epochs": chosen.epochs, "early_stopping": None})
     lr = find_rate(own, learner.head, nn.CrossEntropyLoss(), features, labels) if chosen.lr == "auto" else chosen.lr
     own = own.with_rate(lr)
     first, _ = _evaluate(learner, features, labels)

@@ -126,6 +126,8 @@ class Epoch(Identified):
     train_accuracy: float
     validation_loss: float
     validation_accuracy: float
+    validation_balanced_accuracy: float | None
+    """Mean recall of the classes; null where images have several labels."""
     lr: float
     seconds: float
     cache_hits: int

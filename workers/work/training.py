@@ -220,7 +220,7 @@ class JobAttempt(Attempt[Job]):
     def _end_epoch(self, session: Session, row: Job, event: EpochEnded) -> None:
         figures = event.model_dump(exclude={"event"})
         balanced = event.validation_balanced_accuracy
-        session.add(Epoch(job_id=row.id, **event.model_dump(exclude={"event", "validation_balanced_accuracy"})))
+        session.add(Epoch(job_id=row.id, **figures))
         words = "" if balanced is None else f", balanced {balanced:.1%}"
         message = (
             f"Epoch {event.epoch}: validation accuracy {event.validation_accuracy:.1%}{words}, "
