@@ -10,6 +10,7 @@ from sqlalchemy import exists, func, select
 
 from faults.workload import digest_checkpoint, retry
 from service.checkpoints import blobs
+from service.datasets import repository as datasets
 from service.jobs import snapshots
 from service.jobs.lifecycle import TERMINAL
 from service.storage import Storage
@@ -178,8 +179,7 @@ def find_unnamed_files(database: Database, storage: Path) -> Iterator[str]:
     """Find files in the storage that no dataset or job names after the sweep, and named ones that are missing."""
     maintenance.remove_orphans(database, Storage(storage.as_uri()), grace_seconds=0)
     with database.reading() as session:
-        named = {key for dataset in session.scalars(select(Dataset)) for key in (dataset.pack, dataset.index) if key}
-        named |= snapshots.list_keys(session)
+        named = datasets.find_file_keys(session) | snapshots.list_keys(session)
     there = {str(path.relative_to(storage)) for path in storage.rglob("*") if path.is_file()}
     yield from (f"storage has {key}" for key in there - named)
     yield from (f"storage lacks {key}" for key in named - there)
