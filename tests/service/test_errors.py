@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
+import graft
 import models
 import service
 from models.backbones.errors import BackboneError
@@ -40,6 +41,7 @@ SERVICE_CODES = {
     "dataset_not_found": 404,
     "dataset_not_ready": 422,
     "dataset_unknown": 422,
+    "dataset_unlabelled": 422,
     "empty_body": 400,
     "form_malformed": 400,
     "format_not_offered": 422,
@@ -58,6 +60,7 @@ SERVICE_CODES = {
 
 WORK_CODES = {
     "backbone_error",
+    "backbone_too_large",
     "backbone_unknown",
     "classes_differ",
     "classifier_unsupported",
@@ -83,19 +86,35 @@ ARCHIVE_CODES = {
     "archive_overlapping",
     "archive_too_large",
     "archive_unreadable",
-    "archive_unsafe_path",
+    "class_folders_unclear",
     "class_too_small",
     "labels_ambiguous",
+    "labels_too_large",
     "labels_unreadable",
+    "labels_without_files",
+    "no_class_folders",
     "no_images",
     "nothing_to_train_on",
     "nothing_to_validate_on",
     "too_few_classes",
     "too_many_bad_files",
+    "too_many_classes",
+    "validation_too_slow",
 }
-"""`error.code` of datasets that failed, beside archive_link, archive_encrypted and archive_not_a_file."""
+"""`error.code` of datasets that failed, beside archive_link, archive_encrypted,
+archive_not_a_file and archive_unsafe_path."""
 
-IMAGE_CODES = {"empty_file", "not_an_image", "too_elongated", "too_large", "too_small", "truncated", "unreadable"}
+IMAGE_CODES = {
+    "empty_file",
+    "not_an_image",
+    "too_elongated",
+    "too_large",
+    "too_many_parts",
+    "too_many_scans",
+    "too_small",
+    "truncated",
+    "unreadable",
+}
 """`code` of images that a dataset's report says were skipped."""
 
 
@@ -121,5 +140,6 @@ def test_the_codes_of_work_that_failed_are_these() -> None:
 
 @pytest.mark.parametrize(("error", "codes"), [("DatasetRejected", ARCHIVE_CODES), ("BadImage", IMAGE_CODES)])
 def test_the_codes_of_archives_and_images_are_these(error: str, codes: set[str]) -> None:
-    sources = [path.read_text() for path in Path(models.__path__[0]).rglob("*.py")]
+    packages = (models.__path__[0], graft.__path__[0])
+    sources = [path.read_text() for package in packages for path in Path(package).rglob("*.py")]
     assert {code for source in sources for code in re.findall(rf'\b{error}\(\s*"([a-z_]+)"', source)} == codes
