@@ -310,12 +310,11 @@ class Cache(Table):
     misses: Mapped[int] = mapped_column(default=0)
     saved_seconds: Mapped[float] = mapped_column(default=0.0)
     is_emptying: Mapped[bool] = mapped_column(default=False)
-    """A request to empty it is pending."""
     reported_at: Mapped[float] = mapped_column(server_default=now())
 
     @property
     def emptying(self) -> bool:
-        """`is_emptying`, under its name in the API."""
+        """Name of `is_emptying`, a pending request to empty it, in the API."""
         return self.is_emptying
 
 
