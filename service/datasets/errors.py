@@ -18,7 +18,7 @@ class DatasetInUse(Conflict):
 class DatasetNotValidated(Conflict):
     """The dataset has no list of skipped files: it is being validated, or was rejected."""
 
-    code = "dataset_not_ready"
+    code = "dataset_not_validated"
 
 
 class NotAnArchive(Unprocessable):

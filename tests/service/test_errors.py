@@ -41,6 +41,7 @@ SERVICE_CODES = {
     "dataset_not_found": 404,
     "dataset_not_ready": 422,
     "dataset_unknown": 422,
+    "dataset_not_validated": 409,
     "dataset_unlabelled": 422,
     "empty_body": 400,
     "form_malformed": 400,

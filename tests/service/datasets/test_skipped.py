@@ -77,7 +77,7 @@ def test_a_dataset_of_an_earlier_release_has_the_list_of_its_report(client: Test
 @pytest.mark.parametrize("accept", ["application/json", "text/csv"])
 def test_there_is_no_list_before_a_dataset_is_ready(client: TestClient, db: Database, status: str, accept: str) -> None:
     response = client.get(f"/v1/datasets/{add_dataset(db, status)}/skipped", headers={"Accept": accept})
-    assert_problem(response, 409, "dataset_not_ready")
+    assert_problem(response, 409, "dataset_not_validated")
     assert_problem(client.get("/v1/datasets/ds_none/skipped"), 404, "dataset_not_found")
 
 
