@@ -247,7 +247,10 @@ def test_another_program_at_the_address_is_named() -> None:
 
 def test_an_interrupted_command_says_that_the_job_goes_on(photos: Path) -> None:
     with listening(Endless) as url:
-        command = [sys.executable, "-m", "graft", "train", str(photos), "--backbone", "b", "--url", url]
+        # Of whoever runs the tests in the background, programs inherit that they ignore SIGINT.
+        heed = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        graft = f"{heed}runpy.run_module('graft', run_name='__main__')"
+        command = [sys.executable, "-c", graft, "train", str(photos), "--backbone", "b", "--url", url]
         running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=photos)
         assert running.stdout is not None
         while "Training" not in running.stdout.readline():

@@ -68,6 +68,7 @@ def running(worker: Worker) -> Iterator[threading.Thread]:
         thread.join(WAIT_SECONDS)
 
 
+@pytest.mark.extended
 def test_errors_of_all_its_threads_do_not_make_it_deaf(
     settings: Settings, db: Database, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -155,6 +156,7 @@ def process(settings: Settings, program: str) -> Iterator[subprocess.Popen[str]]
 RUN = "import sys\nfrom workers.__main__ import main\n"
 
 
+@pytest.mark.extended
 def test_two_signals_in_a_row_stop_it(settings: Settings, db: Database) -> None:
     with process(settings, f"{RUN}sys.exit(main())") as started:
         wait_for(db, select(tables.Worker))
@@ -165,6 +167,7 @@ def test_two_signals_in_a_row_stop_it(settings: Settings, db: Database) -> None:
         assert session.scalars(select(tables.Worker)).all() == []
 
 
+@pytest.mark.extended
 def test_it_ends_with_a_thread_that_ends_by_an_error(settings: Settings) -> None:
     fault = "import threading\nthreading.Timer(2.0, lambda: 1 / 0).start()\n"
     with process(settings, f"{RUN}{fault}sys.exit(main())") as started:

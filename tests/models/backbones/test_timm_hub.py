@@ -27,6 +27,8 @@ from tools import parameter_counts
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytestmark = pytest.mark.extended
+
 NAME = "timm/test_resnet.r160_in1k"
 
 LOAD = """
@@ -126,7 +128,6 @@ def test_a_pickle_is_never_read(tmp_path: Path, address: str, repositories: Path
     assert "Convert them to safetensors" in message
 
 
-@pytest.mark.extended
 def test_what_is_gated_or_absent_says_what_to_do(tmp_path: Path, address: str, repositories: Path) -> None:
     (repositories / "timm/test_resnet.r160_in1k/gated").touch()
     what, message = load(NAME, tmp_path, address)
@@ -136,7 +137,6 @@ def test_what_is_gated_or_absent_says_what_to_do(tmp_path: Path, address: str, r
     assert load("timm/no_such_network.at_all", tmp_path, address)[0] == "BackboneUnknown"
 
 
-@pytest.mark.extended
 def test_a_hub_that_cannot_be_reached_says_what_to_do(tmp_path: Path) -> None:
     what, message = load(NAME, tmp_path, f"http://127.0.0.1:{servers.free_port()}")
     assert what == "WeightsUnavailable"
