@@ -259,7 +259,12 @@ def write_of(supervisor: Supervisor[Job], action: str, epoch: int) -> Callable[[
         return supervisor._start
     if action in MESSAGES:
         lines = [event_of(action, epoch).model_dump_json().encode()]
-        return lambda session, row: supervisor._record_unless_cancelled(session, row, lines)
+
+        def record(session: Session, row: Job) -> bool:
+            supervisor._batches = row.batches  # one supervisor records all batches of an attempt
+            return supervisor._record_unless_cancelled(session, row, lines)
+
+        return record
     outcome = OUTCOMES[action]
     return lambda session, row: supervisor._write_outcome(session, row, outcome)
 
