@@ -8,6 +8,7 @@ by the 15% for validation; the probe needs no validation, so it is fitted once t
 from __future__ import annotations
 
 import statistics
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -35,7 +36,7 @@ from models.training.start import start_training
 from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Iterator
 
     from models.datasets.pack import Pack
     from models.training.loop import Training
@@ -69,16 +70,33 @@ class Trained(NamedTuple):
 
 def main() -> None:
     """Run the benchmark and print a row in Markdown."""
-    parser = build_parser("make accuracy", __doc__)
+    with open_material("make accuracy", __doc__) as (dataset, backbone, pack, classes, features):
+        pairs = [compare(pack, classes, features, seed) for seed in range(SPLITS)]
+    print(describe())
+    figures = " | ".join(format_spread(values) for values in zip(*pairs, strict=True))
+    print(f"| {dataset.name} | {backbone} | {figures} |")
+
+
+class Material(NamedTuple):
+    """The images of a benchmark, and their features by a backbone."""
+
+    dataset: Path
+    backbone: str
+    pack: Pack
+    classes: list[str]
+    features: CachedFeatures
+
+
+@contextmanager
+def open_material(command: str, description: str | None) -> Iterator[Material]:
+    """Open the dataset and the backbone that a benchmark's command line names, in a temporary folder."""
+    parser = build_parser(command, description)
     parser.add_argument("--cache", type=Path, help="a feature cache to use, such as a service's")
     chosen = parser.parse_args()
     with scratch(chosen.dataset) as (folder, dataset):
         pack, classes = pack_dataset(folder, dataset)
         features = open_features(pack, chosen.backbone, chosen.cache or folder / "cache")
-        pairs = [compare(pack, classes, features, seed) for seed in range(SPLITS)]
-    print(describe())
-    figures = " | ".join(format_spread(values) for values in zip(*pairs, strict=True))
-    print(f"| {dataset.name} | {chosen.backbone} | {figures} |")
+        yield Material(dataset, chosen.backbone, pack, classes, features)
 
 
 def open_features(pack: Pack, backbone: str, cache: Path) -> CachedFeatures:
@@ -136,7 +154,7 @@ def train_recipe(
     training = finish(start_training(TrainingRun(resolved, classes, model, features, learn, check)))
     for _ in training.train():
         pass
-    temperature = fit_temperature(training.compute_validation_logits(), labels[validation])
+    temperature = fit_temperature(training.validation_logits, labels[validation])
     with torch.inference_mode():
         logits = to_plain_layers(model)(torch.from_numpy(plain_test)).numpy()
     return Trained(training, logits, labels[test], temperature, plain_test)

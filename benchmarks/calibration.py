@@ -9,14 +9,11 @@ What chance alone leaves of the pooled error is drawn: labels that are right as 
 from __future__ import annotations
 
 import statistics
-from pathlib import Path
 
 import numpy as np
 
-from benchmarks.accuracy import open_features, split_images, train_recipe
-from benchmarks.floor import pack_dataset
+from benchmarks.accuracy import open_material, split_images, train_recipe
 from benchmarks.machine import describe
-from benchmarks.material import build_parser, scratch
 from models.catalog.recipe import Recipe
 from models.evaluation.calibration import compute_calibration_error
 from models.evaluation.metrics import compute_log_probabilities
@@ -30,12 +27,7 @@ HEADER = """\
 
 def main() -> None:
     """Run the benchmark and print a row in Markdown."""
-    parser = build_parser("make calibration", __doc__)
-    parser.add_argument("--cache", type=Path, help="a feature cache to use, such as a service's")
-    chosen = parser.parse_args()
-    with scratch(chosen.dataset) as (folder, dataset):
-        pack, classes = pack_dataset(folder, dataset)
-        features = open_features(pack, chosen.backbone, chosen.cache or folder / "cache")
+    with open_material("make calibration", __doc__) as (dataset, backbone, pack, classes, features):
         splits = (split_images(pack.labels, seed) for seed in range(SPLITS))
         results = [
             train_recipe(Recipe(), pack.labels, classes, features, split, seed) for seed, split in enumerate(splits)
@@ -57,7 +49,7 @@ def main() -> None:
         f"{statistics.mean(gains):+.4f} ± {error:.4f}",
     ]
     print(f"{describe()}. {SPLITS} splits.\n\n{HEADER}")
-    print(f"| {dataset.name} | {chosen.backbone} | {' | '.join(figures)} |")
+    print(f"| {dataset.name} | {backbone} | {' | '.join(figures)} |")
 
 
 def compute_loss(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import itertools
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from benchmarks.accuracy import Split, format_spread, open_features, train_recipe
-from benchmarks.floor import pack_dataset
+from benchmarks.accuracy import Split, format_spread, open_material, train_recipe
 from benchmarks.machine import describe
-from benchmarks.material import build_parser, scratch
 from models.catalog.recipe import Recipe
 from models.evaluation.metrics import evaluate
 from models.training import lda
@@ -40,13 +37,8 @@ HEADER = """\
 
 def main() -> None:
     """Run the benchmark and print a table in Markdown."""
-    parser = build_parser("make imbalance", __doc__)
-    parser.add_argument("--cache", type=Path, help="a feature cache to use, such as a service's")
-    chosen = parser.parse_args()
-    with scratch(chosen.dataset) as (folder, dataset):
-        pack, classes = pack_dataset(folder, dataset)
-        features = open_features(pack, chosen.backbone, chosen.cache or folder / "cache")
-        print(f"{describe()}. {dataset.name}, {chosen.backbone}, {SPLITS} draws.\n\n{HEADER}")
+    with open_material("make imbalance", __doc__) as (dataset, backbone, pack, classes, features):
+        print(f"{describe()}. {dataset.name}, {backbone}, {SPLITS} draws.\n\n{HEADER}")
         for many, few in RATIOS:
             rows = [compare(pack, classes, features, many, few, seed) for seed in range(SPLITS)]
             ours, fitted, constant, balanced = zip(*rows, strict=True)

@@ -8,13 +8,10 @@ computes each training image.
 from __future__ import annotations
 
 import statistics
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.accuracy import format_spread, open_features, split_images, train_recipe
-from benchmarks.floor import pack_dataset
+from benchmarks.accuracy import format_spread, open_material, split_images, train_recipe
 from benchmarks.machine import describe
-from benchmarks.material import build_parser, scratch
 from models.catalog.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -34,14 +31,9 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run the benchmark and print a table in Markdown."""
-    parser = build_parser("make views", __doc__)
-    parser.add_argument("--cache", type=Path, help="a feature cache to use, such as a service's")
-    chosen = parser.parse_args()
-    with scratch(chosen.dataset) as (folder, dataset):
-        pack, classes = pack_dataset(folder, dataset)
-        features = open_features(pack, chosen.backbone, chosen.cache or folder / "cache")
+    with open_material("make views", __doc__) as (dataset, backbone, pack, classes, features):
         print(describe())
-        print(f"### {chosen.backbone} on {dataset.name}, {SPLITS} splits\n")
+        print(f"### {backbone} on {dataset.name}, {SPLITS} splits\n")
         print("| augmented views | test accuracy, % | validation loss | looks | best epoch |\n|---|---|---|---|---|")
         for words, recipe in CHOICES.items():
             print(f"| {words} | {measure_row(Recipe.model_validate(recipe), pack, classes, features)} |", flush=True)

@@ -9,21 +9,19 @@ resident memory, and kills it.
 
 from __future__ import annotations
 
-import os
 import re
 import resource
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from models.runtime.memory import measure_memory
 
 if TYPE_CHECKING:
     from service.settings import Settings
 
 LEAST_BYTES = 2 << 30
 """Libraries alone take half a GiB: on a small machine the limit is more than its share."""
-CGROUPS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Files with the memory of this container: versions 2 and 1."""
 
 
 def choose_limit(settings: Settings) -> int:
@@ -32,15 +30,6 @@ def choose_limit(settings: Settings) -> int:
         return settings.memory_bytes
     total = measure_memory()
     return max(total // 2 // settings.workers, min(total, LEAST_BYTES))
-
-
-def measure_memory() -> int:
-    """Measure the memory of this machine, or of the container, in bytes."""
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in CGROUPS:
-        with suppress(OSError, ValueError):  # there is none, or it says "max"
-            total = min(total, int(file.read_text()))
-    return total
 
 
 def limit_own_memory(most: int) -> None:

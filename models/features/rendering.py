@@ -38,11 +38,11 @@ def render_images(
 
     Threads decode ahead: Pillow releases the interpreter's lock.
     """
-    pixels = pack.pixels
+    pixels, decoding = pack.pixels, pack.decoding
 
     def render(image: int) -> np.ndarray:
         with limit_pixels(int(pixels[image])):
-            return views.render(decode(pack.read_file(image), pack.decoding), pack.digests[image].tobytes(), view)
+            return views.render(decode(pack.read_file(image), decoding), pack.digests[image].tobytes(), view)
 
     shape = views.preprocessing.input_size
     most_ahead = max(1, min(LOOKAHEAD * size, LOOKAHEAD_BYTES // math.prod(shape)))

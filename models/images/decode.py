@@ -70,14 +70,8 @@ class _PixelBudget:
                 self._changed.notify_all()
 
 
-_BUDGET = _PixelBudget(MAX_PIXELS_AT_ONCE)
-
-
-@contextmanager
-def limit_pixels(pixels: int) -> Iterator[None]:
-    """Wait until an image of this size can be decoded besides those of other threads, and keep the room inside."""
-    with _BUDGET.reserve(pixels):
-        yield
+limit_pixels = _PixelBudget(MAX_PIXELS_AT_ONCE).reserve
+"""Wait until an image of this size can be decoded besides those of other threads, and keep the room inside."""
 
 
 def check(data: bytes) -> CheckedImage:

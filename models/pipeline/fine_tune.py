@@ -101,7 +101,7 @@ def fine_tune(
     yield from train(training, ready, progress, snapshotter)
 
     yield PhaseStarted(phase="evaluating", elapsed=time.monotonic() - began)
-    temperature = fit_temperature(training.compute_validation_logits(), ready.validation.labels)
+    temperature = fit_temperature(training.validation_logits, ready.validation.labels)
     layers = to_plain_layers(model, temperature)
     metrics = compute_metrics(training, layers, ready, temperature)
 
@@ -212,8 +212,7 @@ def compute_metrics(training: Training, layers: nn.Sequential, ready: Prepared, 
     """Compute validation and test metrics of what is delivered; the test predicts as the checkpoint's network does."""
     shares = ready.train.count_images(len(training.run.classes)) / len(ready.train.images)
     measure = partial(measure_split, classes=training.run.classes, shares=shares, temperature=temperature)
-    validation_logits = training.compute_validation_logits() / temperature
-    validation, validation_calibration = measure(validation_logits, ready.validation.labels)
+    validation, validation_calibration = measure(training.validation_logits / temperature, ready.validation.labels)
     test, test_calibration = None, None
     if len(ready.test.images):
         logits, is_exact = compute_test_logits(training.model, layers, ready)

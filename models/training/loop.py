@@ -92,6 +92,8 @@ class Training:
         self.selection = Selection(stopping)
         self._improved_state: dict[str, Any] | None = None
         """The state of the last epoch that improved, for training to go on from when a view is added."""
+        self.validation_logits: np.ndarray
+        """The logits of the validation images by the selected weights, (n, C); `train()` ends with them."""
         self._stop_reason: StopReason | None = None
         self._running: EpochTotals | None = None
         """Sums over an epoch that is not over."""
@@ -159,8 +161,10 @@ class Training:
         self.model.load_state_dict(self.selection.state)
         if self.selection.name != "epoch":
             yield self.selection.report_baseline()
+        self.validation_logits = self._validator.compute_logits().cpu().numpy()
+        recalls = self._validator.measure_recalls(self.validation_logits)
         yield from self.diagnostics.final_findings(
-            self.stop_reason, self.train_step.clipped_share, self.selection, self._validator.measure_recalls()
+            self.stop_reason, self.train_step.clipped_share, self.selection, recalls
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -197,11 +201,6 @@ class Training:
         if (running := state["running"]) is not None:
             self._running = EpochTotals(**running["totals"])
             self._epoch_start, self._random_state = running["epoch_start"], running["random_state"]
-
-    def compute_validation_logits(self) -> np.ndarray:
-        """Compute the logits of the validation images, (n, C)."""
-        logits: np.ndarray = self._validator.compute_logits().cpu().numpy()
-        return logits
 
     def _epoch_or_retry(self, epoch: int) -> Generator[Step | Noted, None, EpochEnded]:
         """Train an epoch; if it diverges, retry it with a smaller learning rate, once in a training."""

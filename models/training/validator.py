@@ -17,6 +17,8 @@ from models.training.step import NotFinite
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+
     from models.training.inputs import TrainingRun
     from models.training.lda import FittedLDA
     from models.training.selection import Selection
@@ -54,11 +56,11 @@ class Validator:
         """Compute the figures of the model as it is. Raises NotFinite."""
         return self._compute_figures(self.compute_logits(), compute_loss)
 
-    def measure_recalls(self) -> list[ClassRecall]:
-        """Measure the recall of each class."""
+    def measure_recalls(self, logits: np.ndarray) -> list[ClassRecall]:
+        """Measure the recall of each class by logits of the validation images, (n, C)."""
         labels, classes = self.run.validation.labels, self.run.classes
         compute = evaluate if labels.ndim == 1 else evaluate_multi_label
-        rows = compute(self.compute_logits().cpu().numpy(), labels, classes)["per_class"]
+        rows = compute(logits, labels, classes)["per_class"]
         counts = self.run.train.count_images(len(classes)).tolist()
         return [
             ClassRecall(row["class"], images, row["support"], row["recall"])

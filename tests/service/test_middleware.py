@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.archives import small_zip
 from tests.support.requests import assert_problem
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
 
-def zipped() -> bytes:
-    """A small .zip."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("cat/1.png", b"1")
-    return file.getvalue()
-
-
 @pytest.mark.parametrize(
     ("query", "name"), [("name=Bl%C3%BCten", "Blüten"), ("name=100%25+a", "100% a"), ("name=", "")]
 )
 def test_a_name_arrives_as_it_was_meant(client: TestClient, query: str, name: str) -> None:
-    response = client.post(f"/v1/datasets?{query}", content=zipped())
+    response = client.post(f"/v1/datasets?{query}", content=small_zip())
     assert response.status_code == 202, response.text
     assert response.json()["name"] == name
 

@@ -67,3 +67,8 @@ def zip_of(*entries: tuple[zipfile.ZipInfo | str, bytes], method: int = zipfile.
         for entry, data in entries:
             archive.writestr(entry, data)
     return file.getvalue()
+
+
+def small_zip() -> bytes:
+    """Make a zip of one file, as an upload that is accepted."""
+    return zip_of(("cat/1.png", b"1"), method=zipfile.ZIP_STORED)

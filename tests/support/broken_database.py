@@ -21,17 +21,14 @@ def broken_commits(database: Database, times: int, then: Callable[[], None] = la
 
     def fail(connection: Any) -> None:
         nonlocal left
-        if left and connection.get_execution_options().get("graft_writes", False):
+        if left and is_writing(connection):
             left -= 1
             if not left:
                 then()
-            raise OperationalError("COMMIT", {}, ConnectionError("the server went away"))
+            raise connection_lost()
 
-    event.listen(database.engine, "commit", fail)
-    try:
+    with listening(database, "commit", fail):
         yield
-    finally:
-        event.remove(database.engine, "commit", fail)
 
 
 @contextmanager
@@ -41,16 +38,13 @@ def lost_answers(database: Database, times: int) -> Iterator[None]:
 
     def commit_and_fail(connection: Any) -> None:
         nonlocal left
-        if left and connection.get_execution_options().get("graft_writes", False):
+        if left and is_writing(connection):
             left -= 1
             connection.connection.dbapi_connection.execute("COMMIT")
-            raise OperationalError("COMMIT", {}, ConnectionError("the server went away"))
+            raise connection_lost()
 
-    event.listen(database.engine, "commit", commit_and_fail)
-    try:
+    with listening(database, "commit", commit_and_fail):
         yield
-    finally:
-        event.remove(database.engine, "commit", commit_and_fail)
 
 
 @contextmanager
@@ -64,8 +58,25 @@ def broken_statements(database: Database, times: int, error: Exception) -> Itera
             left -= 1
             raise error
 
-    event.listen(database.engine, "before_cursor_execute", fail)
+    with listening(database, "before_cursor_execute", fail):
+        yield
+
+
+@contextmanager
+def listening(database: Database, name: str, listener: Callable[..., None]) -> Iterator[None]:
+    """Have SQLAlchemy call a listener at each event of this name."""
+    event.listen(database.engine, name, listener)
     try:
         yield
     finally:
-        event.remove(database.engine, "before_cursor_execute", fail)
+        event.remove(database.engine, name, listener)
+
+
+def is_writing(connection: Any) -> bool:
+    """Tell whether a connection is that of a writing transaction."""
+    return bool(connection.get_execution_options().get("graft_writes", False))
+
+
+def connection_lost() -> OperationalError:
+    """Make the error of a COMMIT whose server has gone away."""
+    return OperationalError("COMMIT", {}, ConnectionError("the server went away"))

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 import pytest
 
 from service.settings import Settings
 from workers import memory_limit
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -27,17 +23,6 @@ def test_it_is_half_of_the_machine_shared_by_its_workers(
 
 def test_it_can_be_set() -> None:
     assert memory_limit.choose_limit(Settings(memory_bytes=5 << 30)) == 5 << 30
-
-
-@pytest.mark.parametrize(("content", "is_limited"), [(f"{1 << 29}\n", True), ("max\n", False), (None, False)])
-def test_a_container_has_the_memory_of_its_limit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, is_limited: bool
-) -> None:
-    if content is not None:
-        (tmp_path / "memory.max").write_text(content)
-    monkeypatch.setattr(memory_limit, "CGROUPS", (tmp_path / "memory.max",))
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    assert memory_limit.measure_memory() == (1 << 29 if is_limited else machine)
 
 
 def test_the_memory_of_a_process_is_read() -> None:

@@ -110,7 +110,7 @@ def test_the_best_epoch_is_kept(pack: Pack, tmp_path: Path) -> None:
     training, epochs = train_small(pack, tmp_path, **choices)
     losses = [ended.validation_loss for ended in epochs]
     assert training.best_epoch == 1 + int(np.argmin(losses))
-    logits = torch.from_numpy(training.compute_validation_logits())
+    logits = torch.from_numpy(training.validation_logits)
     labels = torch.from_numpy(pack.labels)[np.setdiff1d(np.arange(90), training.run.train.images)]
     assert nn.functional.cross_entropy(logits, labels).item() == pytest.approx(min(losses), rel=1e-5)
 

@@ -200,7 +200,7 @@ def test_the_epoch_that_reaches_the_target_is_delivered(pack: Pack) -> None:
     last = run(training)[-1]
     assert last.epoch > 1
     assert training.best_epoch == last.epoch
-    logits = torch.from_numpy(training.compute_validation_logits())
+    logits = torch.from_numpy(training.validation_logits)
     labels = torch.from_numpy(training.run.validation.labels)
     assert torch.nn.functional.cross_entropy(logits, labels).item() == pytest.approx(last.validation_loss)
 

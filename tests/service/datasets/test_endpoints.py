@@ -6,7 +6,6 @@ import gzip
 import io
 import random
 import tarfile
-import zipfile
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,6 +15,7 @@ from service.app import create_app
 from service.settings import Settings
 from service.storage import Storage
 from service.tables import Dataset, Job
+from tests.support.archives import small_zip
 from tests.support.datasets import add_dataset
 from tests.support.requests import assert_problem
 
@@ -26,14 +26,6 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from service.database import Database
-
-
-def zipped() -> bytes:
-    """A small .zip."""
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr("cat/1.png", b"1")
-    return file.getvalue()
 
 
 def tarred(mode: str) -> bytes:
@@ -60,7 +52,7 @@ def stored(settings: Settings) -> list[Path]:
 
 
 @pytest.mark.parametrize(
-    "archive", [zipped(), tarred("w"), tarred("w:gz"), old_tar()], ids=["zip", "tar", "tar.gz", "old"]
+    "archive", [small_zip(), tarred("w"), tarred("w:gz"), old_tar()], ids=["zip", "tar", "tar.gz", "old"]
 )
 def test_an_archive_is_kept_as_it_came(client: TestClient, settings: Settings, archive: bytes) -> None:
     response = client.post("/v1/datasets", params={"name": "pets"}, content=archive)
@@ -81,7 +73,7 @@ def kept(settings: Settings) -> list[bytes]:
 
 @pytest.mark.parametrize("query", ["", "?name=mine"])
 def test_the_file_of_a_form_is_kept_as_it_came(client: TestClient, settings: Settings, query: str) -> None:
-    archive = zipped()
+    archive = small_zip()
     response = client.post(f"/v1/datasets{query}", files={"file": ("photos.zip", archive)}, data={"name": "pets"})
     assert response.status_code == 202, response.text
     assert response.json()["name"] == ("mine" if query else "pets")
@@ -90,14 +82,14 @@ def test_the_file_of_a_form_is_kept_as_it_came(client: TestClient, settings: Set
 
 def test_a_form_without_an_archive_leaves_no_trace(client: TestClient, settings: Settings) -> None:
     assert_problem(client.post("/v1/datasets", files={"a": b"1"}), 422, "not_an_archive")
-    two = {"a": ("a.zip", zipped()), "b": ("b.zip", zipped())}
+    two = {"a": ("a.zip", small_zip()), "b": ("b.zip", small_zip())}
     assert_problem(client.post("/v1/datasets", files=two), 400, "form_malformed", "several files")
-    named = client.post("/v1/datasets", files={"a": ("a.zip", zipped())}, data={"name": "a\nb"})
+    named = client.post("/v1/datasets", files={"a": ("a.zip", small_zip())}, data={"name": "a\nb"})
     assert_problem(named, 400, "form_malformed", "one line")
     assert stored(settings) == []
 
 
-@pytest.mark.parametrize("archive", [zipped(), tarred("w"), tarred("w:gz")], ids=["zip", "tar", "tar.gz"])
+@pytest.mark.parametrize("archive", [small_zip(), tarred("w"), tarred("w:gz")], ids=["zip", "tar", "tar.gz"])
 def test_a_compressed_body_is_kept_decompressed(client: TestClient, settings: Settings, archive: bytes) -> None:
     headers = {"content-encoding": "gzip"}
     assert client.post("/v1/datasets", content=gzip.compress(archive), headers=headers).status_code == 202
@@ -111,16 +103,16 @@ def test_a_compressed_body_is_kept_decompressed(client: TestClient, settings: Se
 
 def test_an_archive_without_its_line_breaks_is_refused(client: TestClient, settings: Settings) -> None:
     headers = {"content-type": "application/x-www-form-urlencoded"}
-    archive = zipped() + random.Random(0).randbytes(8192)
+    archive = small_zip() + random.Random(0).randbytes(8192)
     stripped = archive.replace(b"\n", b"").replace(b"\r", b"")
-    for content in (stripped, zipped().replace(b"\n", b"").replace(b"\r", b"").replace(b"\0", b"")):
+    for content in (stripped, small_zip().replace(b"\n", b"").replace(b"\r", b"").replace(b"\0", b"")):
         assert_problem(client.post("/v1/datasets", content=content, headers=headers), 422, "not_an_archive", "curl -d")
     assert stored(settings) == []
     assert client.post("/v1/datasets", content=archive, headers=headers).status_code == 202
 
 
 def test_an_archive_is_taken_even_if_it_is_called_json(client: TestClient, settings: Settings) -> None:
-    archive = zipped()
+    archive = small_zip()
     headers = {"content-type": "application/json"}
     assert client.post("/v1/datasets", content=archive, headers=headers).status_code == 202
     assert kept(settings) == [archive]
@@ -128,7 +120,7 @@ def test_an_archive_is_taken_even_if_it_is_called_json(client: TestClient, setti
 
 def _chunks(size: int) -> Iterator[bytes]:
     for _ in range(size):
-        yield zipped().ljust(1 << 16, b"\0")
+        yield small_zip().ljust(1 << 16, b"\0")
 
 
 @pytest.mark.parametrize(
@@ -178,15 +170,15 @@ def test_too_large_an_archive_is_refused_and_leaves_no_trace(settings: Settings,
 def test_while_the_storage_is_away_an_upload_is_refused(client: TestClient, settings: Settings) -> None:
     settings.data.mkdir(exist_ok=True)
     (settings.data / "storage").touch()  # a file where the folder should be
-    assert_problem(client.post("/v1/datasets?name=d", content=zipped()), 503, "storage_unavailable", "again")
+    assert_problem(client.post("/v1/datasets?name=d", content=small_zip()), 503, "storage_unavailable", "again")
     assert client.get("/v1/datasets").json()["data"] == []
     (settings.data / "storage").unlink()
-    assert client.post("/v1/datasets?name=d", content=zipped()).status_code == 202
+    assert client.post("/v1/datasets?name=d", content=small_zip()).status_code == 202
 
 
 def test_repeating_an_idempotency_key_creates_one_dataset(client: TestClient, settings: Settings) -> None:
     key = {"Idempotency-Key": "k"}
-    archive = zipped()  # with the time of its making
+    archive = small_zip()  # with the time of its making
     first = client.post("/v1/datasets", content=archive, headers=key).json()
     again = client.post("/v1/datasets", content=archive, headers=key)
     assert (again.status_code, again.json()["id"]) == (202, first["id"])
@@ -196,7 +188,7 @@ def test_repeating_an_idempotency_key_creates_one_dataset(client: TestClient, se
 
 def test_labels_are_read_unless_none_are_asked_for(client: TestClient, db: Database) -> None:
     key = {"Idempotency-Key": "k"}
-    archive = zipped()
+    archive = small_zip()
     made = {}
     for labels in ("auto", "none"):
         made[labels] = client.post("/v1/datasets", params={"labels": labels}, content=archive).json()["id"]
@@ -212,7 +204,7 @@ def test_labels_are_read_unless_none_are_asked_for(client: TestClient, db: Datab
 
 
 def test_lists_and_not_found(client: TestClient) -> None:
-    made = [client.post("/v1/datasets", content=zipped()).json()["id"] for _ in range(3)]
+    made = [client.post("/v1/datasets", content=small_zip()).json()["id"] for _ in range(3)]
     page = client.get("/v1/datasets", params={"limit": 2}).json()
     assert [dataset["id"] for dataset in page["data"]] == made[:0:-1]
     rest = client.get("/v1/datasets", params={"after": page["last_id"]}).json()
@@ -222,7 +214,7 @@ def test_lists_and_not_found(client: TestClient) -> None:
 
 
 def test_deleting_removes_the_images_but_not_under_a_job(client: TestClient, db: Database, settings: Settings) -> None:
-    made = client.post("/v1/datasets", content=zipped()).json()["id"]
+    made = client.post("/v1/datasets", content=small_zip()).json()["id"]
     assert client.delete(f"/v1/datasets/{made}").status_code == 204
     assert stored(settings) == []
     assert_problem(client.delete(f"/v1/datasets/{made}"), 404, "dataset_not_found")
@@ -236,7 +228,7 @@ def test_deleting_removes_the_images_but_not_under_a_job(client: TestClient, db:
 def test_deleting_while_the_storage_does_not_answer_leaves_the_images_to_the_sweep(
     app: FastAPI, client: TestClient, unreachable_storage: str
 ) -> None:
-    made = client.post("/v1/datasets", content=zipped()).json()["id"]
+    made = client.post("/v1/datasets", content=small_zip()).json()["id"]
     app.state.storage = Storage(unreachable_storage)
     assert client.delete(f"/v1/datasets/{made}").status_code == 204
     assert_problem(client.get(f"/v1/datasets/{made}"), 404, "dataset_not_found")
@@ -244,5 +236,5 @@ def test_deleting_while_the_storage_does_not_answer_leaves_the_images_to_the_swe
 
 @pytest.mark.parametrize("name", ["a%0Ab", "x" * 256, "a%7F"])
 def test_a_malformed_name_is_refused_and_leaves_no_trace(client: TestClient, settings: Settings, name: str) -> None:
-    assert_problem(client.post(f"/v1/datasets?name={name}", content=zipped()), 422, "invalid_request", "name")
+    assert_problem(client.post(f"/v1/datasets?name={name}", content=small_zip()), 422, "invalid_request", "name")
     assert stored(settings) == []
