@@ -66,7 +66,7 @@ demo-backbone: setup ## pretrain the backbone that ships with the demo again, th
 	@$(BIN)/python -m demo.pretrain
 
 lock: setup ## write the locked requirements for changed dependencies; UPGRADE=1 takes the newest versions
-	@$(LOCK) --extra server --extra s3 --extra openvino --output-file requirements.txt
+	@$(LOCK) --extra server --extra s3 --extra openvino --extra import --output-file requirements.txt
 	@$(LOCK) --extra dev --constraints requirements.txt --output-file requirements-dev.txt
 
 revision: setup ## write a migration for changed tables; m='what changed'
