@@ -13,6 +13,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from models.datasets.errors import DatasetRejected, join_names
+from models.datasets.folder_names import (
+    AUXILIARY,
+    CONTAINERS,
+    are_numbered,
+    are_numbered_classes,
+    is_no_class,
+    simplify,
+)
 from models.datasets.names import show
 from models.datasets.split_names import TRAIN, describe_splits, parse_split, parse_splits
 
@@ -20,19 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import PurePosixPath
 
-CONTAINERS = {
-    "image", "images", "img", "imgs", "jpg", "jpgs", "jpeg", "jpegs", "jpegimages", "png", "pngs", "data", "dataset",
-    "datasets", "files", "rgb", "input", "inputs", "original", "originals", "imagefolder", "pics",
-}  # fmt: skip
-"""Names of folders for images of any class: never classes."""
-AUXILIARY = {
-    "doc", "docs", "documentation", "preview", "previews", "sample", "samples", "example", "examples", "figure",
-    "figures", "fig", "figs", "asset", "assets", "readme", "thumbnail", "thumbnails", "thumb", "thumbs", "mask",
-    "masks", "segmentation", "segmentations", "annotation", "annotations", "label", "labels", "groundtruth", "gt",
-    "result", "results", "output", "outputs", "prediction", "predictions", "pred", "plots", "demo", "logo", "logos",
-    "screenshots", "backup", "tmp", "temp", "unlabeled", "unlabelled", "visualization", "visualizations", "notebooks",
-}  # fmt: skip
-"""Names of folders beside the classes: documentation, masks, previews."""
 MAX_STRAY_SHARE = 0.2
 """Share of images directly in a folder up to which its other images are in classes below."""
 MIN_SHARED = 0.75
@@ -62,7 +57,7 @@ class Folder:
 
     def list_kept(self) -> list[Folder]:
         """List its folders, without auxiliary ones where others are left."""
-        kept = [child for child in self.children.values() if _simplify(child.name) not in AUXILIARY]
+        kept = [child for child in self.children.values() if simplify(child.name) not in AUXILIARY]
         return kept or list(self.children.values())
 
 
@@ -123,7 +118,7 @@ def _unwrap(folder: Folder, notes: list[str]) -> Folder:
     """Follow folders around all others; strays beside them are no part of a class."""
     while True:
         kept = folder.list_kept()
-        containers = [child for child in kept if _simplify(child.name) in CONTAINERS and len(child.children) > 1]
+        containers = [child for child in kept if simplify(child.name) in CONTAINERS and len(child.children) > 1]
         inner = kept if len(kept) == 1 else containers
         if len(inner) != 1 or not inner[0].children or inner[0].images > MAX_STRAY_SHARE * inner[0].total:
             break
@@ -139,11 +134,20 @@ def _unwrap(folder: Folder, notes: list[str]) -> Folder:
 def _find_splits(folder: Folder) -> dict[str, str]:
     """Find which folders are splits: several different ones, or one for training that has most images, in folders."""
     splits = parse_splits(folder.children)
+    if splits and TRAIN not in splits.values():
+        splits |= _find_training_folder(folder, splits)
     if len(set(splits.values())) > 1:
         return splits
     with_folders = sum(folder.children[name].total for name in splits if folder.children[name].children)
     is_alone = set(splits.values()) == {TRAIN} and 2 * with_folders > folder.total and len(folder.children) > 1
     return splits if is_alone else {}
+
+
+def _find_training_folder(folder: Folder, splits: Mapping[str, str]) -> dict[str, str]:
+    """Find the one folder that holds all folders of the other splits: it is for training, whatever its name."""
+    classes = {name for split in splits for name in folder.children[split].children}
+    others = [child for child in folder.list_kept() if child.name not in splits and classes]
+    return {others[0].name: TRAIN} if len(others) == 1 and classes <= others[0].children.keys() else {}
 
 
 def _read_splits(top: Folder, splits: Mapping[str, str], found: FolderLabels) -> None:
@@ -157,7 +161,7 @@ def _read_splits(top: Folder, splits: Mapping[str, str], found: FolderLabels) ->
             found.notes += notes
             trained |= {label[0] for label in labels.values() if label is not None}
         unknown = {
-            prefix for prefix, label in labels.items() if label and label[0] not in trained and _is_no_class(label[0])
+            prefix for prefix, label in labels.items() if label and label[0] not in trained and is_no_class(label[0])
         }
         found.labels |= {prefix: None if prefix in unknown else label for prefix, label in labels.items()}
         if not any(label for prefix, label in labels.items() if prefix not in unknown):
@@ -206,7 +210,7 @@ def _read_classes(folder: Folder, split: str, notes: list[str]) -> dict[Prefix, 
 
 def _exclude_masks(folder: Folder) -> dict[Prefix, tuple[str, str] | None]:
     """Exclude auxiliary folders beside a folder of images in a class: `cat/images/`, `cat/masks/`."""
-    simple = {name: _simplify(name) for name in folder.children}
+    simple = {name: simplify(name) for name in folder.children}
     if not CONTAINERS & set(simple.values()):
         return {}
     return {folder.children[name].path: None for name in simple if simple[name] in AUXILIARY}
@@ -237,19 +241,15 @@ def _share_folders(folders: Sequence[Folder]) -> bool:
     """Tell whether all folders hold largely the same folders, so that those are the classes."""
     inner = [_unwrap(folder, []) for folder in folders]
     names = Counter(child.name for folder in inner for child in folder.list_kept())
-    if len(folders) < 2 or len(names) < 2 or set(map(_simplify, names)) & CONTAINERS:
+    if len(folders) < 2 or len(names) < 2 or set(map(simplify, names)) & CONTAINERS:
         return False
     if any(folder.images > MAX_STRAY_SHARE * folder.total for folder in inner):
         return False
-    if all(name.isdigit() for name in names) and not _are_numbered([folder.name for folder in folders]):
-        return False  # cat/2023, cat/2024: the numbers are no classes, unless those above them are numbered
+    if are_numbered([folder.name for folder in folders]):  # patient1/cat/, patient2/dog/
+        return min(names.values()) > 1 or names.total() >= MIN_SHARED * len(folders) * len(names)
+    if are_numbered(list(names)) and not are_numbered_classes(list(names)):
+        return False  # cat/2023, dog/2023; cat/patient1, dog/patient1: those above are the classes
     return names.total() >= MIN_SHARED * len(folders) * len(names)
-
-
-def _are_numbered(names: Sequence[str]) -> bool:
-    """Tell whether names are one word with numbers or letters: fold1 and fold2, camera_a and camera_b."""
-    stems = {re.sub(r"[\W_]*(\d+|[a-z])$", "", name.lower()) for name in names}
-    return len(stems) == 1 and len(stems.pop()) > 2
 
 
 def _reject_flat(
@@ -268,7 +268,7 @@ def _reject_flat(
             f"({join_names(sorted(named))}), but are not read. {ways}",
         )
     classes = sorted(found.classes)
-    if classes and not splits and not _is_no_class(classes[0]):
+    if classes and not splits and not is_no_class(classes[0]):
         raise DatasetRejected(
             "too_few_classes",
             f"The only class is {show(classes[0], 255)} ({'; '.join(found.notes)}). Put the images of at least two "
@@ -279,7 +279,7 @@ def _reject_flat(
 
 def _check_names(found: FolderLabels) -> None:
     """Refuse classes whose names are those of other folders, and note doubtful ones."""
-    wrong = sorted(name for name in found.classes if _simplify(name) in CONTAINERS)
+    wrong = sorted(name for name in found.classes if simplify(name) in CONTAINERS)
     if wrong:
         others = join_names(sorted(found.classes - set(wrong)))
         raise DatasetRejected(
@@ -287,7 +287,7 @@ def _check_names(found: FolderLabels) -> None:
             f"It is unclear which folders are the classes: {join_names(wrong)} stands beside {others}. Send only class "
             "folders in one folder, or rename what is a class.",
         )
-    doubtful = sorted(name for name in found.classes if _simplify(name) in AUXILIARY or parse_split(name))
+    doubtful = sorted(name for name in found.classes if simplify(name) in AUXILIARY or parse_split(name))
     if doubtful:
         found.notes.append(f"{join_names(doubtful)} counts as a class in spite of the name")
     by_case = Counter(name.casefold() for name in found.classes)
@@ -302,14 +302,6 @@ def _find_classes_in_names(images: Sequence[PurePosixPath]) -> set[str]:
     )
     is_likely = 2 <= len(words) <= 1000 and words.total() > len(images) / 2 and min(words.values()) > 1
     return set(words) if is_likely else set()
-
-
-def _is_no_class(name: str) -> bool:
-    return _simplify(name) in CONTAINERS | AUXILIARY or parse_split(name) is not None
-
-
-def _simplify(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.lower())
 
 
 def _list_folders(folders: Sequence[Folder]) -> str:

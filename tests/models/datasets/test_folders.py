@@ -102,6 +102,34 @@ def test_numbered_folders_over_digits_hold_the_classes() -> None:
     assert read("cat/2023/", "cat/2024/", "dog/2023/", "dog/2024/").classes == {"cat", "dog"}
 
 
+@pytest.mark.parametrize("part", ["patient", "session_", "2023-01-0", "Batch ", ""])
+def test_numbered_folders_in_each_class_are_parts_of_it(part: str) -> None:
+    folders = [f"{name}/{part}{number}/" for name in ("cat", "dog") for number in (1, 2, 3)]
+    assert read(*folders).classes == {"cat", "dog"}
+
+
+def test_numbered_classes_below_other_folders_are_the_classes() -> None:
+    folders = [f"{eye}/grade{number}/" for eye in ("left", "right") for number in (0, 1, 2)]
+    assert read(*folders).classes == {"grade0", "grade1", "grade2"}
+
+
+def test_numbered_folders_around_some_of_the_classes_are_passed() -> None:
+    assert read("patient1/cat/", "patient2/cat/", "patient2/dog/", "patient3/dog/").classes == {"cat", "dog"}
+    dates = ("2021-11-30/cat/", "2021-12-01/cat/", "2021-12-01/dog/", "2022-01-05/dog/")
+    assert read(*dates).classes == {"cat", "dog"}
+
+
+@pytest.mark.parametrize("name", ["lernen", "images", "all photos"])
+def test_the_folder_beside_other_splits_with_their_classes_is_for_training(name: str) -> None:
+    classes = [f"{name}/cat/", f"{name}/dog/", f"{name}/owl/"]
+    found = labels(*classes, "val/cat/", "val/dog/", "test/cat/", "test/dog/")
+    assert found[f"{name}/owl/"] == ("owl", "train")
+    assert found["val/dog/"] == ("dog", "validation")
+    found = labels(*classes, "test/cat/", "test/dog/")
+    assert found[f"{name}/cat/"] == ("cat", "train")
+    assert found["test/cat/"] == ("cat", "test")
+
+
 def test_folders_that_differ_are_parts_of_their_class() -> None:
     assert read("cat/indoor/", "cat/outdoor/", "dog/").classes == {"cat", "dog"}
     assert read("apple/red/", "apple/green/", "pear/green/", "pear/yellow/").classes == {"apple", "pear"}

@@ -1,0 +1,49 @@
+"""Recognize names of folders that are no classes: folders for images, for documentation, numbered parts."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from models.datasets.split_names import parse_split
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+CONTAINERS = {
+    "image", "images", "img", "imgs", "jpg", "jpgs", "jpeg", "jpegs", "jpegimages", "png", "pngs", "data", "dataset",
+    "datasets", "files", "rgb", "input", "inputs", "original", "originals", "imagefolder", "pics",
+}  # fmt: skip
+"""Names of folders for images of any class: never classes."""
+AUXILIARY = {
+    "doc", "docs", "documentation", "preview", "previews", "sample", "samples", "example", "examples", "figure",
+    "figures", "fig", "figs", "asset", "assets", "readme", "thumbnail", "thumbnails", "thumb", "thumbs", "mask",
+    "masks", "segmentation", "segmentations", "annotation", "annotations", "label", "labels", "groundtruth", "gt",
+    "result", "results", "output", "outputs", "prediction", "predictions", "pred", "plots", "demo", "logo", "logos",
+    "screenshots", "backup", "tmp", "temp", "unlabeled", "unlabelled", "visualization", "visualizations", "notebooks",
+}  # fmt: skip
+"""Names of folders beside the classes: documentation, masks, previews."""
+
+
+def are_numbered(names: Sequence[str]) -> bool:
+    """Tell whether names are numbers, dates, or one word with numbers or letters: fold1, fold2; camera_a, camera_b."""
+    if all(re.fullmatch(r"[\d\W_]+", name) for name in names):
+        return True
+    stems = {re.sub(r"[\W_]*(\d[\d\W_]*|[a-z])$", "", name.lower()) for name in names}
+    return len(stems) == 1 and len(stems.pop()) > 2
+
+
+def are_numbered_classes(names: Sequence[str]) -> bool:
+    """Tell whether numbered names are those of classes: class1 and class2, grade0 and grade1."""
+    kind = re.compile(r"(class|category|label|grade|type|level|stage)[\W_]*\d", re.IGNORECASE)
+    return all(kind.match(name) for name in names)
+
+
+def is_no_class(name: str) -> bool:
+    """Tell whether a name is none of a class: that of a split, or of folders for images or other things."""
+    return simplify(name) in CONTAINERS | AUXILIARY or parse_split(name) is not None
+
+
+def simplify(name: str) -> str:
+    """Reduce a name to its letters and digits, in lower case."""
+    return re.sub(r"[\W_]+", "", name.lower())
