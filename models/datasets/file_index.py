@@ -61,6 +61,15 @@ class FileIndex:
                 found.setdefault(key, []).append(path)
         return found
 
+    @cached_property
+    def _by_number(self) -> dict[int, list[PurePosixPath]]:
+        """Paths whose stems are numbers with zeros before them."""
+        found: dict[int, list[PurePosixPath]] = {}
+        for path in self.paths:
+            if path.stem.startswith("0") and path.stem.isdecimal():
+                found.setdefault(int(path.stem), []).append(path)
+        return found
+
     def _find_alike(self, folder: PurePosixPath, path: PurePosixPath, split: str) -> PurePosixPath | None:
         wanted = _fold(path)
         if not wanted:
@@ -71,6 +80,8 @@ class FileIndex:
             for other in self._by_name.get(wanted[-1], [])
             if _is_end(wanted, _fold(other if has_suffix else other.with_suffix("")))
         ]
+        if not alike and path.stem.isdecimal():  # Excel drops the zeros of 00042
+            alike = [other for other in self._by_number.get(int(path.stem), []) if _is_same_number(path, other)]
         if not alike and _is_absolute(path):  # its folders are those of another machine
             alike = self._by_name.get(wanted[-1], [])
         alike = [other for other in alike if not split or find_folder_split(other) in ("", split)]
@@ -92,6 +103,12 @@ def _is_end(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
     """Tell whether one path is the end of the other."""
     length = min(len(first), len(second))
     return first[-length:] == second[-length:]
+
+
+def _is_same_number(path: PurePosixPath, other: PurePosixPath) -> bool:
+    """Tell whether two paths whose stems are the same number have one suffix, or the first none, and like folders."""
+    is_alike = not path.suffix or path.suffix.casefold() == other.suffix.casefold()
+    return is_alike and _is_end((*_fold(path.parent), ""), (*_fold(other.parent), ""))
 
 
 def _is_absolute(path: PurePosixPath) -> bool:

@@ -21,7 +21,7 @@ from models.datasets.folder_names import (
     is_no_class,
     simplify,
 )
-from models.datasets.names import show
+from models.datasets.names import find_alike, show
 from models.datasets.split_names import TRAIN, describe_splits, parse_split, parse_splits
 
 if TYPE_CHECKING:
@@ -290,9 +290,8 @@ def _check_names(found: FolderLabels) -> None:
     doubtful = sorted(name for name in found.classes if simplify(name) in AUXILIARY or parse_split(name))
     if doubtful:
         found.notes.append(f"{join_names(doubtful)} counts as a class in spite of the name")
-    by_case = Counter(name.casefold() for name in found.classes)
-    if alike := sorted(name for name in found.classes if by_case[name.casefold()] > 1):
-        found.notes.append(f"the classes {join_names(alike)} differ in case alone")
+    if alike := find_alike(found.classes):
+        found.notes.append(f"the classes {join_names(alike)} differ in case, spaces or decimals alone")
 
 
 def _find_classes_in_names(images: Sequence[PurePosixPath]) -> set[str]:

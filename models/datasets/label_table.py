@@ -8,15 +8,15 @@ one-hot tables and most tables of competitions are read so.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from models.datasets import names
 from models.datasets.errors import join_names
-from models.datasets.split_names import parse_split
-from models.datasets.table_text import read_rows, reject_line
+from models.datasets.split_names import TEST, TRAIN, VALIDATION, parse_split
+from models.datasets.table_text import parse_list, read_rows, reject_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,17 +33,22 @@ FILE_COLUMNS = (
 LABEL_COLUMNS = (
     "label", "labels", "class", "classes", "classname", "labelname", "category", "categories", "categoryname", "target",
     "targets", "tag", "tags", "species", "breed", "classlabel", "imagelabel", "groundtruth", "gt", "y", "annotation",
+    "choice", "choices", "dx", "diagnosis", "disease", "finding", "findings", "findinglabels", "variety",
     "classid", "labelid", "categoryid",
 )  # fmt: skip
 SPLIT_COLUMN = "split"
 SPLIT_COLUMNS = ("set", "subset", "partition", "usage", "phase", "dataset", "fold", "datasplit", "imageset")
 """Columns that give splits if all their values are names of splits."""
+SPLIT_FLAGS = {"isvalid": VALIDATION, "isval": VALIDATION, "isvalidation": VALIDATION, "istest": TEST}
+"""Columns of 0 and 1 for one split; the rows of 0 are for training."""
 INDEX_COLUMNS = ("", "unnamed0", "index", "idx")
 """Columns that pandas writes, or that number the rows."""
 FLAGS = {"0": False, "0.0": False, "false": False, "no": False, "": False, "1": True, "1.0": True, "true": True,
          "yes": True}  # fmt: skip
-NO_LABELS = ("", "nan", "<na>", "null")
-"""What programs write for a label that is not there."""
+SIGNS = {"-1": False, "-1.0": False, "1": True, "1.0": True}
+"""Flags of tables in which -1 stands for no; beside 0, it may stand for unknown."""
+NO_LABELS = ("", "nan", "<na>", "null", "#n/a", "#ref!", "#value!", "#name?", "#div/0!", "#null!", "#num!")
+"""What programs write for a label that is not there, and Excel for an error."""
 ONE_HOT = "_classes.csv"
 """Name of Roboflow's tables: a column for each class."""
 SAMPLE = 200
@@ -59,6 +64,11 @@ IsFile = Callable[[str], bool]
 
 class NoLabelTable(Exception):
     """A table that does not give the labels of files; the message says what it has and what is needed."""
+
+    def __init__(self, message: str, example: tuple[int, str] | None = None) -> None:
+        super().__init__(message)
+        self.example = example
+        """Line and cell of a file that it lists and that is not in the archive."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,12 @@ class _Columns:
     width: int
     description: str
     is_certain: bool = True
+    has_tags: bool = False
+    """True if the column of labels is called tags, which may be separated by spaces."""
+    flags: Mapping[str, bool] = field(default_factory=lambda: FLAGS)
+    """What the cells of one-hot columns mean."""
+    split_flag: str = ""
+    """The split for which `split` has a 1; "": it names splits."""
 
 
 class LabelTable:
@@ -117,6 +133,7 @@ class LabelTable:
         self.description = self._columns.description
         """The columns that are used, for a report."""
         self.is_one_hot = bool(self._columns.classes)
+        self.has_tags = self._columns.has_tags
         self.is_certain = self._columns.is_certain
         """True if the columns of labels are called so, or are flags; False: there is just one beside that of files."""
 
@@ -143,13 +160,15 @@ class LabelTable:
     def _read_labels(self, line: int, cells: Sequence[str]) -> tuple[str, ...]:
         columns = self._columns
         if columns.classes:
-            flags = [FLAGS.get(cells[index].lower()) for index in columns.labels]
+            flags = [columns.flags.get(cells[index].lower()) for index in columns.labels]
             if None in flags:
                 cell = cells[columns.labels[flags.index(None)]]
                 reject_line(self.path, line, f"has {names.show(cell, 100)!r} in the column of a class; use 0 or 1")
             labels = {name for name, flag in zip(columns.classes, flags, strict=True) if flag}
         else:
-            found = (label.strip() for label in cells[columns.labels[0]].split("|"))
+            cell = cells[columns.labels[0]]
+            several = parse_list(cell)
+            found = (label.strip() for label in (cell.split("|") if several is None else several))
             labels = {label for label in found if label.lower() not in NO_LABELS}
         if len(labels) > MAX_LABELS:
             reject_line(self.path, line, f"has {len(labels)} labels; an image may have {MAX_LABELS}")
@@ -161,13 +180,19 @@ class LabelTable:
         return tuple(sorted(labels))
 
     def _read_split(self, line: int, cells: Sequence[str]) -> str:
-        if self._columns.split is None or not cells[self._columns.split]:
+        columns = self._columns
+        if columns.split is None:
             return ""
-        name = cells[self._columns.split]
+        name = cells[columns.split]
+        if columns.split_flag:
+            flag = FLAGS.get(name.lower())
+            if flag is None:
+                reject_line(self.path, line, f"has {names.show(name, 100)!r} in a column of flags; use 0 or 1")
+            return columns.split_flag if flag else TRAIN
         split = parse_split(name)
-        if split is None:
+        if name and split is None:
             reject_line(self.path, line, f"has the split {names.show(name, 100)!r}; use train, validation or test")
-        return split
+        return split or ""
 
 
 def _simplify(name: str) -> str:
@@ -175,32 +200,56 @@ def _simplify(name: str) -> str:
 
 
 def _has_header(cells: Sequence[str], is_file: IsFile) -> bool:
-    return not any(re.search(r"\.\w{2,5}$", cell) and is_file(cell) for cell in cells)
+    if any(re.search(r"\.\w{2,5}$", cell) and is_file(cell) for cell in cells):
+        return False
+    known = {*FILE_COLUMNS, *LABEL_COLUMNS, *SPLIT_COLUMNS, SPLIT_COLUMN}
+    # Names of files without suffix, as in a row, or the name of a column that is by chance that of a file too?
+    return any(_simplify(cell) in known for cell in cells) or not any(is_file(cell) for cell in cells)
 
 
 def _find_columns(path: PurePosixPath, header: Sequence[str], sample: Sequence[Row], is_file: IsFile) -> _Columns:
     simple = [_simplify(name) for name in header]
     files = _find_file_column(simple, sample, is_file)
     if files is None:
-        raise NoLabelTable(_explain(header, "no column names files of the archive"))
-    split = _find_split_column(simple, sample)
+        raise NoLabelTable(_explain(header, "no column names files of the archive"), _find_example(simple, sample))
+    split, split_flag = _find_split_column(simple, sample)
     others = [
         index for index in range(len(header)) if index not in (files, split) and simple[index] not in INDEX_COLUMNS
     ]
     named = [simple.index(name) for name in LABEL_COLUMNS if name in simple and simple.index(name) in others]
     given = f"files are the column {header[files]}"
     split_given = "" if split is None else f", splits {header[split]}"
-    if path.name.lower() == ONE_HOT or (not named and len(others) > 1 and _are_flags(others, sample)):
+    flags = None if named and path.name.lower() != ONE_HOT else _find_flags(others, sample)
+    if path.name.lower() == ONE_HOT or (len(others) > 1 and flags is not None):
         classes = tuple(header[index] for index in others)
         if any(len(name.encode()) > names.MAX_BYTES or names.has_controls(name) for name in classes):
             reject_line(path, 1, f"has a name of a class of more than {names.MAX_BYTES} bytes, or of several lines")
         description = f"{given}, classes the columns {join_names(classes)}{split_given}"
-        return _Columns(files, tuple(others), classes, split, len(header), description)
+        return _Columns(
+            files, tuple(others), classes, split, len(header), description, flags=flags or FLAGS, split_flag=split_flag
+        )
     labels = named[:1] or others
     if len(labels) != 1:
         raise NoLabelTable(_explain(header, "no column has labels" if not labels else "it is unclear which has labels"))
-    description = f"{given}, labels {header[labels[0]]}{split_given}"
-    return _Columns(files, (labels[0],), (), split, len(header), description, is_certain=bool(named))
+    unused = join_names([header[index] for index in others if index not in labels])
+    description = f"{given}, labels {header[labels[0]]}{split_given}{unused and f'; not used: {unused}'}"
+    return _Columns(
+        files,
+        (labels[0],),
+        (),
+        split,
+        len(header),
+        description,
+        is_certain=bool(named),
+        has_tags=simple[labels[0]] == "tags",
+        split_flag=split_flag,
+    )
+
+
+def _find_example(simple: Sequence[str], sample: Sequence[Row]) -> tuple[int, str] | None:
+    """Find a cell of a column that is called as one of files, and its line."""
+    index = next((simple.index(name) for name in FILE_COLUMNS if name in simple), None)
+    return next(((line, cells[index]) for line, cells in sample if index is not None and index < len(cells)), None)
 
 
 def _explain(header: Sequence[str], problem: str) -> str:
@@ -227,30 +276,35 @@ def _find_file_column(simple: Sequence[str], sample: Sequence[Row], is_file: IsF
     return best if best is not None and scores[best] > 0 else None
 
 
-def _find_split_column(simple: Sequence[str], sample: Sequence[Row]) -> int | None:
+def _find_split_column(simple: Sequence[str], sample: Sequence[Row]) -> tuple[int | None, str]:
+    """Find the column of splits, and which split it flags, "" if it names them."""
     if SPLIT_COLUMN in simple:
-        return simple.index(SPLIT_COLUMN)
+        return simple.index(SPLIT_COLUMN), ""
     for index, name in enumerate(simple):
-        if (
-            name in SPLIT_COLUMNS
-            and sample
-            and all(index < len(cells) and parse_split(cells[index]) is not None for _, cells in sample)
-        ):
-            return index
-    return None
+        if name in SPLIT_COLUMNS and _are_splits(index, sample):
+            return index, ""
+        if name in SPLIT_FLAGS and _find_flags([index], sample) is FLAGS:
+            return index, SPLIT_FLAGS[name]
+    return None, ""
 
 
-def _are_flags(columns: Sequence[int], sample: Sequence[Row]) -> bool:
-    return bool(sample) and all(
-        index < len(cells) and cells[index].lower() in FLAGS for _, cells in sample for index in columns
-    )
+def _are_splits(index: int, sample: Sequence[Row]) -> bool:
+    return bool(sample) and all(index < len(cells) and parse_split(cells[index]) is not None for _, cells in sample)
+
+
+def _find_flags(columns: Sequence[int], sample: Sequence[Row]) -> Mapping[str, bool] | None:
+    """Find what cells of 0 and 1, or of -1 and 1, mean; None if there are others."""
+    found = {cells[index].lower() if index < len(cells) else None for _, cells in sample for index in columns}
+    return next((flags for flags in (FLAGS, SIGNS) if found and found <= flags.keys()), None)
 
 
 def _find_columns_without_header(sample: Sequence[Row], is_file: IsFile, classes: AbstractSet[str]) -> _Columns:
     """Recognize the columns of a table whose first line is a row: files and labels, or files and known classes."""
     first = sample[0][1]
-    files = next(index for index, cell in enumerate(first) if is_file(cell))
-    split = 2 if len(first) == 3 and files != 2 and parse_split(first[2]) is not None else None
+    # The names of files may be numbers, and so may labels: the column with most of them, and the first of those.
+    files = max(range(len(first)), key=lambda index: sum(is_file(cells[index]) for _, cells in sample if cells[index:]))
+    with_splits = [index for index in range(len(first)) if index != files and _are_splits(index, sample)]
+    split = with_splits[0] if len(first) > 2 and with_splits else None
     others = [index for index in range(len(first)) if index not in (files, split)]
     if classes:
         others = [
@@ -262,4 +316,5 @@ def _find_columns_without_header(sample: Sequence[Row], is_file: IsFile, classes
             "file,label,split"
         )
     description = f"it has no header: files are column {files + 1}, labels column {others[0] + 1}"
+    description += "" if split is None else f", splits column {split + 1}"
     return _Columns(files, (others[0],), (), split, len(first), description)

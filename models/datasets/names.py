@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MAX_BYTES = 255
 """Longest component of a path, and longest name of a class, in UTF-8."""
@@ -78,6 +83,13 @@ def find_problem(path: PurePosixPath) -> str | None:
     if len(name.encode()) > MAX_PATH_BYTES:
         return f"The path is longer than {MAX_PATH_BYTES} bytes. Shorten it."
     return None
+
+
+def find_alike(classes: Iterable[str]) -> list[str]:
+    """Find names that differ in case, spaces or decimals alone: Cat and cat, 1 and 1.0."""
+    keys = {name: re.sub(r"^(-?\d+)\.0*$", r"\1", " ".join(name.casefold().split())) for name in classes}
+    counts = Counter(keys.values())
+    return sorted(name for name, key in keys.items() if counts[key] > 1)
 
 
 def show(name: str, most: int = MAX_PATH_BYTES) -> str:

@@ -91,17 +91,20 @@ class TableReader:
                 path, content, lambda name: self.index.find(path.parent, name, split) is not None, classes
             )
         except NoLabelTable as reason:
-            self._reasons[path] = str(reason)
+            self._reasons[path] = str(reason) + (self._describe_example(*reason.example) if reason.example else "")
             return None
         is_known = path.stem.lower() in LABEL_TABLES
         if table.matched < (MIN_MATCHED if not is_known else 1e-9):
             line, name = table.example
             self._reasons[path] = (
-                f"of the first files that it lists ({table.description}), {table.matched:.0%} are in the archive. Line "
-                f"{line} lists {names.show(name, 255)!r}; the nearest file is {self._find_nearest(name)}"
+                f"of the first files that it lists ({table.description}), {table.matched:.0%} are in the archive"
+                f"{self._describe_example(line, name)}"
             )
             return None
         return table
+
+    def _describe_example(self, line: int, name: str) -> str:
+        return f". Line {line} lists {names.show(name, 255)!r}; the nearest file is {self._find_nearest(name)}"
 
     def _find_nearest(self, name: str) -> str:
         return names.show(str(self.index.find_nearest(name)), 255)
@@ -134,7 +137,8 @@ class TableReader:
         several = next((a.labels for a in found.annotations.values() if len(a.labels) > 1), ())
         if several and not any(table.is_one_hot for table in tables):
             shown = names.show("|".join(several), 255)
-            found.notes.append(f"several labels in a cell are separated by |, as in {shown}")
+            found.notes.append(f"images may have several labels, such as {shown}")
+        _check_classes(found, tables)
         self._settle_labels(found)
         _infer_splits(found)
         self._describe_matches(found)
@@ -243,6 +247,31 @@ class TableReader:
             return set()
         below = {file for file in self.index.paths if file.is_relative_to(table.parent)}
         return below if found.annotations.keys().isdisjoint(below) else set()
+
+
+def _check_classes(found: Layout, tables: Sequence[LabelTable]) -> None:
+    """Refuse cells that seem to have several labels, separated otherwise than by |, and note doubtful classes."""
+    classes = sorted({label for annotation in found.annotations.values() for label in annotation.labels})
+    if alike := names.find_alike(classes):
+        found.notes.append(f"the classes {join_names(alike)} differ in case, spaces or decimals alone")
+    if any(table.is_one_hot for table in tables):
+        return
+    for separator in (";", ",", *((" ",) if any(table.has_tags for table in tables) else ())):
+        joined = [label for label in classes if separator in label]
+        if not joined:
+            continue
+        shown = names.show(joined[0], 255)
+        parts = {label: {part.strip() for part in label.split(separator)} for label in classes}
+        uses = Counter(part for of_one in parts.values() for part in of_one)
+        if 2 * sum(min(uses[part] for part in parts[label]) > 1 for label in joined) > len(joined):
+            raise DatasetRejected(
+                "labels_unreadable",
+                f"It is unclear whether {shown!r} in {names.show(str(tables[0].path), 255)} is one label or several: "
+                f"its parts stand in other labels too. Separate several labels by |, as in "
+                f"{'|'.join(sorted(parts[joined[0]]))}; if it is one, write it without {separator!r}.",
+            )
+        if separator != " ":
+            found.notes.append(f"{shown!r} counts as one label, as several are separated by |")
 
 
 def _find_split(table: PurePosixPath) -> str:

@@ -55,7 +55,7 @@ def read_files(file: IO[bytes], limits: Limits) -> Iterator[ArchiveFile]:
     Raises DatasetRejected, also where no file can be used.
     """
     unusable: ArchiveFile | None = None
-    is_empty = True
+    is_empty, hidden = True, ""
     try:
         for member in _check_limits(limits, _list_members(file, limits)):
             found = _check_member(member)
@@ -63,6 +63,8 @@ def read_files(file: IO[bytes], limits: Limits) -> Iterator[ArchiveFile]:
                 is_empty = False
             elif found.problem is not SYSTEM_FILE:
                 unusable = unusable or found
+            else:
+                hidden = hidden or str(found.path)
             yield found
     except READ_ERRORS as error:
         _reject_damaged(error)
@@ -70,6 +72,12 @@ def read_files(file: IO[bytes], limits: Limits) -> Iterator[ArchiveFile]:
         assert unusable.problem is not None
         code, message = unusable.problem
         raise DatasetRejected(code, f"{names.show(str(unusable.path), 100)}: {message}")
+    if is_empty and hidden:
+        raise DatasetRejected(
+            "archive_empty",
+            f"All files of the archive are hidden or a system's own, such as {names.show(hidden, 100)}. Rename folders "
+            "whose names begin with a dot.",
+        )
     if is_empty:
         raise DatasetRejected("archive_empty", "The archive has no files. Put images in it, in one folder per class.")
 

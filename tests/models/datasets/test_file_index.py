@@ -44,6 +44,16 @@ def test_what_is_uncertain_or_absent_is_not_found(name: str) -> None:
     assert FileIndex(PATHS).find(ROOT, name) is None
 
 
+def test_zeros_that_excel_drops_are_found() -> None:
+    files = ("train/00042.png", "train/00043.png", "test/00042.png", "test/7.png", "old/007.png")
+    index = FileIndex([Path(name) for name in files])
+    assert index.find(ROOT, "42", split="train") == (Path("train/00042.png"), False)
+    assert index.find(ROOT, "train/42.png") == (Path("train/00042.png"), False)
+    assert index.find(ROOT, "43") == (Path("train/00043.png"), False)
+    assert index.find(ROOT, "7") == (Path("test/7.png"), False)
+    assert [index.find(ROOT, name) for name in ("42", "43.jpg", "other/43.png", "²")] == [None] * 4
+
+
 def test_files_below_the_table_come_first() -> None:
     assert FileIndex(PATHS).find(Path("other"), "a2") == (Path("other/a2.png"), False)
     assert FileIndex(PATHS).find(Path("img x"), "a2.png") == (Path("img x/sub/a2.png"), False)

@@ -169,7 +169,7 @@ def test_a_class_called_test_is_a_class_and_is_noted() -> None:
 def test_classes_that_differ_in_case_are_noted() -> None:
     found = read("Cat/", "cat/", "dog/")
     assert found.classes == {"Cat", "cat", "dog"}
-    assert "the classes Cat, cat differ in case alone" in found.notes
+    assert "the classes Cat, cat differ in case, spaces or decimals alone" in found.notes
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,11 @@ EXPECTED = {file: (file[0],) for file in LISTED}
         ("file,width,height,label", "{file},10,20,{name}"),
         ("name,class,class_id", "{file},{name},0"),
         ("file,label,is_blurry,is_dark", "{file},{name},0,1"),
+        ("Image Index,Finding Labels,Patient ID,Age", "{file},{name},{n},30"),
+        ("lesion_id,image_id,dx,dx_type", "L{number},{file},{name},histo"),
+        ("image,id,choice,annotator", "{file},{n},{name},2"),
+        ("file|label", "{file}|{name}"),
+        ("file label", "{file} {name}"),
     ],
 )
 def test_columns_are_recognized(header: str, row: str) -> None:
@@ -56,6 +61,54 @@ def test_columns_are_recognized(header: str, row: str) -> None:
 def test_labels_that_are_called_like_files_are_labels() -> None:
     found = LabelTable(Path("labels.csv"), b"file,label\nx.png,a0\ny.png,b0\n", is_file)
     assert (found.matched, [row.labels for row in found.read()]) == (0.0, [("a0",), ("b0",)])
+
+
+def test_a_table_without_header_may_name_files_without_suffix() -> None:
+    assert read("a0,cat\nb1,dog\n") == {"a0": ("cat",), "b1": ("dog",)}
+    numbered = LabelTable(Path("train.csv"), b"1,0\n2,1\n3,1\n", {"1", "2", "3"}.__contains__)
+    assert [(row.file, row.labels) for row in numbered.read()] == [("1", ("0",)), ("2", ("1",)), ("3", ("1",))]
+    assert read("id,label\na0,cat\n") == {"a0": ("cat",)}
+
+
+def test_a_table_without_header_may_give_splits_in_any_column() -> None:
+    rows = LabelTable(Path("import.csv"), b"TRAINING,a0.png,cat\nTEST,b0.png,dog\n", is_file).read()
+    assert [(row.file, row.labels, row.split) for row in rows] == [
+        ("a0.png", ("cat",), "train"),
+        ("b0.png", ("dog",), "test"),
+    ]
+
+
+@pytest.mark.parametrize(("column", "split"), [("is_valid", "validation"), ("isTest", "test")])
+def test_a_flag_may_give_the_split(column: str, split: str) -> None:
+    rows = LabelTable(Path("labels.csv"), f"name,label,{column}\na0.png,a,False\nb0.png,b,True\n".encode(), is_file)
+    assert [row.split for row in rows.read()] == ["train", split]
+    with pytest.raises(DatasetRejected, match="in a column of flags; use 0 or 1"):
+        read("name,label,is_valid\n" + "a0.png,a,0\n" * 300 + "a1.png,a,maybe\n")
+
+
+def test_columns_that_are_not_used_are_said() -> None:
+    found = LabelTable(Path("labels.csv"), b"id,file,label,fold\n1,a0.png,a,3\n", is_file)
+    assert found.description == "files are the column file, labels label; not used: id, fold"
+
+
+def test_labels_may_be_lists() -> None:
+    assert read("""file,labels\na0.png,"['a', 'b']"\na1.png,"[""a, b""]"\nb0.png,[]\nb1.png,[x]\n""") == {
+        "a0.png": ("a", "b"),
+        "a1.png": ("a, b",),
+        "b0.png": (),
+        "b1.png": ("[x]",),
+    }
+
+
+def test_minus_one_stands_for_no_unless_beside_zero() -> None:
+    assert read("image_id,a,b\na0,1,-1\na1,-1,-1\nb0,-1,1\n") == {"a0": ("a",), "a1": (), "b0": ("b",)}
+    with pytest.raises(NoLabelTable, match="unclear which has labels"):
+        read("image_id,a,b\na0,1,-1\na1,0,0\nb0,0,1\n")
+
+
+@pytest.mark.parametrize("error", ["#N/A", "#REF!", "#VALUE!"])
+def test_errors_of_excel_are_no_labels(error: str) -> None:
+    assert read(f"file,label\na0.png,a\nb0.png,{error}\n") == {"a0.png": ("a",), "b0.png": ()}
 
 
 def test_files_without_suffix_are_recognized() -> None:

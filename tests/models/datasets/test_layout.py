@@ -177,6 +177,36 @@ def test_images_without_a_label_among_images_with_several_have_none_of_the_class
     assert found.skipped == []
 
 
+@pytest.mark.parametrize(("column", "separator"), [("label", ";"), ("label", ","), ("labels", ", "), ("tags", " ")])
+def test_cells_that_seem_to_have_several_labels_are_refused(column: str, separator: str) -> None:
+    several = [separator.join(two) for two in (("sky", "sea"), ("sky", "sand"), ("sea", "sand"))]
+    rows = [f'{name},"{several[number % 3]}"' for number, name in enumerate(NAMES)]
+    error = refused({"labels.csv": "\n".join([f"file,{column}", *rows])})
+    assert error.code == "labels_unreadable"
+    assert "is one label or several" in str(error)
+    assert "as in sand|sea" in str(error)
+
+
+@pytest.mark.parametrize("column", ["label", "species"])
+def test_a_label_with_a_comma_or_space_is_one(column: str) -> None:
+    shared = ["maize, sweet", "maize", "golden retriever", "labrador retriever"]
+    rows = [f'{name},"{shared[number % 4]}"' for number, name in enumerate(NAMES)]
+    found = read({"labels.csv": "\n".join([f"file,{column}", *rows])})
+    assert {label for labels in labels(found).values() for label in labels} == set(shared)
+    assert "'maize, sweet' counts as one label, as several are separated by |" in found.notes
+
+
+def test_classes_of_tables_that_are_written_alike_are_noted() -> None:
+    found = read({"labels.csv": TABLE.replace("a0.png,a", "a0.png,A")})
+    assert "the classes A, a differ in case, spaces or decimals alone" in found.notes
+
+
+def test_a_column_that_should_name_files_is_refused_with_the_nearest() -> None:
+    error = refused({"train.csv": "id,label\nx0,a\nx1,b\n"})
+    assert "no column names files of the archive" in str(error)
+    assert "Line 2 lists 'x0'; the nearest file is img/" in str(error)
+
+
 def test_the_same_row_twice_is_one() -> None:
     assert labels(read({"labels.csv": TABLE + "img/a0.png,a\n./img/a0.png, a\n"})) == EXPECTED
 

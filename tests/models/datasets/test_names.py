@@ -64,6 +64,11 @@ def test_ordinary_paths_are_used() -> None:
         assert names.find_problem(Path(name)) is None
 
 
+def test_names_that_are_written_alike_are_found() -> None:
+    alike = ["Cat", "cat", "do  g", "do g ", "1", "1.0", "Straße", "STRASSE"]
+    assert names.find_alike([*alike, "owl", "1.5", "2"]) == sorted(alike)
+
+
 def test_bytes_that_are_not_utf8_are_known() -> None:
     assert not names.is_utf8(b"M\xfcll/1.png".decode("utf-8", "surrogateescape"))
     assert names.is_utf8("M\u00fcll/1.png")

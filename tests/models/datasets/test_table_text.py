@@ -26,7 +26,7 @@ def refused(content: bytes, name: str = "labels.csv") -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32"])
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_encodings_and_line_ends(encoding: str, end: str) -> None:
     assert rows(TEXT.replace("\n", end).encode(encoding)) == ROWS
@@ -49,6 +49,19 @@ def test_rows_without_content_are_passed() -> None:
 
 def test_names_are_composed() -> None:
     assert rows("A\u0308.png,cat\n".encode()) == [(1, ["\u00c4.png", "cat"])]
+
+
+def test_an_excel_file_is_named() -> None:
+    assert "labels.csv is an Excel file" in refused(b"PK\3\4\x14\0")
+    assert "Save it in Excel as CSV UTF-8" in refused(b"\xd0\xcf\x11\xe0\xa1\xb1")
+
+
+def test_lines_of_json_may_lack_values_that_others_have() -> None:
+    content = b'{"file_name": "1.png"}\n{"file_name": "2.png", "label": "cat", "split": "test", "objects": {}}\n'
+    header, *found = [cells for _, cells in rows(content, "metadata.jsonl")]
+    assert (header, found) == (["file_name", "label", "split"], [["1.png", "", ""], ["2.png", "cat", "test"]])
+    many = "\n".join(f'{{"a{number}": 1}}' for number in range(20_001))
+    assert "more than 20000 different names" in refused(many.encode(), "metadata.jsonl")
 
 
 def test_lines_of_json() -> None:

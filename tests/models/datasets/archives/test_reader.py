@@ -34,6 +34,11 @@ def test_ordinary_archives_are_read_whole(tmp_path: Path, kind: str) -> None:
         assert contents(file) == FILES
 
 
+def test_an_archive_of_hidden_files_is_refused_by_name() -> None:
+    with pytest.raises(DatasetRejected, match=r"hidden or a system's own, such as \.data/a/1\.png"):
+        contents(io.BytesIO(zip_of((".data/a/1.png", b"x"))))
+
+
 @pytest.mark.parametrize(
     "name", ["../up.png", "a/../../b.png", "..\\up.png", "a\\..\\..\\b.png", "/etc/x.png", "C:/x.png", "C:\\x.png"]
 )
