@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from graft.images.deep import (
     read_grey,
     read_planes,
 )
+from graft.images.other_formats import describe_unknown
 
 if TYPE_CHECKING:
     import os
@@ -40,21 +41,6 @@ MAGIC = {repair.JPEG: "JPEG", repair.PNG: "PNG", repair.GIF: "GIF", repair.BMP: 
     tiff.MAGIC, "TIFF"
 )
 """First bytes of files, and their format; a WebP is found by its plugin."""
-OTHER_FORMATS = (
-    (4, b"ftypavif", "AVIF"),
-    *((4, b"ftyp" + brand, "HEIC") for brand in (b"heic", b"heix", b"hevc", b"mif1", b"msf1", b"heim")),
-    (4, b"jP  ", "JPEG 2000"),
-    (4, b"JXL ", "JPEG XL"),
-    (0, b"\xff\x0a", "JPEG XL"),
-    (0, b"8BPS", "PSD"),
-    (0, b"\0\0\1\0", "ICO"),
-    (0, b"%PDF", "PDF"),
-    (0, b"<svg", "SVG"),
-    (0, b"P5", "PGM"),
-    (0, b"P6", "PPM"),
-    (128, b"DICM", "DICOM"),
-)
-"""Formats that people have and that are not read: place and start of what tells them, and their name."""
 VERSION = 2
 """Version of the rules: increase it when any file's pixels change. Version 1 is that of checkpoints without a key."""
 TRANSPOSITIONS = {
@@ -187,10 +173,11 @@ def _read_tiff(data: bytes, admit: Admit) -> Image.Image | DeepImage:
         data = directory.replace({tiff.PHOTOMETRIC: [tiff.BLACK_IS_ZERO]})
     with Image.open(io.BytesIO(data), formats=("TIFF",)) as image, admit(*image.size):
         if directory.has_deep_planes:
-            return _drop_empty_alpha(read_planes([directory.select_plane(plane) for plane in range(directory.planes)]))
+            planes = [directory.select_plane(plane) for plane in range(directory.planes)]
+            return _drop_empty_alpha(read_planes(planes, is_cmyk=directory.is_cmyk))
         deep = _read_deep(image, data, VERSION)
         if deep is not None:
-            return deep.invert(directory.bits) if directory.is_deep_negative else _drop_empty_alpha(deep)
+            return replace(deep, is_negative=True) if directory.is_deep_negative else _drop_empty_alpha(deep)
         colours = directory.get(tiff.COLOUR_MAP)
         if image.mode == "P" and colours and max(colours) < 256:  # written as 8 bits, where the format has 16
             image.putpalette(bytes(colours), "RGB;L")
@@ -267,7 +254,7 @@ def _is_alpha_empty(image: Image.Image) -> bool:
 
 
 def _drop_empty_alpha(deep: DeepImage) -> DeepImage:
-    return DeepImage(deep.values) if deep.opacity is not None and not deep.opacity.any() else deep
+    return replace(deep, opacity=None) if deep.opacity is not None and not deep.opacity.any() else deep
 
 
 def _check_memory(error: Exception) -> None:
@@ -281,21 +268,12 @@ def _truncated() -> BadImage:
     return BadImage("truncated", "The file ends before the image does. Copy it again.")
 
 
-def _describe_unknown(data: bytes) -> str:
-    """Say what a file is that is in none of FORMATS, and what to do."""
-    formats = ", ".join(FORMATS)
-    for place, start, name in OTHER_FORMATS:
-        if data[place:].startswith(start):
-            return f"The file is in the format {name}, which is not read. Convert it to one of {formats}."
-    return f"The file is no image in a known format ({formats}). Convert it to one of them."
-
-
 def _explain(data: bytes, error: Exception) -> BadImage:
     """Explain why a file cannot be decoded."""
     if isinstance(error, UnidentifiedImageError):
         found = [name for start, name in MAGIC.items() if data.startswith(start)]
         if not found:
-            return BadImage("not_an_image", _describe_unknown(data))
+            return BadImage("not_an_image", describe_unknown(data, FORMATS))
         try:
             Image.OPEN[found[0]][0](io.BytesIO(data), "")
         except Exception as reason:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -27,9 +27,11 @@ class DeepImage:
     """An image of 16-bit samples, upright."""
 
     values: np.ndarray
-    """uint16 of shape (H, W), grey, or (H, W, 3), RGB."""
+    """uint16 of shape (H, W), grey, (H, W, 3), RGB, or (H, W, 4), CMYK."""
     opacity: np.ndarray | None = None
     """uint8 of shape (H, W), 255 where the image is opaque; None: everywhere."""
+    is_negative: bool = False
+    """True if 0 is white. As in CMYK, what is black follows from the depth, so both are inverted when reduced."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -47,15 +49,15 @@ class DeepImage:
         if method is None:
             return self
         opacity = None if self.opacity is None else _transpose(self.opacity, method)
-        return DeepImage(_transpose(self.values, method), opacity)
-
-    def invert(self, bits: int) -> DeepImage:
-        """Invert values of `bits` bits, of which 0 is white."""
-        return DeepImage(((1 << bits) - 1) - self.values, self.opacity)
+        return replace(self, values=_transpose(self.values, method), opacity=opacity)
 
     def reduce(self, table: np.ndarray) -> Image.Image:
         """Reduce to 8-bit RGB by a table of 65,536 bytes; transparent parts become white."""
-        image = Image.fromarray(table[self.values]).convert("RGB")
+        reduced = table[self.values]
+        if self.is_negative:
+            reduced = 255 - reduced
+        mode = {2: "L", 3: "RGB", 4: "CMYK"}[reduced.shape[-1] if reduced.ndim > 2 else 2]
+        image = Image.frombytes(mode, self.size, reduced.tobytes()).convert("RGB")
         if self.opacity is not None:
             image.putalpha(Image.fromarray(self.opacity))
         return flatten(image)
@@ -66,7 +68,8 @@ class DeepImage:
         rows = max(1, BAND_PIXELS // width)
         for top in range(0, height, rows):
             band = slice(top, top + rows)
-            yield DeepImage(self.values[band], None if self.opacity is None else self.opacity[band])
+            opacity = None if self.opacity is None else self.opacity[band]
+            yield replace(self, values=self.values[band], opacity=opacity)
 
 
 def find_depth(values: np.ndarray) -> int:
@@ -128,10 +131,12 @@ def read_colours(image: Image.Image, data: bytes) -> DeepImage | None:
         high, low, *opacity = (np.asarray(band) for band in _load_as(data, "RGBA", "RGBA").split())
         return DeepImage(_join(high, low), _reduce_opacity(_join(*opacity)))
     name, _, order = rawmode.partition(";16")
-    if name not in ("RGB", "RGBX", "RGBA", "RGBa") or order not in OTHER_BYTE:
+    if name not in ("RGB", "RGBX", "RGBA", "RGBa", "CMYK") or order not in OTHER_BYTE:
         return None
     straight = name.upper()  # multiplied colours are divided below, with all their bits
     high, low = (np.asarray(_load_as(data, image.mode, f"{straight};16{each}")) for each in (order, OTHER_BYTE[order]))
+    if name == "CMYK":
+        return DeepImage(_join(high, low))
     values = _join(high[..., :3], low[..., :3])
     if image.mode != "RGBA":
         return DeepImage(values, _find_key(values, image))
@@ -139,9 +144,11 @@ def read_colours(image: Image.Image, data: bytes) -> DeepImage | None:
     return DeepImage(_divide(values, alpha) if name == "RGBa" and alpha.any() else values, _reduce_opacity(alpha))
 
 
-def read_planes(files: Sequence[bytes]) -> DeepImage:
-    """Read three planes of colours, each a grey file of 16 bits, and a fourth of opacity."""
+def read_planes(files: Sequence[bytes], *, is_cmyk: bool) -> DeepImage:
+    """Read planes, each a grey file of 16 bits: four of inks, or three of colours, and a fourth of opacity."""
     planes = [np.asarray(Image.open(io.BytesIO(file))).astype(np.uint16, copy=False) for file in files]
+    if is_cmyk:
+        return DeepImage(np.stack(planes, axis=-1))
     return DeepImage(np.stack(planes[:3], axis=-1), _reduce_opacity(planes[3]) if planes[3:] else None)
 
 

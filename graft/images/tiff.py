@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     EXTRA_SAMPLES,
     SAMPLE_FORMAT,
 ) = (258, 259, 262, 273, 277, 279, 284, 320, 324, 325, 338, 339)
-WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB, CMYK = 0, 1, 2, 5
 UNSIGNED = 1
 SEPARATE = 2
 OF_PIXELS = frozenset(
@@ -152,10 +152,16 @@ class Directory:
         return is_white_zero and is_whole and self.planes == 1 and self.bits in (12, 16)
 
     @property
+    def is_cmyk(self) -> bool:
+        """True if the samples are inks."""
+        return tuple(self.get(PHOTOMETRIC)) == (CMYK,)
+
+    @property
     def has_deep_planes(self) -> bool:
         """True if 16-bit colours lie in separate planes, of which Pillow reads 8 bits alone."""
         is_rgb = tuple(self.get(PHOTOMETRIC)) == (RGB,) and self.planes in (3, 4)
-        return is_rgb and set(self.get(BITS_PER_SAMPLE)) == {16} and tuple(self.get(PLANAR)) == (SEPARATE,)
+        is_known = is_rgb or (self.is_cmyk and self.planes == 4)
+        return is_known and set(self.get(BITS_PER_SAMPLE)) == {16} and tuple(self.get(PLANAR)) == (SEPARATE,)
 
     def select_plane(self, plane: int) -> bytes:
         """Copy a file of separate planes as a grey one of one plane."""

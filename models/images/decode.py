@@ -115,6 +115,8 @@ def _check_deep(image: DeepImage) -> CheckedImage:
     width, height = image.size
     lossless = _start_digest(width, height)
     by_depth = {depth: _start_digest(width, height) for depth in DEPTHS if depth >= image.depth}
+    if image.is_negative:
+        lossless.update(b"negative")
     for band in image.split_bands():
         lossless.update(band.values.tobytes())
         if band.opacity is not None:

@@ -220,10 +220,28 @@ def test_every_fault_has_its_code(data: bytes, code: str) -> None:
         (encoded(noise(1), "PPM"), "PPM"),
         (bytes(128) + b"DICM", "DICOM"),
         (b"%PDF-1.4", "PDF"),
+        (b"\xef\xbb\xbf<?xml version='1.0'?>\n<!-- a drawing -->\n<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
+        (b"\0\0\0\x18ftypisom", "MP4"),
+        (b"\0\0\0\x18ftypavis", "AVIF"),
+        (b"SIMPLE  =", "FITS"),
     ],
 )
 def test_a_format_that_is_not_read_is_named(data: bytes, name: str) -> None:
-    with pytest.raises(BadImage, match=f"format {name}, which is not read") as caught:
+    with pytest.raises(BadImage, match=rf"format {name}.*, which is not read") as caught:
+        opened(data)
+    assert caught.value.code == "not_an_image"
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"<!DOCTYPE html><html><svg/>Sign in</html>", "a web page, which was saved instead of an image"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0", "Run git lfs pull"),
+        (b"\0<html>", "no image in a known format"),
+    ],
+)
+def test_what_was_saved_instead_of_an_image_is_named(data: bytes, says: str) -> None:
+    with pytest.raises(BadImage, match=says) as caught:
         opened(data)
     assert caught.value.code == "not_an_image"
 

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from graft.images import DEPTHS, Decoding, DeepImage, decode, read_image
+from models.images.decode import check
 from tests.support.image_files import chunk, deep_png, exif, tiff
 from tests.support.images import encoded, noise
 
@@ -45,6 +46,23 @@ def expected(values: np.ndarray) -> np.ndarray:
     values = values.copy()
     values[0, 0] = 255
     return values if values.ndim == 3 else np.repeat(values[..., None], 3, 2)
+
+
+@pytest.mark.parametrize("depth", DEPTHS)
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("is_planar", [False, True])
+def test_inks_of_every_depth_come_back(depth: int, order: str, is_planar: bool) -> None:
+    inks = np.asarray(noise(4).convert("CMYK")).copy()
+    data = tiff(widen(inks, depth), {262: [5]}, order, is_planar=is_planar)
+    inks[0, 0] = 255
+    np.testing.assert_array_equal(reduced(data), Image.frombytes("CMYK", noise(4).size, inks.tobytes()).convert("RGB"))
+
+
+@pytest.mark.parametrize("depth", [10, 12, 14, 16])
+def test_grey_of_which_0_is_white_is_inverted_by_its_depth(depth: int) -> None:
+    data = tiff(widen(GREY, depth)[..., None], {262: [0]})
+    np.testing.assert_array_equal(reduced(data), 255 - expected(GREY))
+    assert check(data).digest != check(tiff(widen(GREY, depth)[..., None], {})).digest
 
 
 @pytest.mark.parametrize("depth", DEPTHS)
