@@ -19,9 +19,9 @@ from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.floor import BACKBONES, pack_dataset
+from benchmarks.floor import pack_dataset
 from benchmarks.machine import describe
-from benchmarks.material import build_parser, scratch
+from benchmarks.material import BACKBONES, build_parser, scratch
 from models import backbones
 from models.catalog.recipe import Recipe
 from models.evaluation.calibration import fit_temperature

@@ -9,10 +9,9 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-from benchmarks.floor import BACKBONES
 from benchmarks.job import wait_for_success
 from benchmarks.machine import describe
-from benchmarks.material import build_parser, scratch
+from benchmarks.material import BACKBONES, build_parser, scratch
 from demo.standalone import standalone
 from graft.client import Client
 

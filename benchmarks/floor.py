@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import tempfile
 import time
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from benchmarks.material import BACKBONES
 from models import backbones
 from models.datasets.archives import Limits
 from models.datasets.pack import Pack, write_index
@@ -28,8 +28,6 @@ from models.features.trunk import Trunk
 from models.images.views import Views
 from models.networks.feature_network import cut_before_classifier
 
-ROOT = Path(__file__).parents[1]
-BACKBONES = Path(os.environ.get("GRAFT_BACKBONES", ROOT / "demo" / "backbones"))
 SECONDS = 5.0
 
 

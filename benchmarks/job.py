@@ -18,9 +18,9 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.floor import BACKBONES, Floor
+from benchmarks.floor import Floor
 from benchmarks.machine import describe
-from benchmarks.material import build_parser, scratch
+from benchmarks.material import BACKBONES, build_parser, scratch
 from demo.standalone import standalone
 from graft.client import Client
 from workers.child_process import TUNING

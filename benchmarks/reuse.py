@@ -12,10 +12,10 @@ import time
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.floor import BACKBONES, pack_dataset
+from benchmarks.floor import pack_dataset
 from benchmarks.job import measure_job, wait_for_success
 from benchmarks.machine import describe
-from benchmarks.material import build_parser, scratch
+from benchmarks.material import BACKBONES, build_parser, scratch
 from demo.standalone import standalone
 from graft.client import Client
 

@@ -66,7 +66,7 @@ def train(
         job = _follow_to_end(client, client.create_job(dataset["id"], backbone, chosen)["id"])
         _download(client, job["checkpoints"][0], output)
         split = "validation" if job["metrics"]["test"] is None else "test"
-        _say(f"{output}: {split} accuracy {job['metrics'][split]['accuracy']:.1%}")
+        _say(f"{output}: {split} {_describe_metrics(job['metrics'][split])}")
 
 
 @app.command()
@@ -244,6 +244,18 @@ def _create_dataset(client: Client, images: Path) -> dict[str, Any]:
         return client.wait_for_dataset(created["id"])
     except KeyboardInterrupt:
         _fail(f"No job was started. The dataset {created['id']} is kept; graft datasets lists it.", INTERRUPTED)
+
+
+def _describe_metrics(metrics: dict[str, Any]) -> str:
+    """Describe the metrics of one split in a line; a service of an older release lacks some."""
+    names = {
+        "accuracy": "accuracy",
+        "balanced_accuracy": "balanced accuracy",
+        "map": "mean average precision",
+        "constant_accuracy": "accuracy of always the same answer",
+        "calibration_error": "calibration error",
+    }
+    return ", ".join(f"{name} {metrics[key]:.1%}" for key, name in names.items() if metrics.get(key) is not None)
 
 
 def _follow_to_end(client: Client, job: str) -> dict[str, Any]:

@@ -11,10 +11,9 @@ import time
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
-from benchmarks.floor import BACKBONES
 from benchmarks.job import clear_features, measure_job
 from benchmarks.machine import describe
-from benchmarks.material import build_parser, scratch
+from benchmarks.material import BACKBONES, build_parser, scratch
 from benchmarks.peers import peer
 from benchmarks.peers.inputs import Inputs
 from benchmarks.peers.outcome import Outcome

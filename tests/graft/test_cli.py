@@ -65,7 +65,8 @@ def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
             "--output",
             str(output),
         )
-        assert "test accuracy" in printed
+        result = printed.splitlines()[-1]
+        assert all(f"{name} " in result for name in ("test accuracy", "balanced accuracy", "calibration error")), result
         assert output.stat().st_size > 1_000_000
         jobs = json.loads(run("jobs", "--json"))
         assert f"Job {jobs[0]['id']}\n" in printed
