@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import chain, islice
 from typing import TYPE_CHECKING
 
@@ -111,6 +112,7 @@ class LabelTable:
         Raises NoLabelTable, DatasetRejected.
         """
         self.path = path
+        is_file = cache(is_file)  # flags and classes stand in many cells
         rows = read_rows(path, content)
         sample = list(islice(rows, SAMPLE + 1))
         if not sample:
