@@ -25,18 +25,25 @@ AUXILIARY = {
 """Names of folders beside the classes: documentation, masks, previews."""
 
 
-def are_numbered(names: Sequence[str]) -> bool:
-    """Tell whether names are numbers, dates, or one word with numbers or letters: fold1, fold2; camera_a, camera_b."""
-    if all(re.fullmatch(r"[\d\W_]+", name) for name in names):
-        return True
-    stems = {re.sub(r"[\W_]*(\d[\d\W_]*|[a-z])$", "", name.lower()) for name in names}
-    return len(stems) == 1 and len(stems.pop()) > 2
+def are_parts(names: Sequence[str]) -> bool:
+    """Tell whether names are dates, or one word with numbers or letters: fold1, fold2; camera_a, camera_b; 2023-11-30.
 
-
-def are_numbered_classes(names: Sequence[str]) -> bool:
-    """Tell whether numbered names are those of classes: class1 and class2, grade0 and grade1."""
+    Those of classes are none: class1, grade0.
+    """
     kind = re.compile(r"(class|category|label|grade|type|level|stage)[\W_]*\d", re.IGNORECASE)
-    return all(kind.match(name) for name in names)
+    if all(kind.match(name) for name in names):
+        return False
+    if all(re.fullmatch(r"\d{4}[\W_]?\d\d([\d\W_]*)", name) for name in names):
+        return True
+    by_number = {re.sub(r"[\W_]*\d[\d\W_]*$", "", name.lower()) for name in names}
+    by_letter = {re.sub(r"[\W_]*[a-z]$", "", name.lower()) for name in names}
+    is_numbered = len(by_number) == 1 and all(name[-1].isdigit() for name in names) and by_number != {""}
+    return is_numbered or (len(by_letter) == 1 and len(by_letter.pop()) > 2)
+
+
+def are_numbers(names: Sequence[str]) -> bool:
+    """Tell whether names are numbers alone: classes, or parts of them."""
+    return all(name.isdigit() for name in names)
 
 
 def is_no_class(name: str) -> bool:

@@ -16,8 +16,8 @@ from models.datasets.errors import DatasetRejected, join_names
 from models.datasets.folder_names import (
     AUXILIARY,
     CONTAINERS,
-    are_numbered,
-    are_numbered_classes,
+    are_numbers,
+    are_parts,
     is_no_class,
     simplify,
 )
@@ -195,7 +195,7 @@ def _read_classes(folder: Folder, split: str, notes: list[str]) -> dict[Prefix, 
             child.path: (outer.name, parse_split(child.name) or "") for outer in kept for child in outer.list_kept()
         }
     if _share_folders(kept):
-        notes.append(f"classes are the folders below {_list_folders(kept)}, which all hold the same folders")
+        notes.append(f"classes are the folders below {_list_folders(kept)}, which hold the same folders")
         return {
             prefix: label for child in kept for prefix, label in _read_classes(_unwrap(child, []), split, []).items()
         }
@@ -245,10 +245,11 @@ def _share_folders(folders: Sequence[Folder]) -> bool:
         return False
     if any(folder.images > MAX_STRAY_SHARE * folder.total for folder in inner):
         return False
-    if are_numbered([folder.name for folder in folders]):  # patient1/cat/, patient2/dog/
+    outer = [folder.name for folder in folders]
+    if are_parts(outer):  # patient1/cat/, patient2/dog/
         return min(names.values()) > 1 or names.total() >= MIN_SHARED * len(folders) * len(names)
-    if are_numbered(list(names)) and not are_numbered_classes(list(names)):
-        return False  # cat/2023, dog/2023; cat/patient1, dog/patient1: those above are the classes
+    if are_parts(list(names)) or (are_numbers(list(names)) and not are_numbers(outer)):
+        return False  # cat/patient1, dog/patient1; cat/2023, dog/2023: those above are the classes
     return names.total() >= MIN_SHARED * len(folders) * len(names)
 
 

@@ -94,7 +94,7 @@ def test_splits_inside_the_classes_are_read() -> None:
 def test_a_level_of_the_same_folders_is_not_that_of_the_classes(above: tuple[str, ...], names: tuple[str, ...]) -> None:
     found = read(*(f"{top}/{name}/" for top in above for name in names))
     assert found.classes == set(names)
-    assert "which all hold the same folders" in found.notes[0]
+    assert "which hold the same folders" in found.notes[0]
 
 
 def test_numbered_folders_over_digits_hold_the_classes() -> None:
@@ -102,7 +102,7 @@ def test_numbered_folders_over_digits_hold_the_classes() -> None:
     assert read("cat/2023/", "cat/2024/", "dog/2023/", "dog/2024/").classes == {"cat", "dog"}
 
 
-@pytest.mark.parametrize("part", ["patient", "session_", "2023-01-0", "Batch ", ""])
+@pytest.mark.parametrize("part", ["patient", "session_", "2023-01-0", "Batch ", "s", ""])
 def test_numbered_folders_in_each_class_are_parts_of_it(part: str) -> None:
     folders = [f"{name}/{part}{number}/" for name in ("cat", "dog") for number in (1, 2, 3)]
     assert read(*folders).classes == {"cat", "dog"}
@@ -113,8 +113,19 @@ def test_numbered_classes_below_other_folders_are_the_classes() -> None:
     assert read(*folders).classes == {"grade0", "grade1", "grade2"}
 
 
+def test_digits_over_numbered_parts_are_the_classes() -> None:
+    assert read(*(f"{digit}/w{writer}/" for digit in range(3) for writer in (1, 2))).classes == {"0", "1", "2"}
+
+
+def test_numbered_classes_with_some_of_the_same_folders_are_the_classes() -> None:
+    folders = ("class1/left/", "class1/right/", "class2/right/", "class2/top/", "class3/left/", "class3/top/")
+    assert read(*folders).classes == {"class1", "class2", "class3"}
+
+
 def test_numbered_folders_around_some_of_the_classes_are_passed() -> None:
     assert read("patient1/cat/", "patient2/cat/", "patient2/dog/", "patient3/dog/").classes == {"cat", "dog"}
+    subjects = ("p002/c0/", "p002/c1/", "p012/c1/", "p012/c2/", "p014/c0/", "p014/c2/")
+    assert read(*subjects).classes == {"c0", "c1", "c2"}
     dates = ("2021-11-30/cat/", "2021-12-01/cat/", "2021-12-01/dog/", "2022-01-05/dog/")
     assert read(*dates).classes == {"cat", "dog"}
 
