@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from models.datasets import names
+from models.datasets.folder_names import AUXILIARY, simplify
 from models.datasets.split_names import parse_split
 
 if TYPE_CHECKING:
@@ -43,6 +44,12 @@ class FileIndex:
         if found is None and "%" in name:
             found = self._find_alike(folder, names.parse_path(unquote(name)), split)
         return None if found is None else (found, False)
+
+    def find_several(self, name: str) -> list[str]:
+        """Find the files of a name, in any folder, with any suffix or none, if there are several."""
+        wanted = names.parse_path(name)
+        found = self._by_name.get(wanted.name.casefold()) or []
+        return sorted(map(str, found)) if len(found) > 1 else []
 
     def find_nearest(self, name: str) -> str | None:
         """Find the file whose path is the most like a name."""
@@ -87,6 +94,8 @@ class FileIndex:
         alike = [other for other in alike if not split or find_folder_split(other) in ("", split)]
         below = [other for other in alike if other.is_relative_to(folder)]
         alike = below or alike
+        if len(alike) > 1:  # images/1.png and masks/1.png
+            alike = [other for other in alike if not _is_auxiliary(other)]
         return alike[0] if len(alike) == 1 else None
 
 
@@ -109,6 +118,10 @@ def _is_same_number(path: PurePosixPath, other: PurePosixPath) -> bool:
     """Tell whether two paths whose stems are the same number have one suffix, or the first none, and like folders."""
     is_alike = not path.suffix or path.suffix.casefold() == other.suffix.casefold()
     return is_alike and _is_end((*_fold(path.parent), ""), (*_fold(other.parent), ""))
+
+
+def _is_auxiliary(path: PurePosixPath) -> bool:
+    return any(simplify(part) in AUXILIARY for part in path.parts[:-1])
 
 
 def _is_absolute(path: PurePosixPath) -> bool:

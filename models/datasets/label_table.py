@@ -170,7 +170,7 @@ class LabelTable:
         else:
             cell = cells[columns.labels[0]]
             several = parse_list(cell)
-            found = (label.strip() for label in (cell.split("|") if several is None else several))
+            found = (names.trim(label) for label in (cell.split("|") if several is None else several))
             labels = {label for label in found if label.lower() not in NO_LABELS}
         if len(labels) > MAX_LABELS:
             reject_line(self.path, line, f"has {len(labels)} labels; an image may have {MAX_LABELS}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from collections import Counter
 from pathlib import PurePosixPath
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 MAX_BYTES = 255
 """Longest component of a path, and longest name of a class, in UTF-8."""
 MAX_PATH_BYTES = 4096
+INVISIBLE = "\u00ad\u200b\u200e\u200f\u2060\ufeff"
+"""Soft hyphen, spaces without width, and marks of direction."""
 SYSTEM_NAMES = {
     "__macosx", "icon\r", "thumbs.db", "ehthumbs.db", "desktop.ini",
     "$recycle.bin", "recycler", "recycled", "system volume information", "lost+found", "lost+found.",
@@ -85,9 +88,15 @@ def find_problem(path: PurePosixPath) -> str | None:
     return None
 
 
+def trim(text: str) -> str:
+    """Normalize a text, without spaces and invisible characters around it, as are copied from web pages."""
+    return normalize(text).strip(f"{string.whitespace}\u00a0{INVISIBLE}").strip()
+
+
 def find_alike(classes: Iterable[str]) -> list[str]:
     """Find names that differ in case, spaces or decimals alone: Cat and cat, 1 and 1.0."""
-    keys = {name: re.sub(r"^(-?\d+)\.0*$", r"\1", " ".join(name.casefold().split())) for name in classes}
+    plain = {name: re.sub(f"[{INVISIBLE}]", "", name).casefold() for name in classes}
+    keys = {name: re.sub(r"^(-?\d+)\.0*$", r"\1", " ".join(text.split())) for name, text in plain.items()}
     counts = Counter(keys.values())
     return sorted(name for name, key in keys.items() if counts[key] > 1)
 

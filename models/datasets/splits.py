@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from models.datasets.errors import DatasetRejected, join_names
+from models.datasets.names import find_alike
 from models.datasets.pack import SPLIT_CODES
 
 if TYPE_CHECKING:
@@ -135,10 +136,13 @@ def check_splits(entries: Sequence[Entry], classes: Sequence[str]) -> None:
     trained = Counter(label for entry, training in is_training if training for label in entry.labels)
     untrained = [name for label, name in enumerate(classes) if not trained[label]]
     if untrained:
+        alike = find_alike(classes)
+        note = "" if set(alike).isdisjoint(untrained) else f" Written alike, but different: {join_names(alike)}."
         raise DatasetRejected(
             "nothing_to_train_on",
             f"All images of {join_names(untrained)} are in the validation or test split. Put other images of each into "
-            "the training split (copies of validation or test images do not count), or leave the class out.",
+            "the training split (copies of validation or test images do not count), or leave the class out."
+            f"{note}",
         )
     digests, labels = [entry.digest for entry in entries], [entry.labels for entry in entries]
     if not len(_split(digests, labels, given, 0.0, 0.0).validation):

@@ -104,7 +104,11 @@ class TableReader:
         return table
 
     def _describe_example(self, line: int, name: str) -> str:
-        return f". Line {line} lists {names.show(name, 255)!r}; the nearest file is {self._find_nearest(name)}"
+        start = f". Line {line} lists {names.show(name, 255)!r}; "
+        if several := self.index.find_several(name):
+            shown = join_names([names.show(path, 255) for path in several])
+            return f"{start}several files are called so: {shown}. Write each with its folder and suffix"
+        return f"{start}the nearest file is {self._find_nearest(name)}"
 
     def _find_nearest(self, name: str) -> str:
         return names.show(str(self.index.find_nearest(name)), 255)

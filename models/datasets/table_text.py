@@ -90,7 +90,7 @@ def _read_csv(table: PurePosixPath, text: io.TextIOWrapper) -> Iterator[Row]:
     number = lines_before + 1
     try:
         for row in reader:
-            yield number, [names.normalize(cell).strip() for cell in row]
+            yield number, [names.trim(cell) for cell in row]
             number = lines_before + reader.line_num + 1
     except csv.Error as error:
         reject_line(table, number, f"cannot be read ({error}); a quote in a quoted cell is written twice")
@@ -149,4 +149,4 @@ def _format_value(value: Any) -> str:
         return "|".join(map(_format_value, value))
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return names.normalize(str(value)).strip()
+    return names.trim(str(value))

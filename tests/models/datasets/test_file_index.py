@@ -54,6 +54,14 @@ def test_zeros_that_excel_drops_are_found() -> None:
     assert [index.find(ROOT, name) for name in ("42", "43.jpg", "other/43.png", "²")] == [None] * 4
 
 
+def test_masks_do_not_hide_images() -> None:
+    index = FileIndex([Path(name) for name in ("images/1.png", "masks/1.png", "left/2.png", "right/2.png")])
+    assert index.find(ROOT, "1") == (Path("images/1.png"), False)
+    assert index.find(ROOT, "2") is None
+    assert index.find_several("2") == ["left/2.png", "right/2.png"]
+    assert index.find_several("masks") == []
+
+
 def test_files_below_the_table_come_first() -> None:
     assert FileIndex(PATHS).find(Path("other"), "a2") == (Path("other/a2.png"), False)
     assert FileIndex(PATHS).find(Path("img x"), "a2.png") == (Path("img x/sub/a2.png"), False)

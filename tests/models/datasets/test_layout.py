@@ -207,6 +207,12 @@ def test_a_column_that_should_name_files_is_refused_with_the_nearest() -> None:
     assert "Line 2 lists 'x0'; the nearest file is img/" in str(error)
 
 
+def test_names_that_several_files_have_are_refused_with_them() -> None:
+    files = ("img/1.jpg", "img/1.png", "img/2.jpg", "img/2.png")
+    error = refused({"train.csv": "id,label\n1,a\n2,b\n"}, *files)
+    assert "Line 2 lists '1'; several files are called so: img/1.jpg, img/1.png. Write each with" in str(error)
+
+
 def test_the_same_row_twice_is_one() -> None:
     assert labels(read({"labels.csv": TABLE + "img/a0.png,a\n./img/a0.png, a\n"})) == EXPECTED
 

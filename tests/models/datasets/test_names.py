@@ -64,6 +64,13 @@ def test_ordinary_paths_are_used() -> None:
         assert names.find_problem(Path(name)) is None
 
 
+def test_invisible_characters_around_a_text_are_trimmed() -> None:
+    for text in ("cat\u200b", "\ufeffcat", "\u00a0cat\t", " \u200e cat \u2060\u00ad"):
+        assert names.trim(text) == "cat"
+    assert names.trim("👩\u200d🔬") == "👩\u200d🔬"
+    assert names.find_alike(["a\u200bb", "ab", "c"]) == ["ab", "a\u200bb"]
+
+
 def test_names_that_are_written_alike_are_found() -> None:
     alike = ["Cat", "cat", "do  g", "do g ", "1", "1.0", "Straße", "STRASSE"]
     assert names.find_alike([*alike, "owl", "1.5", "2"]) == sorted(alike)

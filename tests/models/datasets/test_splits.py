@@ -231,3 +231,9 @@ def test_the_message_names_the_classes_that_lack_images() -> None:
         check_splits(images, ["cat", "dog", "owl"])
     assert caught.value.code == "nothing_to_validate_on"
     assert "of a class (dog, owl)" in str(caught.value)
+
+
+def test_classes_of_splits_that_are_written_otherwise_are_named() -> None:
+    with pytest.raises(DatasetRejected, match="Written alike, but different: Cat, cat") as caught:
+        check_splits(entries(["train"] * 3, ["validation"] * 3, ["train"] * 2), ["Cat", "cat", "owl"])
+    assert "of cat are in" in str(caught.value)
