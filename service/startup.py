@@ -122,21 +122,11 @@ def prepare_folder(folder: Path, setting: str) -> None:
 def check_storage(settings: Settings) -> None:
     """Check that the storage answers in time. Raises CannotStart."""
     setting = "GRAFT_STORAGE_URL" if settings.storage_url else "GRAFT_DATA"
-    try:
-        storage = Storage(settings.storage)
-    except ImportError as error:
-        raise CannotStart(
-            f"{setting}: a package for this kind of storage is missing ({error}). For S3: pip install 'graft[s3]'"
-        ) from None
-    except ValueError as error:
-        raise CannotStart(
-            f"{setting}: no storage can be reached by this URL ({error}). Write file:///FOLDER or s3://BUCKET/FOLDER."
-        ) from None
     failures: list[Exception] = []
 
     def ask() -> None:
         try:
-            storage.check()
+            Storage(settings.storage).check()
         except Exception as error:  # reported below, in the thread that starts the process
             failures.append(error)
 
@@ -149,11 +139,24 @@ def check_storage(settings: Settings) -> None:
     reason = f"no answer within {STORAGE_SECONDS:.0f} seconds"
     for failure in failures:
         _check_disk(failure, setting, settings.storage)
+        _check_url(failure, setting)
         reason = describe_error(failure.__cause__ if isinstance(failure.__cause__, Exception) else failure)
     raise CannotStart(
         f"{setting}: the storage cannot be used: {reason}. Check that it is there and may be written to, or set "
         f"{setting} to another."
     )
+
+
+def _check_url(error: Exception, setting: str) -> None:
+    """Raise CannotStart if the error says that there is no storage of the URL's kind."""
+    if isinstance(error, ImportError):
+        raise CannotStart(
+            f"{setting}: a package for this kind of storage is missing ({error}). For S3: pip install 'graft[s3]'"
+        ) from None
+    if isinstance(error, ValueError):
+        raise CannotStart(
+            f"{setting}: no storage can be reached by this URL ({error}). Write file:///FOLDER or s3://BUCKET/FOLDER."
+        ) from None
 
 
 def check_port(settings: Settings) -> None:

@@ -144,6 +144,7 @@ def test_a_database_that_takes_connections_and_says_nothing_is_given_up(tmp_path
         ("nothing://at-all", "no storage can be reached by this URL"),
         ("gs://bucket/folder", "a package for this kind of storage is missing"),
         ("/dev/null/graft", "the storage cannot be used"),
+        ("ftp://127.0.0.1:9/graft", "the storage cannot be used"),  # its client connects when it is made
         (unreachable_storage.URL, "no answer for"),
     ],
 )
