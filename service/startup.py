@@ -152,11 +152,11 @@ def _check_url(error: Exception, setting: str) -> None:
     if isinstance(error, ImportError):
         raise CannotStart(
             f"{setting}: a package for this kind of storage is missing ({error}). For S3: pip install 'graft[s3]'"
-        ) from None
+        )
     if isinstance(error, ValueError):
         raise CannotStart(
             f"{setting}: no storage can be reached by this URL ({error}). Write file:///FOLDER or s3://BUCKET/FOLDER."
-        ) from None
+        )
 
 
 def check_port(settings: Settings) -> None:

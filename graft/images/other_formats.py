@@ -35,9 +35,10 @@ OTHER_FORMATS = (
 """Formats that people have and that are not read: place and start of what tells them, and their name."""
 TEXT_BYTES = 4096
 """First bytes of a file in which the words of a text are looked for."""
+WEB_PAGE = "The file is a web page, which was saved instead of an image. Download the image again."
 NOT_IMAGES = {
-    b"<html": "The file is a web page, which was saved instead of an image. Download the image again.",
-    b"<!doctype html": "The file is a web page, which was saved instead of an image. Download the image again.",
+    b"<html": WEB_PAGE,
+    b"<!doctype html": WEB_PAGE,
     b"<svg": "The file is in the format SVG, which is not read. Convert it to PNG.",
     b"version https://git-lfs": "The file is a pointer of Git LFS, not the image. Run git lfs pull, and pack it again.",
 }
@@ -51,8 +52,8 @@ def describe_unknown(data: bytes, formats: Sequence[str]) -> str:
         if data.startswith(start, place):
             return f"The file is in the format {name}, which is not read. Convert it to one of {listed}."
     text = data[:TEXT_BYTES].lower()
-    is_text = b"\0" not in text
-    for words, message in NOT_IMAGES.items():
-        if is_text and words in text:
-            return message
+    if b"\0" not in text:
+        for words, message in NOT_IMAGES.items():
+            if words in text:
+                return message
     return f"The file is no image in a known format ({listed}). Convert it to one of them."

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from models.datasets import names
-from models.datasets.folder_names import AUXILIARY, simplify
+from models.datasets.folder_names import is_auxiliary
 from models.datasets.split_names import parse_split
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class FileIndex:
         below = [other for other in alike if other.is_relative_to(folder)]
         alike = below or alike
         if len(alike) > 1:  # images/1.png and masks/1.png
-            alike = [other for other in alike if not _is_auxiliary(other)]
+            alike = [other for other in alike if not any(map(is_auxiliary, other.parts[:-1]))]
         return alike[0] if len(alike) == 1 else None
 
 
@@ -118,10 +118,6 @@ def _is_same_number(path: PurePosixPath, other: PurePosixPath) -> bool:
     """Tell whether two paths whose stems are the same number have one suffix, or the first none, and like folders."""
     is_alike = not path.suffix or path.suffix.casefold() == other.suffix.casefold()
     return is_alike and _is_end((*_fold(path.parent), ""), (*_fold(other.parent), ""))
-
-
-def _is_auxiliary(path: PurePosixPath) -> bool:
-    return any(simplify(part) in AUXILIARY for part in path.parts[:-1])
 
 
 def _is_absolute(path: PurePosixPath) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from models.datasets.names import simplify
 from models.datasets.split_names import parse_split
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ AUXILIARY = {
     "screenshots", "backup", "tmp", "temp", "unlabeled", "unlabelled", "visualization", "visualizations", "notebooks",
 }  # fmt: skip
 """Names of folders beside the classes: documentation, masks, previews."""
+_CLASS_NUMBER = re.compile(r"(class|category|label|grade|type|level|stage)[\W_]*\d", re.IGNORECASE)
 
 
 def are_parts(names: Sequence[str]) -> bool:
@@ -30,8 +32,7 @@ def are_parts(names: Sequence[str]) -> bool:
 
     Those of classes are none: class1, grade0.
     """
-    kind = re.compile(r"(class|category|label|grade|type|level|stage)[\W_]*\d", re.IGNORECASE)
-    if all(kind.match(name) for name in names):
+    if all(_CLASS_NUMBER.match(name) for name in names):
         return False
     if all(re.fullmatch(r"\d{4}[\W_]?\d\d([\d\W_]*)", name) for name in names):
         return True
@@ -46,11 +47,16 @@ def are_numbers(names: Sequence[str]) -> bool:
     return all(name.isdigit() for name in names)
 
 
+def is_container(name: str) -> bool:
+    """Tell whether a name is that of folders for images of any class."""
+    return simplify(name) in CONTAINERS
+
+
+def is_auxiliary(name: str) -> bool:
+    """Tell whether a name is that of folders beside the classes."""
+    return simplify(name) in AUXILIARY
+
+
 def is_no_class(name: str) -> bool:
     """Tell whether a name is none of a class: that of a split, or of folders for images or other things."""
-    return simplify(name) in CONTAINERS | AUXILIARY or parse_split(name) is not None
-
-
-def simplify(name: str) -> str:
-    """Reduce a name to its letters and digits, in lower case."""
-    return re.sub(r"[\W_]+", "", name.lower())
+    return is_container(name) or is_auxiliary(name) or parse_split(name) is not None

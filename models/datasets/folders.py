@@ -13,14 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 from models.datasets.errors import DatasetRejected, join_names
-from models.datasets.folder_names import (
-    AUXILIARY,
-    CONTAINERS,
-    are_numbers,
-    are_parts,
-    is_no_class,
-    simplify,
-)
+from models.datasets.folder_names import are_numbers, are_parts, is_auxiliary, is_container, is_no_class
 from models.datasets.names import find_alike, show
 from models.datasets.split_names import TRAIN, describe_splits, parse_split, parse_splits
 
@@ -57,7 +50,7 @@ class Folder:
 
     def list_kept(self) -> list[Folder]:
         """List its folders, without auxiliary ones where others are left."""
-        kept = [child for child in self.children.values() if simplify(child.name) not in AUXILIARY]
+        kept = [child for child in self.children.values() if not is_auxiliary(child.name)]
         return kept or list(self.children.values())
 
 
@@ -118,7 +111,7 @@ def _unwrap(folder: Folder, notes: list[str]) -> Folder:
     """Follow folders around all others; strays beside them are no part of a class."""
     while True:
         kept = folder.list_kept()
-        containers = [child for child in kept if simplify(child.name) in CONTAINERS and len(child.children) > 1]
+        containers = [child for child in kept if is_container(child.name) and len(child.children) > 1]
         inner = kept if len(kept) == 1 else containers
         if len(inner) != 1 or not inner[0].children or inner[0].images > MAX_STRAY_SHARE * inner[0].total:
             break
@@ -210,10 +203,9 @@ def _read_classes(folder: Folder, split: str, notes: list[str]) -> dict[Prefix, 
 
 def _exclude_masks(folder: Folder) -> dict[Prefix, tuple[str, str] | None]:
     """Exclude auxiliary folders beside a folder of images in a class: `cat/images/`, `cat/masks/`."""
-    simple = {name: simplify(name) for name in folder.children}
-    if not CONTAINERS & set(simple.values()):
+    if not any(map(is_container, folder.children)):
         return {}
-    return {folder.children[name].path: None for name in simple if simple[name] in AUXILIARY}
+    return {child.path: None for name, child in folder.children.items() if is_auxiliary(name)}
 
 
 def _drop_auxiliary(folder: Folder, notes: list[str]) -> list[Folder]:
@@ -241,7 +233,7 @@ def _share_folders(folders: Sequence[Folder]) -> bool:
     """Tell whether all folders hold largely the same folders, so that those are the classes."""
     inner = [_unwrap(folder, []) for folder in folders]
     names = Counter(child.name for folder in inner for child in folder.list_kept())
-    if len(folders) < 2 or len(names) < 2 or set(map(simplify, names)) & CONTAINERS:
+    if len(folders) < 2 or len(names) < 2 or any(map(is_container, names)):
         return False
     if any(folder.images > MAX_STRAY_SHARE * folder.total for folder in inner):
         return False
@@ -280,7 +272,7 @@ def _reject_flat(
 
 def _check_names(found: FolderLabels) -> None:
     """Refuse classes whose names are those of other folders, and note doubtful ones."""
-    wrong = sorted(name for name in found.classes if simplify(name) in CONTAINERS)
+    wrong = sorted(name for name in found.classes if is_container(name))
     if wrong:
         others = join_names(sorted(found.classes - set(wrong)))
         raise DatasetRejected(
@@ -288,7 +280,7 @@ def _check_names(found: FolderLabels) -> None:
             f"It is unclear which folders are the classes: {join_names(wrong)} stands beside {others}. Send only class "
             "folders in one folder, or rename what is a class.",
         )
-    doubtful = sorted(name for name in found.classes if simplify(name) in AUXILIARY or parse_split(name))
+    doubtful = sorted(name for name in found.classes if is_auxiliary(name) or parse_split(name))
     if doubtful:
         found.notes.append(f"{join_names(doubtful)} counts as a class in spite of the name")
     if alike := find_alike(found.classes):

@@ -197,20 +197,16 @@ class LabelTable:
         return split or ""
 
 
-def _simplify(name: str) -> str:
-    return re.sub(r"[\W_]+", "", name.lower())
-
-
 def _has_header(cells: Sequence[str], is_file: IsFile) -> bool:
     if any(re.search(r"\.\w{2,5}$", cell) and is_file(cell) for cell in cells):
         return False
     known = {*FILE_COLUMNS, *LABEL_COLUMNS, *SPLIT_COLUMNS, SPLIT_COLUMN}
     # Names of files without suffix, as in a row, or the name of a column that is by chance that of a file too?
-    return any(_simplify(cell) in known for cell in cells) or not any(is_file(cell) for cell in cells)
+    return any(names.simplify(cell) in known for cell in cells) or not any(is_file(cell) for cell in cells)
 
 
 def _find_columns(path: PurePosixPath, header: Sequence[str], sample: Sequence[Row], is_file: IsFile) -> _Columns:
-    simple = [_simplify(name) for name in header]
+    simple = [names.simplify(name) for name in header]
     files = _find_file_column(simple, sample, is_file)
     if files is None:
         raise NoLabelTable(_explain(header, "no column names files of the archive"), _find_example(simple, sample))

@@ -93,6 +93,11 @@ def trim(text: str) -> str:
     return normalize(text).strip(f"{string.whitespace}\u00a0{INVISIBLE}").strip()
 
 
+def simplify(name: str) -> str:
+    """Reduce a name to its letters and digits, in lower case."""
+    return re.sub(r"[\W_]+", "", name.lower())
+
+
 def find_alike(classes: Iterable[str]) -> list[str]:
     """Find names that differ in case, spaces or decimals alone: Cat and cat, 1 and 1.0."""
     plain = {name: re.sub(f"[{INVISIBLE}]", "", name).casefold() for name in classes}
