@@ -30,7 +30,7 @@ from models.features.sources import CachedFeatures
 from models.features.store import FeatureStore
 from models.features.trunk import Trunk
 from models.images.views import Views
-from workers.child_process import TUNING
+from models.runtime.tuning import TUNING
 
 ROWS, NUMBERS, BATCH = 1_000_000, 64, 64
 RUNS, EPOCHS = 5, 3

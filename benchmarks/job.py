@@ -23,11 +23,13 @@ from benchmarks.machine import describe
 from benchmarks.material import BACKBONES, build_parser, scratch
 from demo.standalone import standalone
 from graft.client import Client
-from workers.child_process import TUNING
+from models.runtime.tuning import TUNING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
+
+    from graft.jobs import Job
 
 
 def main() -> None:
@@ -89,7 +91,7 @@ def measure_job(client: Client, dataset: str, backbone: str, recipe: Mapping[str
     }
 
 
-def wait_for_success(client: Client, job: str) -> dict[str, Any]:
+def wait_for_success(client: Client, job: str) -> Job:
     """Wait for a job to end, and exit if it did not succeed."""
     ended = client.wait(job)
     if ended["status"] != "succeeded":

@@ -31,10 +31,10 @@ from models.images.preprocessing import Preprocessing
 from models.images.views import Views
 from models.messages import EpochEnded
 from models.networks.cut_network import CutNetwork
+from models.runtime.tuning import TUNING
 from models.training.inputs import Subset, TrainingRun
 from models.training.loop import Training
 from models.training.trainable_model import TrainableModel
-from workers.child_process import TUNING
 
 IMAGES, FEATURES, CLASSES = (1_000, 10_000, 100_000), (576, 2048), (10, 1_000)
 AT_ONCE = 4096

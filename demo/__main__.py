@@ -6,8 +6,9 @@ import argparse
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import httpx
 from huggingface_hub import constants
@@ -20,6 +21,9 @@ from demo.standalone import StartFailed, standalone
 from graft.client import Client
 from graft.errors import GraftError
 from graft.progress import follow
+
+if TYPE_CHECKING:
+    from graft.record import Fields
 
 SHIPPED = Path(__file__).parent / "backbones"
 FROM_HUB, FROM_HERE = "timm/test_resnet.r160_in1k", "local/rendered_shapes"
@@ -59,7 +63,8 @@ def run(folder: Path, dataset: Path | None, named: str | None) -> int:
             console.print(f"[red]{created['error']['message']}[/]")
             return 1
         console.print(f"{created['images']:,} valid images in {len(created['classes'])} classes")
-        job = follow(client, client.create_job(created["id"], backbone)["id"], console)
+        started = client.create_job(created["id"], backbone)["id"]
+        job = follow(partial(client.job, started), client.events(started), console)
         if job["status"] != "succeeded":
             console.print(f"[red]{(job['error'] or {}).get('message', job['status'])}[/]")
             return 1
@@ -84,7 +89,7 @@ def _choose_backbone() -> str:
     return FROM_HERE
 
 
-def _format_table(job: dict[str, Any]) -> Table:
+def _format_table(job: Fields) -> Table:
     table = Table("result", "", box=None, title="The job", title_justify="left")
     metrics, seconds, cache = job["metrics"], job["seconds"], job["cache"]
     table.add_row("validation accuracy before training", f"{metrics['initial']['validation_accuracy']:.1%}")

@@ -24,7 +24,7 @@ from experiments import (
     vanishing_gradients,
 )
 from experiments.material import GIVEN, open_material
-from workers.child_process import TUNING
+from models.runtime.tuning import TUNING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -9,12 +9,26 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, func, select
 
 from faults.workload import digest_checkpoint, retry
+from service.backbones import imports
 from service.checkpoints import blobs
 from service.datasets import repository as datasets
 from service.jobs import snapshots
 from service.jobs.lifecycle import TERMINAL
 from service.storage import Storage
-from service.tables import Checkpoint, CheckpointTensor, Chunk, Crash, Dataset, Epoch, Event, Job, Snapshot, Tensor
+from service.tables import (
+    Backbone,
+    Checkpoint,
+    CheckpointTensor,
+    Chunk,
+    Crash,
+    Dataset,
+    Epoch,
+    Event,
+    Job,
+    Snapshot,
+    Tensor,
+    TrunkTensor,
+)
 from workers import maintenance, scratch
 
 if TYPE_CHECKING:
@@ -100,7 +114,7 @@ def find_incomplete_tensors(session: Session) -> Iterator[str]:
     sizes = (
         select(Tensor.digest, Tensor.bytes, func.coalesce(func.sum(func.length(Chunk.data)), 0))
         .outerjoin(Chunk, Chunk.digest == Tensor.digest)
-        .where(exists().where(CheckpointTensor.digest == Tensor.digest))
+        .where(blobs.is_named())
         .group_by(Tensor.digest, Tensor.bytes)
     )
     for digest, size, stored in session.execute(sizes):
@@ -126,6 +140,18 @@ def find_unready_datasets(session: Session) -> Iterator[str]:
             yield f"{dataset.id} was cut off, and is there"
 
 
+def find_unready_uploads(session: Session) -> Iterator[str]:
+    """Find uploaded backbones that are not ready, are held, or whose events are not numbered 1, 2, …"""
+    for backbone in session.scalars(select(Backbone).where(Backbone.source == "upload")):
+        events = imports.find_events(session, backbone.id, 0, backbone.event_seq + 1)
+        if [event.seq for event in events] != list(range(1, backbone.event_seq + 1)):
+            yield f"{backbone.id} has events {[event.seq for event in events]}"
+        if backbone.status != "ready" or backbone.lease_until is not None:
+            yield f"{backbone.id} is {backbone.status}, held by {backbone.worker}: {backbone.error}"
+        if events and events[-1].kind != "ready":
+            yield f"{backbone.id} ends with {events[-1].kind}"
+
+
 IN_THE_DATABASE: dict[str, Callable[[Session], Iterator[str]]] = {
     "every job has ended well": find_bad_ends,
     "every job has ended once": find_repeated_ends,
@@ -137,6 +163,7 @@ IN_THE_DATABASE: dict[str, Callable[[Session], Iterator[str]]] = {
     "tensors are complete": find_incomplete_tensors,
     "no attempt counts as hung": find_stalls,
     "datasets are ready": find_unready_datasets,
+    "uploaded backbones are ready": find_unready_uploads,
 }
 
 
@@ -154,7 +181,7 @@ def find_unused_tensors(database: Database) -> Iterator[str]:
     blobs.collect(database, grace_seconds=0)
     with database.reading() as session:
         kept = set(session.scalars(select(Tensor.digest)))
-        needed = set(session.scalars(select(CheckpointTensor.digest)))
+        needed = {d for t in (CheckpointTensor, TrunkTensor) for d in session.scalars(select(t.digest))}
     if kept != needed:
         yield f"{len(kept - needed)} tensors are kept for nothing, {len(needed - kept)} are missing"
 
@@ -176,10 +203,10 @@ def find_left_files(deployment: Deployment) -> Iterator[str]:
 
 
 def find_unnamed_files(database: Database, storage: Path) -> Iterator[str]:
-    """Find files in the storage that no dataset or job names after the sweep, and named ones that are missing."""
+    """Find files in the storage that no row names after the sweep, and named ones that are missing."""
     maintenance.remove_orphans(database, Storage(storage.as_uri()), grace_seconds=0)
     with database.reading() as session:
-        named = datasets.find_file_keys(session) | snapshots.list_keys(session)
+        named = datasets.find_file_keys(session) | snapshots.list_keys(session) | imports.find_file_keys(session)
     there = {str(path.relative_to(storage)) for path in storage.rglob("*") if path.is_file()}
     yield from (f"storage has {key}" for key in there - named)
     yield from (f"storage lacks {key}" for key in named - there)

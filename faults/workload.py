@@ -11,8 +11,9 @@ import httpx
 from sqlalchemy import select
 from sqlalchemy.exc import DBAPIError
 
+from faults.deployment import BACKBONES
 from graft.errors import GraftError
-from service.tables import Job
+from service.tables import Backbone, Job
 from tests.support.images import coloured_classes, write_zip
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "unfrozen": {**LONG, "epochs": 20, "cut": "top", "gradient_clipping": "by_norm"},
     "searched": {**LONG, "epochs": 200, "search": {"trials": 8}},
 }
+UPLOAD_SHARE = 0.1
+"""Share of the faults before which a backbone is uploaded, unless one is being imported."""
 TO_BE_CANCELLED = {"fate": "cancel"}
 """Metadata of jobs that a fault cancels."""
 PATIENCE_SECONDS = 120.0
@@ -79,9 +82,11 @@ class Workload:
         return job
 
     def top_up(self, count: int) -> None:
-        """Create jobs until `count` have not ended."""
+        """Create jobs until `count` have not ended, and upload a backbone now and then."""
         for _ in range(count - len(self.list_unfinished())):
             self.submit()
+        if self.random.random() < UPLOAD_SHARE and not self.list_importing():
+            retry(lambda: self.client.create_backbone(BACKBONES / BACKBONE.removeprefix("local/")))
 
     def list_unfinished(self) -> dict[str, tuple[str, str | None]]:
         """List the jobs that have not ended, with status and worker."""
@@ -93,9 +98,19 @@ class Workload:
 
         return retry(read)
 
+    def list_importing(self) -> list[str]:
+        """List the backbones that are being imported."""
+        importing = select(Backbone.id).where(Backbone.status == "importing")
+
+        def read() -> list[str]:
+            with self.deployment.database.reading() as session:
+                return list(session.scalars(importing))
+
+        return retry(read)
+
     def wait_for_all(self, deadline: float) -> None:
-        """Wait until all jobs have ended, or until a time of time.monotonic(); paused jobs are resumed."""
-        while (left := self.list_unfinished()) and time.monotonic() < deadline:
+        """Wait until all jobs and imports have ended, or until a time of time.monotonic(); paused jobs are resumed."""
+        while ((left := self.list_unfinished()) or self.list_importing()) and time.monotonic() < deadline:
             for job, (status, _) in left.items():
                 if status == "paused":
                     retry(lambda job=job: self.client.resume(job))  # type: ignore[misc]

@@ -57,3 +57,11 @@ class DownloadDamaged(Exception):
 
 class InputUnusable(Exception):
     """A recipe, images or an output that a command cannot use; the message says what to do."""
+
+
+class WorkFailed(Exception):
+    """A dataset or a job has ended without a result; `code` names the reason, the message has the remedy."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code

@@ -1,43 +1,26 @@
-"""Checks of what a command is given, before anything is sent: recipe, images, and the place of the output."""
+"""Checks of what a command is given, before anything is sent: images, networks, and the place of the output."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from graft import tar_stream
 from graft.errors import InputUnusable
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
-def read_recipe(path: Path) -> dict[str, Any]:
-    """Read a recipe's file; raises InputUnusable where it holds no JSON object that can be sent."""
-    try:
-        recipe = json.loads(path.read_bytes(), object_pairs_hook=_build_object)
-        json.dumps(recipe, allow_nan=False, ensure_ascii=False).encode()
-    except OSError as error:
-        raise InputUnusable(f"The recipe {path} cannot be read: {error.strerror}.") from None
-    except json.JSONDecodeError as error:
-        ends = error.doc[: error.pos].rstrip().endswith(",") and error.doc[error.pos :].lstrip().startswith(("}", "]"))
-        mistake = "a comma with nothing after it" if ends else error.msg
-        raise InputUnusable(
-            f"The recipe {path} is no JSON: line {error.lineno}, column {error.colno}: {mistake}."
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise InputUnusable(f"The recipe {path} cannot be sent: {error}.") from None
-    if not isinstance(recipe, dict):
-        raise InputUnusable(f"The recipe {path} must be a JSON object, in braces {{ }}.")
-    return recipe
-
-
-def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    built = dict(pairs)
-    if len(built) < len(pairs):
-        raise ValueError(f"a field stands twice in {', '.join(name for name, _ in pairs)}")
-    return built
+PREPROCESSING = re.compile(r"(\w+)=((?:(?!\w+=).)*)", re.DOTALL)
+"""A fact of the preprocessing: its name, and all up to the next one."""
+MOST_IMAGES, MOST_BYTES = 64, 32 << 20
+"""Most images, and most bytes of several images, in one request for predictions."""
+NUMBERS = ("mean", "std", "input_size", "crop_pct")
 
 
 def check_images(images: Path) -> None:
@@ -52,6 +35,34 @@ def check_images(images: Path) -> None:
         raise InputUnusable(f"{error.filename} cannot be read: {error.strerror}.") from None
     if is_empty:
         raise InputUnusable(f"{images} holds no files. It needs a folder of images for each class.")
+
+
+def find_images(paths: Sequence[Path]) -> list[Path]:
+    """Find the images that a command names, all files of a folder. Raises InputUnusable."""
+    found: list[Path] = []
+    for path in paths:
+        if not path.exists():
+            raise InputUnusable(f"There is no {path}. Name an image, or a folder of images.")
+        files = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
+        if not files:
+            raise InputUnusable(f"{path} holds no files.")
+        found += files
+    return found
+
+
+def split_batches(files: Sequence[Path]) -> Iterator[list[Path]]:
+    """Split images into requests of a size that every deployment takes."""
+    batch: list[Path] = []
+    size = 0
+    for file in files:
+        length = file.stat().st_size
+        if batch and (len(batch) == MOST_IMAGES or size + length > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(file)
+        size += length
+    if batch:
+        yield batch
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -69,3 +80,55 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         raise InputUnusable(
             f"No file can be written in {folder}. Change its permissions, or name another place with --output."
         )
+
+
+def check_network(path: Path) -> None:
+    """Check that there is a network's file to send. Raises InputUnusable."""
+    if not path.exists():
+        raise InputUnusable(f"There is no {path}. Name the file of a pretrained network, or the folder of one.")
+    if path.is_dir() and not tar_stream.list_files(path):
+        raise InputUnusable(f"{path} holds no files.")
+
+
+def parse_preprocessing(text: str) -> dict[str, Any] | str:
+    """Parse mean=0.5,0.5,0.5,std=…; a lone number stands for all channels or both sides. Raises InputUnusable."""
+    if text == "from_samples":
+        return text
+    if text.lstrip().startswith("{"):
+        try:
+            return dict(json.loads(text))
+        except ValueError as error:
+            raise InputUnusable(f"The preprocessing is no JSON: {error}.") from None
+    facts = {found[1]: found[2].strip(" ,;") for found in PREPROCESSING.finditer(text)}
+    if not facts or PREPROCESSING.sub("", text).strip(" ,;"):
+        raise InputUnusable(f"The preprocessing {text!r} is not as in mean=0.5,0.5,0.5,std=0.5,0.5,0.5.")
+    try:
+        return {name: _parse_fact(name, value) for name, value in facts.items()}
+    except (ValueError, ZeroDivisionError):
+        raise InputUnusable(f"The preprocessing {text!r} has a number that is none; write 0.5, or 1/255.") from None
+
+
+def _parse_fact(name: str, value: str) -> Any:
+    if name not in NUMBERS:
+        return value
+    numbers = [float(Fraction(one)) for one in re.split(r"[,x]", value)]
+    if name == "crop_pct":
+        return numbers[0]
+    if name == "input_size":
+        sides = [int(number) for number in numbers][-2:]
+        return [3, sides[0], sides[-1]]
+    return numbers * 3 if len(numbers) == 1 else numbers
+
+
+def read_labels(path: Path) -> list[str]:
+    """Read names of classes, a line each, or a JSON list. Raises InputUnusable."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        names = json.loads(text) if text.lstrip().startswith("[") else [line.strip() for line in text.splitlines()]
+    except OSError as error:
+        raise InputUnusable(f"The labels {path} cannot be read: {error.strerror}.") from None
+    except ValueError as error:
+        raise InputUnusable(f"The labels {path} cannot be read: {error}.") from None
+    while names and not names[-1]:
+        names.pop()
+    return list(names)

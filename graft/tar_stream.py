@@ -1,13 +1,13 @@
-"""Tar archive of a folder of images, packed while it is sent."""
+"""Tar archive of a folder, packed while it is sent."""
 
 from __future__ import annotations
 
-import io
+import errno
 import tarfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 BLOCK = 1 << 20
@@ -18,16 +18,22 @@ def pack_folder(folder: Path) -> Iterator[bytes]:
 
     Raises OSError where a file or a folder cannot be read.
     """
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w|", format=tarfile.PAX_FORMAT) as archive:
-        for path in list_files(folder):
-            entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
-            entry.size = path.stat().st_size
-            with path.open("rb") as file:
-                archive.addfile(entry, file)
-            if buffer.tell() >= BLOCK:
-                yield _drain_buffer(buffer)
-    yield _drain_buffer(buffer)
+    buffer = bytearray()
+    for path in list_files(folder):
+        entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
+        entry.size = path.stat().st_size
+        buffer += entry.tobuf(tarfile.PAX_FORMAT)
+        left = entry.size
+        for block in read_blocks(path):
+            buffer += block
+            left -= len(block)
+            if len(buffer) >= BLOCK:
+                yield bytes(buffer)
+                buffer.clear()
+        if left:
+            raise OSError(errno.EIO, "it changed while it was read", str(path))
+        buffer += bytes(-entry.size % tarfile.BLOCKSIZE)
+    yield bytes(buffer) + bytes(2 * tarfile.BLOCKSIZE)
 
 
 def list_files(folder: Path) -> list[Path]:
@@ -56,8 +62,13 @@ def read_blocks(file: Path) -> Iterator[bytes]:
             yield block
 
 
-def _drain_buffer(buffer: io.BytesIO) -> bytes:
-    content = buffer.getvalue()
-    buffer.seek(0)
-    buffer.truncate()
-    return content
+def measure(path: Path) -> int:
+    """Measure the bytes of a file, or of all files of a folder."""
+    return sum(file.stat().st_size for file in (list_files(path) if path.is_dir() else [path]))
+
+
+def count(blocks: Iterator[bytes], sent: Callable[[int], None]) -> Iterator[bytes]:
+    """Count the bytes of blocks: yield each, and tell its size once it was taken."""
+    for block in blocks:
+        yield block
+        sent(len(block))

@@ -112,6 +112,18 @@ class ProgressSaved(_Event):
     """Number of completed epochs."""
 
 
+class CheckpointWritten(_Event):
+    """The checkpoint of an epoch that is kept beside the best is written; it is delivered once all is finished."""
+
+    event: Literal["checkpoint_written"] = "checkpoint_written"
+    kind: Literal["last", "improved"]
+    epoch: int
+    file: str
+    """Its name in the attempt's folder."""
+    metrics: dict[str, Any]
+    """Of the validation and the test images."""
+
+
 class Finished(_Event):
     """The fine-tuning is over, and its checkpoint is written."""
 
@@ -142,6 +154,7 @@ Event = Annotated[
     | HeadsSearched
     | Diagnosed
     | ProgressSaved
+    | CheckpointWritten
     | Finished
     | Failed,
     Field(discriminator="event"),

@@ -1,4 +1,7 @@
-"""Dependencies of endpoints: the application's database, storage, queue and settings, and common headers."""
+"""Dependencies of endpoints: the application's database, storage, queue and settings, and common headers.
+
+All are coroutines, though none waits: FastAPI would hand plain functions to a thread, one after another.
+"""
 
 import hashlib
 from typing import Annotated
@@ -11,22 +14,22 @@ from service.storage import Storage
 from service.wakeup import Queue
 
 
-def _get_database(request: Request) -> Database:
+async def _get_database(request: Request) -> Database:
     database: Database = request.app.state.database
     return database
 
 
-def _get_storage(request: Request) -> Storage:
+async def _get_storage(request: Request) -> Storage:
     storage: Storage = request.app.state.storage
     return storage
 
 
-def _get_queue(request: Request) -> Queue:
+async def _get_queue(request: Request) -> Queue:
     queue: Queue = request.app.state.queue
     return queue
 
 
-def _get_settings(request: Request) -> Settings:
+async def _get_settings(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
@@ -40,10 +43,17 @@ async def _digest_body(request: Request) -> str:
     return hashlib.sha256(f"{request.method} {request.url.path}\n".encode() + body).hexdigest()
 
 
+async def _get_key(request: Request) -> str | None:
+    """Get the id of the API key that the request was sent with; None where none is asked for."""
+    key: str | None = request.state.key
+    return key
+
+
 DatabaseDep = Annotated[Database, Depends(_get_database)]
 StorageDep = Annotated[Storage, Depends(_get_storage)]
 QueueDep = Annotated[Queue, Depends(_get_queue)]
 SettingsDep = Annotated[Settings, Depends(_get_settings)]
+CreatedByDep = Annotated[str | None, Depends(_get_key)]
 BodyDigestDep = Annotated[str, Depends(_digest_body)]
 IdempotencyKeyDep = Annotated[
     str | None,

@@ -2,6 +2,8 @@
 
 GraftError
 ├── BadRequest 400
+├── Unauthorized 401    an API key is missing or not valid
+├── Forbidden 403       the API key does not allow it, or another site's page asks
 ├── NotFound 404        (one per resource: DatasetNotFound, JobNotFound, …)
 ├── Conflict 409        the resource's state does not allow it now
 ├── TooLarge 413
@@ -22,6 +24,10 @@ class GraftError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str]
     """Part of the API: set by each error that is raised, never derived from the name of its class."""
+    loc: str | None = None
+    """Field of the request that is wrong, where it is known; problems list it among their `errors`."""
+    retry_after: ClassVar[int | None] = None
+    """Seconds after which the same request is worth another try; None where that would not help by itself."""
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -34,6 +40,18 @@ class BadRequest(GraftError):
     status = 400
 
 
+class Unauthorized(GraftError):
+    """The request needs a valid API key."""
+
+    status = 401
+
+
+class Forbidden(GraftError):
+    """The request is not allowed to whoever sent it."""
+
+    status = 403
+
+
 class NotFound(GraftError):
     """The resource does not exist, or was deleted."""
 
@@ -44,6 +62,12 @@ class Conflict(GraftError):
     """The resource's state does not allow the request."""
 
     status = 409
+
+
+class WrongState(Conflict):
+    """The state of a job or batch prediction does not allow the transition."""
+
+    code = "wrong_state"
 
 
 class TooLarge(GraftError):

@@ -14,13 +14,13 @@ from sqlalchemy import func, select
 from service.backbones import repository as backbones
 from service.database import Database
 from service.dependencies import DatabaseDep
-from service.tables import Checkpoint, Dataset, Job, Tensor
+from service.errors import GraftError
+from service.tables import BatchPrediction, Checkpoint, Dataset, Job, Tensor
 
 router = APIRouter(tags=["health"])
 
 
-@router.get("/")
-def get_index() -> dict[str, str]:
+def describe_service() -> dict[str, str]:
     """List where the documentation and the state of the service are."""
     return {
         "name": "Graft",
@@ -45,6 +45,15 @@ def get_readiness(database: DatabaseDep) -> dict[str, str]:
     return {"status": "ready"}
 
 
+def find_problem(database: Database) -> str | None:
+    """Find why the service cannot take work, in words for people; None where it can."""
+    try:
+        get_readiness(database)
+    except GraftError as error:
+        return error.detail
+    return None
+
+
 @router.get("/metrics", response_class=Response)
 def get_metrics(database: DatabaseDep) -> Response:
     """Get metrics of the whole service in Prometheus' text format."""
@@ -66,7 +75,7 @@ class _DatabaseMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Count rows and bytes."""
         with self.database.reading() as session:
-            for name, table in (("jobs", Job), ("datasets", Dataset)):
+            for name, table in (("jobs", Job), ("datasets", Dataset), ("predictions", BatchPrediction)):
                 gauge = GaugeMetricFamily(f"graft_{name}", f"Number of {name} in each state", labels=["status"])
                 for status, count in session.execute(select(table.status, func.count()).group_by(table.status)):
                     gauge.add_metric([status], count)

@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from service.database import lock_name
 from service.errors import Conflict, Unprocessable
-from service.tables import Dataset, IdempotencyKey, Job
+from service.tables import Backbone, BatchPrediction, Dataset, IdempotencyKey, Job
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from sqlalchemy.orm import Session
 
 
-Resource = TypeVar("Resource", Dataset, Job)
+Resource = TypeVar("Resource", Backbone, BatchPrediction, Dataset, Job)
 
 
 class IdempotencyKeyReused(Unprocessable):
@@ -27,12 +29,31 @@ class IdempotencyKeySpent(Conflict):
     code = "idempotency_key_spent"
 
 
-def find_earlier(session: Session, key: str, request: str, table: type[Resource]) -> Resource | None:
-    """Find the resource that an earlier request with this key and digest created.
+def create_once(
+    session: Session, key: str | None, request: str, table: type[Resource], create: Callable[[], Resource]
+) -> Resource:
+    """Create a resource, or find the one that an earlier request with this key created; without a key, create it.
+
+    Raises as `find_earlier`.
+    """
+    row = find_earlier(session, key, request, table)
+    if row is None:
+        row = create()
+        if key:
+            remember(session, key, request, row.id)
+    session.flush()
+    session.refresh(row)
+    return row
+
+
+def find_earlier(session: Session, key: str | None, request: str, table: type[Resource]) -> Resource | None:
+    """Find the resource that an earlier request with this key and digest created; None without a key.
 
     Of two requests with one key at once, the second waits here until the first is committed.
     Raises IdempotencyKeyReused, IdempotencyKeySpent.
     """
+    if not key:
+        return None
     lock_name(session, f"idempotency key {key}")
     found = session.get(IdempotencyKey, key)
     if found is None:

@@ -11,12 +11,16 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from service.json_body import MAX_BYTES
+from service.keys.scopes import PREDICTION
 from service.problems import UPLOADS, build_problem
+from service.uploads import tus
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-TOO_LARGE = f"The body has more than {MAX_BYTES} bytes. Only POST {UPLOADS} takes larger ones."
+TOO_LARGE = f"The body has more than {MAX_BYTES} bytes. Only POST {' and '.join(UPLOADS)} take larger ones."
+SAMPLES = re.compile(r"/v1/backbones/[^/]+/preprocessing")
+"""Addresses whose forms may hold an archive of samples."""
 NUL = "The address contains a NUL character (%00), which no name has. Remove it."
 NOT_UTF8 = "The address has bytes that are no UTF-8. Write each character as the %-escapes of its bytes in UTF-8."
 
@@ -79,4 +83,9 @@ def _is_upload(scope: Scope) -> bool:
     """Check whether a request may have a large body: an upload, or one whose method or address is slightly wrong."""
     path: str = scope["path"]
     # `curl -T photos.zip` sends PUT, and appends the file's name to an address that ends with a slash.
-    return path == UPLOADS or (scope["method"] in ("PUT", "POST") and path.rpartition("/")[0] == UPLOADS)
+    if PREDICTION.fullmatch(path) or tus.is_upload(path):  # which have limits of their own
+        return True
+    if path in UPLOADS or (scope["method"] in ("PUT", "POST") and path.rpartition("/")[0] in UPLOADS):
+        return True
+    kind = Headers(scope=scope).get("content-type", "").lower()
+    return bool(SAMPLES.fullmatch(path)) and kind.startswith("multipart/form-data")

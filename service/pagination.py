@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 
 from service.errors import Unprocessable
 from service.query_parameters import none_if_empty
+from service.types import DescribedModel
 
 _NUMBERED = re.compile(r"(.+)\.(\d{1,18})", re.ASCII)
 _ULID = "[0-9A-HJKMNP-TV-Z]{26}"
@@ -21,7 +22,7 @@ class PositionUnknown(Unprocessable):
     code = "position_unknown"
 
 
-class Identified(BaseModel):
+class Identified(DescribedModel):
     """An item of a list; made from a row of a table where their fields agree."""
 
     model_config = ConfigDict(from_attributes=True)

@@ -25,9 +25,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-UPLOADS = "/v1/datasets"
-"""Uploads are streamed, and have a limit of their own."""
+UPLOADS = {"/v1/datasets": "photos.zip", "/v1/backbones": "model.onnx"}
+"""Addresses of uploads, which are streamed and have limits of their own, with a file for examples."""
 EXPECTED = "Input should be "
+AGAIN = "send it again; a resumable upload goes on at its Upload-Offset"
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 BRANCH = re.compile(r"(literal|function-(before|after|wrap|plain)|tagged-union|union|nullable)\[.*\]|constrained-\w+")
 """Names that pydantic gives the branches of a union, among the keys of the request."""
@@ -50,7 +51,9 @@ def build_problem(request: Request, status: int, code: str, detail: str, **more:
 
 def _handle_graft_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, GraftError)
-    return build_problem(request, error.status, error.code, error.detail)
+    headers = None if error.retry_after is None else {"Retry-After": str(error.retry_after)}
+    more = {} if error.loc is None else {"errors": [{"loc": error.loc, "msg": error.detail}]}
+    return build_problem(request, error.status, error.code, error.detail, headers=headers, **more)
 
 
 def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
@@ -83,8 +86,10 @@ def _suggest_address(request: Request) -> str:
 
 def _explain_method(request: Request, allowed: str) -> str:
     path = request.url.path
-    if request.method in ("PUT", "POST") and path.startswith(UPLOADS):
-        return f"An upload is a POST to {UPLOADS}, as in: curl -X POST -T photos.zip {request.base_url}{UPLOADS[1:]}"
+    upload = next((address for address in UPLOADS if path.startswith(address)), None)
+    if request.method in ("PUT", "POST") and upload:
+        example = f"curl -X POST -T {UPLOADS[upload]} {request.base_url}{upload[1:]}"
+        return f"An upload is a POST to {upload}, as in: {example}"
     return f"{path} does not take {request.method}, but {allowed}; /openapi.json says what for."
 
 
@@ -127,13 +132,13 @@ def _handle_database_error(request: Request, error: Exception) -> JSONResponse:
 
 def _handle_full_disk(request: Request, error: Exception) -> JSONResponse:
     log.warning("a disk is full: %s", describe_error(error))
-    detail = "A disk of the service is full, and nothing was kept. Free some space there, then send the request again."
+    detail = f"A disk of the service is full, and the request failed. Free some space there, then {AGAIN}."
     return build_problem(request, 507, "insufficient_storage", detail, headers={"Retry-After": "60"})
 
 
 def _handle_storage_error(request: Request, error: Exception) -> JSONResponse:
     log.warning("%s", error)
-    detail = "The storage does not answer now, and nothing was kept. Send the request again in some seconds."
+    detail = f"The storage does not answer now, and the request failed. In some seconds, {AGAIN}."
     return build_problem(request, 503, "storage_unavailable", detail, headers={"Retry-After": "5"})
 
 
@@ -141,6 +146,12 @@ def _handle_os_error(request: Request, error: Exception) -> JSONResponse:
     if disk_full.is_disk_full(error):
         return _handle_full_disk(request, error)
     raise error
+
+
+def build_error_response(request: Request, error: Exception) -> JSONResponse:
+    """Build the response to an error of the service or its database that a middleware meets, outside the handlers."""
+    handle = _handle_graft_error if isinstance(error, GraftError) else _handle_database_error
+    return handle(request, error)
 
 
 def _handle_unexpected(request: Request, error: Exception) -> JSONResponse:

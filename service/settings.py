@@ -3,8 +3,9 @@
 import difflib
 import os
 from functools import cached_property
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, PositiveFloat, PositiveInt, ValidationError, field_validator
@@ -21,7 +22,7 @@ ESCAPES = "in a user's name or password, @ is written %40, : is %3A, / is %2F an
 
 
 class Settings(BaseSettings):
-    """Settings of one process, read once at its start; the README's table lists them."""
+    """Settings of one process, read once at its start; docs/settings.md lists them."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -38,6 +39,8 @@ class Settings(BaseSettings):
     """Address on which the API listens."""
     port: Annotated[int, Field(ge=1, le=65535)] = 8000
     """Port on which the API listens."""
+    auth: Literal["auto", "on", "off"] = "auto"
+    """auto: API keys are asked for unless the API listens on this machine alone; on: always; off: never."""
     database_url: str = ""
     """SQLAlchemy URL of SQLite or PostgreSQL; empty: SQLite in GRAFT_DATA."""
     broker_url: str = ""
@@ -59,17 +62,45 @@ class Settings(BaseSettings):
     max_crashes: PositiveInt = 3
     """Attempts of one job that may die without progress before the job fails."""
     snapshot_seconds: PositiveFloat = 60.0
-    """Interval of training snapshots within an epoch: the most that is lost when a process dies."""
+    """Interval of training snapshots within an epoch, and of a batch prediction's stored rows: the most that is lost
+    when a process dies."""
     drain_seconds: PositiveFloat = 25.0
     """Time that a worker, on SIGTERM, gives its running job to save a snapshot and end."""
     stall_seconds: PositiveFloat = 1800.0
     """A child process without progress for this long counts as hung, and is killed."""
     memory_bytes: Annotated[int, Field(ge=1 << 30)] | None = None
-    """Most memory of a child process, which trains, validates or inspects; unset: half of the machine's."""
+    """Most memory of a child process, which trains, predicts, validates, inspects or imports; unset: half of the
+    machine's."""
     max_archive_bytes: PositiveInt = 1 << 40
     """Largest upload, and largest total of an archive's unpacked files."""
     max_archive_files: PositiveInt = 5_000_000
     """Most files in one archive."""
+    max_backbone_bytes: PositiveInt = 8 << 30
+    """Largest upload of a backbone, its samples included."""
+    import_cpu_seconds: PositiveInt = 3600
+    """Most processor time of the child process that imports a backbone, summed over its threads."""
+    predictor_host: str = "127.0.0.1"
+    """Address on which a predictor listens for the API: loopback, or one of a private network."""
+    predictor_bytes: Annotated[int, Field(ge=1 << 20)] = 4 << 30
+    """Memory of a predictor's networks and heads; the trunk that was used longest ago goes first."""
+    max_predict_images: PositiveInt = 256
+    """Most images in one request for predictions."""
+    max_predict_bytes: PositiveInt = 256 << 20
+    """Largest request for predictions."""
+    keep_newest: PositiveInt | None = None
+    """Number of each dataset's newest checkpoints that the sweep keeps; unset, with the next two: it deletes none."""
+    keep_best: PositiveInt | None = None
+    """Number of each dataset's most accurate checkpoints that the sweep keeps."""
+    keep_days: PositiveFloat | None = None
+    """Age in days up to which the sweep keeps all checkpoints."""
+    push_hosts: str = ""
+    """Hosts of private networks that checkpoints may be pushed to, separated by commas."""
+    tensorboard: Path | None = None
+    """Folder in which workers write each job's TensorBoard event files; unset: none are written."""
+    mlflow_url: str = ""
+    """Tracking URI of MLflow, such as http://mlflow:5000, to which workers log each job as a run; empty: to none."""
+    wandb: str = ""
+    """Project of Weights & Biases in which workers log each job as a run (with WANDB_API_KEY); empty: in none."""
     device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     """Where networks run: auto, cpu, cuda, cuda:1, mps."""
 
@@ -129,10 +160,25 @@ class Settings(BaseSettings):
         escaped = Path(folder.as_uri().removeprefix("file://"))
         return str(escaped if escaped.is_dir() and not folder.is_dir() else folder)
 
-    @cached_property
+    @property
     def cache(self) -> Path:
         """Folder of the feature cache: GRAFT_CACHE_DIR, or one in GRAFT_DATA."""
         return (self.cache_dir or self.data / "cache").absolute()
+
+    @cached_property
+    def allowed_push_hosts(self) -> set[str]:
+        """Hosts of GRAFT_PUSH_HOSTS."""
+        return {host.strip().lower() for host in self.push_hosts.split(",") if host.strip()}
+
+    @property
+    def is_local(self) -> bool:
+        """True if the API listens on this machine alone."""
+        return is_loopback(self.host)
+
+    @property
+    def asks_for_keys(self) -> bool:
+        """True if requests need an API key."""
+        return self.auth == "on" or (self.auth == "auto" and not self.is_local)
 
     @property
     def address(self) -> str:
@@ -144,6 +190,14 @@ class Settings(BaseSettings):
     def scratch(self) -> Path:
         """Folder of this machine's temporary files."""
         return (self.data / "scratch").absolute()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a name or an address is this machine's own, which no other machine reaches."""
+    try:
+        return host.lower() == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def from_environment() -> Settings:

@@ -18,7 +18,8 @@ from sqlalchemy.exc import DBAPIError
 
 import migrations
 from service import disk_full
-from service.database import describe_error, get_sqlite_code
+from service.database import Database, describe_error, get_sqlite_code
+from service.keys import repository as keys
 from service.settings import find_misspelled
 from service.storage import Storage
 
@@ -61,10 +62,15 @@ def check(settings: Settings) -> None:
 
     Raises CannotStart.
     """
+    check_database(settings)
+    check_storage(settings)
+
+
+def check_database(settings: Settings) -> None:
+    """Check that the database answers, in the newest schema. Raises CannotStart."""
     prepare_data(settings)
     with _explaining_database(settings):
         migrations.check(settings.database)
-    check_storage(settings)
 
 
 def upgrade_database(settings: Settings) -> None:
@@ -159,6 +165,25 @@ def _check_url(error: Exception, setting: str) -> None:
         )
 
 
+def check_keys(settings: Settings) -> None:
+    """Check that there is an API key where requests need one. Raises CannotStart."""
+    if not settings.asks_for_keys:
+        return
+    database = Database(settings.database)
+    try:
+        with _explaining_database(settings), database.reading() as session:
+            has_key = keys.has_valid(session)
+    finally:
+        database.close()
+    if has_key:
+        return
+    why = "GRAFT_AUTH is on" if settings.auth == "on" else f"Other machines reach GRAFT_HOST={settings.host}"
+    raise CannotStart(
+        f"{why}, and there is no valid API key. Make one: graft keys create NAME --scope admin. Then start again; or "
+        "set GRAFT_AUTH=off to let everybody in who reaches it."
+    )
+
+
 def check_port(settings: Settings) -> None:
     """Check that the API can listen. Raises CannotStart."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
@@ -184,8 +209,14 @@ def _explain_bind(error: OSError | UnicodeError) -> str:
 
 def warn_of_silent_broker(settings: Settings) -> None:
     """Say so in one line where Redis does not answer; the service works without it, as workers poll."""
+    if problem := find_broker_problem(settings):
+        print(problem, file=sys.stderr, flush=True)
+
+
+def find_broker_problem(settings: Settings) -> str | None:
+    """Find why Redis does not answer, in words for people; None where it does, or where there is none."""
     if not settings.broker_url:
-        return
+        return None
     import redis  # only where there is a broker
 
     where = urlsplit(settings.broker_url)
@@ -195,12 +226,11 @@ def warn_of_silent_broker(settings: Settings) -> None:
         ) as broker:
             broker.ping()
     except (redis.RedisError, ValueError, OSError) as error:
-        print(
+        return (
             f"GRAFT_BROKER_URL: Redis at {where.hostname} does not answer: {describe_error(error)}. Until it does, "
-            f"workers look for work every {settings.poll_seconds} s.",
-            file=sys.stderr,
-            flush=True,
+            f"workers look for work every {settings.poll_seconds} s."
         )
+    return None
 
 
 @contextmanager

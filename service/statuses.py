@@ -1,4 +1,4 @@
-"""States of jobs, datasets and backbones, which workers claim."""
+"""States of jobs, datasets, backbones, exports and batch predictions, which workers claim."""
 
 from __future__ import annotations
 
@@ -46,5 +46,37 @@ class BackboneStatus(StrEnum):
     """Its cuts were requested; a worker finds them and their costs, or will."""
     INSPECTED = "inspected"
     """Its cuts and their costs are known."""
+    IMPORTING = "importing"
+    """Uploaded; a worker imports it, or will."""
+    READY = "ready"
+    """Imported: jobs can name it, and its cuts are known."""
     FAILED = "failed"
-    """It could not be inspected; `error` has the reason. A later request tries again."""
+    """It could not be inspected, or imported; `error` has the reason. A later request inspects again."""
+
+
+class ExportStatus(StrEnum):
+    """States of an export."""
+
+    EXPORTING = "exporting"
+    """Asked for; a worker makes it, or will."""
+    READY = "ready"
+    """Made: its file can be downloaded."""
+    FAILED = "failed"
+    """It could not be made; `error` has the reason. A later request tries again."""
+
+
+class PredictionStatus(StrEnum):
+    """States of a batch prediction."""  # batch_predictions/lifecycle.py draws the transitions
+
+    QUEUED = "queued"
+    """Waiting for a worker."""
+    RUNNING = "running"
+    """A worker holds it."""
+    SUCCEEDED = "succeeded"
+    """Finished: its results can be downloaded."""
+    FAILED = "failed"
+    """Finished without results; `error` has the reason."""
+    CANCELLING = "cancelling"
+    """A user has cancelled it, and its worker has not ended the attempt yet."""
+    CANCELLED = "cancelled"
+    """Ended by a user, without results."""

@@ -69,6 +69,12 @@ class Storage:
         with file:
             yield file
 
+    def read_range(self, key: str, offset: int, length: int) -> bytes:
+        """Read some bytes of the file under `key`, and no others; raises FileNotFoundError, StorageUnavailable."""
+        with _naming_errors():
+            content: bytes = self._files.cat_file(self._path(key), start=offset, end=offset + length)
+        return content
+
     def put(self, path: Path, key: str) -> None:
         """Move a file of this machine to `key`, where it appears whole or not at all.
 
@@ -157,6 +163,7 @@ class Storage:
                 file.flush()
                 os.fsync(file.fileno())
             part.replace(path)
+            _sync_folder(path.parent)
         except BaseException:
             part.unlink(missing_ok=True)
             _remove_empty(path.parent)
@@ -170,11 +177,12 @@ class Storage:
             yield file
             with _naming_errors():
                 file.close()
+                file.commit()
         except BaseException:
-            file.discard()
+            for end in (file.close, file.discard):  # one that stays open would be uploaded when its memory is freed
+                with suppress(Exception):
+                    end()
             raise
-        with _naming_errors():
-            file.commit()
 
 
 def _find_folder(url: str) -> Path | None:
@@ -199,6 +207,15 @@ def _naming_errors() -> Iterator[None]:
         if disk_full.is_disk_full(error):
             raise
         raise StorageUnavailable(f"The storage (GRAFT_STORAGE_URL) does not answer: {error}.") from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the names in a folder survive a power cut."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _remove_empty(folder: Path) -> None:

@@ -1,10 +1,24 @@
-"""Base of all tables: naming of constraints, ids, the database's clock, and the columns of a lease."""
+"""Base of all tables: naming of constraints, ids, the database's clock, and the columns of leases and logs."""
 
 from __future__ import annotations
 
+import json
+import zlib
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import JSON, BigInteger, Double, Enum, Index, MetaData, String, true, type_coerce
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Double,
+    Enum,
+    Index,
+    LargeBinary,
+    MetaData,
+    String,
+    TypeDecorator,
+    true,
+    type_coerce,
+)
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
@@ -32,6 +46,24 @@ def _now_sqlite(*_: Any, **__: Any) -> str:
 @compiles(now, "postgresql")
 def _now_postgresql(*_: Any, **__: Any) -> str:
     return "extract(epoch from clock_timestamp())::float8"
+
+
+class CompressedJson(TypeDecorator[dict[str, Any]]):
+    """JSON of many rows that is long and never queried, such as a confusion matrix."""
+
+    impl = LargeBinary
+    cache_ok = True
+
+    def process_bind_param(self, value: dict[str, Any] | None, dialect: Any) -> bytes | None:
+        """Compress a value."""
+        return None if value is None else zlib.compress(json.dumps(value, separators=(",", ":")).encode(), 9)
+
+    def process_result_value(self, value: bytes | None, dialect: Any) -> dict[str, Any] | None:
+        """Decompress a value."""
+        if value is None:
+            return None
+        decompressed: dict[str, Any] = json.loads(zlib.decompress(value))
+        return decompressed
 
 
 def new_id(prefix: str) -> str:
@@ -114,3 +146,15 @@ class Leased:
         self.status = status
         self.finished_at = session.scalar(now())
         self.release()
+
+
+class LogEntry:
+    """Columns of an entry of a log; its table adds whose log it is."""
+
+    # After the owner's column in the key: entries are read by owner, in order.
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, sort_order=1)
+    time: Mapped[float] = mapped_column(server_default=now(), sort_order=2)
+    level: Mapped[str] = mapped_column(String(8), sort_order=3)
+    kind: Mapped[str] = mapped_column(String(32), sort_order=4)
+    message: Mapped[str] = mapped_column(sort_order=5)
+    data: Mapped[dict[str, Any]] = mapped_column(sort_order=6)

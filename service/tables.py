@@ -4,15 +4,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sqlalchemy import ForeignKey, LargeBinary, String, case, exists, or_, type_coerce
+from sqlalchemy import ForeignKey, LargeBinary, String, case, type_coerce
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.statuses import BackboneStatus, DatasetStatus, JobStatus
-from service.table_base import Leased, status_type
+from service.backbones.tables import Backbone as Backbone
+from service.backbones.tables import BackboneEvent as BackboneEvent
+from service.backbones.tables import Listing as Listing
+from service.backbones.tables import Worker as Worker
+from service.batch_predictions.tables import BatchEvent as BatchEvent
+from service.batch_predictions.tables import BatchModel as BatchModel
+from service.batch_predictions.tables import BatchPart as BatchPart
+from service.batch_predictions.tables import BatchPrediction as BatchPrediction
+from service.checkpoints.tables import DeletedCheckpoint as DeletedCheckpoint
+from service.checkpoints.tables import ImagePredictions as ImagePredictions
+from service.checkpoints.tables import PredictionStatistics as PredictionStatistics
+from service.exports.tables import Export as Export
+from service.keys.tables import ApiKey as ApiKey
+from service.models.tables import Model as Model
+from service.models.tables import ModelMove as ModelMove
+from service.predictions.tables import Predictor as Predictor
+from service.statuses import DatasetStatus, JobStatus
+from service.table_base import CompressedJson, Leased, LogEntry, status_type
 from service.table_base import Table as Table
 from service.table_base import new_id as new_id
 from service.table_base import now as now
 from service.types import DatasetTask
+from service.uploads.tables import Upload as Upload
+from service.uploads.tables import UploadPart as UploadPart
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -35,72 +53,13 @@ class Dataset(Leased, Table):
     """Storage key of the list of files that are not used; null for datasets of earlier releases."""
     labels: Mapped[str] = mapped_column(String(8), default="auto", server_default="auto")
     """auto: as the archive gives them; none: all images are unlabelled."""
+    created_by: Mapped[str | None] = mapped_column(String(40))
+    """Id of the API key whose request made it; null where none was asked for."""
     task: Mapped[DatasetTask | None] = mapped_column(String(16))
     classes: Mapped[list[Any]] = mapped_column(default=list)
     images: Mapped[int] = mapped_column(default=0)
     digest: Mapped[str | None]
     report: Mapped[dict[str, Any] | None]
-
-
-HUB = "hf/"
-"""How the names of the Hub's backbones begin: any worker can load them, and none lists them."""
-
-
-class Worker(Table):
-    """A worker process that has listed its backbones."""
-
-    __tablename__ = "workers"
-
-    id: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """The name by which it claims."""
-    alive_until: Mapped[float]
-    """It counts as dead from then on, unless it reports again."""
-
-
-class Listing(Table):
-    """A backbone that a worker can load."""
-
-    __tablename__ = "listings"
-
-    worker_id: Mapped[str] = mapped_column(ForeignKey("workers.id", ondelete="CASCADE"), primary_key=True)
-    backbone: Mapped[str] = mapped_column(String(255), primary_key=True, index=True)
-
-    @classmethod
-    def has(cls, worker: str, backbone: ColumnElement[str]) -> ColumnElement[bool]:
-        """Build the SQL of whether a worker can load a backbone."""
-        return or_(
-            backbone.startswith(HUB, autoescape=True), exists().where(cls.worker_id == worker, cls.backbone == backbone)
-        )
-
-
-class Backbone(Leased, Table):
-    """A backbone that can be named in a job. listed → inspecting → inspected | failed; its id is its name.
-
-    Workers list those of the sources timm and local when they start; one of hf is listed on the first request for it.
-    """
-
-    __tablename__ = "backbones"
-
-    id: Mapped[str] = mapped_column(String(255), primary_key=True)
-    status: Mapped[BackboneStatus] = mapped_column(status_type(BackboneStatus))
-    source: Mapped[str] = mapped_column(String(16), index=True)
-    architecture: Mapped[str | None]
-    parameters: Mapped[int | None]
-    input_size: Mapped[list[Any] | None]
-    """(channels, height, width) of the backbone's own preprocessing."""
-    licence: Mapped[str | None]
-    inspection: Mapped[dict[str, Any] | None]
-    """Stages and cuts with their costs, measured by a worker on demand."""
-
-    @classmethod
-    def claimable_by(cls, worker: str) -> ColumnElement[bool]:
-        """Build the SQL of whether a worker can load the backbone."""
-        return Listing.has(worker, cls.id.expression)
-
-    @property
-    def name(self) -> str:
-        """The id, under its other name in the API."""
-        return self.id
 
 
 class Job(Leased, Table):
@@ -110,6 +69,8 @@ class Job(Leased, Table):
 
     status: Mapped[JobStatus] = mapped_column(status_type(JobStatus))
     name: Mapped[str | None]
+    created_by: Mapped[str | None] = mapped_column(String(40))
+    """Id of the API key whose request made it; null where none was asked for."""
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
     backbone: Mapped[str] = mapped_column(index=True)
     recipe: Mapped[dict[str, Any]]
@@ -128,6 +89,8 @@ class Job(Leased, Table):
     """Findings of the training diagnostics."""
     cache: Mapped[dict[str, Any] | None]
     """Hits and misses of the feature cache, and the seconds that the hits saved."""
+    publish: Mapped[dict[str, Any] | None]
+    """The name that its checkpoint gets, and when (service/models/publishing.py)."""
     priority: Mapped[int] = mapped_column(default=0)
     """Higher ones are claimed first."""
     is_stopping: Mapped[bool] = mapped_column(default=False)
@@ -167,18 +130,11 @@ class _JobItem:
         return f"{self.job_id}.{getattr(self, self._number)}"
 
 
-class Event(_JobItem, Table):
+class Event(_JobItem, LogEntry, Table):
     """An entry of a job's log, numbered without gaps."""
 
     __tablename__ = "events"
     _number = "seq"
-
-    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    time: Mapped[float] = mapped_column(server_default=now())
-    level: Mapped[str] = mapped_column(String(8))
-    kind: Mapped[str] = mapped_column(String(32))
-    message: Mapped[str]
-    data: Mapped[dict[str, Any]]
 
 
 class Epoch(_JobItem, Table):
@@ -249,6 +205,29 @@ class Chunk(Table):
     data: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class Trunk(Table):
+    """Tensors that fine-tunes of one backbone share, as headers describe them."""
+
+    __tablename__ = "trunks"
+
+    id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    """SHA-256 of `header` and of the tensors' digests, in hex."""
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of the tensors with their names, types and shapes, in hex."""
+    header: Mapped[bytes] = mapped_column(LargeBinary)
+    """Shared metadata and tensors, packed."""
+
+
+class TrunkTensor(Table):
+    """A tensor of a trunk, by its position among them."""
+
+    __tablename__ = "trunk_tensors"
+
+    trunk_id: Mapped[str] = mapped_column(ForeignKey("trunks.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    digest: Mapped[str] = mapped_column(ForeignKey("tensors.digest"), index=True)
+
+
 class Checkpoint(Table):
     """A result of a job, stored by content: its file is a header, and then its tensors in order."""
 
@@ -257,20 +236,36 @@ class Checkpoint(Table):
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
     job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), index=True)
     kind: Mapped[str] = mapped_column(String(8))
-    """best or last."""
+    """best, last or improved."""
     epoch: Mapped[int]
-    metrics: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]] = mapped_column("packed_metrics", CompressedJson, nullable=True)
     classes: Mapped[list[Any]]
+    trunk_id: Mapped[str] = mapped_column(ForeignKey("trunks.id"), index=True, nullable=True)
+    """Never null, as head_bytes and head_digest: SQLite adds only columns that may be."""
     header: Mapped[bytes] = mapped_column(LargeBinary)
-    """The safetensors header with its length before it."""
+    """Its own metadata and tensors, packed."""
     bytes: Mapped[int]
     digest: Mapped[str] = mapped_column(String(64))
     """SHA-256 of the whole file, in hex."""
+    head_bytes: Mapped[int] = mapped_column(nullable=True)
+    """Size of the file of its own tensors alone."""
+    head_digest: Mapped[str] = mapped_column(String(64), nullable=True)
+    """SHA-256 of that file, in hex."""
     created_at: Mapped[float] = mapped_column(server_default=now())
+
+    @classmethod
+    def order_best_first(cls) -> tuple[ColumnElement[Any], ...]:
+        """Build the order of a job's checkpoints: the best, and then the latest epochs."""
+        return cls.kind != "best", cls.epoch.desc(), cls.id.asc()
+
+    def name_file(self, suffix: str) -> str:
+        """Name a file of the checkpoint after its job, its kind and, where a job has several of a kind, its epoch."""
+        which = f"{self.kind}-{self.epoch}" if self.kind == "improved" else self.kind
+        return f"{self.job_id}-{which}.{suffix}"
 
 
 class CheckpointTensor(Table):
-    """A tensor's position in a checkpoint's file."""
+    """A tensor of a checkpoint that its trunk has not, by its position among them."""
 
     __tablename__ = "checkpoint_tensors"
 

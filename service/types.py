@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, PlainSerializer, StringConstraints, WithJsonSchema
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, StringConstraints, WithJsonSchema
 
 
 def _matching(pattern: str, requirement: str) -> AfterValidator:
@@ -35,6 +35,13 @@ Key = Annotated[
     Field(json_schema_extra={"pattern": _KEY.replace(r"\Z", "$")}),
 ]
 """The key of one of the caller's labels. JSON paths quote keys with the characters that it excludes."""
+
+
+class DescribedModel(BaseModel):
+    """Base of JSON of the API: what stands below its fields is in the OpenAPI description."""
+
+    model_config = ConfigDict(use_attribute_docstrings=True)
+
 
 DatasetTask = Literal["single_label", "multi_label", "unlabelled"]
 """Labels of a dataset's images: one each, any number, or none at all."""

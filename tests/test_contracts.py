@@ -16,7 +16,10 @@ LINTER = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlin
 CONTRACTS = [contract["name"] for contract in LINTER["contracts"]]
 
 FORBIDDEN = {
-    "workers stand on service, service on the catalog": ("service/jobs/lifecycle.py", "import workers.lease"),
+    "workers stand on predictor, predictor on service, service on the catalog": (
+        "service/jobs/lifecycle.py",
+        "import workers.lease",
+    ),
     "inside models, imports run downwards": ("models/nn/layers.py", "from models.catalog import recipe"),
     "models imports nothing of ours": ("models/datasets/pack.py", "import graft.images"),
     "service imports of models only the catalog": ("service/app.py", "from models.nn.layers import Dropout"),

@@ -84,7 +84,7 @@ BANNED_PHRASES = {
     r"\bunwanted\b": "interrupted",
     r"\btally\b": "totals",
     r"\bdischarges?\b": "final findings",
-    r"(?<!graft )(?<!`)\bdoctor\b": "diagnostics",
+    r"(?<!graft )(?<!`)\bdoctor\b(?!\.py)": "diagnostics",
     r"\bgone on with\b": "kept, continued",
     r"\bat one's pace\b": "gradually",
     r"\bspelled out\b": "explicit, resolved",

@@ -15,6 +15,7 @@ from service.settings import from_environment
 from workers import device
 from workers.child_process import start_fork_server
 from workers.stop_signal import StopSignal
+from workers.tracking.tracking import check_packages
 from workers.worker import Worker
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,7 @@ def main() -> int:
     startup.warn_of_misspelled_settings()
     with startup.ending_when_impossible():
         device.check_driver(settings.device)
+        check_packages(settings)
         startup.check(settings)
         startup.prepare_worker_folders(settings)
         start_fork_server()

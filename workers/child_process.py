@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 from models.runtime.gpu_error import GpuError
 from models.runtime.supervisor_callbacks import Context, Heartbeat
+from models.runtime.tuning import TUNING
 from service import disk_full
 from service.storage import StorageUnavailable
 from workers import entrypoints, memory_limit
@@ -53,26 +54,17 @@ BATCH_EVENTS = 1000
 """Most events in a batch, and BATCH_BYTES most bytes after which no more are added, however fast they come."""
 BATCH_BYTES = 8 << 20
 
-TUNING = {
-    # How long OpenMP's threads spin for their next piece of work, some microseconds. By its default of milliseconds,
-    # two processes on the same cores (measured: 2 cores, steps of a linear head) slow each other down 4 to 14 times.
-    "GOMP_SPINCOUNT": "1000",
-    # Freed memory stays with the process for its next tensor. By its defaults glibc returns each large block, and the
-    # kernel clears all pages again (measured: 2 cores, mobilenetv2_100, 76 to 96 against 212 images/s).
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-}
-"""Environment variables that libraries read when a process starts."""
-
 _context = multiprocessing.get_context("forkserver")
 
 
 class ChildDied(Exception):
     """A child process ended before its work; `cause` is a name that stays the same between releases."""
 
-    def __init__(self, cause: str, message: str) -> None:
+    def __init__(self, cause: str, message: str, *, is_own_fault: bool = False) -> None:
         super().__init__(message)
         self.cause = cause
+        self.is_own_fault = is_own_fault
+        """Whether its own work ended it, and not something outside: another try at the same would end so too."""
 
 
 def start_fork_server() -> None:
@@ -151,7 +143,7 @@ class Child:
         if self._process.exitcode == OUT_OF_MEMORY and self._memory_bytes is not None:
             raise _build_out_of_memory(self._memory_bytes)
         if self._process.exitcode != 0:
-            raise ChildDied(*_explain_exit(self._process.exitcode))
+            raise _explain_exit(self._process.exitcode)
 
     def _signal(self, signum: signal.Signals) -> None:
         if self._has_sent:  # else its handlers may not be set yet, and the signal would kill it
@@ -197,35 +189,41 @@ def _build_out_of_memory(most: int) -> ChildDied:
         f"The process needed more memory than it may take, {most / 2**30:.1f} GiB (GRAFT_MEMORY_BYTES). Smaller "
         "images, smaller batches, fewer classes or a smaller backbone need less."
     )
-    return ChildDied("out_of_memory", message)
+    return ChildDied("out_of_memory", message, is_own_fault=True)
 
 
-def _explain_exit(exit_code: int | None) -> tuple[str, str]:
+def _explain_exit(exit_code: int | None) -> ChildDied:
     assert exit_code is not None
     if exit_code in CAUSES:
-        return CAUSES[exit_code]
+        return ChildDied(*CAUSES[exit_code], is_own_fault=exit_code in (OUT_OF_MEMORY, -signal.SIGXCPU))
     if exit_code == -signal.SIGKILL:
-        return (
-            "killed_by_signal",
-            "The process was killed by SIGKILL, most often because the machine ran out of memory.",
-        )
+        message = "The process was killed by SIGKILL, most often because the machine ran out of memory."
+        return ChildDied("killed_by_signal", message)
+    if exit_code == SERVER_DIED:
+        message = "The server that starts processes was killed, most often because the machine ran out of memory."
+        return ChildDied("killed_by_signal", message)
     if exit_code < 0:
-        return "killed_by_signal", f"The process was killed by {signal.Signals(-exit_code).name}."
-    return "internal_error", "The process met an internal error; the worker's log has the details."
+        message = f"The process was killed by {signal.Signals(-exit_code).name}."
+        return ChildDied("killed_by_signal", message, is_own_fault=True)
+    message = "The process met an internal error; the worker's log has the details."
+    return ChildDied("internal_error", message, is_own_fault=True)
 
 
 STOP, DRAIN = signal.SIGUSR1, signal.SIGUSR2
 HEARTBEAT = b""
+SERVER_DIED = 255
+"""Exit code that multiprocessing gives a process whose fork server died, and with it the real one."""
 """Sent by a child that makes progress but has no event to send."""
 
 OUT_OF_MEMORY, GPU_ERROR, DISK_FULL, STORAGE_UNAVAILABLE = 12, 13, 14, 15
 CAUSES = {
+    -signal.SIGXCPU: ("cpu_time_exceeded", "The process used all processor time that it may take."),
     OUT_OF_MEMORY: ("out_of_memory", "The process ran out of memory."),
     GPU_ERROR: ("gpu_error", "The GPU reported an error; the worker's log has the details."),
     DISK_FULL: ("disk_full", "A disk that the process wrote to is full."),
     STORAGE_UNAVAILABLE: ("storage_unavailable", "The storage does not answer."),
 }
-"""Causes and messages of exit statuses."""
+"""Causes and messages of exit statuses; that of a signal is its negative number."""
 
 
 def _run(sender: Connection, module: str, order: str, kind: type[BaseModel], memory_bytes: int | None) -> None:

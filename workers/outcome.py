@@ -18,6 +18,8 @@ class Crashed:
     message: str
     is_counted: bool = False
     """The claim has counted this crash: an earlier worker let its lease expire."""
+    is_own_fault: bool = False
+    """The child's own work ended it: another try at the same would end so too."""
 
 
 @dataclass(frozen=True)

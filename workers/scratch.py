@@ -1,33 +1,34 @@
-"""Scratch folders: one on this machine for each attempt at a job, named after it."""
+"""Scratch folders: one on this machine for each attempt that needs files, named after it."""
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 
-from service.tables import Job
+from service.locked_folder import remove_unlocked
+from service.tables import Backbone, BatchPrediction, Export, Job
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from service.database import Database
-    from workers.lease import Claim
+    from workers.lease import Claim, Row
 
 
-def choose_folder(scratch: Path, claim: Claim[Job]) -> Path:
+def choose_folder(scratch: Path, claim: Claim[Row]) -> Path:
     """Name the attempt's folder."""
     return scratch / f"{claim.id}.{claim.attempt}"
 
 
 def remove_orphans(database: Database, scratch: Path) -> None:
-    """Remove the folders of attempts that have ended."""
+    """Remove the folders of attempts and of predictors that have ended."""
     # Folders are listed first: an attempt is claimed before its folder is made.
     folders = list(scratch.glob("*")) if scratch.exists() else []
     with database.reading() as session:
-        held = session.execute(select(Job.id, Job.attempt).where(Job.lease_until.is_not(None)))
-        current = {f"{job}.{attempt}" for job, attempt in held}
+        tables = (Job, Backbone, Export, BatchPrediction)
+        held = (select(table.id, table.attempt).where(table.lease_until.is_not(None)) for table in tables)
+        current = {f"{name}.{attempt}" for name, attempt in session.execute(union_all(*held))}
     for path in folders:
         if path.name not in current:
-            shutil.rmtree(path, ignore_errors=True)
+            remove_unlocked(path)

@@ -1,4 +1,4 @@
-"""`graft up`: run API, workers and sweep as processes of one command, on one folder."""
+"""`graft up`: run API, workers, predictor and sweep as processes of one command, on one folder."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from service.startup import CannotStart
 from workers import device
 from workers.child_process import die_with_parent
 from workers.stop_signal import StopSignal
+from workers.tracking.tracking import check_packages
 
-PARTS = {"API": "service.app", "sweep": "workers.maintenance"}
+PARTS = {"API": "service.app", "sweep": "workers.maintenance", "predictor": "predictor"}
 STOP_SECONDS = 4.0
 """Time to end before a part is killed; workers have GRAFT_DRAIN_SECONDS more."""
 CHECK_SECONDS = 0.2
@@ -44,11 +45,13 @@ class Standalone:
         startup.warn_of_misspelled_settings()
         startup.check_port(self.settings)
         device.check_driver(self.settings.device)
+        check_packages(self.settings)
         startup.prepare_data(self.settings)
         startup.check_storage(self.settings)
         startup.prepare_worker_folders(self.settings)
         device.check_in_a_process(self.settings.device)
         startup.upgrade_database(self.settings)
+        startup.check_keys(self.settings)
         for part in self._modules:
             self._start(part)
         try:

@@ -90,8 +90,10 @@ class Supervisor(Generic[Row]):
         match error:
             case InterruptRequested():
                 return Interrupted()
-            case ChildDied(cause=cause):
-                return _postpone(cause, error) if cause in REMEDIES else Crashed(cause, str(error))
+            case ChildDied(cause=cause) if cause in REMEDIES:
+                return _postpone(cause, error)
+            case ChildDied(cause=cause, is_own_fault=is_own_fault):
+                return Crashed(cause, str(error), is_own_fault=is_own_fault)
             case StorageUnavailable():
                 return _postpone("storage_unavailable", error)
             case _ if disk_full.is_disk_full(error):
@@ -209,8 +211,11 @@ class Supervisor(Generic[Row]):
         if row.status in INTERRUPTING:
             outcome = Interrupted()  # the lease may not have noticed yet
         match outcome:
-            case Crashed(cause, message, is_counted):
+            case Crashed(cause, message, is_counted, is_own_fault):
                 row.crashes += not is_counted
+                if is_own_fault and not self.attempt.retries_own_faults:
+                    self.attempt.fail(session, row, cause, message)
+                    return True
                 if row.crashes >= self.settings.max_crashes:
                     self.attempt.fail(session, row, cause, f"{message} It was tried {row.crashes} times.")
                     return True

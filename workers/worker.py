@@ -15,14 +15,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from ulid import ULID
 
 from service.database import Database, describe_error
-from service.tables import Backbone, Dataset, Job
+from service.tables import Backbone, BatchPrediction, Dataset, Export, Job
 from workers import lease, scratch
 from workers.cache_reporter import CacheReporter
 from workers.child_process import ChildDied, start_fork_server
 from workers.lease import Row
 from workers.registration import Registration
 from workers.supervisor import Supervisor
+from workers.tracking.tracking import wait_for_trackers
+from workers.work.exporting import ExportAttempt
+from workers.work.importing import ImportAttempt
 from workers.work.inspection import BackboneAttempt
+from workers.work.predicting import PredictionAttempt
 from workers.work.training import JobAttempt
 from workers.work.validation import DatasetAttempt
 
@@ -41,6 +45,8 @@ VALIDATIONS = 2
 """Datasets that a worker validates at the same time: others pass one that takes long."""
 CACHE_SECONDS = 2.0
 """Interval of checks of the feature cache's size, and for requests to empty it."""
+TRACKER_SECONDS = 20.0
+"""Longest wait, when the worker stops, for experiment trackers that do not answer."""
 CLEANING_SECONDS = 60.0
 """Interval of removals of files that dead attempts left on this machine."""
 
@@ -60,6 +66,9 @@ WORK_KINDS: tuple[WorkKind[Any], ...] = (
     WorkKind(Job, "queued", "running", JobAttempt),
     *(WorkKind(Dataset, "validating", "validating", DatasetAttempt, lane) for lane in range(VALIDATIONS)),
     WorkKind(Backbone, "inspecting", "inspecting", BackboneAttempt),
+    WorkKind(Backbone, "importing", "importing", ImportAttempt),
+    WorkKind(Export, "exporting", "exporting", ExportAttempt),
+    WorkKind(BatchPrediction, "queued", "running", PredictionAttempt),
 )
 
 
@@ -111,6 +120,7 @@ class Worker:
             for thread in threads:
                 if thread.is_alive():
                     thread.join()
+            wait_for_trackers(TRACKER_SECONDS)
             self._call(self._registration.remove)
             self.database.close()
 

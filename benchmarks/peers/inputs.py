@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Self
 
 from benchmarks.floor import pack_dataset
 from graft import tar_stream
-from models.backbones.config import CONFIG
 from models.backbones.local import WEIGHTS
+from models.backbones.structure import CONFIG
 from models.catalog.recipe import Recipe
 from models.datasets.splits import split
 

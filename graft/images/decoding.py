@@ -119,15 +119,19 @@ def decode(data: bytes, decoding: Decoding) -> Image.Image:
     return image.reduce(decoding.table) if isinstance(image, DeepImage) else image
 
 
-def read_image(data: bytes, version: int = VERSION, admit: Admit = lambda *_: nullcontext()) -> Image.Image | DeepImage:
+def read_image(
+    data: bytes, version: int = VERSION, admit: Admit = lambda *_: nullcontext(), side: int = 0
+) -> Image.Image | DeepImage:
     """Read the first frame upright: 8-bit RGB with white for transparent parts, or without loss if it is deeper.
+
+    side: pixels that are needed of the longer side; a JPEG that has more is decoded at a fraction of its size. 0: all.
 
     Raises BadImage with code empty_file, not_an_image, truncated or unreadable, and MemoryError.
     """
     if not data:
         raise BadImage("empty_file", "The file is empty.")
     try:
-        return _read(data, version, admit)
+        return _read(data, version, admit, side)
     except (BadImage, MemoryError):
         raise
     except Exception as error:  # Pillow's readers may raise any error on a broken file
@@ -136,7 +140,7 @@ def read_image(data: bytes, version: int = VERSION, admit: Admit = lambda *_: nu
     try:
         copy = repair.without_metadata(data)
         if copy is not None:
-            return _read(copy, version, admit)
+            return _read(copy, version, admit, side)
     except (BadImage, MemoryError):
         raise
     except repair.PixelsMissing as error:
@@ -146,12 +150,12 @@ def read_image(data: bytes, version: int = VERSION, admit: Admit = lambda *_: nu
     raise _explain(data, first) from first
 
 
-def _read(data: bytes, version: int, admit: Admit) -> Image.Image | DeepImage:
+def _read(data: bytes, version: int, admit: Admit, side: int) -> Image.Image | DeepImage:
     if version > 1 and data[:4] in tiff.MAGIC:
         return _read_tiff(data, admit)
     with Image.open(io.BytesIO(data), formats=FORMATS) as image, admit(*image.size):
         if image.format in ("JPEG", "MPO"):
-            quick = _read_jpeg(image.mode, data, version)
+            quick = _read_jpeg(image, data, version, side)
             if quick is not None:
                 return _make_upright(quick, _find_orientation(image))
         frame = image.tile[0].extents if isinstance(image, GifImageFile) else None
@@ -203,11 +207,12 @@ def _read_deep(image: Image.Image, data: bytes, version: int) -> DeepImage | Non
     return deep
 
 
-def _read_jpeg(mode: str, data: bytes, version: int) -> Image.Image | None:
+def _read_jpeg(image: Image.Image, data: bytes, version: int, side: int) -> Image.Image | None:
     """Decode a JPEG by libjpeg-turbo, to the same pixels as Pillow but faster; None for CMYK, or if it has a fault."""
     try:
-        if mode != "CMYK":
-            return Image.fromarray(simplejpeg.decode_jpeg(data, "RGB"))
+        if image.mode != "CMYK":
+            width, height = (side, 0) if image.width >= image.height else (0, side)
+            return Image.fromarray(simplejpeg.decode_jpeg(data, "RGB", min_height=height, min_width=width))
         if version > 1:
             simplejpeg.decode_jpeg(data, "CMYK")
     except ValueError as error:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from models.images.preprocessing import Preprocessing
 from models.networks.feature_network import state_digest
+from models.networks.graph_file import describe
+from models.networks.graph_network import GraphNetwork
 
 if TYPE_CHECKING:
     from models.networks.types import TimmNetwork
@@ -26,6 +28,10 @@ class BackboneSummary:
     parameters: int | None
     input_size: tuple[int, int, int] | None
     licence: str | None
+    accuracy: float | None = None
+    """Top-1 accuracy on ImageNet-1k's validation images, from 0 to 1, as the source publishes it."""
+    multiply_adds: int | None = None
+    """Multiply-adds for one image of `input_size`, of convolutions and matrix products."""
 
 
 @dataclass(frozen=True)
@@ -34,9 +40,9 @@ class Backbone:
 
     name: str
     architecture: str
-    """timm's name, without the tag."""
+    """timm's name, without the tag, torchvision/NAME, or "graph"."""
     model_args: dict[str, Any]
-    """The arguments with which timm.create_model builds exactly this network of the architecture."""
+    """The arguments with which timm.create_model, or torchvision's get_model, builds exactly this network."""
     pretrained_cfg: dict[str, Any]
     """timm's configuration: preprocessing, licence and class names."""
     network: TimmNetwork
@@ -45,6 +51,10 @@ class Backbone:
     """SHA-256, in hex, of the architecture and all weights as they were loaded."""
     own_size: tuple[int, int, int] | None = None
     """(3, H, W) of the images that it was pretrained on; None if it is loaded for these."""
+    revision: str | None = None
+    """Commit of the Hub's repository that the weights were loaded from; None if they are not of the Hub."""
+    lineage: tuple[str, ...] = ()
+    """Backbones that a checkpoint was fine-tuned from, the first first; empty for other backbones."""
 
     @classmethod
     def from_network(
@@ -58,7 +68,9 @@ class Backbone:
     ) -> Backbone:
         """Freeze a network that has just been loaded, and compute its digest."""
         network.eval().requires_grad_(False)
-        about = {"architecture": architecture, "model_args": model_args}
+        about: dict[str, Any] = {"architecture": architecture, "model_args": model_args}
+        if isinstance(network, GraphNetwork):
+            about["graph"] = describe(network)
         digest = state_digest(network.state_dict(), about)
         return cls(name, architecture, model_args, pretrained_cfg, network, digest, own_size)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +12,15 @@ from safetensors import SafetensorError
 from timm.models import PretrainedCfg
 from timm.models._hub import load_model_config_from_path
 
+from models.backbones import architectures
 from models.backbones.backbone import Backbone, BackboneSummary
-from models.backbones.construction import NetworkTooLarge, limit_construction
 from models.backbones.errors import BackboneTooLarge, ConfigurationBroken, WeightsBroken, WeightsUnfit
+from models.backbones.structure import CONFIG, Structure, check_config_file, read_structure
 from models.backbones.weights_file import BROKEN, count_parameters
 from models.images.preprocessing import Preprocessing
+from models.networks import graph_file
+from models.networks.construction import NetworkTooLarge, limit_construction
+from models.networks.graph_copy import GraphError
 from models.networks.image_sizes import (
     InputSizeUnsupported,
     explain_unfit_size,
@@ -24,6 +28,7 @@ from models.networks.image_sizes import (
     get_patch_side,
     ignores_border,
 )
+from models.networks.replaced_layers import put_layers
 from models.runtime.devices import is_out_of_memory
 from models.runtime.memory import get_memory_bytes
 
@@ -36,17 +41,14 @@ if TYPE_CHECKING:
     ParsedConfig = tuple[dict[str, Any], str, dict[str, Any] | None]
     """Configuration, architecture and model_args, as timm parses a config.json."""
 
-CONFIG = "config.json"
-MAX_CONFIG_BYTES = 16 << 20
-"""Largest config.json that is read: several times that of one with the names and descriptions of 21,000 classes."""
 TIMM_ERRORS = (LookupError, TypeError, ValueError, AttributeError, AssertionError, RuntimeError)
 """timm has no errors of its own: it raises one of these when weights are not as it expects."""
 FACTORY_ARGUMENTS = {
     *("pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "pretrained_model_args", "checkpoint_path"),
     *("cache_dir", "scriptable", "exportable", "no_jit", "device", "dtype"),
-    *("features_only", "feature_cls", "out_indices", "pruned"),
+    *("features_only", "feature_cls", "out_indices", "pruned", "weights", "progress"),
 }
-"""Arguments of timm.create_model that name files and devices, or ask for a network of another kind."""
+"""Arguments of timm and torchvision that name files and devices, or ask for a network of another kind."""
 LEAST_STEP = 8
 """Least difference in pixels of the sizes that are tried in place of one that a network does not take."""
 COMMON_STEP = 32
@@ -75,23 +77,15 @@ class BackboneConfig:
     preprocessing: Preprocessing
     own: BackboneConfig | None = None
     """The configuration for the network's own size, where this is one for another."""
+    structure: Structure = field(default_factory=Structure)
+    """What the network is built of, where its architecture does not say all."""
 
     @classmethod
     def from_folder(cls, name: str, folder: Path) -> BackboneConfig:
         """Read and check the config.json in a folder; raises ConfigurationBroken."""
-        file = folder / CONFIG
-        try:
-            size = file.stat().st_size
-            is_file = file.is_file()
-        except OSError as error:
-            raise ConfigurationBroken(f"The {CONFIG} of {name} cannot be read: {error.strerror}.") from error
-        if not is_file:
-            raise ConfigurationBroken(f"The {CONFIG} of {name} is no file.")
-        if size > MAX_CONFIG_BYTES:
-            raise ConfigurationBroken(
-                f"The {CONFIG} of {name} has {size:,} bytes; at most {MAX_CONFIG_BYTES:,} are read."
-            )
-        return cls.from_source(name, partial(load_model_config_from_path, folder))
+        check_config_file(name, folder)
+        structure = read_structure(name, folder)
+        return replace(cls.from_source(name, partial(load_model_config_from_path, folder)), structure=structure)
 
     @classmethod
     def from_source(cls, name: str, read: Callable[[], ParsedConfig]) -> BackboneConfig:
@@ -101,12 +95,13 @@ class BackboneConfig:
             cfg = PretrainedCfg(**{**given, "architecture": architecture}).to_dict(remove_source=True)
             preprocessing = Preprocessing.from_config(cfg)
             # Two networks of one architecture may be made for different sizes; timm would take the default tag's.
-            sized = {"img_size": list(preprocessing.input_size[1:])} if cfg["fixed_input_size"] else {}
+            sides = list(preprocessing.input_size[1:])
+            sized = architectures.get_size_arguments(architecture, sides) if cfg["fixed_input_size"] else {}
             model_args = {**sized, **(arguments or {})}
             num_classes = model_args.pop("num_classes", cfg["num_classes"])
             if type(num_classes) is not int or num_classes < 0:
                 raise ValueError(f"num_classes {num_classes!r} is no number of classes")
-            is_known = timm.is_model(architecture)
+            is_known = architectures.is_known(architecture)
             _check_text("license", cfg.get("license"))
         except Exception as error:  # timm has no errors of its own: any may be raised where a file is not as it expects
             raise ConfigurationBroken(
@@ -116,7 +111,7 @@ class BackboneConfig:
         if not is_known:
             raise ConfigurationBroken(
                 f"The {CONFIG} of {name} names the architecture {architecture!r:.100}, which timm {timm.__version__} "
-                "does not have. Name one of timm.list_models(), or choose another backbone."
+                "does not have. Name one of timm.list_models(), or torchvision/NAME, or choose another backbone."
             )
         if preprocessing.input_size[0] != 3:
             raise ConfigurationBroken(f"{name} takes no images of three channels; choose another backbone.")
@@ -154,10 +149,11 @@ class BackboneConfig:
     def _at(self, side: int) -> BackboneConfig:
         preprocessing = self.preprocessing.resize_to(side)
         sizes = list(preprocessing.input_size)
-        is_sized = self.pretrained_cfg["fixed_input_size"] or "img_size" in self.model_args
+        sized = architectures.get_size_arguments(self.architecture, sizes[1:])
+        is_sized = self.pretrained_cfg["fixed_input_size"] or sized.keys() & self.model_args.keys()
         return replace(
             self,
-            model_args={**self.model_args, "img_size": sizes[1:]} if is_sized else self.model_args,
+            model_args={**self.model_args, **sized} if is_sized else self.model_args,
             pretrained_cfg={**self.pretrained_cfg, "input_size": sizes},
             preprocessing=preprocessing,
             own=self,
@@ -176,6 +172,10 @@ class BackboneConfig:
 
     def _can_interpolate(self, own: TimmNetwork) -> bool:
         """Tell whether timm fits the weights of the network at its own size to this configuration, by their shapes."""
+        if self.structure.graph is not None:
+            return True
+        if architectures.is_torchvision(self.architecture):  # these that have positions are interpolated by torchvision
+            return True
         cfg = {**self.pretrained_cfg, "state_dict": own.state_dict(), "label_offset": None}
         try:
             self._build(pretrained=True, pretrained_cfg=cfg, num_classes=self.num_classes)
@@ -189,7 +189,7 @@ class BackboneConfig:
         return BackboneSummary(
             name=self.name,
             source=self.name.split("/")[0],
-            architecture=self.architecture,
+            architecture=self.structure.original or self.architecture,
             parameters=parameters,
             input_size=self.preprocessing.input_size,
             licence=self.pretrained_cfg.get("license"),
@@ -197,7 +197,7 @@ class BackboneConfig:
 
     @cached_property
     def outline(self) -> TimmNetwork:
-        """The network without weights, on the meta device, as plain timm builds it; raises ConfigurationBroken."""
+        """The network without weights, on the meta device, as its library builds it; raises ConfigurationBroken."""
         return self._build(num_classes=self.num_classes)
 
     def build_without_weights(self) -> TimmNetwork:
@@ -216,18 +216,17 @@ class BackboneConfig:
                 f"{stored:,}. Correct the architecture or the model_args in its {CONFIG}."
             )
 
-    def load(self, model: str, filename: str) -> Backbone:
-        """Load the backbone with its weights, which timm finds by the name `model`.
+    def load(self, model: str, filename: str, hub_id: str | None = None) -> Backbone:
+        """Load the backbone with its weights, which timm finds by the name `model`, or in ORG/REPO@COMMIT of the Hub.
 
         Raises BackboneTooLarge, WeightsBroken, WeightsUnfit, ConfigurationBroken, InputSizeUnsupported, and all errors
         of the Hub.
         """
-        self._check_memory()
+        self.check_memory()
         sized = {"img_size": self.model_args["img_size"]} if "img_size" in self.model_args else {}
+        overlay = {"hf_hub_filename": filename, **({"hf_hub_id": hub_id} if hub_id else {})}
         try:
-            network = timm.create_model(
-                model, pretrained=True, pretrained_cfg_overlay={"hf_hub_filename": filename}, **sized
-            )
+            network = timm.create_model(model, pretrained=True, pretrained_cfg_overlay=overlay, **sized)
         except SafetensorError as error:
             raise WeightsBroken(BROKEN.format(name=self.name, error=error)) from error
         except TIMM_ERRORS as error:
@@ -257,7 +256,8 @@ class BackboneConfig:
         if reason is not None:
             raise own._refuse_size(self.preprocessing.side, reason, COMMON_STEP)
 
-    def _check_memory(self) -> None:
+    def check_memory(self) -> None:
+        """Check that this worker has the memory that loading takes; raises BackboneTooLarge."""
         needed, there = int(WORKING_MEMORY * 4 * self._count_parameters()), get_memory_bytes()
         if needed > there:
             raise BackboneTooLarge(
@@ -280,11 +280,18 @@ class BackboneConfig:
 
     def _build(self, **arguments: Any) -> TimmNetwork:
         try:
-            with torch.device("meta"), limit_construction():
-                network: TimmNetwork = timm.create_model(self.architecture, **arguments, **self.model_args)
+            with limit_construction():
+                if self.structure.graph is not None:
+                    return graph_file.build(self.structure.graph)
+                network = architectures.build(self.architecture, **arguments, **self.model_args)
+                with torch.device("meta"):
+                    put_layers(network, self.structure.replaced)
+        except GraphError as error:
+            raise ConfigurationBroken(f"The network of {self.name} cannot be built: {error}") from error
         except Exception as error:  # timm builds what it is told, and any operation of it may raise
+            library = architectures.name_library(self.architecture)
             raise ConfigurationBroken(
-                f"timm cannot build the {self.architecture} of {self.name}: {_explain(error)}. "
+                f"{library} cannot build the {self.architecture} of {self.name}: {_explain(error)}. "
                 f"Correct the model_args in its {CONFIG}."
             ) from error
         return network

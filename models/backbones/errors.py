@@ -52,3 +52,25 @@ class BackboneTooLarge(BackboneError):
     """The network does not fit the worker's memory."""
 
     code = "backbone_too_large"
+
+
+class FileMissing(BackboneError):
+    """The repository of the Hub lacks a file."""
+
+    code = "file_missing"
+
+
+class DiskTooSmall(BackboneError):
+    """The disk has too little room for the weights."""
+
+    code = "disk_too_small"
+
+
+class BackboneUnsupported(BackboneError):
+    """The network is none that can be converted; each reason has a code of its own."""
+
+    code = "backbone_unsupported"
+
+    def __init__(self, message: str, code: str) -> None:
+        super().__init__(message)
+        self.code = code  # type: ignore[misc]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
+from models.backbones import architectures, checkpoint_folder, graph_folder, torchvision_hub, weights_file
 from models.backbones.backbone import BackboneSummary
-from models.backbones.config import CONFIG, BackboneConfig
+from models.backbones.config import BackboneConfig
 from models.backbones.errors import BackboneUnknown, WeightsUnsafe
-from models.backbones.weights_file import count_parameters
+from models.backbones.structure import CONFIG
+from models.backbones.weights_file import count_parameters, read_weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WEIGHTS = "model.safetensors"
+WEIGHTS = weights_file.WEIGHTS
 MAX_NAME = 200
 """Most characters in the name of a folder: the database keeps 255 with the source."""
 
@@ -55,7 +57,13 @@ def load(name: str, directory: Path | None, side: int | None) -> Backbone:
 
 def load_folder(config: BackboneConfig, folder: Path, side: int | None) -> Backbone:
     """Load the backbone with this configuration from its folder."""
+    if config.structure.graph is not None:
+        return graph_folder.load(config, folder, side)
+    if config.structure.replaced:
+        return checkpoint_folder.load(config, folder, side)
     config.check_weights(folder / WEIGHTS)
+    if architectures.is_torchvision(config.architecture):
+        return torchvision_hub.load_state(config, read_weights(config.name, folder / WEIGHTS), side)
     resized = config if side is None else config.resize_to(side)
     return resized.load(f"local-dir:{folder}", WEIGHTS)
 

@@ -1,35 +1,23 @@
-"""Backbones of timm's registry, whose weights lie on the Hugging Face Hub: timm/NAME.TAG, and hf/ORG/REPO.
+"""Backbones of timm's registry, whose weights lie on the Hugging Face Hub: timm/NAME.TAG.
 
-Loading is timm's and huggingface_hub's own, so HF_ENDPOINT, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE work as everywhere.
 Only safetensors are read: timm would fall back to a pickle, which may run code.
 """
 
 from __future__ import annotations
 
 import csv
-from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import timm
-from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    OfflineModeIsEnabled,
-    RepositoryNotFoundError,
-)
 from timm.models import get_pretrained_cfg
 
-from models.backbones import local
 from models.backbones.backbone import BackboneSummary
-from models.backbones.config import CONFIG, BackboneConfig
-from models.backbones.errors import BackboneUnknown, WeightsUnavailable, WeightsUnsafe
+from models.backbones.config import BackboneConfig
+from models.backbones.errors import BackboneUnknown, FileMissing, WeightsUnsafe
+from models.backbones.hub import Repository
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +37,7 @@ def list_backbones() -> Iterator[BackboneSummary]:
     for name in timm.list_pretrained():
         cfg = get_pretrained_cfg(name)
         if _is_offered(cfg):
+            accuracy, multiply_adds = _read_figures().get(name, (None, None))
             yield BackboneSummary(
                 name=f"timm/{name}",
                 source="timm",
@@ -56,28 +45,29 @@ def list_backbones() -> Iterator[BackboneSummary]:
                 parameters=_parameter_counts().get(cfg.architecture),
                 input_size=tuple(cfg.input_size),
                 licence=cfg.license,
+                accuracy=accuracy,
+                multiply_adds=multiply_adds,
             )
 
 
-def load(name: str, side: int | None) -> Backbone:
-    """Load timm/NAME.TAG with its weights from the Hub or its cache, for images of this longer side or its own.
+def load(name: str, side: int | None, commit: str | None = None) -> Backbone:
+    """Load timm/NAME.TAG with its weights from the Hub, at a pinned commit, for images of this longer side or its own.
 
     Raises BackboneError, InputSizeUnsupported.
     """
     config = read_config(name)
     resized = config if side is None else config.resize_to(side)
-    model = name.removeprefix("timm/")
-    with _name_hub_errors(name):
-        return resized.load(model, SAFE_NAMES[get_pretrained_cfg(model).hf_hub_filename])
-
-
-def load_repository(name: str, side: int | None) -> Backbone:
-    """Load hf/ORG/REPO, any timm network on the Hub, with its weights; arguments and errors as of `load`."""
-    folder = _download_config(name)
-    config = BackboneConfig.from_folder(name, folder)
-    with _name_hub_errors(name):  # of the same commit, whose id is the name of the folder
-        hf_hub_download(_repository(name), local.WEIGHTS, revision=folder.name)
-    return local.load_folder(config, folder, side)
+    cfg = get_pretrained_cfg(name.removeprefix("timm/"))
+    filename, hub_id = SAFE_NAMES[cfg.hf_hub_filename], cfg.hf_hub_id.split("@")[0]
+    try:
+        folder = Repository(name, hub_id, commit).download(filename)
+    except FileMissing as error:
+        raise WeightsUnsafe(
+            f"{name} has no safetensors; weights in other formats may run code and are not read. "
+            "Convert them to safetensors, or choose another backbone."
+        ) from error
+    backbone = resized.load(name.removeprefix("timm/"), filename, hub_id=f"{hub_id}@{folder.name}")
+    return replace(backbone, revision=folder.name)
 
 
 def read_config(name: str) -> BackboneConfig:
@@ -91,21 +81,6 @@ def read_config(name: str) -> BackboneConfig:
     return BackboneConfig.from_source(name, lambda: (cfg.to_dict(), cfg.architecture, None))
 
 
-def read_repository_config(name: str) -> BackboneConfig:
-    """Download and read the config.json of hf/ORG/REPO, without its weights; raises BackboneError."""
-    return BackboneConfig.from_folder(name, _download_config(name))
-
-
-def _download_config(name: str) -> Path:
-    """Download the config.json of a repository; returns the folder of its commit in the cache."""
-    with _name_hub_errors(name):
-        return Path(hf_hub_download(_repository(name), CONFIG)).parent
-
-
-def _repository(name: str) -> str:
-    return name.removeprefix("hf/")
-
-
 def _is_offered(cfg: PretrainedCfg) -> bool:
     """Tell whether a network classifies images, or can, and has safetensors on the Hub."""
     return (
@@ -116,34 +91,17 @@ def _is_offered(cfg: PretrainedCfg) -> bool:
     )
 
 
-@contextmanager
-def _name_hub_errors(name: str) -> Iterator[None]:
-    """Turn errors of the Hub into BackboneErrors that say what to do."""
-    try:
-        yield
-    except GatedRepoError as error:
-        raise WeightsUnavailable(
-            f"The weights of {name} are gated. Accept their terms on the Hub and set HF_TOKEN on the workers."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise BackboneUnknown(
-            f"The Hub has no {name}. If it is private, set HF_TOKEN on the workers; else check the name."
-        ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled) as error:
-        raise WeightsUnavailable(
-            f"The weights of {name} are not in the cache (HF_HOME), and the Hub cannot be reached. "
-            "Check the workers' network, HF_ENDPOINT and HF_HUB_OFFLINE, or use a backbone of GRAFT_BACKBONES."
-        ) from error
-    except EntryNotFoundError as error:
-        raise WeightsUnsafe(
-            f"{name} has no config.json or no safetensors; weights in other formats may run code and are not read. "
-            "Convert them to safetensors, or choose another backbone."
-        ) from error
-    except (HfHubHTTPError, OSError) as error:
-        raise WeightsUnavailable(f"The Hub did not give the weights of {name}: {error}. Try again later.") from error
-
-
 @cache
 def _parameter_counts() -> dict[str, int]:
     with (files(__package__) / "parameter_counts.csv").open() as table:
         return {row["architecture"]: int(row["parameters"]) for row in csv.DictReader(table)}
+
+
+@cache
+def _read_figures() -> dict[str, tuple[float | None, int | None]]:
+    """Read accuracy and multiply-adds by timm's name with its tag."""
+    with (files(__package__) / "timm_figures.csv").open() as table:
+        return {
+            row["name"]: (float(row["accuracy"] or 0) or None, int(row["multiply_adds"] or 0) or None)
+            for row in csv.DictReader(table)
+        }

@@ -6,12 +6,16 @@ import math
 from typing import TYPE_CHECKING
 
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file
 
 from models.backbones.errors import WeightsBroken
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import torch
+
+WEIGHTS = "model.safetensors"
 MAX_HEADER_BYTES = 16 << 20
 """Longest header that is parsed: a hundred times that of the largest network of timm."""
 LENGTH_BYTES = 8
@@ -41,3 +45,11 @@ def count_parameters(name: str, file: Path) -> int:
     except (SafetensorError, OSError) as error:
         raise WeightsBroken(BROKEN.format(name=name, error=error)) from error
     return sum(math.prod(shape) for key, shape in shapes.items() if key.split(".")[-1] not in STATISTICS)
+
+
+def read_weights(name: str, file: Path) -> dict[str, torch.Tensor]:
+    """Read the weights of backbone `name`; raises WeightsBroken."""
+    try:
+        return load_file(file)
+    except (SafetensorError, OSError) as error:
+        raise WeightsBroken(BROKEN.format(name=name, error=error)) from error

@@ -82,7 +82,8 @@ class Linear(_Affine):
 class Keep(_Affine):
     """Keep the backbone's own classifier and train it further, from its pretrained W and b (Yosinski et al., 2014).
 
-    The dataset must have the same class names as the backbone.
+    Classes are matched by their names: those that the backbone knows start from its rows of W and b, others from zeros.
+    The backbone must know one of the dataset's classes at least.
     """
 
     kind: Literal["keep"] = "keep"

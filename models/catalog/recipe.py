@@ -35,6 +35,7 @@ Auto = Literal["auto"]
 ImageSize = Annotated[int, Field(ge=16, le=2048)]
 BatchSize = Annotated[int, Field(ge=1, le=65536)]
 Precision = Literal["exact", "float32", "bfloat16"]
+Keep = Literal["best", "last", "improvements"]
 Engine = Literal["eager", "openvino"]
 Regularizers = Annotated[tuple[Regularizer, ...], Field(max_length=32)]
 Augmentations = Annotated[tuple[Augmentation, ...], Field(max_length=32)]
@@ -107,6 +108,10 @@ class Recipe(Technique):
     keep the last, however good."""
     target: Target | None = None
     """Validation metric at which training stops; null: none."""
+    keep: Keep = "best"
+    """Epochs whose checkpoints are delivered; last: the last one's too; improvements: that of each epoch that was the
+    best so far too, the newest 10, and fewer where all their trained weights take more than 1 GiB. Each is calibrated
+    and tested by itself."""
     search: Search | None = None
     """Search for the learning rate, L2 strength and dropout of a linear head; null: none. After the search, the job's
     recipe has the best values, and null here."""

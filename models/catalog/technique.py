@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, TypeVar, get_args
 
@@ -65,6 +66,8 @@ class StrictModel(BaseModel):
         message = found["msg"]
         if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
             message = _name_fields(str(found["loc"][0]), list(cls.model_fields))
+        if found["type"] == "union_tag_invalid" and "tag" in found["ctx"]:
+            message = _name_kinds(found["ctx"]["tag"], found["ctx"]["expected_tags"])
         # Braces in a message would be taken for placeholders.
         kind = PydanticCustomError(found["type"], "{message}", {"message": message})
         return InitErrorDetails(type=kind, loc=found["loc"], input=found["input"])
@@ -95,9 +98,17 @@ def _find_types(model: type[BaseModel], field: str) -> frozenset[type]:
 
 
 def _name_fields(unknown: str, known: list[str]) -> str:
+    return f"Extra inputs are not permitted; {_suggest(unknown, known)}the fields here are {', '.join(known)}"
+
+
+def _name_kinds(unknown: str, known: str) -> str:
+    hint = _suggest(unknown, re.findall(r"\w+", known))
+    return f"There is no {unknown[:100]!r}; {hint}the kinds here are {known}"
+
+
+def _suggest(unknown: str, known: list[str]) -> str:
     near = difflib.get_close_matches(unknown, known, n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
-    return f"Extra inputs are not permitted; {hint}the fields here are {', '.join(known)}"
+    return f"did you mean {near[0]}? " if near else ""
 
 
 class Technique(StrictModel):

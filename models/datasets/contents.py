@@ -47,6 +47,8 @@ class File:
     length: int = 0
     problem: tuple[str, str] | None = None
     """Code and message."""
+    has_copies: bool = False
+    """Whether other files have the same image."""
 
 
 @dataclass

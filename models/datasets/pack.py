@@ -1,11 +1,12 @@
 """Packs: the files of accepted images, unchanged, in one file, with an index.
 
 An index is the length of its header (8 bytes, little-endian), the header (JSON: names of files, how they are decoded,
-the labels of a multi-label dataset), and a fixed-width record for each image.
+flags, the labels of a multi-label dataset), and a fixed-width record for each image.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import mmap
 from dataclasses import dataclass
@@ -26,6 +27,10 @@ SPLIT_CODES = ("", "train", "validation", "test", UNLABELLED)
 """Splits by their number in a record; "" if the dataset gives none. Unlabelled images are in none of the others."""
 NO_LABEL = 0xFFFFFFFF
 """Class of an image without labels in its record."""
+
+FLAGS = ("grayscale", "alpha", "rotated", "deep", "copies")
+"""What is notable of an image, bit by bit: all pixels are grey; its file can be transparent, is turned by its EXIF
+data, has more than 8 bits, is one of several with the same image."""
 
 RECORD = np.dtype(
     [
@@ -56,11 +61,15 @@ class Entry:
     name: str
     lossless_digest: bytes | None = None
     """Digest of an image of more than 8 bits, with all of them."""
+    flags: frozenset[str] = frozenset()
+    """Of FLAGS."""
 
 
 def write_index(file: IO[bytes], entries: Sequence[Entry], decoding: Decoding = NEWEST) -> None:
     """Write the index of a pack, whose images are decoded by `decoding`."""
     header: dict[str, Any] = {"names": [entry.name for entry in entries], "decoding": decoding.to_dict()}
+    bits = bytes(sum(1 << FLAGS.index(flag) for flag in entry.flags) for entry in entries)
+    header["flags"] = base64.b64encode(bits).decode()
     if any(len(entry.labels) > 1 for entry in entries):
         header["labels"] = [list(entry.labels) for entry in entries]
     lossless = {place: entry.lossless_digest for place, entry in enumerate(entries) if entry.lossless_digest}
@@ -132,6 +141,13 @@ class Pack:
     def is_multi_label(self) -> bool:
         """True if any image has several classes."""
         return "labels" in self._header
+
+    def list_labels(self, image: int) -> list[int]:
+        """List the classes of one image; none if it is unlabelled."""
+        if self.is_multi_label:
+            return list(self._header["labels"][image])
+        label = int(self._records["label"][image])
+        return [] if label == NO_LABEL else [label]
 
     def encode_targets(self, num_classes: int) -> np.ndarray:
         """Encode the classes of each image as multi-hot float32 of shape (n, num_classes)."""

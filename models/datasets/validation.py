@@ -161,6 +161,7 @@ def _drop_duplicates(files: list[File], annotations: Annotations) -> list[File]:
             continue
         first, *others = sorted(group, key=lambda file: SPLIT_PRIORITY.get(annotations[file.path].split, 0))
         kept.append(first)
+        first.has_copies = bool(others)
         for file in others:
             file.problem = ("duplicate", f"The same image as {first.path}, which is kept.")
     return kept
@@ -234,6 +235,7 @@ def _build_entries(files: Sequence[File], annotations: Annotations, classes: Seq
             split=annotations[file.path].split,
             name=str(file.path),
             lossless_digest=None if image.depth is None else image.digest,
+            flags=image.flags | ({"copies"} if file.has_copies else set()),
         )
         for file in files
         if (image := file.image)

@@ -6,6 +6,7 @@ tables. It does not hold the keys: it asks for records by row number. All calls 
 
 from __future__ import annotations
 
+import struct
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,10 @@ LOOKUP_BATCH = 1 << 16
 _LEAST_SLOTS = 1 << 10
 _MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], np.uint64)
 """Odd multipliers, one for each 8 bytes of a digest: digests may share most of their bits."""
+_MIX_NUMBERS = _MIX.tolist()
+_WORD = (1 << 64) - 1
+_FEW = 4
+"""Most keys that are looked for one by one first: for one that is new, numpy's calls took 0.07 to 0.13 ms."""
 _MIX_VIEW, _MIX_ALL = np.uint64(0x85EBCA77C2B2AE63), np.uint64(0xFF51AFD7ED558CCD)
 
 
@@ -43,7 +48,26 @@ class RowIndex:
 
     def find(self, digests: np.ndarray, view: int) -> np.ndarray:
         """Find row numbers (n,) by digests, (n,) of 32 bytes each; MISSING where there is none."""
+        if len(digests) <= _FEW and not any(self._may_have(digest, view) for digest in digests.tolist()):
+            return np.full(len(digests), MISSING)
         return self._probe(digests, np.full(len(digests), view, "<u4"))[1]
+
+    def _may_have(self, digest: bytes, view: int) -> bool:
+        """Tell whether a key's tag is where the key would be, without numpy's calls: of new keys, mostly not."""
+        words = struct.unpack("<4Q", digest)
+        mixed = sum(word * factor for word, factor in zip(words, _MIX_NUMBERS, strict=True)) + view * int(_MIX_VIEW)
+        mixed &= _WORD
+        mixed ^= mixed >> 32
+        mixed = mixed * int(_MIX_ALL) & _WORD
+        mixed ^= mixed >> 29
+        tag, last, step = mixed >> 57 | 0x80, len(self._tags) - 1, 0
+        slot = mixed & last
+        while there := self._tags[slot]:
+            if there == tag:
+                return True
+            step += 1
+            slot = (slot + step) & last
+        return False
 
     def _allocate(self, slots: int) -> None:
         self._tags = np.zeros(slots, np.uint8)

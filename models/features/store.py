@@ -61,6 +61,11 @@ class FeatureStore:
             self._write_key(description)
         self.refresh()
 
+    @property
+    def count(self) -> int:
+        """Rows that are known here."""
+        return self._rows.count
+
     def find(self, digests: np.ndarray, view: int) -> np.ndarray:
         """Find row numbers (n,) of one view by image digests, (n,) of 32 bytes each.
 

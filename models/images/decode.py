@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import Condition
 from typing import TYPE_CHECKING
 
-from PIL import Image
+import numpy as np
+from PIL import ExifTags, Image
 
 from graft.images import DEPTHS, BadImage, Decoding, DeepImage, decode, read_image
+from graft.images.decoding import FORMATS, TRANSPOSITIONS, VERSION
 from models.images.decoding_work import check_scans, check_work, count_scans
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-__all__ = ["BadImage", "CheckedImage", "Decoding", "check", "choose_depth", "compute_digest", "decode", "limit_pixels"]
+__all__ = [
+    "BadImage",
+    "CheckedImage",
+    "Decoding",
+    "check",
+    "choose_depth",
+    "compute_digest",
+    "decode",
+    "decode_checked",
+    "limit_pixels",
+]
 
 MIN_SIDE = 8
 MAX_PIXELS = 50_000_000
@@ -28,6 +41,8 @@ MAX_PIXELS_AT_ONCE = 2 * MAX_PIXELS
 """Most pixels of all images that threads decode at the same time; one has at most 20 bytes a pixel."""
 Image.MAX_IMAGE_PIXELS = None  # Pillow would only warn, and later
 warnings.filterwarnings("ignore", module=r"PIL\.")  # an image that decodes is good, whatever its metadata
+FEW_ROWS = 4
+"""Rows that are looked at first for colours: they tell nearly every colour image."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +57,8 @@ class CheckedImage:
     """Bits that its values use, if its file has more than 8 of them."""
     digests: Mapping[int, bytes] = field(default_factory=dict)
     """By each depth that a dataset with it may have: the digest of its pixels when reduced to 8 bits by that depth."""
+    flags: frozenset[str] = frozenset()
+    """What is notable of its file, of pack.FLAGS."""
 
     def get_digest(self, depth: int | None) -> bytes:
         """Get the digest of its 8-bit pixels in a dataset of this depth."""
@@ -80,6 +97,31 @@ def check(data: bytes) -> CheckedImage:
     Raises BadImage with one of decode's codes, or too_small, too_large, too_elongated, too_many_scans or
     too_many_parts; and MemoryError.
     """
+    image = _read_checked(data)
+    width, height = image.size
+    with limit_pixels(width * height):
+        flags = _find_flags(data)
+        if isinstance(image, DeepImage):
+            return _check_deep(image, flags | {"deep"})
+        if _is_grey(image):
+            flags |= {"grayscale"}
+        return CheckedImage(width, height, compute_digest(image), flags=flags)
+
+
+def decode_checked(data: bytes, decoding: Decoding, side: int = 0) -> Image.Image:
+    """Check an image file and decode it as `decode` does, in one pass; raises as `check`.
+
+    side: pixels that are needed of the longer side; a JPEG that has more is decoded at a fraction of its size. 0: all.
+    """
+    image = _read_checked(data, decoding.version, side)
+    if not isinstance(image, DeepImage):
+        return image
+    with limit_pixels(image.size[0] * image.size[1]):
+        return image.reduce(decoding.table)
+
+
+def _read_checked(data: bytes, version: int = VERSION, side: int = 0) -> Image.Image | DeepImage:
+    """Read an image file whose work and size are checked before it is decoded; raises as `check`."""
     check_work(data, _check_size)
     scans = count_scans(data)
 
@@ -90,12 +132,7 @@ def check(data: bytes) -> CheckedImage:
         with limit_pixels(width * height):
             yield
 
-    image = read_image(data, admit=admit)
-    width, height = image.size
-    with limit_pixels(width * height):
-        if isinstance(image, DeepImage):
-            return _check_deep(image)
-        return CheckedImage(width, height, compute_digest(image))
+    return read_image(data, version, admit, side)
 
 
 def choose_depth(images: Iterable[CheckedImage | None]) -> int | None:
@@ -110,7 +147,7 @@ def compute_digest(image: Image.Image) -> bytes:
     return digest.digest()
 
 
-def _check_deep(image: DeepImage) -> CheckedImage:
+def _check_deep(image: DeepImage, flags: frozenset[str]) -> CheckedImage:
     """Compute the digests of a deep image band by band."""
     width, height = image.size
     lossless = _start_digest(width, height)
@@ -124,7 +161,28 @@ def _check_deep(image: DeepImage) -> CheckedImage:
         for depth, digest in by_depth.items():
             digest.update(band.reduce(Decoding(depth=depth).table).tobytes())
     digests = {depth: digest.digest() for depth, digest in by_depth.items()}
-    return CheckedImage(width, height, lossless.digest(), image.depth, digests)
+    if image.values.ndim == 2:
+        flags |= {"grayscale"}
+    return CheckedImage(width, height, lossless.digest(), image.depth, digests, flags)
+
+
+def _find_flags(data: bytes) -> frozenset[str]:
+    """Find what the header of a good file has that is notable; nothing where it cannot be read."""
+    try:
+        with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+            has_alpha = image.has_transparency_data
+            is_rotated = image.getexif().get(ExifTags.Base.Orientation, 1) in TRANSPOSITIONS
+    except MemoryError:
+        raise
+    except Exception:  # Pillow's readers may raise any error on broken metadata
+        return frozenset()
+    return frozenset(name for name, has_it in (("alpha", has_alpha), ("rotated", is_rotated)) if has_it)
+
+
+def _is_grey(image: Image.Image) -> bool:
+    """Tell whether all pixels of an RGB image are grey."""
+    first = image.crop((0, 0, image.width, min(FEW_ROWS, image.height)))
+    return all((pixels[..., :2] == pixels[..., 1:]).all() for pixels in map(np.asarray, (first, image)))
 
 
 def _start_digest(width: int, height: int) -> hashlib._Hash:

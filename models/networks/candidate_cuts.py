@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from models.catalog.cuts import CandidateCut
 from models.networks.feature_network import PreLogits
 from models.networks.tracing import TracedNetwork, Untraceable, trace
-from models.networks.types import as_module
+from models.networks.types import HeadedNetwork, as_module
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -65,13 +65,15 @@ def _inspect_classifier(
     network: TimmNetwork, image: torch.Tensor, reason: Untraceable
 ) -> tuple[int, int, list[dict[str, Any]]]:
     """Count parameters and multiply-adds, and list the cut before the classifier; raises `reason` if it cannot run."""
+    if not isinstance(network, HeadedNetwork):
+        raise reason
     try:
         with FlopCounterMode(display=False) as whole:
             network(image)
         with FlopCounterMode(display=False) as below:
             features = PreLogits(network)(image)
         above = sum(parameter.numel() for parameter in network.get_classifier().parameters())
-    except Exception:  # the network may read the image's values, or have no forward_head
+    except Exception:  # the network may read the image's values
         raise reason from None
     parameters = sum(parameter.numel() for parameter in network.parameters())
     total, multiply_adds = whole.get_total_flops() // 2, below.get_total_flops() // 2

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
+from models.networks.graph_network import GraphNetwork
+from models.networks.graph_operations import describe_module
 from models.networks.image_sizes import InputSizeUnsupported
 from models.networks.output_layers import Classifier, can_be_output, in_features
 from models.networks.tracing import SurgeryError, TracedNetwork, Untraceable, trace
-from models.networks.types import as_module
+from models.networks.types import HeadedNetwork, as_module
 from models.runtime.devices import is_out_of_memory
 
 if TYPE_CHECKING:
@@ -54,9 +56,9 @@ class FrozenNetwork(nn.Module):
 class PreLogits(nn.Module):
     """The input of the classifier, computed by timm's forward_features and forward_head; for untraceable networks."""
 
-    network: TimmNetwork
+    network: HeadedNetwork
 
-    def __init__(self, network: TimmNetwork) -> None:
+    def __init__(self, network: HeadedNetwork) -> None:
         super().__init__()
         self.network = network
 
@@ -138,6 +140,8 @@ def _cut(
     try:
         tail = NetworkTail.from_trace(trace(as_module(network)).fold_sizes(images[:1]))
     except Untraceable:
+        if isinstance(network, GraphNetwork):
+            raise
         tail = NetworkTail.from_forward_head(network)
     trunk = FrozenNetwork(nn.Sequential(tail.trunk, ConcatenateVectors()))
     classifier = Classifier.from_layers(as_module(network), tail.layer_inputs, images[:1])
@@ -210,7 +214,7 @@ class NetworkTail:
     def from_forward_head(cls, network: TimmNetwork) -> NetworkTail:
         """Take timm's classifier and the input that forward_head gives it; raises ClassifierUnsupported."""
         classifier = network.get_classifier()
-        if not can_be_output(classifier):
+        if not can_be_output(classifier) or not isinstance(network, HeadedNetwork):
             raise ClassifierUnsupported(NOT_LINEAR)
         return cls(PreLogits(network), "forward_head", {classifier: slice(0, in_features(classifier))})
 
@@ -244,7 +248,18 @@ class NetworkTail:
         state = {name: value for name, value in trunk.state_dict(keep_vars=True).items() if id(value) not in replaced}
         operations = trunk.graph.nodes if isinstance(trunk, fx.GraphModule) else ()
         nodes = [node.format_node() or "" for node in operations]
-        return state_digest(state, {**identity, "cut": cut, "nodes": nodes})
+        return state_digest(state, {**identity, "cut": cut, "nodes": nodes, **self._describe_modules(trunk)})
+
+    def _describe_modules(self, trunk: nn.Module) -> dict[str, Any]:
+        """Describe layers of the trunk that do not follow from the network's architecture."""
+        if self.traced is None:
+            return {}
+        network, modules = self.traced.network, dict(trunk.named_modules())
+        if not isinstance(network, GraphNetwork):
+            replaced = tuple(f"{path}." for path in getattr(network, "replaced", ()))
+            modules = {path: module for path, module in modules.items() if path.startswith(replaced)}
+        described = {path: describe_module(module) for path, module in modules.items()}
+        return {"modules": described} if described else {}
 
 
 class ConcatenateVectors(nn.Module):

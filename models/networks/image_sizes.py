@@ -8,6 +8,7 @@ import torch
 
 from models.images.preprocessing import MAX_SIDE, MIN_SIDE
 from models.networks.tracing import SurgeryError
+from models.networks.types import HeadedNetwork
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,6 +57,7 @@ def ignores_border(network: TimmNetwork, input_size: tuple[int, int, int]) -> bo
     images = torch.randn(1, *input_size, generator=torch.Generator().manual_seed(0)).repeat(3, 1, 1, 1)
     images[1, :, -1, :] += 1.0
     images[2, :, :, -1] += 1.0
+    assert isinstance(network, HeadedNetwork)
     # Not the logits: a classifier may have no weights yet. Some networks give several maps, and these see everything.
     features = network.eval().forward_features(images)
     return isinstance(features, torch.Tensor) and any(torch.equal(features[0], other) for other in features[1:])

@@ -20,6 +20,8 @@ from timm.layers import get_notrace_functions, get_notrace_modules
 from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
+from models.networks.graph_network import LINEAR, GraphNetwork
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set
 
@@ -153,6 +155,14 @@ class TracedNetwork:
         graph.output((first, *more) if more else first)
         return fx.GraphModule(self.network, graph)
 
+    def copy(self) -> TracedNetwork:
+        """Copy the graph."""
+        return self._replace({})
+
+    def leave_out(self, replacements: Mapping[fx.Node, fx.Node]) -> TracedNetwork:
+        """Put earlier values in the places of later ones, and leave out what nothing needs then."""
+        return self._replace(replacements)
+
     def bypass(self, layer: fx.Node) -> TracedNetwork:
         """Take a layer out of the graph: its input takes the place of its output."""
         return self._replace({layer: layer.all_input_nodes[0]})
@@ -173,7 +183,13 @@ class TracedNetwork:
 
 
 def trace(network: nn.Module) -> TracedNetwork:
-    """Trace a network in evaluation mode, with images as its only input; raises Untraceable."""
+    """Trace a network in evaluation mode, with images as its only input; raises Untraceable.
+
+    A GraphNetwork has its graph already.
+    """
+    if isinstance(network, GraphNetwork):
+        graph, paths = network.graph, network.paths
+        return TracedNetwork(network, graph, {node: paths.get(node.name, node.name) for node in graph.nodes}).copy()
     network.eval()  # LeViT's attention then forgets the biases that it has computed, which may be of another trace
     tracer = _Tracer(
         autowrap_modules=(math, torchvision.ops),
@@ -192,7 +208,6 @@ def trace(network: nn.Module) -> TracedNetwork:
     return TracedNetwork(network, graph, tracer.node_to_qualname)
 
 
-LINEAR = (nn.Linear, nn.Conv2d)
 NUMEL = "numel"
 """Key of a node's metadata: how many numbers the value holds for one image."""
 

@@ -12,6 +12,8 @@ from models.catalog.cuts import CandidateCut, find_stages
 from models.networks.candidate_cuts import inspect
 from models.networks.cut_network import CutUnsupported
 from models.networks.feature_network import copy_modules
+from models.networks.graph_network import GraphNetwork
+from models.networks.graph_truncation import drop_from_graph
 from models.networks.output_layers import can_be_output
 
 if TYPE_CHECKING:
@@ -36,15 +38,20 @@ def drop_stages(network: TimmNetwork, count: int, input_size: tuple[int, int, in
     network = copy_modules(network).eval()
     if network.num_classes == 0:
         network.reset_classifier(1)
+    if isinstance(network, GraphNetwork):
+        return TruncatedNetwork(*drop_from_graph(network, count, input_size))
     classifier = network.get_classifier()
-    if not can_be_output(classifier):
+    is_head = isinstance(classifier, nn.Sequential)  # of a checkpoint: all of it is replaced
+    if not can_be_output(classifier) and not is_head:
         raise CutUnsupported("drop_stages needs a backbone with one linear classifier; choose another, or drop none.")
     end = next(path for path, module in network.named_modules() if module is classifier)
     stages, between = _find_top(network, count, end, input_size)
     for path in (*stages, *between):
         network.set_submodule(path, nn.Identity())
-    is_linear = isinstance(classifier, nn.Linear)
-    network.set_submodule(end, nn.LazyLinear(1) if is_linear else nn.LazyConv2d(1, 1))
+    if is_head:
+        network.set_submodule(end, nn.Sequential(nn.Flatten(), nn.LazyLinear(1)))
+    else:
+        network.set_submodule(end, nn.LazyLinear(1) if isinstance(classifier, nn.Linear) else nn.LazyConv2d(1, 1))
     try:
         network(torch.zeros(2, *input_size))
     except Exception as error:  # each architecture raises errors of its own
@@ -58,7 +65,8 @@ def _find_top(
     """Find the top `count` stages below the classifier, whose path is `end`, and the layers with weights above them."""
     cuts = inspect(network, input_size)["cuts"]
     order = list(dict.fromkeys(cut["stage"] for cut in cuts))
-    own = [stage for stage in find_stages([CandidateCut.from_dict(cut) for cut in cuts]) if not _is_inside(end, stage)]
+    found = find_stages([CandidateCut.from_dict(cut) for cut in cuts])
+    own = [stage for stage in found if not _is_inside(end, stage) and not _is_inside(stage, end)]
     modules = dict(network.named_modules())
     if len(own) <= count or not modules.keys() >= set(own[-count:]):
         raise CutUnsupported(
@@ -70,7 +78,9 @@ def _find_top(
     between = [
         path
         for path, module in modules.items()
-        if path != end and list(module.parameters(recurse=False)) and any(_is_inside(path, stage) for stage in above)
+        if not _is_inside(path, end)
+        and list(module.parameters(recurse=False))
+        and any(_is_inside(path, stage) for stage in above)
     ]
     return stages, [path for path in between if not any(_is_inside(path, stage) for stage in stages)]
 

@@ -1,8 +1,8 @@
-"""The interface of timm's networks."""
+"""The interface of networks: what timm's answer, and those of other origins."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 from torch import nn
 
@@ -13,17 +13,11 @@ if TYPE_CHECKING:
 
 
 class TimmNetwork(Protocol):
-    """An nn.Module with the calls that every network of timm answers."""
+    """An nn.Module with the calls that every network of timm answers, and every GraphNetwork."""
 
-    num_classes: int
-    """Number of classes; 0 if the network has no classifier."""
-
-    def forward_features(self, x: torch.Tensor, /) -> torch.Tensor:
-        """Compute feature maps or tokens of images (B, 3, H, W)."""
-        ...
-
-    def forward_head(self, x: torch.Tensor, /, *, pre_logits: bool = ...) -> torch.Tensor:
-        """Compute logits (B, C), or the classifier's input (B, D), from what forward_features gives."""
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 if the network has no classifier."""
         ...
 
     def get_classifier(self) -> nn.Module:
@@ -74,6 +68,19 @@ class TimmNetwork(Protocol):
 
     def state_dict(self, *, keep_vars: bool = ...) -> dict[str, Any]:
         """Get all parameters and buffers by name."""
+        ...
+
+
+@runtime_checkable
+class HeadedNetwork(Protocol):
+    """A network of timm's own, which computes its features and its logits one after the other."""
+
+    def forward_features(self, x: torch.Tensor, /) -> torch.Tensor:
+        """Compute feature maps or tokens of images (B, 3, H, W)."""
+        ...
+
+    def forward_head(self, x: torch.Tensor, /, *, pre_logits: bool = ...) -> torch.Tensor:
+        """Compute logits (B, C), or the classifier's input (B, D), from what forward_features gives."""
         ...
 
 

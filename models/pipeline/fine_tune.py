@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.evaluation.calibration import compute_calibration_error, fit_temperature
-from models.evaluation.exact_predictions import compute_exactly_where_near
-from models.evaluation.metrics import compute_constant_accuracy, evaluate, evaluate_multi_label
 from models.features.sources import CachedFeatures
 from models.features.standardization import Standardization
-from models.messages import EpochEnded, Finished, Noted, PhaseStarted, RecipeResolved
+from models.messages import CheckpointWritten, EpochEnded, Finished, Noted, PhaseStarted, RecipeResolved
 from models.pipeline import state_file
-from models.pipeline.merge_head import compute_logits, describe_replaced, merge_head, to_plain_layers
+from models.pipeline.checkpoints import evaluate_weights, write_checkpoint, write_kept
 from models.pipeline.progress import Progress
 from models.pipeline.setup import describe, prepare, report_limits
 from models.pipeline.snapshots import Pace, Snapshotter
 from models.pretraining.pretrain import Material, pretrain
-from models.runtime import checkpoint_file
 from models.runtime.micro_batches import report_micro_batches
 from models.runtime.stop_condition import StopCondition
 from models.runtime.supervisor_callbacks import Context
@@ -32,9 +28,6 @@ from models.training.trainable_model import TrainableModel
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from torch import nn
-
-    from models.catalog.recipe import ResolvedRecipe
     from models.datasets.pack import Pack
     from models.features.sources import FeatureSource
     from models.messages import Event
@@ -79,7 +72,7 @@ def fine_tune(
         ready.cut_network,
         ready.features,
         ready.train.images,
-        ready.kept,
+        None if ready.kept is None else (ready.kept.weight, ready.kept.bias),
         Standardization(**state["standardization"]) if state else None,
     )
     run = TrainingRun(
@@ -101,19 +94,17 @@ def fine_tune(
     yield from train(training, ready, progress, snapshotter)
 
     yield PhaseStarted(phase="evaluating", elapsed=time.monotonic() - began)
-    temperature = fit_temperature(training.validation_logits, ready.validation.labels)
-    layers = to_plain_layers(model, temperature)
-    metrics = compute_metrics(training, layers, ready, temperature)
+    yield from write_kept_epochs(spec, training, ready)
+    evaluated = evaluate_weights(training, ready, spec.checkpoint)
 
     yield PhaseStarted(phase="storing", elapsed=time.monotonic() - began)
-    merge_head(ready.slot, layers)
-    write_checkpoint(spec, recipe, ready, metrics, temperature)
+    write_checkpoint(spec, training, ready, evaluated, spec.checkpoint)
     counts = [ready.features.counts, ready.exact_features.counts]
     yield Finished(
         stop_reason=training.stop_reason,
         epoch=training.best_epoch,
         classes=spec.dataset.classes,
-        metrics=metrics,
+        metrics=evaluated.metrics,
         cache={
             "hits": sum(count.hits for count in counts),
             "misses": sum(count.misses for count in counts),
@@ -208,102 +199,17 @@ def train(training: Training, ready: Prepared, progress: Progress, snapshotter: 
         )
 
 
-def compute_metrics(training: Training, layers: nn.Sequential, ready: Prepared, temperature: float) -> dict[str, Any]:
-    """Compute validation and test metrics of what is delivered; the test predicts as the checkpoint's network does."""
-    shares = ready.train.count_images(len(training.run.classes)) / len(ready.train.images)
-    measure = partial(measure_split, classes=training.run.classes, shares=shares, temperature=temperature)
-    validation, validation_calibration = measure(training.validation_logits / temperature, ready.validation.labels)
-    test, test_calibration = None, None
-    if len(ready.test.images):
-        logits, is_exact = compute_test_logits(training.model, layers, ready)
-        test, test_calibration = measure(logits, ready.test.labels)
-        test["computed_exactly"] = int(is_exact.sum())
-    return {
-        "validation": validation,
-        "test": test,
-        "initial": {"validation_accuracy": training.initial_accuracy},
-        "baselines": training.selection.baselines,
-        "delivered": training.selection.name,
-        "best_epoch": training.best_epoch,
-        "calibration": {
-            "temperature": temperature,
-            "validation": validation_calibration,
-            "test": test_calibration,
-        },
-    }
-
-
-def measure_split(
-    logits: np.ndarray, labels: np.ndarray, *, classes: list[str], shares: np.ndarray, temperature: float
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Compute the metrics of one split, and its calibration before and after the temperature.
-
-    Args:
-        logits: of the delivered network, (n, C).
-        labels: (n,), or multi-hot (n, C).
-        classes: names of the classes.
-        shares: share of the training images in each class, (C,).
-        temperature: by which the logits have been divided.
-    """
-    compute = evaluate if labels.ndim == 1 else evaluate_multi_label
-    metrics = {
-        **compute(logits, labels, classes),
-        "constant_accuracy": compute_constant_accuracy(shares, labels),
-        "calibration_error": compute_calibration_error(logits, labels),
-    }
-    undone = logits * temperature
-    return metrics, {
-        "before": {
-            "loss": compute(undone, labels, classes)["loss"],
-            "calibration_error": compute_calibration_error(undone, labels),
-        },
-        "after": {name: metrics[name] for name in ("loss", "calibration_error")},
-    }
-
-
-def compute_test_logits(model: TrainableModel, layers: nn.Sequential, ready: Prepared) -> tuple[np.ndarray, np.ndarray]:
-    """Compute the logits of the test images, (n, C), and a mask of those that were computed exactly."""
-    images = ready.test.images
-    compute_exactly = partial(compute_logits, model, layers, ready.exact_features)
-    if ready.is_tested_exactly:
-        return compute_exactly(images), np.ones(len(images), bool)
-    return compute_exactly_where_near(partial(compute_logits, model, layers, ready.features), compute_exactly, images)
-
-
-def write_checkpoint(
-    spec: TrainingSpec, recipe: ResolvedRecipe, ready: Prepared, metrics: dict[str, Any], temperature: float
-) -> None:
-    """Write the checkpoint: the network with its head merged, and its metadata."""
-    backbone, classes = ready.backbone, spec.dataset.classes
-    replaced = describe_replaced(ready.slot)
-    metadata = checkpoint_file.collect_metadata(
-        architecture=backbone.architecture,
-        num_classes=len(classes),
-        class_names=classes,
-        task=recipe.task,
-        pretrained_cfg={
-            **backbone.pretrained_cfg,
-            "input_size": list(ready.preprocessing.input_size),
-            "num_classes": len(classes),
-            "label_names": classes,
-        },
-        model_args=backbone.model_args,
-        decoding=ready.features.pack.decoding.to_dict(),
-        **({"replaced": replaced} if replaced else {}),
-        recipe=recipe.model_dump(mode="json"),
-        metrics=metrics,
-        temperature=temperature,
-        dataset_digest=f"sha256:{spec.dataset.digest}",
-        counts={
-            "train": len(ready.train.labels),
-            "validation": len(ready.validation.labels),
-            "test": len(ready.test.labels),
-        },
-        backbone=backbone.name,
-        backbone_digest=f"sha256:{backbone.digest}",
-        licence=backbone.licence or "unknown",
-        job=spec.job,
-        seed=recipe.seed,
-        device=ready.features.trunk.device.type,
-    )
-    checkpoint_file.write(spec.checkpoint, ready.slot.network.state_dict(), metadata)
+def write_kept_epochs(spec: TrainingSpec, training: Training, ready: Prepared) -> Iterator[CheckpointWritten | Noted]:
+    """Write the checkpoints that the recipe keeps beside the best; the model then has the selected weights again."""
+    kept = training.kept.list_epochs(training.best_epoch)
+    for epoch in kept:
+        yield write_kept(spec, training, ready, epoch)
+    if kept:
+        training.use_weights(training.selection.state)
+    if training.kept.dropped:
+        improved = training.kept.dropped + len(kept)
+        yield Noted(
+            kind="improvements_dropped",
+            message=f"Of {improved} epochs that were the best before a later one, the newest {len(kept)} are kept",
+            data={"kept": len(kept), "dropped": training.kept.dropped},
+        )

@@ -14,6 +14,10 @@ import torch
 from torch import nn
 
 from models.features.sources import forward_plain_views
+from models.networks.graph_code import write_source
+from models.networks.graph_file import describe
+from models.networks.graph_network import GraphNetwork
+from models.networks.replaced_layers import describe_layers
 from models.networks.tracing import SurgeryError
 
 if TYPE_CHECKING:
@@ -24,11 +28,9 @@ if TYPE_CHECKING:
     from models.catalog.heads import Head
     from models.features.sources import FeatureSource
     from models.networks.feature_network import FeatureNetwork
+    from models.networks.replaced_layers import LayerList
     from models.networks.types import TimmNetwork
     from models.training.trainable_model import TrainableModel
-
-LayerList = list[tuple[str, dict[str, Any]]]
-"""Layers as classes of torch.nn with their arguments."""
 
 
 class HeadUnsupported(SurgeryError):
@@ -53,10 +55,15 @@ class HeadSlot:
         return self.feature_network.network
 
 
+def is_own_classifier(head: str, *, is_shortened: bool) -> bool:
+    """Tell whether a head of this kind becomes the network's own classifier, where stages were dropped or not."""
+    return head in ("linear", "keep") and not is_shortened
+
+
 def find_head_slot(feature_network: FeatureNetwork, head: Head, dropped: list[str]) -> HeadSlot:
     """Find where a head can be merged into a network without its `dropped` stages. Raises HeadUnsupported."""
     network = feature_network.network
-    if head.kind in ("linear", "keep") and not dropped:
+    if is_own_classifier(head.kind, is_shortened=bool(dropped)):
         return HeadSlot(feature_network, dropped, None)
     last = feature_network.classifier.layers[0].module
     path: str = next(path for path, module in network.named_modules() if module is last)
@@ -77,17 +84,27 @@ def merge_head(slot: HeadSlot, layers: nn.Sequential) -> None:
     slot.feature_network.classifier.set_weights(linear["weight"], linear["bias"])
 
 
+def describe_network(slot: HeadSlot) -> tuple[TimmNetwork, dict[str, Any]]:
+    """Describe how a merged network is built, beside its architecture: a graph and its source, or what is replaced.
+
+    Returns the network whose tensors have the names of that description, too.
+    """
+    if isinstance(slot.network, GraphNetwork):
+        simplified = slot.network.simplify()
+        description = describe(simplified)
+        return simplified, {"graph": description, "python": write_source(description)}
+    replaced = describe_replaced(slot)
+    return slot.network, {"replaced": replaced} if replaced else {}
+
+
 def describe_replaced(slot: HeadSlot) -> dict[str, LayerList]:
-    """Describe the layers that stand in place of timm's own modules, by path; empty where all are its own."""
-    if slot.path is None:
-        return {}
-    head = slot.network.get_submodule(slot.path)
-    return {**{path: [("Identity", {})] for path in slot.dropped}, slot.path: describe_layers(head)}
+    """Describe the layers that stand in place of the library's own modules, by path; empty where all are its own.
 
-
-def describe_layers(layers: nn.Module) -> LayerList:
-    """Describe layers as classes of torch.nn with their arguments, which are attributes of the same names."""
-    return [(type(layer).__name__, _arguments(layer)) for layer in layers.children()]
+    They are in the order in which they are put there: some lie inside of others.
+    """
+    paths = [*getattr(slot.network, "replaced", ()), *([] if slot.path is None else [slot.path])]
+    described = {path: describe_layers(slot.network.get_submodule(path)) for path in paths}
+    return {**{path: [("Identity", {})] for path in slot.dropped}, **described}
 
 
 def to_plain_layers(model: TrainableModel, temperature: float = 1.0) -> nn.Sequential:
@@ -152,9 +169,3 @@ def _to_plain(module: nn.Module) -> nn.Module:
     state = {"weight": module.weight.detach()}
     linear.load_state_dict(state if module.bias is None else {**state, "bias": module.bias.detach()})
     return linear
-
-
-def _arguments(layer: nn.Module) -> dict[str, Any]:
-    names = [name for name in getattr(layer, "__constants__", ()) if name != "inplace"]
-    arguments = {name: getattr(layer, name) for name in names}
-    return {**arguments, "bias": layer.bias is not None} if isinstance(layer, nn.Linear) else arguments

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from torch import nn
 
 from models import backbones
 from models.backbones.pretrained_classifier import select_classes
@@ -16,17 +17,20 @@ from models.features.extractor import HALF, Extractor
 from models.messages import Noted
 from models.networks.cut_network import cut_at
 from models.networks.feature_network import cut_before_classifier
+from models.networks.graph_network import GraphNetwork
 from models.networks.truncation import drop_stages
 from models.pipeline.merge_head import find_head_slot
 from models.runtime import devices
+from models.runtime.checkpoint_file import digest_tensors
 from models.training.inputs import Subset
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     import torch
 
     from models.backbones.backbone import Backbone
+    from models.backbones.pretrained_classifier import KeptClassifier
     from models.catalog.losses import Task
     from models.catalog.recipe import Recipe, ResolvedRecipe
     from models.datasets.pack import Pack
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from models.features.sources import FeatureSource
     from models.images.preprocessing import Preprocessing
     from models.networks.cut_network import CutNetwork
+    from models.networks.types import TimmNetwork
     from models.pipeline.merge_head import HeadSlot
     from models.pipeline.spec import TrainingSpec
     from models.runtime.supervisor_callbacks import Context
@@ -53,8 +58,8 @@ class Prepared:
     cut_network: CutNetwork
     slot: HeadSlot
     """Position in the network at which the trained head is merged."""
-    kept: tuple[torch.Tensor, torch.Tensor] | None
-    """(W, b) of the backbone's own classifier, for a head that keeps it."""
+    kept: KeptClassifier | None
+    """The backbone's own classifier, for a head that keeps it."""
     train: Subset
     validation: Subset
     test: Subset
@@ -71,6 +76,13 @@ class Prepared:
     """Bytes that the features may take."""
     views_dropped: int
     """Augmented views that do not fit the budget."""
+    backbone_tensors: Mapping[str, str]
+    """SHA-256 of each tensor of the backbone, by name, as it was loaded."""
+
+    def find_changed(self, tensors: Mapping[str, torch.Tensor]) -> list[str]:
+        """Find the names of the tensors that differ from the backbone's, or that it lacks."""
+        digests = digest_tensors(tensors)
+        return sorted(name for name, digest in digests.items() if self.backbone_tensors.get(name) != digest)
 
 
 def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
@@ -84,7 +96,9 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     images = sum(len(subset.images) for subset in (train, validation, test))
 
     wanted_side = None if wanted.image_size == "auto" else wanted.image_size
-    backbone = backbones.load(spec.backbone, spec.backbones, wanted_side)
+    folder, commit = spec.backbone_folder, spec.backbone_commit
+    backbone = backbones.load(spec.backbone, spec.backbones, wanted_side, folder, commit)
+    backbone_tensors = digest_tensors(backbone.network.state_dict())  # training changes them in place
     kept = select_classes(backbone, classes) if wanted.head.kind == "keep" else None
     preprocessing = backbone.preprocessing
 
@@ -93,10 +107,11 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     if wanted.drop_stages:
         truncated = drop_stages(network, wanted.drop_stages, size)
         network, dropped = truncated.network, truncated.dropped
+    left_out = _find_left_out(network, dropped)
     identity = {
         "architecture": backbone.architecture,
         "model_args": backbone.model_args,
-        **({"dropped": dropped} if dropped else {}),
+        **({"dropped": left_out} if left_out else {}),
     }
     feature_network = cut_before_classifier(network, size, identity)
     budget = min(wanted.cache.max_bytes or spec.cache_bytes, spec.cache_bytes)
@@ -143,7 +158,16 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         is_tested_exactly=is_tested_exactly,
         budget=budget,
         views_dropped=resolved.cache.most - recipe.cache.most,
+        backbone_tensors=backbone_tensors,
     )
+
+
+def _find_left_out(network: TimmNetwork, dropped: list[str]) -> list[str]:
+    """Find the stages that a network is built without: as a checkpoint's, and those dropped now; a graph has none."""
+    if isinstance(network, GraphNetwork):
+        return []
+    paths: Iterable[str] = getattr(network, "replaced", ())
+    return [*(path for path in paths if isinstance(network.get_submodule(path), nn.Identity)), *dropped]
 
 
 def split_pack(pack: Pack, num_classes: int, recipe: Recipe) -> tuple[Subset, Subset, Subset]:
@@ -173,6 +197,7 @@ def describe(ready: Prepared) -> Noted:
             f"on; computed by {ready.engine.config}: {ready.engine.reason}{cached}{time}"
         ),
         data={
+            "backbone_revision": ready.backbone.revision,
             "cut": ready.cut_network.cut,
             "stages": stages,
             "dropped": ready.slot.dropped,
@@ -180,13 +205,21 @@ def describe(ready: Prepared) -> Noted:
             **counts,
             "bytes_per_view": bytes_per_view,
             "engine": str(ready.engine.config),
+            "seconds_per_image": seconds,
             "engine_figures": ready.engine.measurements,
         },
     )
 
 
 def report_limits(ready: Prepared) -> Iterator[Noted]:
-    """Report a higher cut or fewer views than the recipe asks for, due to the cache's budget, and what takes long."""
+    """Report classes of a kept head that are new, and what the cache's budget or the size of images changes."""
+    if ready.kept is not None and ready.kept.new:
+        known, new = ready.kept.known, ready.kept.new
+        yield Noted(
+            kind="classes_added",
+            message=f"The classifier is kept for {len(known)} classes; new and from zero: {', '.join(new)}",
+            data={"known": known, "new": new},
+        )
     why = f"to stay within the cache's budget of {ready.budget:,} bytes: raise cache.max_bytes and GRAFT_CACHE_BYTES"
     moved_from, cut = ready.cut_network.moved_from, ready.cut_network.cut
     if moved_from is not None:

@@ -9,6 +9,16 @@ from pydantic import BaseModel, ConfigDict
 from models.catalog.recipe import Recipe
 
 
+def name_statistics(checkpoint: Path) -> Path:
+    """Name the file of a checkpoint's prediction statistics, beside it."""
+    return checkpoint.with_suffix(".statistics")
+
+
+def name_predictions(checkpoint: Path) -> Path:
+    """Name the file of a checkpoint's predictions for single images, beside it."""
+    return checkpoint.with_suffix(".predictions")
+
+
 class _Spec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -37,6 +47,10 @@ class TrainingSpec(_Spec):
     backbone: str
     backbones: Path | None
     """The directory of local backbones."""
+    backbone_folder: Path | None = None
+    """The folder, of this attempt alone, with the files of an uploaded backbone or of a checkpoint."""
+    backbone_commit: str | None = None
+    """Commit of the Hub's repository from which an earlier attempt loaded the backbone; this one does too."""
     recipe: Recipe
     device: str
     """cpu, cuda, mps or auto."""

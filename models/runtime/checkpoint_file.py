@@ -1,11 +1,12 @@
 """Checkpoint files: safetensors with all metadata, the same bytes for the same content.
 
-The safetensors library writes metadata in random order, so we write the format ourselves: the length of the header
-(8 bytes, little-endian), the header (JSON: for each tensor its type, shape and place), then the tensors' bytes.
+The safetensors library writes metadata in random order, so we write the format ourselves: the header, whose bytes
+`graft.file_header` builds, then the tensors' bytes.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import platform
 import sys
@@ -13,6 +14,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from graft.file_header import Entry, build, sort_entries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,25 +39,27 @@ TYPES = {
 def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> None:
     """Write a checkpoint file; metadata and tensors go in a fixed order."""
     assert sys.byteorder == "little", "the format is little-endian, and tensors are written as they lie in memory"
-    # Large types first, so that every tensor is aligned to its type.
-    names = sorted(tensors, key=lambda name: (-tensors[name].element_size(), name))
-    header: dict[str, object] = {"__metadata__": dict(sorted(metadata.items()))}
-    end = 0
-    for name in names:
-        begin, end = end, end + tensors[name].nbytes
-        header[name] = {
-            "dtype": TYPES[tensors[name].dtype],
-            "shape": list(tensors[name].shape),
-            "data_offsets": [begin, end],
-        }
-    encoded = json.dumps(header, separators=(",", ":")).encode()
-    encoded += b" " * (-len(encoded) % 8)
+    entries = sort_entries(Entry(name, TYPES[one.dtype], tuple(one.shape)) for name, one in tensors.items())
     with path.open("wb") as file:
-        file.write(len(encoded).to_bytes(8, "little"))
-        file.write(encoded)
-        for name in names:
-            flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-            file.write(flat.view(torch.uint8).numpy().data)
+        file.write(build(metadata, entries))
+        for entry in entries:
+            file.write(_view_bytes(tensors[entry.name]))
+
+
+def digest_tensors(tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Compute the SHA-256, in hex, of the type, the shape and the bytes of each tensor."""
+    digests = {}
+    for name, tensor in tensors.items():
+        digest = hashlib.sha256(f"{tensor.dtype} {list(tensor.shape)} ".encode())
+        digest.update(_view_bytes(tensor))
+        digests[name] = digest.hexdigest()
+    return digests
+
+
+def _view_bytes(tensor: torch.Tensor) -> memoryview:
+    """View a tensor's bytes as they lie in memory, copied where it is on another device or not contiguous."""
+    view: memoryview = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
+    return view
 
 
 def collect_metadata(**facts: Any) -> dict[str, str]:

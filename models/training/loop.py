@@ -13,6 +13,7 @@ from models.messages import Diagnosed, EpochEnded, Noted
 from models.runtime.micro_batches import report_micro_batches
 from models.runtime.rng import get_random_state, seed_epoch, set_random_state
 from models.training.diagnostics import Diagnostics
+from models.training.kept_epochs import KeptEpochs
 from models.training.selection import Selection
 from models.training.step import NotFinite, TrainStep
 from models.training.validator import Validator
@@ -90,10 +91,11 @@ class Training:
         self._view_added = 0
         """The epoch after which the newest view was added."""
         self.selection = Selection(stopping)
+        self.kept = KeptEpochs(self.recipe.keep)
         self._improved_state: dict[str, Any] | None = None
         """The state of the last epoch that improved, for training to go on from when a view is added."""
         self.validation_logits: np.ndarray
-        """The logits of the validation images by the selected weights, (n, C); `train()` ends with them."""
+        """The logits of the validation images by the weights in use, (n, C); `train()` ends with the selected."""
         self._stop_reason: StopReason | None = None
         self._running: EpochTotals | None = None
         """Sums over an epoch that is not over."""
@@ -158,14 +160,18 @@ class Training:
                 )
             self._stop_reason = self._find_reason_to_stop(ended)
             yield EpochComplete()
-        self.model.load_state_dict(self.selection.state)
+        self.use_weights(self.selection.state)
         if self.selection.name != "epoch":
             yield self.selection.report_baseline()
-        self.validation_logits = self._validator.compute_logits().cpu().numpy()
         recalls = self._validator.measure_recalls(self.validation_logits)
         yield from self.diagnostics.final_findings(
             self.stop_reason, self.train_step.clipped_share, self.selection, recalls
         )
+
+    def use_weights(self, state: dict[str, torch.Tensor]) -> None:
+        """Load weights of an epoch into the model, and compute its logits of the validation images."""
+        self.model.load_state_dict(state)
+        self.validation_logits = self._validator.compute_logits().cpu().numpy()
 
     def state_dict(self) -> dict[str, Any]:
         """State to resume from; its tensors are shared with the training, not copied."""
@@ -176,6 +182,7 @@ class Training:
         return {
             "model": self.model.state_dict(),
             "selection": self.selection.state_dict(),
+            "kept": self.kept.state_dict(),
             "improved_state": self._improved_state,
             "initial_accuracy": self.initial_accuracy,
             "losses": self.losses,
@@ -191,6 +198,8 @@ class Training:
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
         self.selection.load_state_dict(state["selection"])
+        if "kept" in state:  # those of earlier releases keep the best epoch alone
+            self.kept.load_state_dict(state["kept"])
         self._improved_state = state["improved_state"]
         self.initial_accuracy, self.losses = state["initial_accuracy"], state["losses"]
         self._stop_reason, self._has_retried = state["stop_reason"], state["has_retried"]
@@ -252,7 +261,9 @@ class Training:
                 cache_misses=totals.misses + self.source.counts.misses - before.misses,
             )
             reaches_target = self._reaches_target(ended)
-            self.selection.add_epoch(epoch, figures, self.model.copy_state, reaches_target=reaches_target)
+            copy = self.model.copy_state
+            improves = self.selection.add_epoch(epoch, figures, copy, reaches_target=reaches_target)
+            self.kept.add_epoch(epoch, copy, improves=improves)
         if self.selection.improved == epoch and not self.view_schedule.is_over:
             self._improved_state = {"model": self.model.copy_state(), "moments": self.train_step.copy_moments()}
         self._running = self._epoch_start = None

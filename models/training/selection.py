@@ -91,15 +91,20 @@ class Selection:
 
     def add_epoch(
         self, epoch: int, figures: Figures, copy_state: Callable[[], State], *, reaches_target: bool = False
-    ) -> None:
-        """Take an epoch into account; one that reaches the recipe's target is the last."""
+    ) -> bool:
+        """Take an epoch into account; one that reaches the recipe's target is the last.
+
+        Returns whether it is the best so far: the one that is selected or, where the last epoch is, that would be.
+        """
         value, is_eligible = self._get_value(figures), _get_floor(figures) >= self._floor
-        if self._is_improvement(value, self._improved_value):
+        improves = self._is_improvement(value, self._improved_value)
+        if improves:
             self._improved_value, self.improved = value, epoch
         is_better = is_eligible and (reaches_target or self._is_improvement(value, self._value))
         if is_better or self._stopping is None:
             self.name, self.epoch, self.state, self._value = "epoch", epoch, copy_state(), value
             self.is_below_baseline = not is_eligible
+        return is_better if self._stopping is not None else improves and is_eligible
 
     def report_baseline(self) -> Noted:
         """Report that a baseline is delivered."""

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, exists, insert, select, update
+from sqlalchemy import delete, exists, func, insert, select, update
 
+from service.backbones.tables import LOADED_ANYWHERE, UNLISTED_SOURCES
 from service.database import lock_name
 from service.statuses import BackboneStatus, JobStatus
-from service.tables import HUB, Backbone, Job, Listing, Worker, now
+from service.tables import Backbone, Job, Listing, Worker, now
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
 
 FORGET_SECONDS = 600.0
@@ -36,7 +38,7 @@ def replace(session: Session, worker: str, seconds: float, listings: Sequence[di
     listed = {listing["id"]: listing for listing in listings}
     if listed:
         session.execute(insert(Listing), [{"worker_id": worker, "backbone": name} for name in listed])
-    known = {row.id: row for row in session.scalars(select(Backbone).where(Backbone.source != "hf"))}
+    known = {row.id: row for row in session.scalars(select(Backbone).where(_is_listed_by_workers()))}
     new = [{**listing, "status": BackboneStatus.LISTED} for name, listing in listed.items() if name not in known]
     if new:
         session.execute(insert(Backbone), new)
@@ -60,6 +62,21 @@ def forget_dead(session: Session) -> None:
         _delete_unlisted(session)
 
 
+def find_workers(session: Session, limit: int, after: str | None = None) -> list[tuple[Worker, int, str | None]]:
+    """Find `limit` + 1 workers after `after`, by id: each with its number of backbones, and the job that it holds."""
+    listed = select(func.count()).where(Listing.worker_id == Worker.id).scalar_subquery()
+    held = select(func.min(Job.id)).where(Job.worker == Worker.id).scalar_subquery()
+    query = select(Worker, listed, held).order_by(Worker.id).limit(limit + 1)
+    if after is not None:
+        query = query.where(Worker.id > after)
+    return [(worker, backbones, job) for worker, backbones, job in session.execute(query)]
+
+
+def read_clock(session: Session) -> float:
+    """Read the database's clock, by which workers live."""
+    return float(session.scalar(select(now())) or 0.0)
+
+
 def find_lacking(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     """Find what each queued one of `jobs` lacks beside its turn: a worker that lives, and can load its backbone."""
     queued = [job for job in jobs if job.status == JobStatus.QUEUED]
@@ -73,7 +90,7 @@ def find_lacking(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
     return {
         job.id: f"a worker that has {job.backbone}: none that is running has it"
         for job in queued
-        if job.backbone not in loadable and not job.backbone.startswith(HUB)
+        if job.backbone not in loadable and not job.backbone.startswith(LOADED_ANYWHERE)
     }
 
 
@@ -81,9 +98,13 @@ def _is_any_alive() -> Any:
     return exists().where(Worker.alive_until >= now())
 
 
+def _is_listed_by_workers() -> ColumnElement[bool]:
+    return Backbone.source.not_in(UNLISTED_SOURCES)
+
+
 def _delete_unlisted(session: Session) -> None:
     is_listed = exists().where(Listing.backbone == Backbone.id)
-    unlisted = delete(Backbone).where(Backbone.source != "hf", ~is_listed)
+    unlisted = delete(Backbone).where(_is_listed_by_workers(), ~is_listed)
     session.execute(unlisted.execution_options(synchronize_session=False))
 
 

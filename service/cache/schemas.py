@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from service import tables
-from service.types import Timestamp
+from service.types import DescribedModel, Timestamp
 
 
-class Figures(BaseModel):
+class Figures(DescribedModel):
     """Size, budget and savings of one feature cache, or of all."""
 
     model_config = ConfigDict(from_attributes=True)

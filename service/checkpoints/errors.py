@@ -1,12 +1,24 @@
 """Errors of checkpoints."""
 
-from service.errors import GraftError, NotFound, Unprocessable
+from service.errors import Conflict, GraftError, NotFound, Unprocessable
 
 
 class CheckpointNotFound(NotFound):
     """No checkpoint has this id."""
 
     code = "checkpoint_not_found"
+
+
+class CheckpointInUse(Conflict):
+    """A job that has not ended goes on from the checkpoint."""
+
+    code = "checkpoint_in_use"
+
+
+class CheckpointNamed(Conflict):
+    """The name of a model points at the checkpoint."""
+
+    code = "checkpoint_named"
 
 
 class FormatNotOffered(Unprocessable):

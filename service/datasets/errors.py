@@ -1,6 +1,6 @@
 """Errors of datasets."""
 
-from service.errors import BadRequest, Conflict, NotFound, TooLarge, Unprocessable
+from service.errors import Conflict, NotFound, TooLarge, Unprocessable
 
 
 class DatasetNotFound(NotFound):
@@ -16,33 +16,39 @@ class DatasetInUse(Conflict):
 
 
 class DatasetNotValidated(Conflict):
-    """The dataset has no list of skipped files: it is being validated, or was rejected."""
+    """The dataset has no images and no list of skipped files: it is being validated, or was rejected."""
 
     code = "dataset_not_validated"
+
+
+class ImageNotFound(NotFound):
+    """The dataset has no image with this digest."""
+
+    code = "image_not_found"
+
+
+class LabelUnknown(Unprocessable):
+    """The dataset has no class of this name."""
+
+    code = "label_unknown"
+
+
+class FlagUnknown(Unprocessable):
+    """Images have no flag of this name."""
+
+    code = "flag_unknown"
+
+
+class FlagsNotRecorded(Conflict):
+    """An earlier release has validated the dataset, which did not record this flag."""
+
+    code = "flags_not_recorded"
 
 
 class NotAnArchive(Unprocessable):
     """The body is not a .zip, .tar or .tar.gz."""
 
     code = "not_an_archive"
-
-
-class FormMalformed(BadRequest):
-    """The body is a form that does not hold exactly one file."""
-
-    code = "form_malformed"
-
-
-class EmptyBody(BadRequest):
-    """The request has no body."""
-
-    code = "empty_body"
-
-
-class UploadCutOff(BadRequest):
-    """The connection ended before the whole upload had arrived."""
-
-    code = "upload_cut_off"
 
 
 class ArchiveTooLarge(TooLarge):
@@ -55,3 +61,9 @@ class ImportNotOffered(Unprocessable):
     """The request asks to import a dataset from a URL."""
 
     code = "import_not_offered"
+
+
+class SliceUnknown(Unprocessable):
+    """No image can be in a slice of this name, or what images are sliced by is not said."""
+
+    code = "slice_unknown"

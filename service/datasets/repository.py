@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import defer
 
+from service.batch_predictions import repository as batch_predictions
 from service.datasets.errors import DatasetInUse, DatasetNotFound
 from service.statuses import DatasetStatus
 from service.tables import Dataset, Job
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy.orm import Session
 
     from service.types import DatasetTask
@@ -40,6 +43,12 @@ def get(session: Session, dataset_id: str, *, lock: bool = False) -> Dataset:
     return dataset
 
 
+def find_names(session: Session, ids: Collection[str]) -> dict[str, str]:
+    """Find the names of datasets by their ids."""
+    rows = session.execute(select(Dataset.id, Dataset.name).where(Dataset.id.in_(ids)))
+    return {row.id: row.name for row in rows}
+
+
 def find_page(session: Session, *, limit: int, after: str | None = None, status: str | None = None) -> list[Dataset]:
     """Find the newest `limit` + 1 datasets before `after` that match every filter, without their reports."""
     query = select(Dataset).options(defer(Dataset.report)).order_by(Dataset.id.desc()).limit(limit + 1)
@@ -57,6 +66,11 @@ def delete(session: Session, dataset_id: str) -> None:
     job = session.scalar(select(Job.id).where(uses).limit(1))
     if job is not None:
         raise DatasetInUse(f"Job {job} uses dataset {dataset_id}. Delete its jobs first.")
+    prediction = batch_predictions.find_unfinished_of_dataset(session, dataset_id)
+    if prediction is not None:
+        raise DatasetInUse(
+            f"Prediction {prediction} reads the images of dataset {dataset_id}; wait until it has ended, or cancel it."
+        )
     session.delete(dataset)
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, TYPE_CHECKING, Any
 
+from service.csv_text import format_csv
 from service.datasets.errors import DatasetNotValidated
 from service.datasets.schemas import SkippedFileItem
 from service.pagination import PositionUnknown, parse_position
@@ -51,14 +50,14 @@ class SkippedList:
 
     def stream_csv(self, storage: Storage) -> Iterator[str]:
         """Stream all skipped files as a table, with a header."""
-        yield _format_csv([COLUMNS])
+        yield format_csv([COLUMNS])
         if self.key is None:
-            yield _format_csv([[row[column] for column in COLUMNS] for row in self.reported])
+            yield format_csv([[row[column] for column in COLUMNS] for row in self.reported])
             return
         with storage.reading(self.key) as file:
             rows = (json.loads(line) for _, line in _read_lines(file))
             while batch := list(islice(rows, BATCH)):
-                yield _format_csv([[row[column] for column in COLUMNS] for row in batch])
+                yield format_csv([[row[column] for column in COLUMNS] for row in batch])
 
     def _build_item(self, position: int, row: dict[str, Any]) -> SkippedFileItem:
         return SkippedFileItem(id=f"{self.dataset_id}.{position}", **row)
@@ -86,9 +85,3 @@ def _read_lines(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     for line in iter(file.readline, b""):
         yield position, line
         position += len(line)
-
-
-def _format_csv(rows: Any) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()

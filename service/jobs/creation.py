@@ -6,8 +6,11 @@ import difflib
 from typing import TYPE_CHECKING
 
 from service.backbones import repository as backbones
+from service.backbones.tables import CHECKPOINT
+from service.checkpoints import repository as checkpoints
 from service.jobs import repository
 from service.jobs.errors import (
+    BackboneNotReady,
     BackboneUnknown,
     ClassUnknown,
     DatasetNotReady,
@@ -15,8 +18,8 @@ from service.jobs.errors import (
     DatasetUnlabelled,
     RecipeDoesNotFit,
 )
-from service.statuses import DatasetStatus, JobStatus
-from service.tables import Dataset, Job, new_id
+from service.statuses import BackboneStatus, DatasetStatus, JobStatus
+from service.tables import Backbone, Dataset, Job, new_id
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -25,18 +28,20 @@ if TYPE_CHECKING:
     from service.jobs.schemas import JobCreate
 
 
-def create_job(session: Session, request: JobCreate) -> Job:
-    """Add a queued job and its first event. Raises what `check` raises."""
+def create_job(session: Session, request: JobCreate, created_by: str | None = None) -> Job:
+    """Add a queued job and its first event; `created_by` is the id of an API key. Raises what `check` raises."""
     other = check(session, request.recipe, request.dataset, request.backbone)
     job = Job(
         id=new_id("job"),
         status=JobStatus.QUEUED,
         name=request.name,
+        created_by=created_by,
         dataset_id=request.dataset,
         other_dataset_id=other,
         backbone=request.backbone,
         recipe=request.recipe.model_dump(mode="json"),
         details=request.metadata,
+        publish=None if request.publish is None else request.publish.model_dump(),
         priority=request.priority,
         is_stopping=False,
         attempt=0,
@@ -54,18 +59,22 @@ def create_job(session: Session, request: JobCreate) -> Job:
 def check(session: Session, recipe: Recipe, dataset: str | None, backbone: str | None) -> str | None:
     """Check a recipe against the dataset and the backbone that are given; returns the dataset of its pretraining.
 
-    Raises: DatasetUnknown, DatasetNotReady, DatasetUnlabelled, RecipeDoesNotFit, ClassUnknown, BackboneUnknown.
+    Raises: DatasetUnknown, DatasetNotReady, DatasetUnlabelled, RecipeDoesNotFit, ClassUnknown, BackboneUnknown,
+    BackboneNotReady.
     """
     if dataset is not None:
-        _check_recipe(recipe, _lock_ready_dataset(session, dataset))
+        _check_recipe(recipe, lock_ready_dataset(session, dataset))
     other = _check_other_dataset(session, recipe)
     if backbone is not None:
         _check_backbone(session, backbone)
     return other
 
 
-def _lock_ready_dataset(session: Session, dataset_id: str) -> Dataset:
-    """Get a dataset that is ready, share-locked, so that it cannot be deleted before the commit."""
+def lock_ready_dataset(session: Session, dataset_id: str) -> Dataset:
+    """Get a dataset that is ready, share-locked, so that it cannot be deleted before the commit.
+
+    Raises DatasetUnknown, DatasetNotReady.
+    """
     dataset = session.get(Dataset, dataset_id, with_for_update={"read": True, "key_share": True})
     if dataset is None:
         raise DatasetUnknown(f"There is no dataset {dataset_id}; POST /v1/datasets makes one.")
@@ -105,7 +114,11 @@ def _check_other_dataset(session: Session, recipe: Recipe) -> str | None:
     """Get the id of the dataset that pretraining names, which must be ready."""
     if recipe.pretraining is None or recipe.pretraining.dataset is None:
         return None
-    other = _lock_ready_dataset(session, recipe.pretraining.dataset)
+    try:
+        other = lock_ready_dataset(session, recipe.pretraining.dataset)
+    except (DatasetUnknown, DatasetNotReady) as error:
+        error.loc = "body.recipe.pretraining.dataset"
+        raise
     if recipe.pretraining.kind == "other_labels" and other.task != "single_label":
         labels = "no" if other.task == "unlabelled" else "several"
         raise RecipeDoesNotFit(
@@ -115,9 +128,30 @@ def _check_other_dataset(session: Session, recipe: Recipe) -> str | None:
 
 
 def _check_backbone(session: Session, name: str) -> None:
+    """Check that a backbone can be named; an uploaded one, or a checkpoint, cannot be deleted before the commit."""
+    if name.startswith(CHECKPOINT):
+        if not checkpoints.lock_against_deletion(session, name):
+            raise BackboneUnknown(
+                f"There is no checkpoint {name}: it may have been deleted. GET /v1/jobs/JOB/checkpoints lists a job's."
+            )
+        return
+    found = backbones.lock_against_deletion(session, name)
+    if found is not None and found.source == "upload":
+        _require_ready(found)
+        return
     if backbones.can_be_named(session, name):
         return
+    if named := backbones.find_by_display_name(session, name):
+        raise BackboneUnknown(f"Uploaded backbones are named by their id; that of {name} is {' or '.join(named)}.")
     backbones.require_listed(session)
     near = difflib.get_close_matches(name, backbones.list_names(session), n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}? " if near else ""
     raise BackboneUnknown(f"There is no backbone {name}. {hint}GET /v1/backbones?q= finds those that exist.")
+
+
+def _require_ready(backbone: Backbone) -> None:
+    if backbone.status == BackboneStatus.IMPORTING:
+        raise BackboneNotReady(f"Backbone {backbone.id} is still being imported; try again when it is ready.")
+    if backbone.status != BackboneStatus.READY:
+        assert backbone.error is not None
+        raise BackboneNotReady(f"Backbone {backbone.id} could not be imported: {backbone.error['message']}")

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
-from fastapi import APIRouter, BackgroundTasks, Header, Query, Request, Response
+from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import BeforeValidator, TypeAdapter, ValidationError
 from sqlalchemy.orm import Session
 
 from service import idempotency, tables
 from service.backbones import listings
+from service.checkpoints import deletion
+from service.checkpoints import repository as checkpoints
 from service.database import Database
-from service.dependencies import BodyDigestDep, DatabaseDep, IdempotencyKeyDep, QueueDep
-from service.jobs import creation, event_stream, lifecycle, repository
-from service.jobs.errors import JobNotFinished
-from service.jobs.schemas import Epoch, Event, Job, JobCreate, Metadata, Trial
+from service.dependencies import BodyDigestDep, CreatedByDep, DatabaseDep, IdempotencyKeyDep, QueueDep
+from service.event_stream import RESPONSES, Accept, Event, EventLog, LastEventId, give_events
+from service.jobs import comparison, creation, lifecycle, repository
+from service.jobs.errors import JobNotFinished, JobsNotComparable
+from service.jobs.schemas import Comparison, Epoch, Job, JobCreate, Metadata, Trial
 from service.json_body import JsonRoute
 from service.pagination import After, Page, PageSize, parse_position, shaped_like
 from service.query_parameters import find_labels, none_if_empty
@@ -24,6 +28,8 @@ from service.statuses import JobStatus
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"], route_class=JsonRoute)
 
+EVENT_LOG = EventLog(repository.get, lifecycle.is_over, repository.find_events)
+MOST_COMPARED = 50
 _METADATA: TypeAdapter[dict[str, str]] = TypeAdapter(Metadata)
 _METADATA_FILTER = {
     "parameters": [
@@ -45,16 +51,13 @@ def create_job(
     tasks: BackgroundTasks,
     database: DatabaseDep,
     queue: QueueDep,
+    created_by: CreatedByDep,
     key: IdempotencyKeyDep = None,
 ) -> Job:
     """Start a fine-tuning. Poll the job, or follow its events."""
     with database.writing() as session:
-        earlier = idempotency.find_earlier(session, key, digest, tables.Job) if key else None
-        row = earlier or creation.create_job(session, body)
-        if key and not earlier:
-            idempotency.remember(session, key, digest, row.id)
-        session.flush()
-        session.refresh(row)
+        create = partial(creation.create_job, session, body, created_by)
+        row = idempotency.create_once(session, key, digest, tables.Job, create)
         (job,) = _build_jobs(session, [row])
     tasks.add_task(queue.wake)
     response.headers["Location"] = f"/v1/jobs/{job.id}"
@@ -86,6 +89,22 @@ def list_jobs(
         return Page.from_items(_build_jobs(session, rows), limit)
 
 
+@router.get("/compare")
+def compare_jobs(
+    ids: Annotated[str, Query(max_length=2000, description="Ids of 2 to 50 jobs, separated by commas.")],
+    database: DatabaseDep,
+) -> Comparison:
+    """Compare jobs: results side by side, whether they were tested on the same images, and how their recipes differ."""
+    wanted = list(dict.fromkeys(part.strip() for part in ids.split(",") if part.strip()))
+    if not 2 <= len(wanted) <= MOST_COMPARED:
+        raise JobsNotComparable(
+            f"ids names {len(wanted)} different jobs; name 2 to {MOST_COMPARED}, separated by commas."
+        )
+    with database.reading() as session:
+        rows = [repository.get(session, job_id) for job_id in wanted]
+        return comparison.compare(rows, repository.find_checkpoint_ids(session, rows))
+
+
 @router.get("/{job_id}")
 def get_job(job_id: str, database: DatabaseDep) -> Job:
     """Get a job: its state, progress and results."""
@@ -95,12 +114,15 @@ def get_job(job_id: str, database: DatabaseDep) -> Job:
 
 
 @router.delete("/{job_id}", status_code=204)
-def delete_job(job_id: str, database: DatabaseDep) -> None:
-    """Delete a finished job with its events, metrics and checkpoints."""
+def delete_job(job_id: str, database: DatabaseDep, deleted_by: CreatedByDep) -> None:
+    """Delete a finished job with its events, metrics and checkpoints; 409 while one of these is needed."""
     with database.writing() as session:
         row = repository.get(session, job_id, lock=True)
         if row.status not in lifecycle.TERMINAL:
             raise JobNotFinished(f"Job {job_id} is {row.status}; cancel it and wait until it is cancelled.")
+        results = checkpoints.find_by_job(session, job_id, lock=True)
+        deletion.require_unused(session, [checkpoint.id for checkpoint in results])
+        deletion.remember(session, results, deleted_by=deleted_by)
         session.delete(row)
 
 
@@ -129,24 +151,20 @@ def resume_job(job_id: str, tasks: BackgroundTasks, database: DatabaseDep, queue
     return _transition(database, job_id, lifecycle.resume)
 
 
-@router.get("/{job_id}/events", response_model=Page[Event], responses={200: {"content": {"text/event-stream": {}}}})
+@router.get("/{job_id}/events", response_model=Page[Event], responses=RESPONSES)
 def list_events(
     request: Request,
     job_id: str,
     database: DatabaseDep,
     limit: PageSize = 100,
     after: After = None,
-    accept: Annotated[str, Header()] = "application/json",
-    last_event_id: Annotated[str | None, Header()] = None,
+    accept: Accept = "application/json",
+    last_event_id: LastEventId = None,
 ) -> Page[Event] | Response:
     """List a page of events; with `Accept: text/event-stream`, all events live until the job ends."""
-    start = parse_position(job_id, last_event_id or after)
-    with database.reading() as session:
-        repository.get(session, job_id)
-        if "text/event-stream" in accept:
-            return event_stream.stream_events(database, job_id, start)
-        rows = repository.find_events(session, job_id, after=start, limit=limit + 1)
-    return Page.from_items([Event.model_validate(row) for row in rows], limit)
+    return give_events(
+        request, database, EVENT_LOG, job_id, limit=limit, after=after, accept=accept, last_event_id=last_event_id
+    )
 
 
 @router.get("/{job_id}/metrics")
@@ -189,7 +207,7 @@ def _transition(database: Database, job_id: str, transition: Callable[[Session, 
 
 
 def _build_jobs(session: Session, rows: list[tables.Job]) -> list[Job]:
-    checkpoints = repository.find_checkpoint_ids(session, rows)
+    results = repository.find_checkpoint_ids(session, rows)
     positions = repository.find_queue_positions(session, rows)
     lacking = listings.find_lacking(session, rows)
-    return [Job.from_row(row, checkpoints[row.id], positions.get(row.id), lacking.get(row.id)) for row in rows]
+    return [Job.from_row(row, results[row.id], positions.get(row.id), lacking.get(row.id)) for row in rows]

@@ -9,49 +9,74 @@ class JobNotFound(NotFound):
     code = "job_not_found"
 
 
-class WrongState(Conflict):
-    """The job's state does not allow the transition."""
-
-    code = "wrong_state"
-
-
 class JobNotFinished(Conflict):
     """Only a finished job can be deleted."""
 
     code = "job_not_finished"
 
 
+class JobsNotComparable(Unprocessable):
+    """A comparison needs several jobs, and not too many."""
+
+    code = "jobs_not_comparable"
+
+
+class PredictionsNotFound(NotFound):
+    """The job has no predictions for its images: it has not ended, is of an earlier release, or lost its checkpoint."""
+
+    code = "predictions_not_found"
+
+
+class JobOfOtherDataset(Unprocessable):
+    """The job was trained on another dataset than the one whose images are asked for."""
+
+    code = "job_of_other_dataset"
+
+
 class DatasetUnknown(Unprocessable):
     """The job names a dataset that does not exist."""
 
     code = "dataset_unknown"
+    loc = "body.dataset"
 
 
 class DatasetNotReady(Unprocessable):
     """The job names a dataset that is not validated, or failed validation."""
 
     code = "dataset_not_ready"
+    loc = "body.dataset"
 
 
 class DatasetUnlabelled(Unprocessable):
     """The job names a dataset whose images have no labels."""
 
     code = "dataset_unlabelled"
+    loc = "body.dataset"
 
 
 class RecipeDoesNotFit(Unprocessable):
     """The recipe needs something that the dataset lacks, such as one label per image."""
 
     code = "recipe_does_not_fit"
+    loc = "body.recipe"
 
 
 class BackboneUnknown(Unprocessable):
     """The job names a backbone that this service does not know."""
 
     code = "backbone_unknown"
+    loc = "body.backbone"
+
+
+class BackboneNotReady(Unprocessable):
+    """The job names an uploaded backbone that is not imported, or whose import failed."""
+
+    code = "backbone_not_ready"
+    loc = "body.backbone"
 
 
 class ClassUnknown(Unprocessable):
     """The recipe names a class that the dataset does not have."""
 
     code = "class_unknown"
+    loc = "body.recipe.loss.class_weights"

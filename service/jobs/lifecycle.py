@@ -19,19 +19,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from service.errors import WrongState
 from service.jobs import repository, snapshots
-from service.jobs.errors import WrongState
 from service.statuses import JobStatus
-from service.tables import now
+from service.tables import Job, now
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
-    from service.tables import Job
-
 TERMINAL = frozenset({JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED})
 INTERRUPTING = frozenset({JobStatus.CANCELLING, JobStatus.PAUSING})
 """States in which the job's worker must end the attempt, and write nothing else."""
+
+
+def is_over(session: Session, job_id: str) -> bool:
+    """Tell whether a job has ended, or is deleted: no event follows."""
+    job = session.get(Job, job_id)
+    return job is None or job.status in TERMINAL
 
 
 def cancel(session: Session, job: Job) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import Text, cast, delete, func, select
+from sqlalchemy.orm import defer
+from sqlalchemy.orm.attributes import set_committed_value
 
 from service.jobs.errors import JobNotFound
 from service.statuses import JobStatus
@@ -14,6 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from sqlalchemy.orm import Session
+
+    from models.catalog.recipe import Recipe
+
+MEASURED_JOBS = 20
+"""Newest jobs among which a measured speed is looked for."""
+_CONFUSION = re.compile(r'"confusion_matrix":\s*\[\[')
 
 
 def get(session: Session, job_id: str, *, lock: bool = False) -> Job:
@@ -34,8 +44,11 @@ def find_page(
     backbone: str | None = None,
     details: Mapping[str, str] | None = None,
 ) -> list[Job]:
-    """Find the newest `limit` + 1 jobs before `after` that match every filter."""
-    query = select(Job).order_by(Job.id.desc()).limit(limit + 1)
+    """Find the newest `limit` + 1 jobs before `after` that match every filter, without their confusion matrices.
+
+    With hundreds of classes a matrix is larger than all the rest, and no list shows it.
+    """
+    query = select(Job.id).order_by(Job.id.desc()).limit(limit + 1)
     if after is not None:
         query = query.where(Job.id < after)
     if status is not None:
@@ -46,7 +59,59 @@ def find_page(
         query = query.where(Job.backbone == backbone)
     for key, value in (details or {}).items():
         query = query.where(Job.details[key].as_string() == value)
-    return list(session.scalars(query))
+    wanted = session.scalars(query).all()  # alone, as sorting would move the metrics of all jobs that match
+    rows = select(Job, cast(Job.metrics, Text)).options(defer(Job.metrics)).where(Job.id.in_(wanted))
+    found = []
+    for job, metrics in session.execute(rows.order_by(Job.id.desc())):
+        set_committed_value(job, "metrics", metrics and _parse_without_confusion(metrics))
+        found.append(job)
+    return found
+
+
+def _parse_without_confusion(metrics: str) -> dict[str, Any] | None:
+    """Parse the metrics of a job, but skip the numbers of confusion matrices: strings cannot hold a bare quote."""
+    kept, start = [], 0
+    while (found := _CONFUSION.search(metrics, start)) is not None:
+        kept.append(metrics[start : found.start()])
+        start = metrics.index("]]", found.end()) + 2
+    parsed: dict[str, Any] | None = json.loads('"confusion_matrix":null'.join([*kept, metrics[start:]]))
+    for figures in (parsed or {}).values():
+        if isinstance(figures, dict):  # not all are of a split
+            figures.pop("confusion_matrix", None)
+    return parsed
+
+
+def find_backbone_commit(session: Session, job_id: str) -> str | None:
+    """Find the commit from which an earlier attempt loaded the backbone; None if it is not of the Hub."""
+    query = (
+        select(Event.data).where(Event.job_id == job_id, Event.kind == "prepared").order_by(Event.seq.desc()).limit(1)
+    )
+    data = session.scalars(query).one_or_none()
+    return None if data is None else data.get("backbone_revision")
+
+
+def find_seconds_per_image(session: Session, backbone: str, recipe: Recipe) -> float | None:
+    """Find how long a worker takes for one image of the frozen part of a backbone, cut as in a recipe.
+
+    The newest job that tells counts: by what its hits in the cache had taken, or by what it measured before it computed
+    anything. None if none of the last MEASURED_JOBS does.
+    """
+    query = (
+        select(Job.recipe, Job.cache, Event.data)
+        .join(Event, (Event.job_id == Job.id) & (Event.kind == "prepared"))
+        .where(Job.backbone == backbone)
+        .order_by(Job.id.desc())
+        .limit(MEASURED_JOBS)
+    )
+    alike = recipe.model_dump(mode="json", include={"cut", "drop_stages", "image_size"})
+    for resolved, cache, data in session.execute(query):
+        if any(resolved.get(name) != value for name, value in alike.items()):
+            continue
+        if cache and cache["hits"]:
+            return float(cache["saved_seconds"] / cache["hits"])
+        if data.get("seconds_per_image") is not None:
+            return float(data["seconds_per_image"])
+    return None
 
 
 def find_queue_positions(session: Session, jobs: Sequence[Job]) -> dict[str, int]:
@@ -65,7 +130,7 @@ def find_checkpoint_ids(session: Session, jobs: Sequence[Job]) -> dict[str, list
     query = (
         select(Checkpoint.job_id, Checkpoint.id)
         .where(Checkpoint.job_id.in_([job.id for job in jobs]))
-        .order_by(Checkpoint.kind, Checkpoint.id)
+        .order_by(*Checkpoint.order_best_first())
     )
     found: dict[str, list[str]] = {job.id: [] for job in jobs}
     for job_id, checkpoint_id in session.execute(query):
@@ -79,7 +144,13 @@ def add_event(session: Session, job: Job, level: str, kind: str, message: str, d
     session.add(Event(job_id=job.id, seq=job.event_seq, level=level, kind=kind, message=message, data=data))
 
 
-def find_events(session: Session, job_id: str, *, after: int, limit: int) -> list[Event]:
+def find_messages(session: Session, job_id: str, limit: int) -> list[Event]:
+    """Find the newest `limit` events of a job, the newest first, without those of epochs, which are its curves."""
+    query = select(Event).where(Event.job_id == job_id, Event.kind != "epoch").order_by(Event.seq.desc()).limit(limit)
+    return list(session.scalars(query))
+
+
+def find_events(session: Session, job_id: str, after: int, limit: int) -> list[Event]:
     """Find at most `limit` events of the job with numbers above `after`, in order."""
     query = select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit)
     return list(session.scalars(query))

@@ -3,51 +3,17 @@
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
 
 from fastapi import APIRouter
-from pydantic import BaseModel
 
 from models.catalog.recipe import FAMILIES, Recipe
-from models.catalog.technique import StrictModel, Technique, members
+from models.catalog.technique import Technique, members
 from service.dependencies import DatabaseDep
-from service.jobs import creation
 from service.json_body import JsonRoute
-from service.types import Text
+from service.techniques import dry_run
+from service.techniques.schemas import Catalog, CheckedRecipe, Entry, RecipeCheck
 
 router = APIRouter(prefix="/v1", tags=["techniques"], route_class=JsonRoute)
-
-
-class Entry(BaseModel):
-    """A technique: what it does, and the JSON Schema of its fields."""
-
-    kind: str
-    description: str
-    fields: dict[str, Any]
-
-
-class Catalog(BaseModel):
-    """Every technique by family, and the JSON Schema of the whole recipe."""
-
-    families: dict[str, list[Entry]]
-    recipe: dict[str, Any]
-
-
-class RecipeCheck(StrictModel):
-    """A recipe to check, alone or with what a job would train."""
-
-    recipe: Recipe = Recipe()
-    """The choices of the training."""
-    backbone: Text | None = None
-    """Name of a backbone."""
-    dataset: Text | None = None
-    """Id of a dataset that is ready."""
-
-
-class CheckedRecipe(BaseModel):
-    """A recipe that a job would take, with its defaults."""
-
-    recipe: dict[str, Any]
 
 
 @router.get("/techniques")
@@ -62,10 +28,13 @@ def get_catalog() -> Catalog:
 
 @router.post("/recipes/check")
 def check_recipe(body: RecipeCheck, database: DatabaseDep) -> CheckedRecipe:
-    """Check a recipe, with a backbone and a dataset if they are given, without starting a job."""
+    """Check a recipe without starting a job, with a backbone and a dataset if they are given.
+
+    Where a job would be refused, the error is the job's; else the answer has the recipe with its defaults, warnings,
+    and the costs as far as they are known.
+    """
     with database.reading() as session:
-        creation.check(session, body.recipe, body.dataset, body.backbone)
-    return CheckedRecipe(recipe=body.recipe.model_dump(mode="json"))
+        return dry_run.check(session, body.recipe, body.dataset, body.backbone)
 
 
 def _entry(family: str, technique: type[Technique]) -> Entry:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 from sqlalchemy.engine import make_url
+from ulid import ULID
 
 from graft.client import Client
+from tests.support import browser as browsers
 from tests.support import deployments
 from tests.support.images import coloured_classes, write_zip
 from tests.support.small_backbone import write_backbone
@@ -16,6 +18,15 @@ from tests.support.small_backbone import write_backbone
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from playwright.sync_api import Browser
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """A browser."""
+    with browsers.running() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="session")
@@ -41,10 +52,12 @@ def client(
     if request.param == "embedded":
         running = deployments.embedded(data, backbones)
     else:
-        url = make_url(request.getfixturevalue("postgresql_server")).set(database="graft_e2e")
+        # pytest sets this up again after tests of the other form, if a process takes one file after another
+        name = f"graft_e2e_{ULID()}".lower()
+        url = make_url(request.getfixturevalue("postgresql_server")).set(database=name)
         plain = url.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
         with psycopg.connect(plain, autocommit=True) as connection:
-            connection.execute("CREATE DATABASE graft_e2e")
+            connection.execute(f"CREATE DATABASE {name}".encode())
         database_url = url.render_as_string(hide_password=False)
         running = deployments.production(data, backbones, database_url, request.getfixturevalue("redis_url"))
     with running as address, Client(address) as connected:

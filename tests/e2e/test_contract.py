@@ -6,7 +6,7 @@ import hashlib
 import json
 import time
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
@@ -24,19 +24,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from graft.client import Client
+    from graft.jobs import Job
 
 BACKBONE = "local/small"
 ENDLESS = {"epochs": 100_000, "early_stopping": None}
 
 
 @pytest.fixture(scope="session")
-def job(client: Client, dataset: str) -> dict[str, Any]:
+def job(client: Client, dataset: str) -> Job:
     """Create a job and wait until it has succeeded."""
     made = client.create_job(dataset, BACKBONE, {"epochs": 12}, name="first", metadata={"team": "contract"})
     return client.wait(made["id"])
 
 
-def until(client: Client, job: str, *states: str, seconds: float = 30.0) -> dict[str, Any]:
+def until(client: Client, job: str, *states: str, seconds: float = 30.0) -> Job:
     """Wait until the job is in one of these states."""
     end = time.monotonic() + seconds
     while (found := client.job(job))["status"] not in states:
@@ -86,7 +87,7 @@ def test_a_bad_archive_fails_with_advice_and_no_job_accepts_it(
     assert made["error"]["message"] in str(caught.value)
 
 
-def test_a_job_succeeds_with_figures_that_fit_together(client: Client, job: dict[str, Any]) -> None:
+def test_a_job_succeeds_with_figures_that_fit_together(client: Client, job: Job) -> None:
     assert (job["status"], job["stop_reason"], job["attempt"]) == ("succeeded", "epochs_done", 1), job["error"]
     assert '"auto"' not in json.dumps(job["recipe"])
     assert job["progress"]["percent"] == 100
@@ -107,7 +108,7 @@ def test_a_job_succeeds_with_figures_that_fit_together(client: Client, job: dict
     assert job["created_at"] < job["started_at"] < job["finished_at"]
 
 
-def test_events_are_numbered_without_gaps_and_can_be_read_from_anywhere(client: Client, job: dict[str, Any]) -> None:
+def test_events_are_numbered_without_gaps_and_can_be_read_from_anywhere(client: Client, job: Job) -> None:
     events = list(client.events(job["id"]))
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
     assert events[0]["kind"] == "queued"
@@ -117,7 +118,7 @@ def test_events_are_numbered_without_gaps_and_can_be_read_from_anywhere(client: 
 
 
 def test_the_checkpoint_in_plain_timm_has_the_accuracy_that_was_reported(
-    client: Client, job: dict[str, Any], archive: Path, tmp_path: Path
+    client: Client, job: Job, archive: Path, tmp_path: Path
 ) -> None:
     checkpoint = client.checkpoints(job["id"])[0]
     assert job["checkpoints"] == [checkpoint["id"]]
@@ -142,13 +143,13 @@ def test_the_checkpoint_in_plain_timm_has_the_accuracy_that_was_reported(
     assert sum(right) / len(right) == pytest.approx(job["metrics"]["test"]["accuracy"], abs=0.2)
 
 
-def test_lists_find_the_job_by_state_and_label(client: Client, job: dict[str, Any]) -> None:
+def test_lists_find_the_job_by_state_and_label(client: Client, job: Job) -> None:
     query = {"status": "succeeded", "metadata[team]": "contract"}
     assert [found["id"] for found in client.jobs(**query)] == [job["id"]]
     assert job["id"] in [found["id"] for found in client.jobs(dataset=job["dataset"], backbone=BACKBONE)]
 
 
-def test_a_second_job_on_the_same_images_computes_nothing(client: Client, dataset: str, job: dict[str, Any]) -> None:
+def test_a_second_job_on_the_same_images_computes_nothing(client: Client, dataset: str, job: Job) -> None:
     again = client.wait(client.create_job(dataset, BACKBONE, {"epochs": 12})["id"])
     assert again["cache"]["misses"] == 0
     assert again["metrics"] == job["metrics"]
@@ -169,9 +170,7 @@ def test_a_running_job_is_cancelled_within_seconds_and_then_deleted(client: Clie
         client.job(made["id"])
 
 
-def test_a_paused_job_resumes_and_ends_as_one_that_was_not_paused(
-    client: Client, dataset: str, job: dict[str, Any]
-) -> None:
+def test_a_paused_job_resumes_and_ends_as_one_that_was_not_paused(client: Client, dataset: str, job: Job) -> None:
     made = client.create_job(dataset, BACKBONE, {"epochs": 12, "averaging": {"decay": 0.5}})["id"]
     client.pause(made)
     until(client, made, "paused", seconds=5)
@@ -257,3 +256,68 @@ def test_a_backbone_is_inspected_on_request(client: Client) -> None:
     assert "layer4" in backbone["inspection"]["stages"]
     listed = [found["name"] for found in client.backbones(q="mobilenetv3_small_100")]
     assert "timm/mobilenetv3_small_100.lamb_in1k" in listed
+
+
+def test_backbones_are_listed_by_cost_accuracy_licence_source_and_name(client: Client) -> None:
+    def names(**filters: object) -> set[str]:
+        return {found["name"] for found in client.backbones(**filters)}
+
+    every = {found["name"]: found for found in client.backbones(q="resnet18")}
+    assert {"timm/resnet18.a1_in1k", "torchvision/resnet18"} < set(every)
+    known = [found for found in every.values() if found["accuracy"] and found["multiply_adds"]]
+    best = max(known, key=lambda found: found["accuracy"])
+    assert 0.6 < best["accuracy"] < 1
+    assert best["name"] in names(q="resnet18", min_accuracy=best["accuracy"])
+    assert names(q="resnet18", min_accuracy=best["accuracy"] + 1e-6).isdisjoint(found["name"] for found in known)
+    cost = min(found["multiply_adds"] for found in known)
+    assert {found["name"] for found in known if found["multiply_adds"] == cost} <= names(max_multiply_adds=cost)
+    assert names(q="resnet18", max_multiply_adds=cost - 1).isdisjoint(found["name"] for found in known)
+    parameters = every["torchvision/resnet18"]["parameters"]
+    assert "torchvision/resnet18" in names(source="torchvision", max_params=parameters)
+    assert "torchvision/resnet18" not in names(source="torchvision", max_params=parameters - 1)
+    assert {name.partition("/")[0] for name in names(source="torchvision")} == {"torchvision"}
+    assert names(licence="CC0-1.0", source="local") == {BACKBONE}
+    with pytest.raises(GraftError) as caught:
+        names(min_accuracy=76)
+    assert (caught.value.status, caught.value.code) == (422, "invalid_request")
+
+
+def test_a_backbone_of_torchvision_has_its_cuts(client: Client) -> None:
+    backbone = client.inspect_backbone("torchvision/squeezenet1_1")
+    assert (backbone["status"], backbone["source"], backbone["input_size"]) == (
+        "inspected",
+        "torchvision",
+        [3, 224, 224],
+    )
+    assert len(backbone["inspection"]["cuts"]) > 10
+    weights = httpx.get(f"{client.url}/v1/backbones/torchvision/squeezenet1_1.IMAGENET1K_V1")
+    assert (weights.status_code, weights.json()["input_size"]) == (200, [3, 224, 224])
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/backbones/bb_none", 404, "backbone_not_found"),
+        ("GET", "/v1/backbones/bb_none/events", 404, "backbone_not_found"),
+        ("DELETE", "/v1/backbones/bb_none", 404, "backbone_not_found"),
+        ("DELETE", f"/v1/backbones/{BACKBONE}", 409, "backbone_not_uploaded"),
+        ("POST", f"/v1/backbones/{BACKBONE}/preprocessing", 409, "backbone_not_uploaded"),
+        ("POST", "/v1/backbones", 400, "empty_body"),
+        ("GET", "/v1/backbones/torchvision/none", 404, "backbone_not_found"),
+        ("GET", "/v1/backbones/ckpt_none", 404, "backbone_not_found"),
+    ],
+)
+def test_requests_about_backbones_that_cannot_be_met_are_problems(
+    client: Client, method: str, path: str, status: int, code: str
+) -> None:
+    answer = httpx.request(method, f"{client.url}{path}")
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    problem = answer.json()
+    assert (answer.status_code, problem["code"], problem["instance"]) == (status, code, path)
+    assert problem["detail"]
+
+
+def test_a_checkpoint_that_timm_builds_needs_no_python(client: Client, job: Job) -> None:
+    answer = httpx.get(f"{client.url}/v1/checkpoints/{job['checkpoints'][0]}/content", params={"format": "python"})
+    assert (answer.status_code, answer.json()["code"]) == (422, "format_not_offered")
+    assert "timm or torchvision builds its network" in answer.json()["detail"]

@@ -73,8 +73,8 @@ def violated(database: Database) -> set[str]:
             {"jobs that have ended have no snapshot"},
         ),
         (
-            "INSERT INTO checkpoints (id, job_id, kind, epoch, metrics, classes, header, bytes, digest) "
-            "VALUES ('c', 'job_000', 'best', 1, '{}', '[]', 'x', 1, 'x')",
+            "INSERT INTO checkpoints (id, job_id, kind, epoch, classes, header, bytes, digest) "
+            "VALUES ('c', 'job_000', 'best', 1, '[]', 'x', 1, 'x')",
             {"every success has its checkpoint"},
         ),
         (
@@ -94,10 +94,9 @@ def test_violations_in_the_database_are_found(ended: Database, damage: str, foun
 def test_a_tensor_that_lacks_bytes_is_found(ended: Database) -> None:
     with ended.writing() as session:
         for statement in (
-            "INSERT INTO checkpoints (id, job_id, kind, epoch, metrics, classes, header, bytes, digest) "
-            "VALUES ('c', 'job_000', 'best', 1, '{}', '[]', 'x', 1, 'x')",
+            "INSERT INTO trunks (id, digest, header) VALUES ('k', 'x', 'x')",
             "INSERT INTO tensors (digest, bytes) VALUES ('t', 4)",
-            "INSERT INTO checkpoint_tensors (checkpoint_id, position, digest) VALUES ('c', 0, 't')",
+            "INSERT INTO trunk_tensors (trunk_id, position, digest) VALUES ('k', 0, 't')",
         ):
             session.connection().exec_driver_sql(statement)
     assert "tensors are complete" in violated(ended)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import signal
 import subprocess
@@ -10,20 +11,20 @@ import threading
 import time
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from typer.testing import CliRunner
 
-from graft import cli
 from graft.cli import app
+from graft.predict_commands import describe_answer
 from tests.support import deployments
 from tests.support.images import coloured_classes
 from tests.support.small_backbone import write_backbone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 
 def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
@@ -66,6 +67,7 @@ def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
             str(output),
         )
         result = printed.splitlines()[-1]
+        assert "Training" in printed
         assert all(f"{name} " in result for name in ("test accuracy", "balanced accuracy", "calibration error")), result
         assert output.stat().st_size > 1_000_000
         jobs = json.loads(run("jobs", "--json"))
@@ -77,8 +79,47 @@ def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
         run("download", jobs[0]["checkpoints"][0], "--output", str(output), "--overwrite")
         assert [job["status"] for job in jobs] == ["succeeded"]
         assert "local/small" in run("backbones", "small", "--source", "local")
+        accurate = run("backbones", "patch14_448", "--min-accuracy", "0.9", "--max-params", "400000000")
+        assert "eva02_large_patch14_448.mim_m38m_ft_in22k_in1k" in "".join(accurate.split())
         assert "photos" in run("datasets")
-        assert json.loads(run("inspect", "local/small"))["inspection"]["cuts"]
+        assert json.loads(run("inspect", "local/small", "--json"))["inspection"]["cuts"]
+        checkpoint = jobs[0]["checkpoints"][0]
+        answers = json.loads(run("predict", photos, "--model", checkpoint, "--json"))
+        assert len(answers) == 24
+        for answer in answers:
+            (prediction,) = answer["predictions"]
+            assert prediction["classes"][0]["name"] in answer["image"], "the images are those of the training"
+        maps = tmp_path / "maps"
+        for _ in range(2):
+            run("predict", answers[0]["image"], "--model", checkpoint, "--saliency", str(maps))
+        name = Path(answers[0]["image"]).name
+        assert {path.name for path in maps.iterdir()} == {f"{name}.{checkpoint}.png", f"{name}.2.{checkpoint}.png"}
+        assert all(path.read_bytes().startswith(b"\x89PNG") for path in maps.iterdir())
+        broken = tmp_path / "broken.jpg"
+        broken.write_bytes(b"none")
+        done = CliRunner().invoke(
+            app, ["predict", answers[0]["image"], str(broken), "--model", checkpoint, "--url", url]
+        )
+        assert done.exit_code == 1, "one of the images has no predictions"
+        assert "The file is no image" in done.output
+        assert "%" in done.output
+        assert "There is no checkpoint ckpt_x" in refuse("predict", photos, "--model", "ckpt_x")
+        table = tmp_path / "table.csv"
+        printed = run("predict", photos, "--model", checkpoint, "--output", str(table))
+        assert f"{table}: 24 images" in printed
+        with table.open(newline="") as text:
+            rows = list(csv.DictReader(text))
+        assert all(row[f"{checkpoint}.class"] in row["file"] for row in rows)
+        assert {row["labels"] for row in rows} == {""}
+        lines = tmp_path / "lines.jsonl"
+        run("predict", jobs[0]["dataset"], "--model", checkpoint, "-o", str(lines), "--top-k", "2")
+        found = [json.loads(line) for line in lines.read_text().splitlines()]
+        assert all(row["labels"][0] in row["file"] for row in found)
+        assert {len(row["predictions"][0]["classes"]) for row in found} == {2}
+        assert "exists" in refuse("predict", photos, "--model", checkpoint, "-o", str(lines))
+        assert "--output FILE.csv" in refuse("predict", jobs[0]["dataset"], "--model", checkpoint)
+        assert "one dataset" in refuse("predict", photos, photos, "--model", checkpoint, "-o", str(tmp_path / "a.csv"))
+        assert ".csv, .jsonl or .parquet" in refuse("predict", photos, "--model", checkpoint, "-o", "a.xlsx")
         (cache,) = json.loads(run("cache", "--json"))
         assert cache["misses"] > 0
         (cache,) = json.loads(run("cache", "--empty", "--json"))
@@ -89,13 +130,24 @@ def test_trains_from_a_folder_and_lists_the_results(tmp_path: Path) -> None:
             time.sleep(0.2)
             (cache,) = json.loads(run("cache", "--json"))
         assert not list((tmp_path / "data").glob("cache/*/*.rows"))
-        assert json.loads(run("job", jobs[0]["id"]))["id"] == jobs[0]["id"]
+        assert json.loads(run("job", jobs[0]["id"], "--json"))["id"] == jobs[0]["id"]
         again = tmp_path / "again"
         run("download", jobs[0]["checkpoints"][0], "--output", str(again))
         assert again.read_bytes() == output.read_bytes()
         refused = CliRunner().invoke(app, ["cancel", jobs[0]["id"], "--url", url])
         assert refused.exit_code == 1
         assert "is succeeded" in refused.output
+
+
+def test_predictions_are_shown_with_their_set_and_whether_the_image_is_unlike_the_training() -> None:
+    named = [{"name": "red", "probability": 0.75}]
+    known = {"model": "m", "classes": named, "set": ["red", "blue"], "unlike_training": True}
+    unknown = {"model": "old", "classes": named, "set": None, "unlike_training": None}
+    rows = describe_answer({"image": "a.png", "error": None, "predictions": [known, unknown]})
+    assert [(row["probability"], row["set"], row["note"]) for row in rows] == [
+        ("75.0%", "red, blue", "unlike what it was trained on"),
+        ("75.0%", "", ""),
+    ]
 
 
 @pytest.fixture
@@ -107,10 +159,10 @@ def photos(tmp_path: Path) -> Path:
     return folder
 
 
-def refuse(*arguments: object) -> str:
+def refuse(*arguments: object, status: int = 1) -> str:
     """Run a command that must fail in one line; nobody listens where it would send anything."""
     done = CliRunner().invoke(app, [*map(str, arguments), "--url", "http://127.0.0.1:9"])
-    assert done.exit_code == 1, done.output
+    assert done.exit_code == status, done.output
     (line,) = done.output.splitlines()
     return line
 
@@ -144,8 +196,8 @@ def test_a_malformed_recipe_is_refused_before_anything_is_sent(
 def test_a_recipe_of_any_encoding_of_json_is_read(tmp_path: Path, photos: Path) -> None:
     for encoding in ("utf-8-sig", "utf-16"):
         (tmp_path / "recipe.json").write_text('{"epochs": 3}', encoding=encoding)
-        line = refuse("train", photos, "--backbone", "local/small", "--recipe", tmp_path / "recipe.json")
-        assert "No Graft answers" in line
+        train = ("train", photos, "--backbone", "local/small", "--recipe", tmp_path / "recipe.json")
+        assert "No Graft answers" in refuse(*train, status=3)
 
 
 def test_images_that_are_not_there_are_refused_before_anything_is_sent(tmp_path: Path, photos: Path) -> None:
@@ -161,7 +213,7 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_sent(tmp
     assert "is a folder" in refuse(*train, tmp_path)
     (tmp_path / "best.safetensors").touch()
     assert "--overwrite" in refuse(*train, tmp_path / "best.safetensors")
-    assert "No Graft answers" in refuse(*train, tmp_path / "best.safetensors", "--overwrite")
+    assert "No Graft answers" in refuse(*train, tmp_path / "best.safetensors", "--overwrite", status=3)
 
 
 @pytest.mark.parametrize("url", ["localhost:8000", "nonsense", "http://[::1", "ftp://127.0.0.1"])
@@ -263,13 +315,8 @@ def test_an_interrupted_command_says_that_the_job_goes_on(photos: Path) -> None:
     assert "Traceback" not in errors
 
 
-def test_names_with_brackets_are_shown_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
-    cli._show([{"name": "[/b] [red]x"}], ("name",), as_json=False)
-    assert "[/b] [red]x" in capsys.readouterr().out
-
-
 def test_a_missing_service_is_reported_in_one_line() -> None:
     done = CliRunner().invoke(app, ["jobs", "--url", "http://127.0.0.1:9"])
-    assert done.exit_code == 1
+    assert done.exit_code == 3
     assert "graft up" in done.output
     assert "Traceback" not in done.output

@@ -33,6 +33,38 @@ def test_a_broken_download_resumes(server: type[Handler], client: Client, tmp_pa
     assert all(starts[1:])
 
 
+def test_source_of_a_network_is_put_beside_its_file(server: type[Handler], client: Client, tmp_path: Path) -> None:
+    artifacts = [{"format": "python", "digest": f"sha256:{DIGEST}"}]
+    answer = {"digest": f"sha256:{DIGEST}", "artifacts": artifacts}
+    server.answers["GET", "/v1/checkpoints/c"] = lambda h: h.give_json(answer)
+    server.answers["GET", "/v1/checkpoints/c/content"] = give_file([])
+    client.download("c", tmp_path / "best.safetensors")
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["best.py", "best.safetensors"]
+    assert "format=python" in server.asked[-1][1]
+
+
+def test_an_export_is_waited_for(server: type[Handler], client: Client, tmp_path: Path) -> None:
+    states = [202, 202, 200]
+
+    def head(handler: Handler) -> None:
+        handler.give(b"", states.pop(0), ETag=f'"{DIGEST}"', Retry_After="0")
+
+    server.answers["HEAD", "/v1/checkpoints/c/content"] = head
+    server.answers["GET", "/v1/checkpoints/c/content"] = give_file([700_000])
+    assert client.export("c", tmp_path / "a.onnx", "onnx", softmax="true").read_bytes() == FILE
+    assert states == []
+    assert all("format=onnx&softmax=true" in address for _, address, _ in server.asked)
+
+
+def test_an_export_that_fails_says_why(server: type[Handler], client: Client, tmp_path: Path) -> None:
+    server.answers["HEAD", "/v1/checkpoints/c/content"] = lambda h: h.give(b"", 422)
+    problem = {"code": "export_failed", "detail": "They part at layer3."}
+    server.answers["GET", "/v1/checkpoints/c/content"] = lambda h: h.give_json(problem, 422)
+    with pytest.raises(GraftError, match="part at layer3"):
+        client.export("c", tmp_path / "a.pt2", "pt2")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_damaged_download_is_not_kept(server: type[Handler], client: Client, tmp_path: Path) -> None:
     server.answers["GET", "/v1/checkpoints/c"] = lambda h: h.give_json({"digest": f"sha256:{DIGEST}"})
     server.answers["GET", "/v1/checkpoints/c/content"] = give_file([], b"x" * 100)
@@ -95,7 +127,7 @@ def test_lists_iterate_over_all_pages(server: type[Handler], client: Client) -> 
 
 
 def test_an_unreachable_service_is_reported_after_some_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graft.client.PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr("graft.connection.PAUSE_SECONDS", 0.0)
     with Client("http://127.0.0.1:9") as client, pytest.raises(httpx.ConnectError):
         client.job("j")
 
@@ -111,8 +143,8 @@ def test_requests_to_this_machine_bypass_the_environments_proxy(
 
 
 def test_a_service_that_stays_away_is_given_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("graft.client.PATIENCE_SECONDS", 0.2)
-    monkeypatch.setattr("graft.client.PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr("graft.connection.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("graft.connection.PAUSE_SECONDS", 0.05)
     with Client("http://127.0.0.1:9") as nobody, pytest.raises(httpx.TransportError):
         nobody.wait("job")
 

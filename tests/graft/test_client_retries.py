@@ -53,7 +53,7 @@ def test_a_service_that_is_unavailable_for_a_while_is_asked_again(server: type[H
 def test_a_service_that_stays_unavailable_is_given_up(
     server: type[Handler], client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("graft.client.PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("graft.connection.PATIENCE_SECONDS", 0.2)
     server.answers["GET", "/v1/jobs/j"] = unavailable(10**6, lambda _: None)
     with pytest.raises(GraftError, match="database does not answer") as caught:
         client.job("j")
@@ -61,7 +61,7 @@ def test_a_service_that_stays_unavailable_is_given_up(
     server.answers["GET", "/v1/jobs/j"] = unavailable(10**6, lambda _: None, after="3600")
     with pytest.raises(GraftError, match="database does not answer"):
         client.job("j")
-    monkeypatch.setattr("graft.client.PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr("graft.connection.PATIENCE_SECONDS", 0.0)
     server.answers["GET", "/v1/jobs/j/events"] = unavailable(10**6, lambda _: None)
     with pytest.raises(GraftError, match="database does not answer"):
         client.wait("j")

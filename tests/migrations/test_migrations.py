@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import torch
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import inspect, select, text
+from sqlalchemy import func, inspect, select, text
 
 import migrations
+from models.runtime import checkpoint_file
+from service.checkpoints import blobs
 from service.database import Database
 from service.jobs import repository
-from service.tables import Event, Job, Snapshot, Table
+from service.tables import Checkpoint, CheckpointTensor, Event, Job, Snapshot, Table, Trunk
 from tests.support.jobs import add_jobs
 
 if TYPE_CHECKING:
@@ -99,10 +103,10 @@ def test_a_migration_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatc
     database.close()
 
 
-def test_chunks_are_large_pages_on_sqlite_and_uncompressed_on_postgresql(database: Database) -> None:
+def test_pages_are_small_on_sqlite_and_chunks_uncompressed_on_postgresql(database: Database) -> None:
     with database.reading() as session:
         if database.engine.dialect.name == "sqlite":
-            assert session.scalar(text("PRAGMA page_size")) == 16384
+            assert session.scalar(text("PRAGMA page_size")) == 4096
             assert session.scalar(text("PRAGMA journal_mode")) == "wal"
         else:
             storage = text("SELECT attstorage FROM pg_attribute WHERE attrelid='chunks'::regclass AND attname='data'")
@@ -227,3 +231,66 @@ def test_0006_renames_more_rows_than_a_batch(sqlite_url: str) -> None:
     assert rows_of(database, RECIPES) == [({"head": {"start": "lda"}},)] * count
     assert rows_of(database, "SELECT COUNT(*) FROM crashes") == [(2 * count,)]
     database.close()
+
+
+BEFORE_0015 = "0014"
+
+
+def write_old_checkpoint(database: Database, file: Path, checkpoint_id: str) -> bytes:
+    """Add a checkpoint of a file to the schema before 0015: its whole header, and a row for each tensor."""
+    content = file.read_bytes()
+    start = 8 + int.from_bytes(content[:8], "little")
+    places = [entry["data_offsets"] for name, entry in json.loads(content[8:start]).items() if name != "__metadata__"]
+    with database.writing() as session:
+        session.execute(
+            text(
+                "INSERT INTO checkpoints (id, job_id, kind, epoch, metrics, classes, header, bytes, digest) VALUES "
+                "(:id, 'job_000', 'best', 1, :metrics, '[]', :header, :bytes, :digest)"
+            ),
+            {
+                "id": checkpoint_id,
+                "metrics": json.dumps({"test": {"accuracy": 0.5}}),
+                "header": content[:start],
+                "bytes": len(content),
+                "digest": hashlib.sha256(content).hexdigest(),
+            },
+        )
+        for position, (begin, end) in enumerate(sorted(places)):
+            data = content[start + begin : start + end]
+            row = {"digest": hashlib.sha256(data).hexdigest(), "bytes": len(data), "data": data}
+            for statement in (
+                "INSERT INTO tensors (digest, bytes, touched_at) VALUES (:digest, :bytes, 0) ON CONFLICT DO NOTHING",
+                "INSERT INTO chunks (digest, seq, data) VALUES (:digest, 0, :data) ON CONFLICT DO NOTHING",
+                "INSERT INTO checkpoint_tensors (checkpoint_id, position, digest) VALUES (:id, :position, :digest)",
+            ):
+                session.execute(text(statement), {**row, "id": checkpoint_id, "position": position})
+    return content
+
+
+def test_0015_stores_the_trunk_of_fine_tunes_once_and_no_byte_of_a_file_changes(
+    database: Database, tmp_path: Path
+) -> None:
+    add_jobs(database, 1)
+    trunk = {"conv.weight": torch.randn(40, 3), "bn.num_batches_tracked": torch.tensor(3)}
+    metadata = {"pretrained_cfg": json.dumps({"classifier": "fc"}), "python": "import torch", "graph": "{}"}
+    migrations.downgrade(database.url, BEFORE_0015)
+    files = {}
+    for number in range(3):
+        head = {"fc.weight": torch.full((2, 3), float(number)), "fc.bias": torch.zeros(2)}
+        checkpoint_file.write(tmp_path / "a", {**trunk, **head}, {**metadata, "number": str(number)})
+        files[f"ckpt_{number}"] = write_old_checkpoint(database, tmp_path / "a", f"ckpt_{number}")
+    old = rows_of(database, "SELECT checkpoint_id, position, digest FROM checkpoint_tensors ORDER BY 1, 2")
+    headers = rows_of(database, "SELECT id, header, metrics FROM checkpoints ORDER BY id")
+    migrations.upgrade(database.url)
+    with database.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Trunk)) == 1
+        assert session.scalar(select(func.count()).select_from(CheckpointTensor)) == 6
+        for checkpoint in session.scalars(select(Checkpoint)):
+            assert checkpoint.metrics == {"test": {"accuracy": 0.5}}
+            assert b"".join(blobs.read(database, checkpoint, 0, checkpoint.bytes)) == files[checkpoint.id]
+            own = b"".join(blobs.read_head(database, checkpoint, 0, checkpoint.head_bytes))
+            assert hashlib.sha256(own).hexdigest() == checkpoint.head_digest
+    assert blobs.collect(database, 0) == 0
+    migrations.downgrade(database.url, BEFORE_0015)
+    assert rows_of(database, "SELECT checkpoint_id, position, digest FROM checkpoint_tensors ORDER BY 1, 2") == old
+    assert rows_of(database, "SELECT id, header, metrics FROM checkpoints ORDER BY id") == headers

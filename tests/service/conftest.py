@@ -31,7 +31,7 @@ def app(settings: Settings) -> FastAPI:
 @pytest.fixture
 def client(app: FastAPI) -> Iterator[TestClient]:
     """A client of the application."""
-    with TestClient(app, raise_server_exceptions=False) as client:
+    with TestClient(app, "http://127.0.0.1:8000", raise_server_exceptions=False) as client:
         with app.state.database.writing() as session:
             session.add_all(
                 Backbone(

@@ -151,7 +151,13 @@ def test_a_connection_that_ends_within_the_body_is_no_error_of_the_service(app: 
     async def send(message: Message) -> None:
         answered.append(message)
 
-    scope = {"type": "http", "method": "POST", "path": "/v1/jobs", "query_string": b"", "headers": []}
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/jobs",
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1:8000")],
+    }
     asyncio.run(app(scope, receive, send))
     assert answered[0]["status"] == 400
     assert b"connection ended" in answered[1]["body"]

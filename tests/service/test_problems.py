@@ -39,7 +39,7 @@ def test_a_method_that_is_not_taken_is_answered_by_all_that_are(
 )
 def test_an_upload_as_curl_sends_it_without_a_method(client: TestClient, method: str, address: str) -> None:
     refused = client.request(method, address, content=b"PK" * (1 << 20))
-    assert_problem(refused, 405, "method_not_allowed", "curl -X POST -T photos.zip http://testserver/v1/datasets")
+    assert_problem(refused, 405, "method_not_allowed", "curl -X POST -T photos.zip http://127.0.0.1:8000/v1/datasets")
 
 
 def test_an_address_without_its_version_is_completed(client: TestClient) -> None:
@@ -54,12 +54,18 @@ def test_an_address_without_its_version_is_completed(client: TestClient) -> None
     ("more", "says"),
     [
         ({"recipe": {"n_epochs": 3}}, ["body.recipe.n_epochs", "did you mean epochs?"]),
+        ({"recipe": {"optimizr": "adam"}}, ["body.recipe.optimizr", "did you mean optimizer?"]),
+        ({"recipe": {"optimizer": "nestrov"}}, ["body.recipe.optimizer: There is no", "did you mean nesterov?"]),
+        (
+            {"recipe": {"head": {"kind": "mlp", "activation": "relo"}}},
+            ["recipe.head.mlp.activation: There is no", "did you mean relu?"],
+        ),
         ({"recipe": {"learning_rate": 0.1}}, ["body.recipe.learning_rate", "the fields here are task,", "optimizer"]),
         (
             {"recipe": {"optimizer": {"kind": "adam", "rate": 1}}},
             ["recipe.optimizer.adam.rate", "the fields here are lr, kind, beta1"],
         ),
-        ({"webhook": "x"}, ["body.webhook", "dataset, backbone, recipe, name, metadata, priority"]),
+        ({"webhook": "x"}, ["body.webhook", "dataset, backbone, recipe, name, metadata, publish, priority"]),
         ({"recipe": {"epochs": True}}, ["body.recipe.epochs: true and false are no numbers"]),
         ({"priority": False}, ["body.priority: true and false are no numbers"]),
         ({"recipe": {"epochs": 0}}, ["body.recipe.epochs: Input should be greater than or equal to 1, or 'auto'"]),

@@ -5,11 +5,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from fastapi.routing import APIRoute
 
+from service.pages import (
+    checkpoint_endpoints,
+    data_endpoints,
+    job_endpoints,
+    prediction_endpoints,
+    table_endpoints,
+    train_endpoints,
+    try_endpoints,
+)
 from tests.support.requests import assert_problem, create_job
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
+
+PAGES = [
+    *(checkpoint_endpoints, data_endpoints, job_endpoints, prediction_endpoints),
+    *(table_endpoints, train_endpoints, try_endpoints),
+]
 
 
 @pytest.mark.parametrize(
@@ -66,3 +81,23 @@ def test_probes_may_carry_anything(client: TestClient) -> None:
 def test_the_filter_by_labels_is_documented(client: TestClient) -> None:
     parameters = client.get("/openapi.json").json()["paths"]["/v1/jobs"]["get"]["parameters"]
     assert {"limit", "after", "status", "dataset", "backbone", "metadata"} == {p["name"] for p in parameters}
+
+
+@pytest.mark.parametrize("value", ["", "99999999999999999999"])
+def test_no_value_of_a_parameter_is_an_error_of_the_service(client: TestClient, value: str) -> None:
+    described = client.get("/openapi.json").json()["paths"]
+    asked = [
+        (method, path, parameter["name"])
+        for path, methods in described.items()
+        for method, operation in methods.items()
+        for parameter in operation.get("parameters", ())
+        if parameter["in"] == "query"
+    ]
+    for views in PAGES:
+        for route in views.router.routes:
+            assert isinstance(route, APIRoute)
+            asked += [("get", route.path, parameter.alias) for parameter in route.dependant.query_params]
+    assert len(asked) > 100
+    for method, path, name in asked:
+        answer = client.request(method, path, params={name: value}, headers={"Accept": "text/html"})
+        assert answer.status_code < 500, (method, path, name)

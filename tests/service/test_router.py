@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 def test_head_is_get_without_a_body(client: TestClient, dataset: str) -> None:
     job = create_job(client, dataset)["id"]
     paths = {route.path for part in PARTS for route in part.router.routes if "GET" in (route.methods or ())}
-    assert {"/", "/healthz", "/readyz", "/v1/jobs", "/v1/jobs/{job_id}/events"} <= paths
-    for path in [*paths, "/docs", "/openapi.json"]:
+    assert {"/", "/healthz", "/readyz", "/docs", "/login", "/v1/jobs", "/v1/jobs/{job_id}/events"} <= paths
+    for path in [*paths, "/openapi.json"]:
         known = {"{job_id}": job, "{dataset_id}": dataset, "{name:path}": "local/own"}
         for name, value in known.items():
             path = path.replace(name, value)
-        got, headed = client.get(path), client.head(path)
+        got, headed = (ask(path, follow_redirects=False) for ask in (client.get, client.head))
         assert (headed.status_code, headed.content) == (got.status_code, b""), path
         if path != "/metrics":
             assert headed.headers["content-length"] == got.headers["content-length"], path
@@ -44,6 +44,6 @@ def test_the_index_names_the_documentation(client: TestClient) -> None:
 
 
 def test_slashes_too_many_change_nothing(client: TestClient, dataset: str) -> None:
-    assert client.get(f"http://testserver//v1//datasets/{dataset}/").json()["id"] == dataset
+    assert client.get(f"http://127.0.0.1:8000//v1//datasets/{dataset}/").json()["id"] == dataset
     refused = client.post("/v1/datasets/", content=b"x" * (2 << 20))
     assert_problem(refused, 422, "not_an_archive")

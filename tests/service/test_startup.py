@@ -14,6 +14,8 @@ from sqlalchemy import text
 import migrations
 from service import startup
 from service.database import Database
+from service.keys import repository as keys
+from service.keys.scopes import Scope
 from service.settings import Settings
 from service.startup import CannotStart
 from tests.support import unreachable_storage
@@ -96,7 +98,7 @@ def test_a_database_of_an_older_version(database: Database, tmp_path: Path) -> N
     refuse(startup.check, settings, "older version", "Run: graft migrate")
 
 
-@pytest.mark.parametrize("start", [0, 16384])
+@pytest.mark.parametrize("start", [0, 4096])
 def test_a_damaged_database(tmp_path: Path, start: int) -> None:
     settings = Settings(data=tmp_path)
     startup.upgrade_database(settings)
@@ -188,3 +190,25 @@ def test_the_reason_is_the_last_line_of_a_process_that_ends(capfd: pytest.Captur
         raise CannotStart("because")
     assert ended.value.code == startup.CANNOT_START
     assert capfd.readouterr().err == "because\n"
+
+
+def test_without_a_key_only_this_machine_is_listened_on(tmp_path: Path) -> None:
+    local = Settings(data=tmp_path)
+    startup.upgrade_database(local)
+    open_to_all = local.model_copy(update={"host": "0.0.0.0"})
+    always = local.model_copy(update={"auth": "on"})
+    startup.check_keys(local)
+    startup.check_keys(open_to_all.model_copy(update={"auth": "off"}))
+    refuse(startup.check_keys, open_to_all, "GRAFT_HOST=0.0.0.0", "graft keys create", "GRAFT_AUTH=off")
+    refuse(startup.check_keys, always, "GRAFT_AUTH is on", "graft keys create")
+    database = Database(local.database)
+    with database.writing() as session:
+        keys.create(session, "expired", [Scope.ADMIN], -1.0)
+        revoked = keys.create(session, "revoked", [Scope.ADMIN]).key
+        keys.revoke(session, revoked.id)
+    refuse(startup.check_keys, open_to_all, "no valid API key")
+    with database.writing() as session:
+        keys.create(session, "valid", [Scope.ADMIN], 60.0)
+    database.close()
+    startup.check_keys(open_to_all)
+    startup.check_keys(always)

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 import fsspec
 import pytest
 
-from service.storage import Storage, StorageUnavailable
+from service.storage import BLOCK, Storage, StorageUnavailable
+from tests.support.s3_server import serve_s3
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.support.s3_server import S3Server
 
 SHARED_MEMORY = Path("/dev/shm")
 
@@ -19,11 +26,25 @@ def storage(tmp_path: Path) -> Storage:
     return Storage((tmp_path / "storage").as_uri())
 
 
-@pytest.fixture(params=["file", "memory"])
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
+    """A server of S3 that s3fs finds."""
+    with serve_s3() as server:
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+        yield server
+        fsspec.get_filesystem_class("s3").clear_instance_cache()
+
+
+@pytest.fixture(params=["file", "memory", "s3"])
 def any_storage(request: pytest.FixtureRequest, storage: Storage) -> Storage:
-    """A folder, or files that lie elsewhere as in a bucket."""
+    """A folder, or files that lie elsewhere, in a bucket for example."""
     if request.param == "file":
         return storage
+    if request.param == "s3":
+        request.getfixturevalue("s3")
+        return Storage("s3://bucket/folder")
     fsspec.filesystem("memory").store.clear()
     return Storage("memory://bucket")
 
@@ -56,6 +77,33 @@ def test_nothing_is_seen_before_the_end(storage: Storage) -> None:
         file.write(b"half")
         with pytest.raises(FileNotFoundError), storage.reading("a/b"):
             pass
+
+
+def test_a_large_file_of_a_bucket_is_read_by_ranges(s3: S3Server, tmp_path: Path) -> None:
+    storage = Storage("s3://bucket")
+    content = bytes(range(256)) * (3 * BLOCK // 512)
+    with storage.writing("a/large") as file:
+        file.write(content)
+    assert s3.objects == {"bucket/a/large": content}
+    assert storage.read_range("a/large", 1000, 5) == content[1000:1005]
+    with storage.reading("a/large") as file:
+        file.seek(-3, 2)
+        assert file.read() == content[-3:]
+    (tmp_path / "here").write_bytes(content[1:])
+    storage.put(tmp_path / "here", "b")
+    assert storage.local_path("b", tmp_path).read_bytes() == content[1:]
+
+
+def test_a_block_that_raises_leaves_no_trace_in_a_bucket(s3: S3Server) -> None:
+    def interrupted(size: int) -> None:
+        with Storage("s3://bucket").writing("a/b") as file:
+            file.write(bytes(size))
+            raise ConnectionError
+
+    for size in (4, 3 * BLOCK):
+        with pytest.raises(ConnectionError):
+            interrupted(size)
+    assert (s3.objects, s3.uploads) == ({}, {})
 
 
 def test_a_file_of_this_machine_is_moved(any_storage: Storage, tmp_path: Path) -> None:

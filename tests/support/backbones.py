@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 
-def build_listing(name: str, parameters: int = 1000) -> dict[str, Any]:
+def build_listing(name: str, parameters: int = 1000, **columns: Any) -> dict[str, Any]:
     """Build the listing of a backbone by a worker, as columns of its row."""
     return {
         "id": name,
@@ -14,4 +14,7 @@ def build_listing(name: str, parameters: int = 1000) -> dict[str, Any]:
         "parameters": parameters,
         "input_size": [3, 64, 64],
         "licence": None,
+        "accuracy": None,
+        "multiply_adds": None,
+        **columns,
     }

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 GRAFT = Path(sys.executable).with_name("graft")
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 STOP_SECONDS = 20.0
+PARTS = ("api", "worker", "predictor", "sweep")
+"""Processes of the production form."""
 
 
 def environment(data: Path, backbones: Path, **more: str) -> dict[str, str]:
@@ -71,17 +73,22 @@ def embedded(data: Path, backbones: Path, **more: str) -> Iterator[str]:
 
 @contextmanager
 def production(
-    data: Path, backbones: Path, database_url: str, broker_url: str, folder: Path = ROOT, **more: str
+    data: Path,
+    backbones: Path,
+    database_url: str,
+    broker_url: str,
+    folder: Path = ROOT,
+    **more: str,
 ) -> Iterator[str]:
-    """Run API, worker and sweep as processes on a database and Redis, in a folder; gives the address."""
+    """Run API, worker, predictor and sweep as processes on a database and Redis, in a folder; gives the address."""
     # A slow poll: what is quick was woken by a message.
     more = {"GRAFT_POLL_SECONDS": "5", **more}
     env = environment(data, backbones, GRAFT_DATABASE_URL=database_url, GRAFT_BROKER_URL=broker_url, **more)
     subprocess.run([GRAFT, "migrate"], env=env, cwd=folder, check=True)
     with ExitStack() as stack:
-        parts = [stack.enter_context(process(env, part, folder)) for part in ("api", "worker", "sweep")]
+        running = [stack.enter_context(process(env, part, folder)) for part in PARTS]
         yield ready(env)
-        assert [part.poll() for part in parts] == [None] * len(parts), "all are there to the end"
+        assert [part.poll() for part in running] == [None] * len(running), "all are there to the end"
 
 
 def ready(env: dict[str, str]) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
 from service.jobs import repository
-from service.statuses import JobStatus
-from service.tables import Dataset, Event, Job
+from service.statuses import JobStatus, PredictionStatus
+from service.tables import BatchPrediction, Dataset, Event, Job
 from workers.lease import Claim, claim
 
 if TYPE_CHECKING:
@@ -30,6 +30,12 @@ def build_job(job_id: str, status: JobStatus, attempt: int = 0, backbone: str = 
         seconds={},
         event_seq=0,
     )
+
+
+def build_prediction(prediction_id: str, status: PredictionStatus, **columns: Any) -> BatchPrediction:
+    """Build the row of a batch prediction."""
+    facts = {"dataset_id": "ds_1", "top_k": 1, "coverage": 0.9, "images": 1, "progress": {}, "event_seq": 0, **columns}
+    return BatchPrediction(id=prediction_id, status=status, attempt=1, crashes=0, **facts)
 
 
 def build_dataset() -> Dataset:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
-from http.server import BaseHTTPRequestHandler
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Answer = Callable[["Handler"], None]
 
@@ -13,6 +15,7 @@ Answer = Callable[["Handler"], None]
 class Handler(BaseHTTPRequestHandler):
     """Answers by a table that each test fills: (method, path) → what to do."""
 
+    url: str
     answers: dict[tuple[str, str], Answer]
     asked: list[tuple[str, str, dict[str, str]]]
 
@@ -22,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
         self.answers[self.command, path](self)
 
-    do_POST = do_GET
+    do_POST = do_HEAD = do_GET
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""
@@ -44,13 +47,27 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name.replace("_", "-"), value)
         self.end_headers()
-        self.wfile.write(body[:cut])
+        if self.command != "HEAD":
+            self.wfile.write(body[:cut])
         self.close_connection = True
 
     def give_json(self, body: object, status: int = 200) -> None:
         """Send JSON."""
         kind = "application/json" if status < 400 else "application/problem+json"
         self.give(json.dumps(body).encode(), status, Content_Type=kind)
+
+
+@contextmanager
+def listen() -> Iterator[type[Handler]]:
+    """Run a server; its `answers` are to be filled, and `url` is where it is."""
+    handler: type[Handler] = type("TheHandler", (Handler,), {"answers": {}, "asked": []})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as listener:
+        handler.url = f"http://127.0.0.1:{listener.server_address[1]}"
+        thread = threading.Thread(target=listener.serve_forever, daemon=True)
+        thread.start()
+        yield handler
+        listener.shutdown()
+        thread.join()
 
 
 FILE = bytes(range(256)) * 4000

@@ -67,7 +67,7 @@ def changed_names(whole: nn.Module, before: dict[str, torch.Tensor]) -> set[str]
 
 
 def rebuild(network: Any, replaced: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Rebuild a network by the README's lines: timm.create_model's, a checkpoint's `replaced` and its tensors."""
+    """Rebuild a network by the guide's lines: timm.create_model's, a checkpoint's `replaced` and its tensors."""
     for path, layers in json.loads(replaced).items():
         network.set_submodule(path, nn.Sequential(*(getattr(nn, kind)(**arguments) for kind, arguments in layers)))
     network.load_state_dict(tensors)

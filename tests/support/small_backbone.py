@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 import timm
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+
+from models.networks.graph_file import describe
+from tests.support.graphs import from_network
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,4 +47,16 @@ def write_backbone(folder: Path, architecture: str = "test_resnet") -> Path:
             module.running_var.uniform_(0.5, 1.5)
     save_file(network.state_dict(), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps({**CONFIG, "architecture": architecture}))
+    return folder
+
+
+def write_graph(folder: Path) -> Path:
+    """Write the same backbone as a graph of plain torch, as importers of other formats do, into `folder`."""
+    write_backbone(folder)
+    network = timm.create_model("test_resnet", num_classes=10)
+    network.load_state_dict(load_file(folder / "model.safetensors"))
+    graph = from_network(network.eval(), (3, 32, 32))
+    save_file(graph.state_dict(), folder / "model.safetensors")
+    (folder / "graph.json").write_text(json.dumps(describe(graph)))
+    (folder / "config.json").write_text(json.dumps({**CONFIG, "architecture": "graph", "model_args": {}}))
     return folder

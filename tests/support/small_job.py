@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from models.messages import Event
     from models.runtime.supervisor_callbacks import Context
 
-README = Path(__file__).parents[2] / "README.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "how-to" / "use.md"
+"""The page about using a checkpoint, whose snippets are run on many."""
 CLASSES = ["blue", "green", "red"]
 
 

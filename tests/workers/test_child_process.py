@@ -54,6 +54,17 @@ def test_every_cause_of_death_has_a_name(do: str, cause: str, message: str) -> N
     assert caught.value.cause == cause
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux shows the parent of a process")
+def test_a_killed_fork_server_is_no_fault_of_the_work_and_is_started_again() -> None:
+    with Child(MODULE, Order(do="toil")) as child, pytest.raises(ChildDied, match="server") as caught:
+        for lines in child.read_batches():
+            for line in lines:
+                stat = Path(f"/proc/{Count.model_validate_json(line).pid}/stat").read_text()
+                os.kill(int(stat.rsplit(")", 1)[1].split()[1]), signal.SIGKILL)
+    assert (caught.value.cause, caught.value.is_own_fault) == ("killed_by_signal", False)
+    assert len(run_child(Order(do="end", times=3))) == 3
+
+
 MEMORY = 2 << 30
 
 

@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING
 import pytest
 from sqlalchemy import select, text
 
+from service.backbones import imports
+from service.batch_predictions import repository as batch_predictions
 from service.cache import repository as cache
 from service.jobs import snapshots
+from service.statuses import PredictionStatus
 from service.storage import Storage
-from service.tables import Dataset, IdempotencyKey, Job
+from service.tables import Backbone, BatchPart, BatchPrediction, Dataset, IdempotencyKey, Job
 from service.wakeup import Queue
-from tests.support.jobs import add_jobs, claim_job, read_job
+from tests.support.jobs import add_jobs, build_prediction, claim_job, read_job
+from tests.support.uploads import add_upload, list_import_events
 from workers.maintenance import GRACE_SECONDS, remove_orphans, sweep
 
 if TYPE_CHECKING:
@@ -78,6 +82,64 @@ def test_snapshots_that_no_job_names_are_removed(database: Database, storage: St
     assert len(list((tmp_path / "storage/jobs/job_000").iterdir())) == 2, "one may be about to be named"
     remove_orphans(database, storage, -GRACE_SECONDS)
     assert [path.name for path in (tmp_path / "storage/jobs/job_000").iterdir()] == ["snapshot.1.2.safetensors"]
+
+
+def test_a_batch_prediction_whose_worker_died_while_cancelling_is_cancelled(database: Database) -> None:
+    with database.writing() as session:
+        for name, lease in (("pred_1", 1.0), ("pred_2", 1e12)):
+            session.add(build_prediction(name, PredictionStatus.CANCELLING, lease_until=lease))
+    sweep(database, Queue(""))
+    with database.reading() as session:
+        statuses = [session.get_one(BatchPrediction, name).status for name in ("pred_1", "pred_2")]
+    assert statuses == ["cancelled", "cancelling"]
+
+
+def test_files_that_no_batch_prediction_names_are_removed(database: Database, storage: Storage, tmp_path: Path) -> None:
+    folder = batch_predictions.get_folder("pred_1")
+    for name in ("part", "results.csv", "orphan"):
+        with storage.writing(f"{folder}/{name}") as file:
+            file.write(b"x")
+    with database.writing() as session:
+        files = {"csv": {"key": f"{folder}/results.csv", "bytes": 1, "digest": "0" * 64}}
+        session.add(build_prediction("pred_1", PredictionStatus.RUNNING, files=files))
+        session.flush()
+        session.add(BatchPart(prediction_id="pred_1", first=0, images=1, errors=0, key=f"{folder}/part", digest=""))
+    remove_orphans(database, storage, -GRACE_SECONDS)
+    assert sorted(path.name for path in (tmp_path / "storage" / folder).iterdir()) == ["part", "results.csv"]
+
+
+def test_files_that_no_uploaded_backbone_names_are_removed(
+    database: Database, storage: Storage, tmp_path: Path
+) -> None:
+    folder = tmp_path / "storage"
+    waiting, ready = (add_upload(database, str(folder), b"x", samples=b"y") for _ in range(2))
+    with database.writing() as session:
+        row = session.get_one(Backbone, ready)
+        named = {"config.json": {"key": f"backbones/{ready}/2/config.json", "bytes": 1, "digest": ""}}
+        imports.accept(session, row, summary={}, files=named, inspection={}, report={})
+    for key in (f"backbones/{ready}/1/config.json", f"backbones/{ready}/2/config.json", "backbones/bb_gone/upload"):
+        with storage.writing(key) as file:
+            file.write(b"x")
+    remove_orphans(database, storage, -GRACE_SECONDS)
+    assert {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()} == {
+        f"backbones/{waiting}/upload",
+        f"backbones/{waiting}/samples",
+        f"backbones/{ready}/2/config.json",
+    }
+
+
+def test_an_upload_that_nobody_answers_for_is_dropped_after_a_week(database: Database, tmp_path: Path) -> None:
+    backbone = add_upload(database, str(tmp_path / "storage"), b"x")
+    with database.writing() as session:
+        imports.reject(session, session.get_one(Backbone, backbone), "preprocessing_needed", "Say mean.", None)
+    sweep(database, Queue(""))
+    with database.writing() as session:
+        assert session.get_one(Backbone, backbone).upload is not None
+        session.get_one(Backbone, backbone).finished_at = 1.0
+    sweep(database, Queue(""))
+    with database.reading() as session:
+        assert session.get_one(Backbone, backbone).upload is None
+    assert [event.kind for event in list_import_events(database, backbone)][-1] == "upload_dropped"
 
 
 def test_caches_without_workers_are_forgotten(database: Database) -> None:

@@ -74,7 +74,7 @@ def test_a_device_that_is_not_there(tmp_path: Path) -> None:
     assert_one_line(ended, "GRAFT_DEVICE=cuda: it cannot be used here", "auto or cpu")
 
 
-@pytest.mark.parametrize("part", ["api", "worker", "sweep", "migrate"])
+@pytest.mark.parametrize("part", ["api", "worker", "predictor", "sweep", "migrate"])
 def test_a_part_alone_gives_its_reason_likewise(tmp_path: Path, part: str) -> None:
     env = environment(tmp_path, tmp_path, GRAFT_DATABASE_URL=f"postgres://graft:secret@127.0.0.1:{free_port()}/x")
     ended = subprocess.run(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def work(order: InspectionOrder, context: Context) -> Iterator[Inspected]:
     """Find the backbone's cuts and their costs."""
     try:
-        config = backbones.read_config(order.name, order.backbones)
+        config = backbones.read_config(order.name, order.backbones, order.folder)
         with devices.translate_errors():
             inspection = inspect(config.build_without_weights(), config.preprocessing.input_size)
     except (BackboneError, SurgeryError) as error:

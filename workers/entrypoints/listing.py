@@ -29,4 +29,6 @@ def describe(summary: BackboneSummary) -> ListedBackbone:
         parameters=summary.parameters,
         input_size=summary.input_size,
         licence=summary.licence,
+        accuracy=summary.accuracy,
+        multiply_adds=summary.multiply_adds,
     )

@@ -11,6 +11,7 @@ from models.datasets.pack import UNLABELLED, write_index
 from models.datasets.report import write_skipped
 from models.datasets.validation import validate
 from service.storage import Storage
+from service.uploads import parts
 from workers.memory_limit import limit_own_memory
 from workers.work.validation import Accepted, Rejected, ValidationOrder
 
@@ -30,7 +31,7 @@ def work(order: ValidationOrder, context: Context) -> Iterator[Accepted | Reject
     storage = Storage(order.storage)
     limits = Limits(order.most_bytes, order.most_files)
     try:
-        with storage.reading(order.archive) as archive, storage.writing(order.pack) as pack:
+        with parts.reading(storage, order.archive) as archive, storage.writing(order.pack) as pack:
             validated = validate(archive, pack, limits, context.heartbeat, is_labelled=order.is_labelled)
     except DatasetRejected as rejected:
         yield Rejected(code=rejected.code, message=str(rejected))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Generic
 
 from workers.lease import Row
@@ -10,6 +11,12 @@ from workers.lease import Row
 if TYPE_CHECKING:
     from pydantic import BaseModel
     from sqlalchemy.orm import Session
+
+    from service.settings import Settings
+
+
+NVIDIA = Path("/dev/nvidiactl")
+"""Exists on machines with a GPU of NVIDIA's whose driver is loaded."""
 
 
 class InterruptRequested(Exception):
@@ -27,6 +34,8 @@ class Attempt(ABC, Generic[Row]):
 
     module: ClassVar[str]
     """The module whose `work(order, context)` the child runs."""
+    retries_own_faults: ClassVar[bool] = True
+    """Whether work is tried again after a crash by the child's own fault, such as a lack of memory."""
 
     @property
     def may_use_gpu(self) -> bool:
@@ -73,8 +82,13 @@ class Attempt(ABC, Generic[Row]):
         row.release()
 
     def interrupt(self, session: Session, row: Row) -> None:
-        """End a cancelled job, or pause a pausing one. Only jobs can be either."""
+        """End what is cancelled, or pause a pausing job. Other work can be neither."""
         raise NotImplementedError
 
     def clean_up(self, *, is_over: bool) -> None:
         """Remove files that are no longer needed; `is_over` if the work has succeeded or failed for good."""
+
+
+def may_use_nvidia(settings: Settings) -> bool:
+    """Tell whether a child may use a GPU of NVIDIA's: neither the settings nor the machine rule it out."""
+    return settings.device not in ("cpu", "mps") and NVIDIA.exists()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from service.tables import Backbone
+from workers import scratch
 from workers.child_process import Child
 from workers.memory_limit import choose_limit
+from workers.work import backbone_files
 from workers.work.base import Attempt
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ class InspectionOrder(BaseModel):
 
     name: str
     backbones: Path | None
+    folder: Path | None
+    """The folder with the file of a checkpoint."""
 
 
 class ListedBackbone(BaseModel):
@@ -37,6 +42,8 @@ class ListedBackbone(BaseModel):
     input_size: list[int] | None
     """Channels, height and width; a list, as JSON columns give back, so that the two compare equal."""
     licence: str | None
+    accuracy: float | None
+    multiply_adds: int | None
 
 
 class Inspected(BaseModel):
@@ -67,18 +74,24 @@ class BackboneAttempt(Attempt[Backbone]):
     module = "workers.entrypoints.inspection"
 
     def __init__(self, database: Database, settings: Settings, claim: Claim[Backbone]) -> None:
-        self.settings, self.claim = settings, claim
+        self.database, self.settings, self.claim = database, settings, claim
+        self._scratch = scratch.choose_folder(settings.scratch, claim)
+        self._folder: Path | None = None
+
+    def fetch_inputs(self) -> None:
+        """Bring the file of a checkpoint to this machine. Raises OSError."""
+        self._folder = backbone_files.fetch(self.database, self.settings, self.claim.id, self._scratch)
 
     def start(self, session: Session, row: Backbone) -> InspectionOrder:
         """Order the inspection of this backbone."""
-        return InspectionOrder(name=row.id, backbones=self.settings.backbones)
+        return InspectionOrder(name=row.id, backbones=self.settings.backbones, folder=self._folder)
 
     def record(self, session: Session, row: Backbone, lines: list[bytes]) -> bool:
         """Write the inspection, or its error, to the backbone."""
         found = Inspected.model_validate_json(lines[-1])
         row.inspection, row.error = found.inspection, found.error
         if found.listed and row.architecture is None:
-            for column, value in found.listed.model_dump().items():
+            for column, value in found.listed.model_dump(exclude={"source"}).items():
                 setattr(row, column, value)
         row.end(session, "failed" if found.error else "inspected")
         return True
@@ -87,3 +100,7 @@ class BackboneAttempt(Attempt[Backbone]):
         """End the inspection as failed: most often the network is too large for this machine."""
         row.error = {"code": cause, "message": message}
         row.end(session, "failed")
+
+    def clean_up(self, *, is_over: bool) -> None:
+        """Remove the attempt's folder."""
+        shutil.rmtree(self._scratch, ignore_errors=True)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import shutil
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import delete
 
 from models.catalog.recipe import Recipe
 from models.messages import (
     EVENT,
+    CheckpointWritten,
     Diagnosed,
     EpochEnded,
     Event,
@@ -25,27 +26,39 @@ from models.messages import (
     ProgressSaved,
     RecipeResolved,
 )
-from models.pipeline.spec import DatasetSpec, TrainingSpec
+from models.pipeline.spec import DatasetSpec, TrainingSpec, name_predictions, name_statistics
 from service.cache import repository as caches
 from service.checkpoints import blobs
 from service.checkpoints import repository as checkpoints
 from service.jobs import lifecycle, repository, snapshots
-from service.tables import Dataset, Epoch, Job
+from service.models import publishing
+from service.tables import Checkpoint, Dataset, Epoch, Job
 from workers import cache_reporter, scratch
-from workers.work.base import Attempt, InterruptRequested
+from workers.tracking.tracking import Tracking
+from workers.work import backbone_files
+from workers.work.base import Attempt, InterruptRequested, may_use_nvidia
 from workers.work.snapshot_files import SnapshotFiles
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy.orm import Session
 
+    from service.checkpoints.manifests import Manifest
     from service.database import Database
     from service.settings import Settings
     from workers.lease import Claim
 
-NVIDIA = Path("/dev/nvidiactl")
-"""Exists on machines with a GPU of NVIDIA's whose driver is loaded."""
 CHECKPOINT = "best.safetensors"
 """The checkpoint's name in an attempt's folder."""
+
+
+class StoredFile(NamedTuple):
+    """A checkpoint's file whose tensors are in the database, its prediction statistics and its predictions."""
+
+    manifest: Manifest
+    statistics: bytes
+    predictions: bytes
 
 
 class JobAttempt(Attempt[Job]):
@@ -57,10 +70,15 @@ class JobAttempt(Attempt[Job]):
         self.database, self.settings, self.claim = database, settings, claim
         self.scratch = scratch.choose_folder(settings.scratch, claim)
         self._snapshots = SnapshotFiles(database, settings, claim, self.scratch)
+        self._tracking = Tracking(database, settings, claim.id)
+        self._backbone_folder: Path | None = None
+        """The folder with the files of an uploaded backbone, or of a checkpoint."""
         self._phase: Phase = "preparing"
         self._store_seconds = 0.0
-        self._stored: blobs.Manifest | None = None
-        """The finished checkpoint, once its tensors are in the database."""
+        self._kept: dict[str, CheckpointWritten] = {}
+        """Checkpoints beside the best epoch's that the child has written, by file."""
+        self._stored: dict[str, StoredFile] = {}
+        """Files of all checkpoints, by name, once their tensors are in the database."""
         self._cache: str | None = None
         self._lines: list[bytes] = []
         self._events: list[Event] = []
@@ -69,7 +87,7 @@ class JobAttempt(Attempt[Job]):
     @property
     def may_use_gpu(self) -> bool:
         """True unless the settings or the machine rule out NVIDIA's."""
-        return self.settings.device not in ("cpu", "mps") and NVIDIA.exists()
+        return may_use_nvidia(self.settings)
 
     @property
     def can_save_progress(self) -> bool:
@@ -77,8 +95,11 @@ class JobAttempt(Attempt[Job]):
         return self._phase in ("caching", "training")
 
     def fetch_inputs(self) -> None:
-        """Bring the job's newest snapshot to this machine. Raises OSError."""
+        """Bring the job's newest snapshot, and the files of its backbone, to this machine. Raises OSError."""
         self._snapshots.fetch()
+        with self.database.reading() as session:
+            backbone = session.get_one(Job, self.claim.id).backbone
+        self._backbone_folder = backbone_files.fetch(self.database, self.settings, backbone, self.scratch)
 
     def start(self, session: Session, row: Job) -> TrainingSpec:
         """Start from the newest snapshot; forget what an earlier attempt measured after it."""
@@ -98,6 +119,8 @@ class JobAttempt(Attempt[Job]):
             other_dataset=None if other is None else _dataset_spec(other),
             backbone=row.backbone,
             backbones=self.settings.backbones,
+            backbone_commit=repository.find_backbone_commit(session, row.id),
+            backbone_folder=self._backbone_folder,
             recipe=Recipe.model_validate(row.recipe),
             device=self.settings.device,
             cache=self.settings.cache,
@@ -108,15 +131,16 @@ class JobAttempt(Attempt[Job]):
         )
 
     def prepare(self, lines: list[bytes]) -> None:
-        """Put the newest snapshot into the storage, and the tensors of a finished checkpoint into the database.
+        """Put the newest snapshot into the storage, and the tensors of finished checkpoints into the database.
 
         Doing it twice changes nothing. Raises ContentsCollected.
         """
         events = self._parse(lines)
+        self._kept |= {event.file: event for event in events if isinstance(event, CheckpointWritten)}
         self._snapshots.put([event.snapshot for event in events if isinstance(event, ProgressSaved) and event.snapshot])
         if any(isinstance(event, Finished) for event in events):
             began = time.monotonic()
-            self._stored = blobs.store(self.database, self.scratch / CHECKPOINT)
+            self._stored = {name: self._store(self.scratch / name) for name in (CHECKPOINT, *self._kept)}
             self._store_seconds = time.monotonic() - began
             self._cache = cache_reporter.read_identity(self.settings)
 
@@ -136,10 +160,12 @@ class JobAttempt(Attempt[Job]):
         return False
 
     def confirm(self, lines: list[bytes]) -> None:
-        """Remember the phase that was recorded, and remove the snapshots that were replaced."""
+        """Remember the phase that was recorded, remove replaced snapshots, and tell experiment trackers of epochs."""
         for event in self._parse(lines):
             if isinstance(event, PhaseStarted):
                 self._phase = event.phase
+            elif isinstance(event, EpochEnded):
+                self._tracking.update()
         self._snapshots.remove_replaced()
 
     def fail(self, session: Session, row: Job, cause: str, message: str) -> None:
@@ -165,9 +191,14 @@ class JobAttempt(Attempt[Job]):
         lifecycle.interrupt(session, row)
 
     def clean_up(self, *, is_over: bool) -> None:
-        """Remove the attempt's folder."""
+        """Tell experiment trackers how the attempt ended, and remove its folder."""
+        self._tracking.close()
         shutil.rmtree(self.scratch, ignore_errors=True)
         self._snapshots.clean_up()
+
+    def _store(self, file: Path) -> StoredFile:
+        beside = name_statistics(file).read_bytes(), name_predictions(file).read_bytes()
+        return StoredFile(blobs.store(self.database, file), *beside)
 
     def _parse(self, lines: list[bytes]) -> list[Event]:
         """Parse a batch once, though it is prepared, recorded, perhaps again, and confirmed."""
@@ -233,17 +264,25 @@ class JobAttempt(Attempt[Job]):
         row.cache = event.cache
         if self._cache is not None:
             caches.add_savings(session, self._cache, event.cache)
-        assert self._stored is not None
         summary: dict[str, Any] = {part: event.metrics[part] for part in ("validation", "test")}
-        checkpoints.publish(
-            session,
-            job_id=row.id,
-            manifest=self._stored,
-            kind="best",
-            epoch=event.epoch,
-            metrics=summary,
-            classes=event.classes,
-        )
+
+        def publish(file: str, kind: str, epoch: int, metrics: dict[str, Any]) -> Checkpoint:
+            stored = self._stored[file]
+            return checkpoints.publish(
+                session,
+                job_id=row.id,
+                manifest=stored.manifest,
+                kind=kind,
+                epoch=epoch,
+                metrics=metrics,
+                classes=event.classes,
+                statistics=stored.statistics,
+                predictions=stored.predictions,
+            )
+
+        for kept in self._kept.values():
+            publish(kept.file, kept.kind, kept.epoch, kept.metrics)
+        publishing.publish(session, row, publish(CHECKPOINT, "best", event.epoch, summary))
         lifecycle.succeed(session, row, stop_reason=event.stop_reason, metrics=event.metrics)
 
 

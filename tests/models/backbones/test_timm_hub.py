@@ -20,7 +20,7 @@ from models import backbones
 from models.backbones import timm_hub
 from models.backbones.errors import BackboneUnknown
 from tests.support import servers
-from tests.support.hub import hub
+from tests.support.hub import run_hub
 from tests.support.small_backbone import CONFIG, write_backbone
 from tools import parameter_counts
 
@@ -71,8 +71,8 @@ def repositories(tmp_path: Path) -> Path:
 @pytest.fixture
 def address(repositories: Path) -> Iterator[str]:
     """The address of the hub."""
-    with hub(repositories) as url:
-        yield url
+    with run_hub(repositories) as hub:
+        yield hub.url
 
 
 def load(name: str, home: Path, endpoint: str, script: str = LOAD, **more: str) -> tuple[str, str]:
@@ -145,7 +145,7 @@ def test_a_hub_that_cannot_be_reached_says_what_to_do(tmp_path: Path) -> None:
 
 def test_a_repository_in_another_layout_says_what_to_do(tmp_path: Path, address: str, repositories: Path) -> None:
     folder = repositories / "somebody/small"
-    (folder / "config.json").write_text(json.dumps({"architectures": ["ViTModel"], "model_type": "vit"}))
+    (folder / "config.json").write_text(json.dumps({"name": "small"}))
     what, message = load("hf/somebody/small", tmp_path, address)
     assert what == "ConfigurationBroken"
     assert "save_for_hf" in message
@@ -173,6 +173,10 @@ def test_lists_timms_registry_without_downloading() -> None:
     assert small.parameters == 2542856
     assert small.input_size == (3, 224, 224)
     assert sum(listing.parameters is None for listing in listed.values()) == 0
+    assert (small.accuracy, small.multiply_adds) == (0.67636, 56_510_400)
+    assert listed["timm/vit_tiny_patch16_224.augreg_in21k"].accuracy is None, "it knows other classes"
+    assert sum(listing.accuracy is not None for listing in listed.values()) > 1200
+    assert sum(listing.multiply_adds is not None for listing in listed.values()) > 1700
     assert "timm/vit_tiny_patch16_224.augreg_in21k_ft_in1k" in listed
     assert "timm/levit_128s.fb_dist_in1k" in listed
     assert not [name for name in listed if "_enc." in name], "encoders take no classifier"

@@ -247,3 +247,11 @@ def test_an_unknown_field_is_answered_with_the_known_ones_at_its_place() -> None
     assert "did you mean count? the fields here are count, share, sizes" in errors["inner.cuont"]
     assert "did you mean" not in errors["inner.x{y}"]
     assert errors["count"].startswith("Input should be a valid integer")
+
+
+@pytest.mark.parametrize("given", ["nestrov", {"kind": "nestrov"}])
+def test_an_unknown_technique_is_answered_with_the_known_ones(given: object) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Recipe.model_validate({"optimizer": given})
+    (error,) = refused.value.errors()
+    assert error["msg"].startswith("There is no 'nestrov'; did you mean nesterov? the kinds here are 'sgd', 'mom")

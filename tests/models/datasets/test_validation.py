@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import json
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 from models.datasets import contents
 from models.datasets.archives import Limits
 from models.datasets.errors import DatasetRejected
-from models.datasets.pack import Pack, write_index
+from models.datasets.pack import FLAGS, Pack, write_index
 from models.datasets.splits import split
 from models.datasets.validation import ValidatedDataset, validate
 from models.images import decode
@@ -298,3 +300,13 @@ def test_real_photographs(material: Path, tmp_path: Path) -> None:
         validated = validate(file, pack, Limits(1 << 30, 10_000))
     assert validated.report["counts"] == {"label_conflict": 6}
     assert len(validated.entries) == 2521
+
+
+def test_the_index_has_flags_bit_by_bit(tmp_path: Path) -> None:
+    grey = encoded(noise(50).convert("L"))
+    checked(tmp_path, {**GOOD, "cat/grey.png": grey, "cat/same.png": grey, "dog/clear.png": encoded(noise(51), "WEBP")})
+    content = (tmp_path / "index").read_bytes()
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    flags = dict(zip(header["names"], base64.b64decode(header["flags"]), strict=True))
+    assert flags["cat/grey.png"] == 1 << FLAGS.index("grayscale") | 1 << FLAGS.index("copies")
+    assert flags["cat/0.png"] == flags["dog/clear.png"] == 0

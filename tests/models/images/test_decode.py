@@ -146,3 +146,18 @@ def test_a_lack_of_memory_says_nothing_about_the_file(depth: str, kind: str) -> 
     command = [sys.executable, "-c", OUT_OF_MEMORY, depth, kind]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert ended.stdout == "out of memory\n", ended.stderr
+
+
+def test_flags_are_what_is_notable_of_a_file() -> None:
+    def flags(image: Image.Image, kind: str = "PNG", **how: object) -> set[str]:
+        return set(decode.check(encoded(image, kind, **how)).flags)
+
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    almost_grey = Image.new("RGB", (20, 20), (9, 9, 9))
+    almost_grey.putpixel((19, 19), (9, 9, 10))
+    assert flags(noise(1)) == flags(noise(1), "JPEG") == flags(almost_grey) == set()
+    assert flags(noise(1).convert("L")) == flags(noise(1).convert("L").convert("RGB")) == {"grayscale"}
+    assert flags(noise(1).convert("RGBA")) == {"alpha"}
+    assert flags(noise(1), "JPEG", exif=exif) == {"rotated"}
+    assert set(decode.check(deep(16)).flags) == {"grayscale", "deep"}

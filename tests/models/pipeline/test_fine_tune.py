@@ -20,7 +20,7 @@ from models.networks.image_sizes import InputSizeUnsupported
 from models.pipeline import setup
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.setup import split_pack
-from tests.support.small_job import CLASSES, README, Job, last, small_job
+from tests.support.small_job import CLASSES, GUIDE, Job, last, small_job
 from tests.support.small_pack import small_pack
 
 if TYPE_CHECKING:
@@ -36,7 +36,9 @@ def test_the_events_tell_the_whole_story(tmp_path: Path) -> None:
     assert (resolved.recipe["image_size"], resolved.recipe["batch_size"]) == (32, 8)
     prepared = next(event for event in events if isinstance(event, Noted))
     assert prepared.data.pop("engine_figures")["plain_seconds"] > 0
+    assert prepared.data.pop("seconds_per_image") > 0
     assert prepared.data == {
+        "backbone_revision": None,
         "cut": "global_pool.flatten",
         "stages": [],
         "dropped": [],
@@ -88,13 +90,13 @@ def test_the_delivered_file_in_plain_timm_has_the_accuracy_that_was_reported(
 ) -> None:
     job = small_job(tmp_path)
     ended = last(list(fine_tune(*job)))
-    # With the README's own lines, as a reader would.
-    lines = re.search(r"```python\n(import json, timm.*?)```", README.read_text(), re.DOTALL)
+    # With the guide's own lines, as a reader would.
+    lines = re.search(r"```python\n(import json, timm.*?)```", GUIDE.read_text(), re.DOTALL)
     assert lines is not None
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(lines[1], names)
-    (opening,) = re.findall(r"```python\n(from graft.images.*?)```", README.read_text(), re.DOTALL)
+    (opening,) = re.findall(r"```python\n(from graft.images.*?)```", GUIDE.read_text(), re.DOTALL)
     (tmp_path / "photo.jpg").write_bytes(job.pack.read_file(0))
     exec(opening, names)
     assert capsys.readouterr().out.strip() in CLASSES
@@ -215,7 +217,7 @@ def vit_job(folder: Path, **choices: object) -> Job:
 
 
 def test_a_vision_transformer_is_delivered_at_another_size(tmp_path: Path) -> None:
-    """The checkpoint loads by the README's lines, and what was measured of it is what it gives."""
+    """The checkpoint loads by the guide's lines, and what was measured of it is what it gives."""
     job = vit_job(tmp_path, epochs=2, image_size=64, precision="exact")
     metrics = last(list(fine_tune(*job))).metrics
     with safe_open(job.checkpoint, "pt") as file:

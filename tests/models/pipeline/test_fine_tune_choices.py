@@ -15,7 +15,7 @@ from graft.images import open_image
 from models.datasets.splits import split
 from models.messages import Noted, RecipeResolved
 from models.pipeline.fine_tune import fine_tune
-from tests.support.small_job import CLASSES, README, Job, cut_off, last, small_job
+from tests.support.small_job import CLASSES, GUIDE, Job, cut_off, last, small_job
 from tests.support.small_pack import small_pack
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ CHOICES: dict[str, dict[str, Any]] = {
 
 
 def delivered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """The names that README's own lines define, run on the checkpoint."""
-    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+    """The names that the guide's own lines define, run on the checkpoint."""
+    blocks = re.findall(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)
     simple, general = (block for block in blocks if "create_model" in block)
     monkeypatch.chdir(folder)
     names: dict[str, Any] = {}

@@ -111,7 +111,7 @@ def test_the_temperature_is_in_the_delivered_weights(tmp_path: Path, monkeypatch
     files = []
     job = imbalanced_job(tmp_path, {"red": 30, "yellow": 30}, is_learnable=True, epochs=3)
     for name, temperature in (("one", 1.0), ("four", 4.0)):
-        monkeypatch.setattr("models.pipeline.fine_tune.fit_temperature", lambda *_, found=temperature: found)
+        monkeypatch.setattr("models.pipeline.checkpoints.fit_temperature", lambda *_, found=temperature: found)
         made = job.change(checkpoint=tmp_path / f"{name}.safetensors")
         metrics = last(list(fine_tune(*made))).metrics
         for split in ("validation", "test"):

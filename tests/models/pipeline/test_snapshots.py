@@ -41,7 +41,9 @@ def figures(events: list[Event]) -> list[dict[str, Any]]:
     return [event.model_dump(exclude={"seconds"}) for event in events if isinstance(event, EpochEnded)]
 
 
-@pytest.mark.parametrize("name", RECIPES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.extended] * (name in OPTIMIZERS[1:-1])) for name in RECIPES]
+)
 def test_whoever_takes_it_up_ends_with_the_same_bytes(name: str, tmp_path: Path) -> None:
     job = small_job(tmp_path, **{"early_stopping": None, "epochs": 6, **RECIPES[name]})
     whole = list(fine_tune(*job.change(snapshot_seconds=0.0)))

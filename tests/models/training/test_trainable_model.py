@@ -82,7 +82,7 @@ def prepared(folder: Path, cut: Any, name: str = "test_resnet", **choices: Any) 
     extractor = Extractor(cut_network, replace(PREPROCESSING, input_size=SIZE), torch.device("cpu"), cache)
     source = extractor.open_source(pack, [])
     images = np.arange(12)
-    model = TrainableModel.from_recipe(resolved, 3, cut_network, source, images, kept)
+    model = TrainableModel.from_recipe(resolved, 3, cut_network, source, images, kept and (kept.weight, kept.bias))
     return Prepared(feature_network.network, cut_network, source, images, resolved, model, slot)
 
 

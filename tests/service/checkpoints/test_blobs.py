@@ -11,9 +11,9 @@ import torch
 from sqlalchemy import func, select, text, update
 
 from models.runtime.checkpoint_file import write
-from service.checkpoints import blobs, repository
+from service.checkpoints import blobs, deletion, repository
 from service.checkpoints.errors import CheckpointDamaged, CheckpointNotFound, ContentsCollected
-from service.tables import Checkpoint, Chunk, Tensor
+from service.tables import Checkpoint, Chunk, Tensor, Trunk
 from tests.support.checkpoints import add_job, publish, store_and_publish
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def test_any_part_comes_back(jobs: Database, tmp_path: Path) -> None:
     file = file_of(tmp_path, "a", trunk=trunk(), bias=torch.randn(3), b2=torch.randn(50))
     checkpoint = store_and_publish(jobs, file)
     whole = file.read_bytes()
-    header, size, chunk = len(checkpoint.header), len(whole), blobs.CHUNK
+    header, size, chunk = 8 + int.from_bytes(whole[:8], "little"), len(whole), blobs.CHUNK
     edges = [
         0,
         1,
@@ -117,12 +117,35 @@ def test_deleting_a_checkpoint_frees_the_tensors_that_only_it_needed(jobs: Datab
     kept = store_and_publish(jobs, file_of(tmp_path, "a", trunk=trunk(), head=torch.zeros(10)))
     gone = store_and_publish(jobs, file_of(tmp_path, "b", trunk=trunk(), head=torch.ones(10)), "last")
     with jobs.writing() as session:
-        repository.delete(session, gone.id)
+        deletion.delete(session, gone.id, deleted_by=None)
     assert blobs.collect(jobs, grace_seconds=3600) == 0, "somebody may be about to publish it"
     assert blobs.collect(jobs, grace_seconds=0) == 1
     assert b"".join(blobs.read(jobs, kept, 0, kept.bytes)) == (tmp_path / "a").read_bytes()
     with jobs.writing() as session, pytest.raises(CheckpointNotFound):
-        repository.delete(session, gone.id)
+        deletion.delete(session, gone.id, deleted_by=None)
+
+
+def test_a_trunk_goes_with_its_last_checkpoint(jobs: Database, tmp_path: Path) -> None:
+    """A checkpoint's own tensors go with it, whichever of the fine-tunes was stored first."""
+    checkpoints = []
+    for number in range(2):
+        own = {"fc.weight": torch.full((9,), float(number))}
+        write(tmp_path / str(number), {"trunk": trunk(), **own}, {"trained_tensors": '["fc.weight"]'})
+        checkpoints.append(store_and_publish(jobs, tmp_path / str(number)))
+    assert len({checkpoint.trunk_id for checkpoint in checkpoints}) == 1
+    for number, checkpoint in enumerate(checkpoints):
+        whole = (tmp_path / str(number)).read_bytes()
+        assert b"".join(blobs.read(jobs, checkpoint, 0, checkpoint.bytes)) == whole
+        listed = blobs.list_tensors(jobs, checkpoint)
+        assert [tensor.name for tensor in listed] == ["fc.weight", "trunk"]
+        assert whole.endswith(b"".join(blobs.read_tensor(jobs, tensor) for tensor in listed))
+    for number, (checkpoint, removed) in enumerate(zip(checkpoints, (1, 2), strict=True)):
+        with jobs.writing() as session:
+            deletion.delete(session, checkpoint.id, deleted_by=None)
+        assert blobs.collect(jobs, grace_seconds=0) == removed, number
+    with jobs.reading() as session:
+        assert session.scalar(select(func.count()).select_from(Trunk)) == 0
+        assert session.scalar(select(func.count()).select_from(Chunk)) == 0
 
 
 def test_collecting_while_others_store_never_breaks_a_checkpoint(jobs: Database, tmp_path: Path) -> None:
@@ -146,7 +169,7 @@ def test_collecting_while_others_store_never_breaks_a_checkpoint(jobs: Database,
             checkpoint = store_and_publish(jobs, file)
             assert b"".join(blobs.read(jobs, checkpoint, 0, checkpoint.bytes)) == file.read_bytes()
             with jobs.writing() as session:
-                repository.delete(session, checkpoint.id)
+                deletion.delete(session, checkpoint.id, deleted_by=None)
     finally:
         stop.set()
         collector.join()

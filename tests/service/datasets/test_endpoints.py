@@ -158,7 +158,7 @@ def test_a_dataset_from_an_address_is_refused(client: TestClient) -> None:
 @pytest.mark.parametrize("announced", [True, False])
 def test_too_large_an_archive_is_refused_and_leaves_no_trace(settings: Settings, announced: bool) -> None:
     small = Settings(data=settings.data, database_url=settings.database_url, max_archive_bytes=3 << 20)
-    with TestClient(create_app(small)) as client:
+    with TestClient(create_app(small), "http://127.0.0.1:8000") as client:
         content = b"".join(_chunks(80)) if announced else _chunks(80)
         assert_problem(
             client.post("/v1/datasets", content=content), 413, "archive_too_large", "GRAFT_MAX_ARCHIVE_BYTES"

@@ -56,6 +56,23 @@ def test_a_table_lists_every_file(client: TestClient, dataset: str) -> None:
     assert list(csv.DictReader(io.StringIO(response.text))) == ROWS
 
 
+def test_a_name_is_no_formula_in_a_table(client: TestClient, db: Database, settings: Settings) -> None:
+    name = '=HYPERLINK("http://x")'
+    with Storage(settings.storage).writing("datasets/y/skipped.1") as file:
+        file.write(json.dumps({"file": name, "code": "truncated", "message": "Copy it again."}).encode() + b"\n")
+    written = add_dataset(db, skipped="datasets/y/skipped.1")
+    reported = add_dataset(
+        db,
+        skipped=None,
+        report={"skipped": [{"file": name, "code": "truncated", "message": "Copy it again."}]},
+    )
+    for dataset in (written, reported):
+        path = f"/v1/datasets/{dataset}/skipped"
+        (row,) = csv.DictReader(io.StringIO(client.get(path, headers={"Accept": "text/csv"}).text))
+        assert row["file"] == f"'{name}"
+        assert client.get(path).json()["data"][0]["file"] == name
+
+
 @pytest.mark.parametrize("after", ["{}.3", "{}.99999", "other.0", "nonsense"])
 def test_a_position_that_is_none_is_refused(client: TestClient, dataset: str, after: str) -> None:
     response = client.get(f"/v1/datasets/{dataset}/skipped", params={"after": after.format(dataset)})

@@ -70,3 +70,8 @@ def test_a_dataset_that_pretraining_uses_cannot_be_deleted(client: TestClient, d
     client.post(f"/v1/jobs/{job['id']}/cancel")
     client.delete(f"/v1/jobs/{job['id']}")
     assert client.delete(f"/v1/datasets/{other}").status_code == 204
+
+
+def test_a_checkpoint_that_does_not_exist_is_no_backbone(client: TestClient, db: Database) -> None:
+    request = build_job_request(add_dataset(db), backbone="ckpt_none")
+    assert_problem(client.post("/v1/jobs", json=request), 422, "backbone_unknown", "no checkpoint ckpt_none")

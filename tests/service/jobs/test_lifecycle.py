@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from service.errors import WrongState
 from service.jobs import lifecycle, repository
-from service.jobs.errors import WrongState
 from service.statuses import JobStatus
 from tests.support.jobs import set_status
 from tests.support.requests import create_job

@@ -15,8 +15,8 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.event import listen
 
 from models.messages import EpochEnded, Failed, ProgressSaved
+from service.errors import WrongState
 from service.jobs import lifecycle, repository
-from service.jobs.errors import WrongState
 from service.settings import Settings
 from service.tables import Dataset, Epoch, Event, Job, now
 from service.wakeup import Queue

@@ -39,4 +39,6 @@ def test_a_recipe_that_a_job_would_take_is_shown_with_its_defaults(
 def test_a_recipe_that_a_job_would_not_take_is_refused(
     client: TestClient, body: dict[str, Any], code: str, says: str
 ) -> None:
-    assert_problem(client.post("/v1/recipes/check", json=body), 422, code, says)
+    problem = assert_problem(client.post("/v1/recipes/check", json=body), 422, code, says)
+    assert problem["errors"][0]["loc"].startswith("body.")
+    assert problem["errors"][0]["msg"]

@@ -26,12 +26,14 @@ def test_one_broken_folder_leaves_all_others_listed(tmp_path: Path) -> None:
         "parameters": None,
         "input_size": None,
         "licence": None,
+        "accuracy": None,
+        "multiply_adds": None,
     }
 
 
 def test_the_inspection_of_a_broken_folder_says_what_is_wrong(tmp_path: Path) -> None:
     (write_backbone(tmp_path / "bad") / "model.safetensors").write_bytes(b"\xff" * 8 + b"{}")
-    (found,) = inspection.work(InspectionOrder(name="local/bad", backbones=tmp_path), Context())
+    (found,) = inspection.work(InspectionOrder(name="local/bad", backbones=tmp_path, folder=None), Context())
     assert found.error is not None
     assert found.error["code"] == "weights_broken"
     assert "header" in found.error["message"]

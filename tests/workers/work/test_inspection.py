@@ -13,7 +13,14 @@ if TYPE_CHECKING:
     from service.database import Database
 
 LISTED = ListedBackbone(
-    id="local/a", source="local", architecture="resnet18", parameters=1, input_size=[3, 64, 64], licence=None
+    id="local/a",
+    source="local",
+    architecture="resnet18",
+    parameters=1,
+    input_size=[3, 64, 64],
+    licence=None,
+    accuracy=None,
+    multiply_adds=None,
 )
 
 

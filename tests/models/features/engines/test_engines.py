@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -61,6 +62,17 @@ def test_an_engine_computes_the_features_of_the_network(config: EngineConfig, na
     assert features.dtype == np.float32
     rounding = 0.05 if config.precision == "bfloat16" else 1e-5
     assert np.abs(features - expected).max() <= rounding * np.abs(expected).max()
+
+
+@needs_openvino
+def test_an_image_has_the_same_features_alone_and_beside_any_number_of_others(tmp_path: Path) -> None:
+    trunk = build_trunk("mobilenetv3_small_050")
+    build = partial(openvino.OpenVINO, trunk.network, trunk.normalize, SIZE, "float32", tmp_path, "digest")
+    single, many = build(is_single=True), build(images_per_request=1)
+    images = make_images(many.batch_size)
+    expected = np.concatenate([single(image[None]) for image in images])
+    for count in range(1, many.batch_size + 1):
+        np.testing.assert_allclose(many(images[:count]), expected[:count], rtol=0, atol=1e-6 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=str)

@@ -1,0 +1,107 @@
+"""Backbones: what can be fine-tuned, and imports of pretrained networks from files."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from graft import form
+from graft.aio import resumable
+from graft.aio.connection import parse, require_available
+from graft.aio.datasets import choose_name
+from graft.aio.resumable import AsyncUploads
+from graft.aio.runtime import sleep, stream
+from graft.results.backbones import Backbone, InspectedBackbone
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+
+    import httpx
+
+    from graft.results.shared import Event
+
+
+class AsyncBackbones(AsyncUploads):
+    """Calls about backbones."""
+
+    def backbones(self, **filters: Any) -> AsyncIterator[Backbone]:
+        """List backbones by id.
+
+        Filters are q, source, status, licence, max_params, max_multiply_adds and min_accuracy.
+        """
+        return self._iterate_pages(Backbone, "/v1/backbones", filters)
+
+    async def backbone(self, backbone: str) -> InspectedBackbone:
+        """Get a backbone; its `inspection`, with stages and cuts, is null until a worker has inspected it."""
+        return InspectedBackbone(await self._get(f"/v1/backbones/{backbone}"))
+
+    async def inspect_backbone(self, backbone: str) -> InspectedBackbone:
+        """Have a worker find a backbone's stages and cuts, and wait; returns it, inspected or failed."""
+        found = InspectedBackbone(await self._call("POST", f"/v1/backbones/{backbone}/inspect"))
+        while found["status"] in ("listed", "inspecting"):
+            await sleep(0.2)
+            found = await self.backbone(backbone)
+        return found
+
+    async def create_backbone(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        *,
+        options: Mapping[str, Any] | None = None,
+        samples: Path | None = None,
+        in_pieces: bool | None = None,
+        sent: Callable[[int], None] = lambda size: None,
+    ) -> InspectedBackbone:
+        """Upload a pretrained network, a file or a folder; returns the backbone, which is then imported.
+
+        options: what the file does not say: format, architecture, preprocessing, labels. samples: a .zip, or a folder
+        with a folder of images for each class that is expected. in_pieces, sent: as of `create_dataset`; files with
+        samples are sent at once.
+        """
+        path = Path(path)
+        chosen = choose_name(path) if name is None else name
+        if samples is None and resumable.choose(path, in_pieces):
+            fields = {**(options or {}), "name": chosen}
+            return InspectedBackbone(await self._use_upload("/v1/backbones", path, fields, sent))
+        texts = {"name": chosen, **form.write_options(options or {})}
+        headers = {**form.HEADERS, "Idempotency-Key": str(uuid.uuid4())}
+        with form.packing(samples) as packed:
+            parts = {"file": path, "samples": packed}
+
+            async def upload() -> httpx.Response:
+                content = stream(form.stream(texts, parts, sent))
+                return require_available(await self._http.post("/v1/backbones", content=content, headers=headers))
+
+            return InspectedBackbone(parse(await self._retry(upload)))
+
+    async def answer_import(
+        self, backbone: str, options: Mapping[str, Any] | None = None, samples: Path | None = None
+    ) -> InspectedBackbone:
+        """Go on with an import that failed for want of its preprocessing, labels or samples; returns the backbone."""
+        address = f"/v1/backbones/{backbone}/preprocessing"
+        if samples is None:
+            return InspectedBackbone(await self._call("POST", address, json=options or {}))
+        fields = form.write_options(options or {})
+        with form.packing(samples) as packed:
+            content = stream(form.stream(fields, {"samples": packed}, lambda size: None))
+            return InspectedBackbone(parse(await self._http.post(address, content=content, headers=form.HEADERS)))
+
+    async def wait_for_backbone(self, backbone: str) -> InspectedBackbone:
+        """Wait until a backbone is imported; returns it, ready or failed."""
+        async for _ in self.import_events(backbone):
+            pass
+        return await self.backbone(backbone)
+
+    def import_events(self, backbone: str, after: str | None = None) -> AsyncIterator[Event]:
+        """Stream the events of an import after the id `after`, live until it ends."""
+
+        async def has_ended() -> bool:
+            return (await self.backbone(backbone)).status != "importing"
+
+        return self._follow(f"/v1/backbones/{backbone}/events", has_ended, after)
+
+    async def delete_backbone(self, backbone: str) -> None:
+        """Delete an uploaded backbone that no job uses."""
+        await self._delete(f"/v1/backbones/{backbone}")

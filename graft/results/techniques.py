@@ -1,0 +1,77 @@
+"""Objects of the group techniques."""
+
+# Written by tools/client_results.py from the OpenAPI description: `make docs` writes it again.
+from __future__ import annotations
+
+from typing import Any
+
+from graft.record import Record
+
+
+class Costs(Record):
+    """Costs of a job, as far as they are known without starting one; null where they are not."""
+
+    images: int | None
+    """Images of the dataset, each computed once for each view."""
+    least_views: int | None
+    """Views of an image that are computed, the plain one included; more are added only while they help."""
+    most_views: int | None
+    """Of training images alone; others have the plain view."""
+    cut: str | None
+    """Where the backbone is cut: what is below is computed once for each view, and what is above in each epoch."""
+    multiply_adds_below: int | None
+    """Of one image."""
+    multiply_adds_above: int | None
+    """Of one image, the backbone's own classifier included."""
+    bytes_per_feature: int | None
+    """Bytes in the cache of one view of an image."""
+    least_cache_bytes: int | None
+    """Of all images, in the views that are computed in any case."""
+    most_cache_bytes: int | None
+    seconds_per_image: float | None
+    """Time of what is below the cut for one view, as the newest job with this backbone and cut measured it."""
+    least_seconds: float | None
+    """Time of what is below the cut for all images, if the cache had none of them."""
+    most_seconds: float | None
+
+
+class Entry(Record):
+    """A technique: what it does, and the JSON Schema of its fields."""
+
+    kind: str
+    description: str
+    fields: dict[str, Any]
+
+
+class Catalog(Record):
+    """Every technique by family, and the JSON Schema of the whole recipe."""
+
+    families: dict[str, list[Entry]]
+    recipe: dict[str, Any]
+
+
+class Remark(Record):
+    """Something that a job would take, and perhaps not do as one expects."""
+
+    loc: str
+    msg: str
+
+
+class UsedTechnique(Record):
+    """A technique of a recipe, with its defaults."""
+
+    loc: str
+    """Field of the recipe, such as optimizer or augmentations.0."""
+    family: str
+    kind: str
+    fields: dict[str, Any]
+
+
+class CheckedRecipe(Record):
+    """A recipe that a job would take."""
+
+    recipe: dict[str, Any]
+    """With its defaults, and resolved as far as it can be without images and network."""
+    techniques: list[UsedTechnique]
+    warnings: list[Remark]
+    costs: Costs

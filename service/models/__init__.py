@@ -1,0 +1,1 @@
+"""Models: names that point at checkpoints, and can be moved."""

@@ -1,0 +1,1 @@
+"""The page: the service in a browser, rendered on the server."""

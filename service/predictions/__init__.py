@@ -1,0 +1,1 @@
+"""Predictions: requests are passed on to predictors, which have the networks."""

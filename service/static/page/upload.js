@@ -1,0 +1,113 @@
+// Uploads of datasets: a folder or files as a tar, an archive as it is, with a bar.
+// @ts-check
+import { readChosen, readDropped, splitRoot } from "./files.js";
+import { create, explain } from "./page.js";
+import { describeProgress, send } from "./sending.js";
+import { packTar } from "./tar.js";
+import { RESUMED, upload } from "./tus.js";
+
+const ARCHIVE = /\.(zip|tar|tar\.gz|tgz)$/i;
+const TABLE = /\.(csv|tsv|jsonl|json)$/i;
+
+/** @param {string} id */
+const get = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+const zone = get("upload");
+const bar = /** @type {HTMLProgressElement} */ (get("upload-bar"));
+/** @type {AbortController | null} */
+let running = null;
+
+for (const button of /** @type {NodeListOf<HTMLElement>} */ (zone.querySelectorAll("[data-picks]"))) {
+  const input = /** @type {HTMLInputElement} */ (get(button.dataset.picks ?? ""));
+  button.addEventListener("click", () => input.click());
+  input.addEventListener("change", () => {
+    if (input.files?.length) void start(readChosen(input.files));
+    input.value = "";
+  });
+}
+zone.addEventListener("dragover", (event) => {
+  event.preventDefault();
+  zone.classList.add("over");
+});
+zone.addEventListener("dragleave", () => zone.classList.remove("over"));
+zone.addEventListener("drop", async (event) => {
+  event.preventDefault();
+  zone.classList.remove("over");
+  if (!event.dataTransfer || running) return;
+  show(zone.dataset.reading ?? "");
+  void start(await readDropped(event.dataTransfer));
+});
+get("upload-cancel").addEventListener("click", () => running?.abort());
+addEventListener("beforeunload", (event) => {
+  if (running) event.preventDefault();
+});
+
+/** @param {import("./tar.js").Entry[]} found */
+async function start(found) {
+  if (!found.length) return fail(zone.dataset.none ?? "");
+  if (found.length === 1 && ARCHIVE.test(found[0].path)) {
+    const { file } = found[0];
+    return sendArchive(file, file.name.replace(ARCHIVE, ""), "auto", file.lastModified);
+  }
+  const { name, entries } = splitRoot(found);
+  const labelled = entries.some((entry) => entry.path.includes("/") || TABLE.test(entry.path));
+  const changed = entries.reduce((sum, { file }) => sum + file.lastModified, 0);
+  return sendArchive(packTar(entries), name, labelled ? "auto" : "none", changed);
+}
+
+/** Send an archive, a large one in pieces. @param {Blob} body @param {string} name @param {string} labels @param {number} changed */
+async function sendArchive(body, name, labels, changed) {
+  const note = labels === "none" ? ` ${zone.dataset.unlabelled}` : "";
+  get("upload-name").textContent = name || (zone.getAttribute("aria-label") ?? "");
+  bar.value = 0;
+  show(note);
+  const controller = new AbortController();
+  running = controller;
+  const report = (/** @type {number} */ sent) => {
+    bar.value = body.size ? sent / body.size : 0;
+    show(describeProgress((sent < body.size ? zone.dataset.sending : zone.dataset.storing) ?? "", sent, body.size) + note);
+  };
+  try {
+    const make = body.size < RESUMED ? sendWhole : sendInPieces;
+    const made = await make(body, name, labels, changed, report, controller.signal);
+    running = null;
+    location.assign(`/data/${made.id}`);
+  } catch (error) {
+    if (controller.signal.aborted) return reset();
+    fail(/** @type {Error} */ (error).message || (zone.dataset.broken ?? ""));
+  }
+}
+
+/** @param {Blob} body @param {string} name @param {string} labels @param {number} _ @param {(sent: number) => void} report @param {AbortSignal} signal */
+async function sendWhole(body, name, labels, _, report, signal) {
+  const address = `/v1/datasets?${new URLSearchParams({ name: name.slice(0, 255), labels })}`;
+  const answer = await send("POST", address, { "Content-Type": "application/octet-stream" }, body, report, signal);
+  if (answer.status !== 202) throw new Error(explain(answer.responseText, answer.status));
+  return JSON.parse(answer.responseText);
+}
+
+/** @param {Blob} body @param {string} name @param {string} labels @param {number} changed @param {(sent: number) => void} report @param {AbortSignal} signal */
+async function sendInPieces(body, name, labels, changed, report, signal) {
+  const source = { upload: await upload(body, name, `graft-upload-${name}-${body.size}-${changed}`, report, signal) };
+  return create("/v1/datasets", { source, name: name.slice(0, 255) || null, labels });
+}
+
+/** @param {string} text */
+function show(text) {
+  get("upload-choice").hidden = true;
+  get("upload-error").hidden = true;
+  get("upload-state").hidden = false;
+  get("upload-text").textContent = text;
+}
+
+function reset() {
+  running = null;
+  get("upload-choice").hidden = false;
+  get("upload-state").hidden = true;
+}
+
+/** @param {string} message */
+function fail(message) {
+  reset();
+  get("upload-error").hidden = false;
+  /** @type {HTMLElement} */ (get("upload-error").lastElementChild).textContent = message;
+}

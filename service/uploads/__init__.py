@@ -1,0 +1,1 @@
+"""Uploads: bodies and forms with large files, streamed to the storage."""

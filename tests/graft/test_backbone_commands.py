@@ -1,0 +1,108 @@
+"""The command line of backbones against a service without workers."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import uvicorn
+from typer.testing import CliRunner
+
+from graft.cli import app
+from service.app import create_app
+from service.backbones import imports
+from service.database import Database
+from service.settings import Settings
+from service.tables import Backbone
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def serving(settings: Settings) -> Iterator[str]:
+    """Run the API in a thread; gives its address."""
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, sqlite_url: str) -> Settings:
+    """Settings on a migrated database."""
+    return Settings(data=tmp_path / "data", database_url=sqlite_url)
+
+
+@pytest.fixture
+def importing(settings: Settings) -> Iterator[list[dict[str, Any]]]:
+    """End imports as a worker would; filled with the options of each."""
+    database, stopping = Database(settings.database), threading.Event()
+    seen: list[dict[str, Any]] = []
+
+    def work() -> None:
+        while not stopping.wait(0.05):
+            with database.writing() as session:
+                for row in session.query(Backbone).where(Backbone.status == "importing"):
+                    seen.append({**(row.options or {}), "samples": row.samples is not None})
+                    if "preprocessing" not in seen[-1]:
+                        report = {"preprocessing": {"proposal": {"mean": [0.5, 0.5, 0.5]}}}
+                        imports.reject(session, row, "preprocessing_needed", "Say mean and std.", report)
+                        continue
+                    summary = {"architecture": "graph", "parameters": 7, "input_size": [3, 32, 32]}
+                    imports.accept(session, row, summary=summary, files={}, inspection={}, report={})
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield seen
+    stopping.set()
+    thread.join()
+    database.close()
+
+
+def test_a_network_is_added_answered_for_shown_and_deleted(
+    tmp_path: Path, settings: Settings, importing: list[dict[str, Any]]
+) -> None:
+    network, labels, samples = tmp_path / "net.onnx", tmp_path / "labels.txt", tmp_path / "samples"
+    network.write_bytes(b"\x08\x07" + bytes(3 << 20))
+    labels.write_text("cat\ndog\n")
+    (samples / "cat").mkdir(parents=True)
+    (samples / "cat" / "1.png").write_bytes(b"1")
+    with serving(settings) as url:
+
+        def run(*arguments: str, status: int = 0) -> str:
+            done = CliRunner().invoke(app, ["backbones", *arguments, "--url", url])
+            assert done.exit_code == status, done.output
+            return done.output
+
+        asked = run("add", str(network), "--architecture", "resnet18", status=4)
+        assert "Say mean and std." in asked
+        (backbone,) = set(re.findall(r"bb_\w{26}", asked))
+        assert f"graft backbones preprocessing {backbone} mean=0.5,0.5,0.5" in asked
+        given = ("preprocessing", backbone, "mean=0.5,0.5,0.5", "--labels", str(labels), "--samples", str(samples))
+        answered = run(*given)
+        assert "Say mean and std." not in answered
+        assert f"graft train IMAGES --backbone {backbone}" in answered
+        facts = {"architecture": "resnet18", "preprocessing": {"mean": [0.5, 0.5, 0.5]}, "labels": ["cat", "dog"]}
+        assert importing == [{"architecture": "resnet18", "samples": False}, {**facts, "samples": True}]
+        assert f"{backbone} (net.onnx)" in run("net")
+        assert json.loads(run("list", "--source", "upload", "--json"))[0]["id"] == backbone
+        assert "does not wait for its preprocessing" in run("preprocessing", backbone, "mean=0", status=1)
+        assert "architecture graph, 7 parameters" in run("show", backbone)
+        assert json.loads(run("show", backbone, "--json"))["status"] == "ready"
+        assert backbone in run("delete", backbone)
+        assert "There is no backbone" in run("show", backbone, status=1)
+        assert "Name the file of a pretrained network" in run("add", str(tmp_path / "none"), status=1)
+        assert run("list") == run()

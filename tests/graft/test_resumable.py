@@ -1,0 +1,239 @@
+"""Uploads in pieces by the client, against a real service whose connections break."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+import uvicorn
+
+from graft import resumable, tar_stream, unfinished_uploads
+from graft.client import Client
+from graft.errors import GraftError
+from service.app import create_app
+from service.settings import Settings
+from service.uploads import parts, repository
+from tests.support.archives import small_zip
+from tests.support.servers import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from fastapi import FastAPI
+
+DATA = random.Random(0).randbytes(300_000)
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "notes"))
+    monkeypatch.setattr(resumable, "PIECE_BYTES", 100_000)
+    monkeypatch.setattr(tar_stream, "BLOCK", 50_000)
+
+
+@pytest.fixture
+def app(tmp_path: Path, sqlite_url: str) -> Iterator[FastAPI]:
+    """A service that listens on a port of this machine."""
+    port = free_port()
+    app = create_app(Settings(data=tmp_path / "data", database_url=sqlite_url, port=port))
+    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield app
+    server.should_exit = True
+    thread.join()
+
+
+@pytest.fixture
+def client(app: FastAPI) -> Iterator[Client]:
+    """A client of it."""
+    with Client(f"http://127.0.0.1:{app.state.settings.port}") as client:
+        yield client
+
+
+def read(app: FastAPI, upload: str) -> bytes:
+    """Read an upload as one file."""
+    with app.state.database.reading() as session:
+        parts.write_list(app.state.storage, upload, repository.list_parts(session, upload))
+    with parts.reading(app.state.storage, parts.get_folder(upload)) as file:
+        return file.read()
+
+
+def break_connections(client: Client, monkeypatch: pytest.MonkeyPatch, *, is_kept: bool) -> list[int]:
+    """Break every second request with a piece, after the service has kept the piece or before it has come."""
+    patch, sent = client._http.patch, []
+
+    def break_one(*args: object, **kwargs: object) -> httpx.Response:
+        sent.append(len(kwargs["content"]))
+        if len(sent) % 2 == 0:
+            if is_kept:
+                patch(*args, **kwargs)
+            raise httpx.RemoteProtocolError("the connection broke")
+        return patch(*args, **kwargs)
+
+    monkeypatch.setattr(client._http, "patch", break_one)
+    monkeypatch.setattr("graft.connection.PAUSE_SECONDS", 0.0)
+    return sent
+
+
+def test_a_file_arrives_as_it_is(app: FastAPI, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    sizes: list[int] = []
+    upload = client.upload(tmp_path / "photos.zip", sizes.append)
+    assert (read(app, upload), sizes) == (DATA, [100_000] * 3)
+    shown = client.get_upload(upload)
+    assert (shown["bytes"], shown["offset"], shown["metadata"]) == (300_000, 300_000, {"filename": "photos.zip"})
+
+
+def test_a_folder_arrives_as_an_archive(app: FastAPI, client: Client, tmp_path: Path) -> None:
+    for name in ("cat/1.jpg", "cat/2.jpg", "dog/1.jpg"):
+        path = tmp_path / "photos" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(DATA[:70_000] + name.encode())
+    assert read(app, client.upload(tmp_path / "photos")) == b"".join(tar_stream.pack_folder(tmp_path / "photos"))
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_only_the_last_piece_is_sent_again(
+    app: FastAPI, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_kept: bool
+) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    sent = break_connections(client, monkeypatch, is_kept=is_kept)
+    assert read(app, client.upload(tmp_path / "photos.zip")) == DATA
+    assert sum(sent) == (300_000 if is_kept else 500_000)
+
+
+def interrupt_after(size: int) -> Callable[[int], None]:
+    """Press Ctrl-C once this many bytes are kept."""
+    done = 0
+
+    def interrupt(more: int) -> None:
+        nonlocal done
+        done += more
+        if done >= size:
+            raise KeyboardInterrupt
+
+    return interrupt
+
+
+def list_notes(tmp_path: Path) -> list[Path]:
+    """List the notes of unfinished uploads."""
+    return list((tmp_path / "notes" / "graft" / "uploads").iterdir())
+
+
+@pytest.mark.parametrize("kind", ["archive", "folder"])
+def test_an_interrupted_upload_is_continued_by_the_next_call(
+    app: FastAPI, client: Client, tmp_path: Path, kind: str
+) -> None:
+    path = tmp_path / "photos"
+    if kind == "folder":
+        path.mkdir()
+        (path / "1.jpg").write_bytes(DATA[:190_000])
+        (path / "2.jpg").write_bytes(DATA[190_000:])
+        whole = b"".join(tar_stream.pack_folder(path))
+    else:
+        path.write_bytes(DATA)
+        whole = DATA
+    with pytest.raises(KeyboardInterrupt):
+        client.upload(path, interrupt_after(150_000))
+    sizes: list[int] = []
+    with Client(client.url) as other:
+        upload = other.upload(path, sizes.append)
+    assert read(app, upload) == whole
+    assert sizes[0] >= 150_000, "what the service had is not sent again"
+    assert sum(sizes) == len(whole)
+    assert client.upload(path) == upload, "nothing was made of it yet"
+
+
+def test_a_note_is_of_files_as_they_were_and_of_one_service(
+    app: FastAPI, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "photos.zip"
+    path.write_bytes(DATA)
+    with pytest.raises(KeyboardInterrupt):
+        client.upload(path, interrupt_after(1))
+    path.write_bytes(DATA[::-1])
+    assert read(app, client.upload(path)) == DATA[::-1]
+    assert len(list_notes(tmp_path)) == 2
+    old = time.time() - unfinished_uploads.KEEP_SECONDS - 1
+    for note in list_notes(tmp_path):
+        os.utime(note, (old, old))
+    path.write_bytes(DATA[1:])
+    client.upload(path)
+    assert len(list_notes(tmp_path)) == 1
+
+
+def test_two_processes_do_not_continue_the_same_upload(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    with unfinished_uploads.open_note(client.url, tmp_path / "photos.zip") as note:
+        assert note is not None
+        note.write("/v1/uploads/up_other")
+        assert client.upload(tmp_path / "photos.zip") != "up_other"
+        assert note.address == "/v1/uploads/up_other"
+
+
+def test_an_upload_that_the_service_has_lost_begins_anew(app: FastAPI, client: Client, tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    with pytest.raises(KeyboardInterrupt):
+        client.upload(tmp_path / "photos.zip", interrupt_after(1))
+    with app.state.database.writing() as session:
+        for upload in repository.list_unused(session):
+            repository.delete_upload(session, upload)
+    assert read(app, client.upload(tmp_path / "photos.zip")) == DATA
+
+
+def test_an_upload_without_a_note_is_deleted_where_it_cannot_be_sent(
+    app: FastAPI, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    (tmp_path / "notes").write_text("no folder")
+    with pytest.raises(KeyboardInterrupt):
+        client.upload(tmp_path / "photos.zip", interrupt_after(1))
+    with app.state.database.reading() as session:
+        assert repository.list_unused(session) == []
+    assert app.state.storage.list_old_files(parts.FOLDER, -1) == []
+
+
+def test_an_upload_that_the_service_lost_ends(
+    app: FastAPI, client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    break_connections(client, monkeypatch, is_kept=False)
+
+    def lose(_: int) -> None:
+        with app.state.database.writing() as session:
+            for upload in repository.list_unused(session):
+                repository.delete_upload(session, upload)
+
+    with pytest.raises(GraftError) as caught:
+        client.upload(tmp_path / "photos.zip", lose)
+    assert (caught.value.status, caught.value.code) == (404, "upload_not_found")
+
+
+def test_datasets_and_backbones_are_made_of_pieces_where_they_are_large(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos.zip").write_bytes(small_zip())
+    (tmp_path / "net.onnx").write_bytes(b"\x08\x07\x12\x07pytorch\n" + DATA)
+    assert not resumable.choose(tmp_path / "photos.zip", None)
+    plain = client.create_dataset(tmp_path / "photos.zip", labels="none")
+    monkeypatch.setattr(resumable, "LARGE", 1)
+    assert resumable.choose(tmp_path, None)
+    pieces = client.create_dataset(tmp_path / "photos.zip", labels="none")
+    for made in (plain, pieces):
+        assert (made["name"], made["status"]) == ("photos", "validating")
+    assert list_notes(tmp_path) == [], "the same files would be another dataset"
+    options = {"format": "onnx", "preprocessing": {"mean": [0, 0, 0], "std": [1, 1, 1]}, "labels": ["a", "b"]}
+    backbone = client.create_backbone(tmp_path / "net.onnx", options=options)
+    assert (backbone["name"], backbone["format"], backbone["digest"]) == ("net.onnx", "onnx", None)
+    assert backbone["options"]["labels"] == ["a", "b"]
+    named = client.create_backbone(tmp_path / "net.onnx", in_pieces=False)
+    assert named["digest"] is not None

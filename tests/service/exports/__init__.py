@@ -1,0 +1,1 @@
+"""Exports: checkpoints in other formats."""

@@ -1,0 +1,1 @@
+"""Pushes of a checkpoint."""
