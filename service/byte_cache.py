@@ -13,7 +13,7 @@ Value = TypeVar("Value")
 
 
 class ByteCache(Generic[Value]):
-    """Cache of values of at most so many bytes together; a single larger one is kept until the next."""
+    """Cache of values up to a total of bytes; a single larger one is kept until the next."""
 
     def __init__(self, most_bytes: int) -> None:
         self.most_bytes = most_bytes
@@ -31,7 +31,7 @@ class ByteCache(Generic[Value]):
             return self._values[key][0]
 
     def remember(self, key: Hashable, value: Value, size: int) -> None:
-        """Remember a value of so many bytes, and forget others until the bound is kept."""
+        """Remember a value of this size in bytes, and forget others until the total is within the bound."""
         with self._lock:
             self._drop(key)
             self._values[key] = value, size
