@@ -20,6 +20,7 @@ from service.jobs.schemas import Job
 from service.pages import advice, naming, results, texts
 from service.pages.rendering import PageRoute, render
 from service.pagination import After, shaped_like
+from service.problems import describe_invalid
 from service.query_parameters import none_if_empty
 from service.statuses import JobStatus
 from service.techniques import endpoints as techniques
@@ -100,7 +101,7 @@ def show_advice(request: Request, job_id: str, database: DatabaseDep, kind: Anno
     except GraftError as error:
         problem = error.detail
     except ValidationError as error:
-        problem = "; ".join(one["msg"] for one in error.errors())
+        problem = describe_invalid(error)
     return render(
         request,
         "job_advice.html",

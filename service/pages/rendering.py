@@ -39,7 +39,10 @@ class PageRoute(APIRoute):
     """A route of the page, for browsers: its errors are views too, and programs are led to the API."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Show an error that the user can act on; to a program, /jobs is no address, as it means /v1/jobs."""
+        """Show an error that the user can act on, of a part as its problem, which the page's script tells.
+
+        To a program, /jobs is no address, as it means /v1/jobs.
+        """
         handle = super().get_route_handler()
 
         async def handle_page(request: Request) -> Response:
@@ -49,6 +52,8 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except GraftError as error:
+                if is_part:
+                    raise
                 return render_error(request, error.status, error.detail)
 
         return handle_page
@@ -68,7 +73,10 @@ def render_error(request: Request, status: int, detail: str) -> HTMLResponse:
 
 
 def compile_templates() -> None:
-    """Compile all templates, so that the first request of a view takes no longer than the next."""
+    """Compile all templates, so that the first request of a view takes no longer than the next.
+
+    It takes some tenths of a second, in which the service answers already.
+    """
     for name in _environment.list_templates():
         _environment.get_template(name)
 

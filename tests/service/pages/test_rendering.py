@@ -69,6 +69,10 @@ def test_an_error_is_a_view_that_says_what_to_do(browse: Callable[..., Response]
     assert "There is no job job_none" in response.text
 
 
+def test_an_error_of_a_part_is_a_problem_that_the_page_tells(browse: Callable[..., Response]) -> None:
+    assert_problem(browse("/jobs/job_none/slices", **{"HX-Request": "true"}), 404, "job_not_found", "job_none")
+
+
 def test_json_in_a_script_cannot_end_it() -> None:
     from service.pages.rendering import _dump_json
 
