@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import uvicorn
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from service import documentation, startup
 from service.assets import build_assets
@@ -68,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", build_assets(), name="static")
     app.mount("/guide", build_guide(), name="guide")
     register_handlers(app)
+    app.add_exception_handler(HTTPException, rendering.show_no_view)
     return app
 
 

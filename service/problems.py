@@ -59,7 +59,8 @@ def _handle_graft_error(request: Request, error: Exception) -> JSONResponse:
     return build_problem(request, error.status, error.code, error.detail, headers=headers, **more)
 
 
-def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
+def handle_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """Build the problem of an address that is none, or of a method that it does not take."""
     assert isinstance(error, HTTPException)
     phrase = "Content Too Large" if error.status_code == 413 else HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "_").replace("-", "_")
@@ -103,7 +104,7 @@ def _handle_validation_error(request: Request, error: Exception) -> JSONResponse
     return build_problem(request, 422, "invalid_request", _join_messages(messages), errors=errors)
 
 
-def describe_invalid(error: ValidationError) -> str:
+def describe_invalid(error: ValidationError | RequestValidationError) -> str:
     """Describe in one line which fields are invalid, and why."""
     return _join_messages(_collect_messages(error.errors()))
 
@@ -180,7 +181,7 @@ def register_handlers(app: FastAPI) -> None:
     """Register the handlers that turn every error of `app` into a problem+json."""
     app.add_exception_handler(GraftError, _handle_graft_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
-    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(HTTPException, handle_http_exception)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, _handle_database_error)
     app.add_exception_handler(StorageUnavailable, _handle_storage_error)

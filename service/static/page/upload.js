@@ -28,7 +28,8 @@ async function start(found) {
     const { file } = found[0];
     return sendArchive(file, file.name.replace(ARCHIVE, ""), "auto", file.lastModified);
   }
-  const { name, entries } = splitRoot(found);
+  const { name: folder, entries } = splitRoot(found);
+  const name = folder || (found.length === 1 ? found[0].file.name : (zone.dataset.loose ?? "").replace("{count}", String(found.length)));
   const labelled = entries.some((entry) => entry.path.includes("/") || TABLE.test(entry.path));
   return sendArchive(packTar(entries), name, labelled ? "auto" : "none", sumChanges(entries));
 }

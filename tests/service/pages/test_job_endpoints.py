@@ -117,4 +117,6 @@ def test_jobs_are_compared(
     assert "optimizer.kind" in text
     assert "Accuracy, test" in text
     assert "not tested on the same images" in text
-    assert browse(f"/jobs/compare?id={done}").status_code == 422
+    for address in (f"/jobs/compare?id={done}&id={done}", "/jobs/compare"):
+        response = browse(address)
+        assert (response.status_code, "Choose 2 to 50 jobs in the list" in response.text) == (422, True)
