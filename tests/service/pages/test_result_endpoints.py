@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.tables import Job
+from tests.support.broken_database import listening
 from tests.support.job_metrics import METRICS
 from tests.support.job_predictions import JOB, add_images, add_job, add_many
 
@@ -43,6 +44,14 @@ def test_a_diagram_and_its_table_say_the_same(browse: Callable[..., Response]) -
     assert bars == len(rows) > 5
     assert "earlier release, which did not measure its sets" in text
     assert "expected calibration error" not in text
+
+
+@pytest.mark.usefixtures("many")
+def test_a_job_is_read_once_for_all_that_its_confidence_shows(browse: Callable[..., Response], db: Database) -> None:
+    statements: list[str] = []
+    with listening(db, "before_cursor_execute", lambda *given: statements.append(given[2])):
+        assert browse(f"/jobs/{JOB}/confidence").status_code == 200
+    assert len([each for each in statements if "FROM jobs" in each]) == 1
 
 
 @pytest.mark.usefixtures("many")
