@@ -96,6 +96,15 @@ def test_a_problem_becomes_an_error_with_its_code(server: type[Handler], client:
         client.job("j")
 
 
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"null", b'"text"'])
+def test_an_answer_that_is_no_object_is_of_another_program(
+    client: Client, server: type[Handler], answer: bytes
+) -> None:
+    server.answers["GET", "/v1/jobs/j"] = lambda handler: handler.give(answer)
+    with pytest.raises(GraftError, match="without a JSON object: another program may listen there"):
+        client.job("j")
+
+
 def test_a_repeated_request_for_a_job_carries_one_key(server: type[Handler], client: Client) -> None:
     tries = [b"", b""]
 
