@@ -6,6 +6,7 @@ import base64
 import hashlib
 import uuid
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from graft.aio.connection import AsyncConnection, Json, parse, require_available
 from graft.aio.runtime import run, stream
 from graft.errors import GraftError
 from graft.results.uploads import Upload
-from graft.unfinished_uploads import Note, forget, open_note
+from graft.unfinished_uploads import Note, open_note
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -43,29 +44,31 @@ class AsyncUploads(AsyncConnection):
         or not again, as a pipe, is deleted on the service.
         """
         path = Path(path)
-        with open_note(self.url, path) as note:
-            address, start = await self._find_unfinished(note)
-            if not address:
-                address = await self._begin_upload(path)
-                if note:
-                    note.write(address)
-            try:
-                if start:
-                    sent(start)
-                await self._send_pieces(address, path, start, sent)
-            except BaseException as error:
-                is_hopeless = isinstance(error, OSError) or (isinstance(error, GraftError) and not error.retry_after)
-                if note is None or is_hopeless:
-                    with suppress(httpx.HTTPError):  # else it expires
-                        await self._http.delete(address, headers=TUS)
-                    if note:
-                        note.forget()
-                raise
-        return address.rpartition("/")[2]
+        with await run(partial(open_note, self.url, path)) as note:
+            return await self._upload(path, sent, note)
 
     async def get_upload(self, upload: str) -> Upload:
         """Get the state of a resumable upload."""
         return Upload(await self._get(f"/v1/uploads/{upload}"))
+
+    async def _upload(self, path: Path, sent: Callable[[int], None], note: Note) -> str:
+        """Upload in pieces, from where the upload of the note is; returns the upload's id."""
+        address, start = await self._find_unfinished(note)
+        if not address:
+            address = await self._begin_upload(path)
+            note.write(address)
+        try:
+            if start:
+                sent(start)
+            await self._send_pieces(address, path, start, sent)
+        except BaseException as error:
+            is_hopeless = isinstance(error, OSError) or (isinstance(error, GraftError) and not error.retry_after)
+            if is_hopeless or not note.address:
+                note.forget()
+                with suppress(httpx.HTTPError):  # else it expires
+                    await self._http.delete(address, headers=TUS)
+            raise
+        return address.rpartition("/")[2]
 
     async def _begin_upload(self, path: Path) -> str:
         """Create an upload; returns its address."""
@@ -74,9 +77,9 @@ class AsyncUploads(AsyncConnection):
         created = require_success(await self._request("POST", "/v1/uploads", headers=headers))
         return httpx.URL(created.headers["location"]).path
 
-    async def _find_unfinished(self, note: Note | None) -> tuple[str, int]:
+    async def _find_unfinished(self, note: Note) -> tuple[str, int]:
         """Find the upload of a note, and how much of it the service has; nothing where the service has lost it."""
-        if note is None or not note.address:
+        if not note.address:
             return "", 0
         response = await self._request("GET", note.address)
         if response.status_code == httpx.codes.NOT_FOUND:
@@ -134,10 +137,11 @@ class AsyncUploads(AsyncConnection):
         self, address: str, path: Path, fields: Mapping[str, Any], sent: Callable[[int], None]
     ) -> Json:
         """Upload in pieces, and make a dataset or a backbone of it, once though an answer may be lost."""
-        upload = await self.upload(path, sent)
-        body = {**{name: value for name, value in fields.items() if value}, "source": {"upload": upload}}
-        made = await self._call("POST", address, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
-        await run(lambda: forget(self.url, path))
+        with await run(partial(open_note, self.url, path)) as note:
+            upload = await self._upload(path, sent, note)
+            body = {**{name: value for name, value in fields.items() if value}, "source": {"upload": upload}}
+            made = await self._call("POST", address, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
+            note.forget()
         return made
 
 

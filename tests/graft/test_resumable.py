@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -172,12 +173,63 @@ def test_a_note_is_of_files_as_they_were_and_of_one_service(
 
 
 def test_two_processes_do_not_continue_the_same_upload(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(small_zip())
+    with unfinished_uploads.open_note(client.url, tmp_path / "photos.zip") as note:
+        note.write("/v1/uploads/up_other")
+        (known,) = list_notes(tmp_path)
+        assert client.upload(tmp_path / "photos.zip") != "up_other"
+        assert known.read_text() == "/v1/uploads/up_other"
+        client.create_dataset(tmp_path / "photos.zip", in_pieces=True)
+        assert known.read_text() == "/v1/uploads/up_other", "it is of the other process"
+
+
+def test_a_note_is_locked_until_a_dataset_is_made_of_the_upload(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos.zip").write_bytes(small_zip())
+    call, seen = client._call, []
+
+    def look(*args: str, **more: Any) -> dict[str, Any]:
+        with unfinished_uploads.open_note(client.url, tmp_path / "photos.zip") as note:
+            note.write("/v1/uploads/up_other")
+        seen.append([file.read_text().startswith("/v1/uploads/up_other") for file in list_notes(tmp_path)])
+        return call(*args, **more)
+
+    monkeypatch.setattr(client, "_call", look)
+    client.create_dataset(tmp_path / "photos.zip", in_pieces=True)
+    assert seen == [[False]]
+    assert list_notes(tmp_path) == []
+
+
+def test_an_upload_needs_no_note(client: Client, app: FastAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write = unfinished_uploads.Note.write
+
+    def write_on_full_disk(note: unfinished_uploads.Note, address: str) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5, limits[1]))  # EFBIG after five bytes
+        try:
+            write(note, address)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(unfinished_uploads.Note, "write", write_on_full_disk)
+    assert read(app, client.upload(tmp_path / "photos.zip")) == DATA
+    assert list_notes(tmp_path) == []
+
+
+def test_a_note_that_a_crash_has_spoilt_is_not_used(client: Client, app: FastAPI, tmp_path: Path) -> None:
     (tmp_path / "photos.zip").write_bytes(DATA)
     with unfinished_uploads.open_note(client.url, tmp_path / "photos.zip") as note:
-        assert note is not None
-        note.write("/v1/uploads/up_other")
-        assert client.upload(tmp_path / "photos.zip") != "up_other"
-        assert note.address == "/v1/uploads/up_other"
+        note.write("\0" * 20)
+    assert read(app, client.upload(tmp_path / "photos.zip")) == DATA
+
+
+def test_an_upload_needs_no_home(client: Client, app: FastAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without HOME and an entry in /etc/passwd
+    assert read(app, client.upload(tmp_path / "photos.zip")) == DATA
 
 
 def test_an_upload_that_the_service_has_lost_begins_anew(app: FastAPI, client: Client, tmp_path: Path) -> None:
