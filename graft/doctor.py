@@ -38,7 +38,7 @@ def doctor(
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check the service, and this machine's database, broker, storage, disk, GPU and hub; ends with 1 if one fails."""
+    """Check the service, and this machine from database to GPU, and change nothing; ends with 1 if a check fails."""
     found = []
     for check in chain(check_service(url) if service else (), check_machine() if machine else ()):
         found.append(check)
