@@ -40,8 +40,8 @@ class Client(Jobs, Datasets, Backbones):
         The recipe and the backbone are checked before anything is sent.
 
         images: a folder with a folder of images for each class, an archive of one, or the id of a dataset. name,
-        publish: as of `create_job`. show: whether to show the upload; None: in a notebook. Raises InputUnusable where
-        there are no images, WorkFailed where they cannot be used.
+        publish: as of `create_job`. show: False hides how far the upload is, which notebooks show. Raises InputUnusable
+        where there are no images, WorkFailed where they cannot be used.
         """
         self.check_recipe(recipe or {}, backbone)
         dataset = str(images)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import resource
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from service.settings import Settings
 from service.uploads import parts, repository
 from tests.support.archives import small_zip
 from tests.support.servers import free_port
+from tests.support.serving import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,14 +43,8 @@ def app(tmp_path: Path, sqlite_url: str) -> Iterator[FastAPI]:
     """A service that listens on a port of this machine."""
     port = free_port()
     app = create_app(Settings(data=tmp_path / "data", database_url=sqlite_url, port=port))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield app
-    server.should_exit = True
-    thread.join()
+    with running(uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))):
+        yield app
 
 
 @pytest.fixture
