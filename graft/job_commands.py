@@ -279,7 +279,7 @@ def _create_dataset(client: Client, images: Path, where: Console) -> str:
 def _follow_to_end(client: Client, job: str, where: Console) -> Fields:
     """Show a job until it has ended; fails unless it has succeeded."""
     try:
-        ended = follow(partial(client.job, job), client.events(job), where, partial(client.metrics, job))
+        ended = follow(partial(client.job, job), client.events(job), where)
     except KeyboardInterrupt:
         fail(f"The job goes on. Watch it with `graft watch {job}`, end it with `graft cancel {job}`.", INTERRUPTED)
     except httpx.TransportError as error:

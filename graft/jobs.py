@@ -11,6 +11,7 @@ import httpx
 
 from graft import html
 from graft.connection import parse
+from graft.epoch_history import EpochHistory
 from graft.errors import GraftError, WorkFailed
 from graft.http_options import build_options
 from graft.notebook import LiveOutput
@@ -56,15 +57,15 @@ class Job(results.Job):
         show: whether to show it meanwhile: its state and curves in a notebook, its events in a line each elsewhere;
         None: in a notebook.
         """
-        output = LiveOutput(show)
+        output, history = LiveOutput(show), EpochHistory()
         for event in self:
             output.add_line(event)
+            history.add(event)
             if output.is_due():
-                job = self.refresh()
-                output.replace(html.render_job(job, job.epochs()))
+                output.replace(html.render_job(self.refresh(), history.epochs))
         ended = self.refresh()
         if output.is_notebook:
-            output.replace(html.render_job(ended, ended.epochs()))
+            output.replace(html.render_job(ended, history.epochs))
         return ended
 
     def cancel(self) -> Job:

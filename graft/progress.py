@@ -13,6 +13,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeE
 from rich.text import Text
 
 from graft import tar_stream
+from graft.epoch_history import EpochHistory
 from graft.errors import GraftError
 
 if TYPE_CHECKING:
@@ -33,14 +34,14 @@ def follow(
     read: Callable[[], Fields],
     events: Iterable[Fields],
     console: Console,
-    list_epochs: Callable[[], Sequence[Fields]] = lambda: (),
 ) -> Fields:
     """Show events as they come, and on a terminal below them the progress of what `read` gives; returns it as it ended.
 
-    list_epochs: gives the epochs so far, whose validation accuracy is drawn.
+    Of a job, the validation accuracy of the epochs is drawn.
     """
+    history = EpochHistory()
     if not console.is_terminal:
-        _print_events(events, console)
+        _print_events(events, console, history)
         return read()
     bar = Progress(
         TextColumn("{task.description}"),
@@ -57,7 +58,7 @@ def follow(
         def show(current: Fields, details: str) -> None:
             description = current.get("phase") or current["status"]
             bar.update(task, completed=current["progress"]["percent"], description=description, details=details)
-            live.update(_join(bar, list_epochs()), refresh=True)
+            live.update(_join(bar, history.epochs), refresh=True)
 
         def watch() -> None:
             while not ended.wait(POLL_SECONDS):
@@ -70,7 +71,7 @@ def follow(
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            _print_events(events, live.console)
+            _print_events(events, live.console, history)
         finally:
             ended.set()
             watcher.join()
@@ -96,9 +97,10 @@ def draw_sparkline(values: Sequence[float]) -> str:
     return "".join(BARS[round((value - low) / (high - low) * steps) if high > low else steps // 2] for value in shown)
 
 
-def _print_events(events: Iterable[Fields], console: Console) -> None:
-    """Print events, of epochs each tenth."""
+def _print_events(events: Iterable[Fields], console: Console, history: EpochHistory) -> None:
+    """Print events, of epochs each tenth, and collect the epochs."""
     for event in events:
+        history.add(event)
         if event["kind"] != "epoch" or event["data"]["epoch"] % 10 == 1:
             console.print(Text.assemble((event["time"][11:19], "dim"), f" {event['message']}"), soft_wrap=True)
 

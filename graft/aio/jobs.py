@@ -11,6 +11,7 @@ import httpx
 from graft import html
 from graft.aio.connection import parse
 from graft.aio.predictions import ENDED, AsyncPredictions
+from graft.epoch_history import EpochHistory
 from graft.errors import GraftError, WorkFailed
 from graft.http_options import build_options
 from graft.notebook import LiveOutput
@@ -55,15 +56,15 @@ class AsyncJob(results.Job):
         show: whether to show it meanwhile: its state and curves in a notebook, its events in a line each elsewhere;
         None: in a notebook.
         """
-        output = LiveOutput(show)
+        output, history = LiveOutput(show), EpochHistory()
         async for event in self:
             output.add_line(event)
+            history.add(event)
             if output.is_due():
-                job = await self.refresh()
-                output.replace(html.render_job(job, await job.epochs()))
+                output.replace(html.render_job(await self.refresh(), history.epochs))
         ended = await self.refresh()
         if output.is_notebook:
-            output.replace(html.render_job(ended, await ended.epochs()))
+            output.replace(html.render_job(ended, history.epochs))
         return ended
 
     async def cancel(self) -> AsyncJob:

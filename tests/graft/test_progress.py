@@ -58,13 +58,14 @@ def test_a_terminal_shows_the_curve_and_survives_a_service_that_is_away(monkeypa
 
     def events() -> Iterator[dict[str, Any]]:
         yield EVENTS[0]
+        for epoch, accuracy in ((1, 0.25), (2, 0.75), (3, 0.5)):
+            yield event("epoch", f"Epoch {epoch}", epoch=epoch, validation_accuracy=accuracy)
         while reads < 4:
             pass
         done.append(True)
 
-    epochs = [{"validation_accuracy": value} for value in (0.25, 0.75, 0.5)]
     console = Console(file=file, force_terminal=True, width=150)
-    assert progress.follow(read, events(), console, lambda: epochs) == ENDED
+    assert progress.follow(read, events(), console) == ENDED
     shown = file.getvalue()
     assert "validation accuracy ▁█▅ 50.0%, best 75.0%" in shown
     assert "epoch 3 of at most 9, 1,234 images/s, at most 5 s left" in shown

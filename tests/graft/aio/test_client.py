@@ -33,7 +33,8 @@ def test_a_job_is_started_followed_and_downloaded(server: type[Handler], tmp_pat
 
     def give_events(handler: Handler) -> None:
         after = int(handler.headers.get("Last-Event-ID") or 0)
-        lines = [f"data: {json.dumps({'id': str(n), 'seq': n})}\n\n" for n in range(after + 1, 7)]
+        events = [{"id": str(n), "seq": n, "kind": "phase"} for n in range(after + 1, 7)]
+        lines = [f"data: {json.dumps(event)}\n\n" for event in events]
         handler.give("".join(lines).encode(), 200, len("".join(lines[:2])) if after < 4 else None)
 
     ended = make_job(status="succeeded", checkpoints=["c"])
