@@ -12,17 +12,16 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 from rich.text import Text
 
-from graft import tar_stream
 from graft.epoch_history import EpochHistory
 from graft.errors import GraftError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from rich.console import Console, RenderableType
 
     from graft.record import Fields
+    from graft.upload_source import UploadSource
 
 POLL_SECONDS = 0.5
 BARS = "▁▂▃▄▅▆▇█"
@@ -81,11 +80,11 @@ def follow(
 
 
 @contextmanager
-def show_upload(path: Path, console: Console) -> Iterator[Callable[[int], None]]:
+def show_upload(source: UploadSource, console: Console) -> Iterator[Callable[[int], None]]:
     """Show a bar of an upload while it lasts, on a terminal; gives what is to be called with the size of each block."""
     columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=tar_stream.measure(path))
+        task = bar.add_task("", total=source.size)
         yield lambda size: bar.advance(task, size)
 
 

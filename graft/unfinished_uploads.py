@@ -11,10 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Self
 
-from graft import tar_stream
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from graft.upload_source import UploadSource
 
 KEEP_SECONDS = 14 * 86400.0
 """Age from which notes are deleted; the service deletes an upload that nobody uses much earlier."""
@@ -60,19 +58,18 @@ class Note:
                 Path(self._file.name).unlink()
 
 
-def open_note(url: str, path: Path) -> Note:
+def open_note(url: str, source: UploadSource) -> Note:
     """Open the note of an upload of these files, as they are now, to a service.
 
     Nothing is kept for a pipe, where the folder cannot be written, or while another process uploads the same.
     """
-    if not (path.is_file() or path.is_dir()):
+    if not source.can_repeat:
         return Note()
-    name = _name(url, path, tar_stream.list_files(path) if path.is_dir() else [path])
     with suppress(OSError, RuntimeError):  # the latter where there is no home
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft" / "uploads"
         folder.mkdir(parents=True, exist_ok=True)
         _delete_old(folder)
-        file = (folder / name).open("ab+", buffering=0)
+        file = (folder / _name(url, source)).open("ab+", buffering=0)
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
             file.seek(0)
@@ -82,10 +79,10 @@ def open_note(url: str, path: Path) -> Note:
     return Note()
 
 
-def _name(url: str, path: Path, files: Iterable[Path]) -> str:
+def _name(url: str, source: UploadSource) -> str:
     """Name a note by the service, and by names, sizes and times of what is sent."""
-    states = [(str(file), file.stat()) for file in files]
-    facts = [url, str(path.resolve()), *((name, state.st_size, state.st_mtime_ns) for name, state in states)]
+    files = [(str(file), state.st_size, state.st_mtime_ns) for file, state in source.files.items()]
+    facts = [url, str(source.path.resolve()), *files]
     return hashlib.sha256(json.dumps(facts).encode(errors="surrogateescape")).hexdigest()
 
 

@@ -7,20 +7,20 @@ import hashlib
 import uuid
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from graft import tar_stream
 from graft.aio.connection import AsyncConnection, Json, parse, require_available, require_success
 from graft.aio.runtime import run, stream
 from graft.errors import GraftError
 from graft.results.uploads import Upload
 from graft.unfinished_uploads import Note, open_note
+from graft.upload_source import UploadSource, list_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 LARGE = 64 << 20
 """Bytes from which an upload is sent in pieces where the caller does not say."""
@@ -35,7 +35,7 @@ BUSY_SECONDS = 1.0
 class AsyncUploads(AsyncConnection):
     """Calls about resumable uploads."""
 
-    async def upload(self, path: str | Path, sent: Callable[[int], None] = lambda size: None) -> str:
+    async def upload(self, path: str | Path | UploadSource, sent: Callable[[int], None] = lambda size: None) -> str:
         """Upload a file, or a folder as a .tar, in pieces; returns the id of the upload, to make something of it once.
 
         After a broken connection, or a restart of the service, only the last piece is sent again. Where the process
@@ -43,24 +43,24 @@ class AsyncUploads(AsyncConnection):
         too. sent: called with the number of bytes that the service has kept further. What cannot be read to its end,
         or not again, as a pipe, is deleted on the service.
         """
-        path = Path(path)
-        with await run(partial(open_note, self.url, path)) as note:
-            return await self._upload(path, sent, note)
+        source = await run(partial(list_source, path))
+        with await run(partial(open_note, self.url, source)) as note:
+            return await self._upload(source, sent, note)
 
     async def get_upload(self, upload: str) -> Upload:
         """Get the state of a resumable upload."""
         return Upload(await self._get(f"/v1/uploads/{upload}"))
 
-    async def _upload(self, path: Path, sent: Callable[[int], None], note: Note) -> str:
+    async def _upload(self, source: UploadSource, sent: Callable[[int], None], note: Note) -> str:
         """Upload in pieces, from where the upload of the note is; returns the upload's id."""
         address, start = await self._find_unfinished(note)
         if not address:
-            address = await self._begin_upload(path)
+            address = await self._begin_upload(source.path)
             note.write(address)
         try:
             if start:
                 sent(start)
-            await self._send_pieces(address, path, start, sent)
+            await self._send_pieces(address, source, start, sent)
         except BaseException as error:
             is_hopeless = isinstance(error, OSError) or (isinstance(error, GraftError) and not error.retry_after)
             if is_hopeless or not note.address:
@@ -87,10 +87,9 @@ class AsyncUploads(AsyncConnection):
         upload = Upload(parse(response))
         return ("", 0) if upload.used_by else (note.address, upload.offset)
 
-    async def _send_pieces(self, address: str, path: Path, start: int, sent: Callable[[int], None]) -> None:
+    async def _send_pieces(self, address: str, source: UploadSource, start: int, sent: Callable[[int], None]) -> None:
         offset = start
-        blocks = tar_stream.pack_folder(path) if path.is_dir() else tar_stream.read_blocks(path)
-        async for piece in stream(_split(blocks, start)):
+        async for piece in stream(_split(source.read_blocks(), start)):
             await self._send(address, offset, piece)
             offset += len(piece)
             sent(len(piece))
@@ -119,7 +118,7 @@ class AsyncUploads(AsyncConnection):
         return int(response.headers["upload-offset"])
 
     async def _send_rest(self, address: str, offset: int, rest: bytes, more: dict[str, str]) -> None:
-        digest = base64.b64encode(hashlib.sha256(rest).digest()).decode()
+        digest = base64.b64encode((await run(partial(hashlib.sha256, rest))).digest()).decode()
         headers = {
             **TUS,
             **more,
@@ -134,22 +133,20 @@ class AsyncUploads(AsyncConnection):
             raise error
 
     async def _use_upload(
-        self, address: str, path: Path, fields: Mapping[str, Any], sent: Callable[[int], None]
+        self, address: str, source: UploadSource, fields: Mapping[str, Any], sent: Callable[[int], None]
     ) -> Json:
         """Upload in pieces, and make a dataset or a backbone of it, once though an answer may be lost."""
-        with await run(partial(open_note, self.url, path)) as note:
-            upload = await self._upload(path, sent, note)
+        with await run(partial(open_note, self.url, source)) as note:
+            upload = await self._upload(source, sent, note)
             body = {**{name: value for name, value in fields.items() if value}, "source": {"upload": upload}}
             made = await self._call("POST", address, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
             note.forget()
         return made
 
 
-def choose(path: Path, in_pieces: bool | None) -> bool:
+def choose(source: UploadSource, in_pieces: bool | None) -> bool:
     """Tell whether an upload is sent in pieces: as the caller says, or if it is large."""
-    if in_pieces is not None:
-        return in_pieces
-    return tar_stream.measure(path) >= LARGE  # a pipe has no size
+    return source.size >= LARGE if in_pieces is None else in_pieces
 
 
 def _split(blocks: Iterator[bytes], start: int) -> Iterator[bytes]:

@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from graft import tar_stream
 from graft.client import Client
 from graft.errors import DownloadDamaged, GraftError
+from graft.upload_source import list_source
 from tests.support.misbehaving_server import DIGEST, FILE, give_file
 
 if TYPE_CHECKING:
@@ -164,7 +164,7 @@ def test_a_folder_is_sent_as_a_tar(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    with tarfile.open(fileobj=BytesIO(b"".join(tar_stream.pack_folder(tmp_path)))) as archive:
+    with tarfile.open(fileobj=BytesIO(b"".join(list_source(tmp_path).read_blocks()))) as archive:
         found = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
     assert found == files
 
@@ -177,9 +177,9 @@ def test_a_linked_folder_is_sent_and_one_that_cannot_be_read_is_an_error(tmp_pat
     (photos / "cat").symlink_to(tmp_path / "elsewhere" / "cat")
     (photos / "dog" / "loop").symlink_to(photos)
     (photos / "dog" / "broken").symlink_to(tmp_path / "none")
-    assert [str(file.relative_to(photos)) for file in tar_stream.list_files(photos)] == ["cat/1.png", "dog/1.png"]
+    assert [str(file.relative_to(photos)) for file in list_source(photos).files] == ["cat/1.png", "dog/1.png"]
     with pytest.raises(FileNotFoundError):
-        tar_stream.list_files(tmp_path / "none")
+        list_source(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

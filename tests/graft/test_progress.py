@@ -9,6 +9,7 @@ from rich.console import Console
 
 from graft import progress
 from graft.errors import GraftError
+from graft.upload_source import list_source
 from tests.support.records import make_job
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def test_an_upload_shows_a_bar_on_a_terminal_alone(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"1" * 100)
     for is_terminal in (True, False):
         file = StringIO()
-        with progress.show_upload(tmp_path / "a.zip", Console(file=file, force_terminal=is_terminal)) as sent:
+        console, source = Console(file=file, force_terminal=is_terminal), list_source(tmp_path / "a.zip")
+        with progress.show_upload(source, console) as sent:
             sent(50)
         assert ("50/100" in file.getvalue()) == is_terminal
