@@ -23,7 +23,7 @@ from service.storage import Storage
 from service.tables import Dataset
 from tests.support.checkpoints import add_job, store_and_publish
 from tests.support.images import coloured
-from tests.support.predicting import running_predictor
+from tests.support.predicting import running_api
 from tests.support.small_job import CLASSES, small_job
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         row.pack, row.index = "small.pack", "small.index"
         row.classes = [{"name": name, "count": 30} for name in CLASSES]
     database.close()
-    with running_predictor(settings) as client:
+    with running_api(settings) as client:
         yield Deployment(client, checkpoints, jobs)
 
 

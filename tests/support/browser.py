@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tools.screenshots import find_browser
+from tools.chromium import find_chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ PLAIN_ERRORS = ("the server responded with a status of 4", "Response Status Erro
 def running() -> Iterator[Browser]:
     """Run the browser, with a camera that shows a test image; skips the test where there is none."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = find_browser()
+    program = find_chromium()
     if program is None:
         pytest.skip("there is no Chromium on this machine")
     arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
