@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -14,7 +15,10 @@ import httpx
 import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.requests import Request
 
+from predictor.registration import Registration
+from predictor.server import _guard
 from service import app as api
 from service.database import Database
 from service.predictions import protocol, repository
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
+    from starlette.responses import Response
 
     from tests.support.predicting import Trained
 
@@ -209,3 +214,18 @@ def test_its_row_is_renewed(trained: Trained, address: str) -> None:
     database.close()
     assert second.address == first.address == address
     assert second.heartbeat_at > first.heartbeat_at
+
+
+def test_short_memory_is_named() -> None:
+    async def handle(request: Request) -> Response:
+        raise MemoryError(request.url.path)
+
+    registration = Registration(Database("sqlite://"), "http://127.0.0.1:1")
+    headers = [(protocol.SECRET_HEADER.lower().encode(), registration.secret.encode())]
+    asked = Request({"type": "http", "method": "POST", "path": "/", "headers": headers})
+
+    async def ask() -> Response:
+        return await _guard(registration, handle)(asked)
+
+    response = asyncio.run(ask())
+    assert (response.status_code, json.loads(bytes(response.body))["code"]) == (503, "out_of_memory")
