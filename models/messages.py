@@ -145,6 +145,36 @@ class Failed(_Event):
     message: str
 
 
+class BackboneFigures(BaseModel):
+    """What was measured of a backbone on the images of a dataset: how well it tells them apart, and what it costs."""
+
+    model_config = ConfigDict(frozen=True)
+
+    metric: Literal["accuracy", "map"]
+    """Of one label an image, accuracy; of several, mean average precision."""
+    value: float
+    """That metric of a linear classifier in closed form on images that were left out in their turn."""
+    replicates: list[float]
+    """The same on bootstrap samples of the images, which are the same for all backbones."""
+    constant: float
+    """The same of the predictor that says how often each class occurs."""
+    balanced_accuracy: float | None
+    """Mean recall of the classes; None where images have several labels."""
+    sample: int
+    """Images that were looked at."""
+    computed: int
+    """Images among them whose features were computed; those of the others were in the cache."""
+    seconds: float
+    """Expected time of a job by the empty recipe."""
+    seconds_per_image: float
+    """Measured time to compute the features of an image."""
+    checkpoint_bytes: int
+    """Bytes of the tensors of the job's checkpoint."""
+    features_bytes: int
+    """Bytes of the features of all images, without augmented views."""
+    engine: str
+
+
 Event = Annotated[
     PhaseStarted
     | RecipeResolved

@@ -30,6 +30,11 @@ class Progress:
         self._reported = 0.0
         self.start_phase(steps=0)
 
+    @property
+    def work(self) -> float:
+        """All work that is planned, in rows that the trunk computes."""
+        return self._work
+
     def add_work(self, to_compute: int) -> None:
         """Add rows to compute to those that were planned."""
         self._work += to_compute

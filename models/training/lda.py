@@ -56,6 +56,9 @@ class FittedLDA:
     temperature: float
     path: list[PathPoint]
     """All shrinkages that were tried."""
+    left_out: torch.Tensor
+    """Logits (n, C) of the training images asked about, each by a classifier fitted to all others; without those that
+    are alone in their class."""
 
 
 @dataclass(frozen=True)
@@ -171,11 +174,11 @@ def fit_lda(
         losses = [_compute_loss(t * scores + log_priors, labels, class_weights) for t in TEMPERATURES]
         least = min(range(len(losses)), key=losses.__getitem__)
         t = TEMPERATURES[least]
-        path.append(
-            PathPoint(shrinkage, t, losses[least], count_correct(t * scores + log_priors, labels) / len(labels))
-        )
+        logits = t * scores + log_priors
+        path.append(PathPoint(shrinkage, t, losses[least], count_correct(logits, labels) / len(labels)))
         if path[-1].loss <= min(point.loss for point in path):
-            best = FittedLDA(t * weight, t * bias + log_priors, shrinkage, t, path)
+            left_out = logits[: len(counted.labels)]
+            best = FittedLDA(t * weight, t * bias + log_priors, shrinkage, t, path, left_out)
     assert best is not None
     return best
 
