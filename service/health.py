@@ -15,7 +15,7 @@ from service.backbones import repository as backbones
 from service.database import Database
 from service.dependencies import DatabaseDep
 from service.errors import GraftError
-from service.tables import BatchPrediction, Checkpoint, Dataset, Job, Tensor
+from service.tables import BatchPrediction, Checkpoint, Dataset, Job, Recommendation, Tensor
 
 router = APIRouter(tags=["health"])
 
@@ -75,7 +75,12 @@ class _DatabaseMetrics(Collector):
     def collect(self) -> Iterator[GaugeMetricFamily]:
         """Count rows and bytes."""
         with self.database.reading() as session:
-            for name, table in (("jobs", Job), ("datasets", Dataset), ("predictions", BatchPrediction)):
+            for name, table in (
+                ("jobs", Job),
+                ("datasets", Dataset),
+                ("predictions", BatchPrediction),
+                ("recommendations", Recommendation),
+            ):
                 gauge = GaugeMetricFamily(f"graft_{name}", f"Number of {name} in each state", labels=["status"])
                 for status, count in session.execute(select(table.status, func.count()).group_by(table.status)):
                     gauge.add_metric([status], count)

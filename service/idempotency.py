@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from service.database import lock_name
 from service.errors import Conflict, Unprocessable
-from service.tables import Backbone, BatchPrediction, Dataset, IdempotencyKey, Job
+from service.tables import Backbone, BatchPrediction, Dataset, IdempotencyKey, Job, Recommendation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
 
-Resource = TypeVar("Resource", Backbone, BatchPrediction, Dataset, Job)
+Resource = TypeVar("Resource", Backbone, BatchPrediction, Dataset, Job, Recommendation)
 
 
 class IdempotencyKeyReused(Unprocessable):

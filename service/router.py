@@ -38,6 +38,7 @@ from service.pages.rendering import PageRoute
 from service.predictions import endpoints as predictions
 from service.pushes import endpoints as pushes
 from service.query_parameters import check_query
+from service.recommendations import endpoints as recommendations
 from service.techniques import endpoints as techniques
 from service.uploads import endpoints as uploads
 
@@ -48,6 +49,7 @@ PARTS = (
     predictions,  # first, since they must be quick: the search for an endpoint goes through all that are before it
     datasets,
     uploads,
+    recommendations,  # before backbones, whose names may hold anything
     backbone_imports,
     backbones,
     techniques,

@@ -65,8 +65,8 @@ class ExportStatus(StrEnum):
     """It could not be made; `error` has the reason. A later request tries again."""
 
 
-class PredictionStatus(StrEnum):
-    """States of a batch prediction."""  # batch_predictions/lifecycle.py draws the transitions
+class WorkStatus(StrEnum):
+    """States of queued work: of a batch prediction or a recommendation."""  # queued_work.py draws the transitions
 
     QUEUED = "queued"
     """Waiting for a worker."""

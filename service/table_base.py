@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from sqlalchemy import (
     JSON,
@@ -23,6 +23,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import DeclarativeBase, Mapped, declared_attr, mapped_column
 from sqlalchemy.sql.functions import FunctionElement
 from ulid import ULID
+
+from service.statuses import WorkStatus
 
 if TYPE_CHECKING:
     from enum import StrEnum
@@ -151,6 +153,9 @@ class Leased:
 class LogEntry:
     """Columns of an entry of a log; its table adds whose log it is."""
 
+    owner: ClassVar[str]
+    """Name of the column of whose log it is."""
+
     # After the owner's column in the key: entries are read by owner, in order.
     seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False, sort_order=1)
     time: Mapped[float] = mapped_column(server_default=now(), sort_order=2)
@@ -158,3 +163,29 @@ class LogEntry:
     kind: Mapped[str] = mapped_column(String(32), sort_order=4)
     message: Mapped[str] = mapped_column(sort_order=5)
     data: Mapped[dict[str, Any]] = mapped_column(sort_order=6)
+
+    @property
+    def id(self) -> str:
+        """The API's id, OWNER.NUMBER."""
+        return f"{getattr(self, self.owner)}.{self.seq}"
+
+
+class QueuedWork(Leased, Table):
+    """Base of the tables of work on a dataset that waits in a queue: `queued_work` has its transitions."""
+
+    __abstract__ = True
+
+    noun: ClassVar[str]
+    """What messages call it."""
+    log: ClassVar[type[LogEntry]]
+    """Table of its events."""
+
+    status: Mapped[WorkStatus] = mapped_column(status_type(WorkStatus))
+    created_by: Mapped[str | None] = mapped_column(String(40))
+    """Id of the API key whose request made it; null where none was asked for."""
+    dataset_id: Mapped[str] = mapped_column(String(40), index=True)
+    """The dataset, which may be deleted once it has ended."""
+    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    started_at: Mapped[float | None]
+    event_seq: Mapped[int] = mapped_column(default=0)
+    """Number of the newest event; incremented under the row's lock, so events have no gaps."""

@@ -23,6 +23,9 @@ from service.keys.tables import ApiKey as ApiKey
 from service.models.tables import Model as Model
 from service.models.tables import ModelMove as ModelMove
 from service.predictions.tables import Predictor as Predictor
+from service.recommendations.tables import Recommendation as Recommendation
+from service.recommendations.tables import RecommendationCandidate as RecommendationCandidate
+from service.recommendations.tables import RecommendationEvent as RecommendationEvent
 from service.statuses import DatasetStatus, JobStatus
 from service.table_base import CompressedJson, Leased, LogEntry, status_type
 from service.table_base import Table as Table
@@ -135,6 +138,7 @@ class Event(_JobItem, LogEntry, Table):
 
     __tablename__ = "events"
     _number = "seq"
+    owner = "job_id"
 
 
 class Epoch(_JobItem, Table):

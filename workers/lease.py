@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 from sqlalchemy import case, exists, or_, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.tables import Backbone, BatchPrediction, Dataset, Export, Job, now
+from service.tables import Backbone, BatchPrediction, Dataset, Export, Job, Recommendation, now
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Row = TypeVar("Row", Job, Dataset, Backbone, Export, BatchPrediction)
+Row = TypeVar("Row", Job, Dataset, Backbone, Export, BatchPrediction, Recommendation)
 """A table that workers claim from."""
 
 WATCH_SECONDS = 0.5

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 from sqlalchemy import delete, exists, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 
-from service import startup
+from service import queued_work, startup
 from service.backbones import imports, listings
-from service.batch_predictions import lifecycle as prediction_lifecycle
 from service.batch_predictions import repository as batch_predictions
 from service.cache import repository as cache
 from service.checkpoints import blobs, retention
@@ -20,9 +19,8 @@ from service.datasets import repository as datasets
 from service.exports import repository as exports
 from service.jobs import lifecycle, snapshots
 from service.settings import from_environment
-from service.statuses import PredictionStatus
 from service.storage import Storage
-from service.tables import BatchPrediction, IdempotencyKey, Job, now
+from service.tables import IdempotencyKey, Job, now
 from service.uploads import parts
 from service.uploads import repository as uploads
 from service.wakeup import Queue
@@ -32,6 +30,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from service.settings import Settings
+    from service.table_base import Leased
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +46,7 @@ CACHE_SECONDS = 7 * 86400.0
 
 
 def sweep(database: Database, queue: Queue) -> None:
-    """Clean up the database once, and wake a worker if a job or a batch prediction waits."""
+    """Clean up the database once, and wake a worker if a job, a batch prediction or a recommendation waits."""
     with database.writing() as session:
         _interrupt_orphans(session)
         session.execute(delete(IdempotencyKey).where(IdempotencyKey.created_at < now() - KEY_SECONDS))
@@ -56,7 +55,8 @@ def sweep(database: Database, queue: Queue) -> None:
         imports.drop_unanswered(session)
         uploads.delete_expired(session)
     with database.reading() as session:
-        queued = (exists().where(table.status == "queued") for table in (Job, BatchPrediction))
+        tables: tuple[type[Leased], ...] = (Job, *queued_work.TABLES)
+        queued = (exists().where(table.status == "queued") for table in tables)
         waiting = session.scalar(select(or_(*queued)))
     if waiting:
         queue.wake()
@@ -79,11 +79,7 @@ def _interrupt_orphans(session: Session) -> None:
     orphans = select(Job).where(Job.status.in_(lifecycle.INTERRUPTING), Job.lease_until < now())
     for job in session.scalars(orphans.with_for_update(skip_locked=True)):
         lifecycle.interrupt(session, job)
-    cancelled = select(BatchPrediction).where(
-        BatchPrediction.status == PredictionStatus.CANCELLING, BatchPrediction.lease_until < now()
-    )
-    for prediction in session.scalars(cancelled.with_for_update(skip_locked=True)):
-        prediction_lifecycle.interrupt(session, prediction)
+    queued_work.interrupt_orphans(session)
 
 
 def remove_orphans(database: Database, storage: Storage, grace_seconds: float) -> None:

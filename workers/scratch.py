@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import select, union_all
 
 from service.locked_folder import remove_unlocked
-from service.tables import Backbone, BatchPrediction, Export, Job
+from service.tables import Backbone, BatchPrediction, Export, Job, Recommendation
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ def remove_orphans(database: Database, scratch: Path) -> None:
     # Folders are listed first: an attempt is claimed before its folder is made.
     folders = list(scratch.glob("*")) if scratch.exists() else []
     with database.reading() as session:
-        tables = (Job, Backbone, Export, BatchPrediction)
+        tables = (Job, Backbone, Export, BatchPrediction, Recommendation)
         held = (select(table.id, table.attempt).where(table.lease_until.is_not(None)) for table in tables)
         current = {f"{name}.{attempt}" for name, attempt in session.execute(union_all(*held))}
     for path in folders:

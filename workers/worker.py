@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ulid import ULID
 
 from service.database import Database, describe_error
-from service.tables import Backbone, BatchPrediction, Dataset, Export, Job
+from service.tables import Backbone, BatchPrediction, Dataset, Export, Job, Recommendation
 from workers import lease, scratch
 from workers.cache_reporter import CacheReporter
 from workers.child_process import ChildDied, start_fork_server
@@ -27,6 +27,7 @@ from workers.work.exporting import ExportAttempt
 from workers.work.importing import ImportAttempt
 from workers.work.inspection import BackboneAttempt
 from workers.work.predicting import PredictionAttempt
+from workers.work.recommending import RecommendationAttempt
 from workers.work.training import JobAttempt
 from workers.work.validation import DatasetAttempt
 
@@ -69,6 +70,7 @@ WORK_KINDS: tuple[WorkKind[Any], ...] = (
     WorkKind(Backbone, "importing", "importing", ImportAttempt),
     WorkKind(Export, "exporting", "exporting", ExportAttempt),
     WorkKind(BatchPrediction, "queued", "running", PredictionAttempt),
+    WorkKind(Recommendation, "queued", "running", RecommendationAttempt),
 )
 
 

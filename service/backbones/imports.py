@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select
 
+from service import event_log
 from service.backbones import repository
 from service.backbones.errors import BackboneInUse, BackboneNotUploaded, PreprocessingNotNeeded, UploadDropped
 from service.backbones.options import ImportOptions
@@ -191,18 +192,12 @@ def drop_unanswered(session: Session) -> None:
 
 def add_event(session: Session, backbone: Backbone, level: str, kind: str, message: str, data: dict[str, Any]) -> None:
     """Append an event; the backbone's row must be locked, so that events are numbered without gaps."""
-    backbone.event_seq += 1
-    session.add(
-        BackboneEvent(
-            backbone_id=backbone.id, seq=backbone.event_seq, level=level, kind=kind, message=message, data=data
-        )
-    )
+    event_log.add(session, backbone, BackboneEvent, level, kind, message, data)
 
 
 def find_events(session: Session, backbone_id: str, after: int, limit: int) -> list[BackboneEvent]:
     """Find at most `limit` events of the backbone with numbers above `after`, in order."""
-    events = select(BackboneEvent).where(BackboneEvent.backbone_id == backbone_id, BackboneEvent.seq > after)
-    return list(session.scalars(events.order_by(BackboneEvent.seq).limit(limit)))
+    return event_log.find(session, BackboneEvent, backbone_id, after, limit)
 
 
 def is_over(session: Session, backbone_id: str) -> bool:

@@ -113,10 +113,6 @@ class BackboneEvent(LogEntry, Table):
     """An entry of the log of an import, numbered without gaps."""
 
     __tablename__ = "backbone_events"
+    owner = "backbone_id"
 
     backbone_id: Mapped[str] = mapped_column(ForeignKey("backbones.id", ondelete="CASCADE"), primary_key=True)
-
-    @property
-    def id(self) -> str:
-        """The API's id, BACKBONE.NUMBER."""
-        return f"{self.backbone_id}.{self.seq}"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from service.batch_predictions import repository
+from service import queued_work
 from service.batch_predictions.errors import ModelNamedTwice
 from service.checkpoints import repository as checkpoints
 from service.jobs.creation import lock_ready_dataset
 from service.predictions.errors import TooManyPredictions
 from service.predictions.models import find_models
-from service.statuses import PredictionStatus
+from service.statuses import WorkStatus
 from service.tables import BatchModel, BatchPrediction, new_id
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def create_prediction(session: Session, request: PredictionCreate, created_by: s
             checkpoints.get(session, named.checkpoint)  # it was deleted just now
     prediction = BatchPrediction(
         id=new_id("pred"),
-        status=PredictionStatus.QUEUED,
+        status=WorkStatus.QUEUED,
         name=request.name,
         created_by=created_by,
         dataset_id=dataset.id,
@@ -61,5 +61,5 @@ def create_prediction(session: Session, request: PredictionCreate, created_by: s
         BatchModel(prediction_id=prediction.id, position=position, model=named.model, checkpoint_id=named.checkpoint)
         for position, named in enumerate(models)
     )
-    repository.add_event(session, prediction, "info", "queued", "Waiting for a worker", {})
+    queued_work.add_event(session, prediction, "info", "queued", "Waiting for a worker", {})
     return prediction

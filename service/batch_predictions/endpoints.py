@@ -10,8 +10,8 @@ from fastapi import APIRouter, BackgroundTasks, Query, Request, Response
 from pydantic import BeforeValidator
 from sqlalchemy.orm import Session
 
-from service import idempotency, tables
-from service.batch_predictions import creation, lifecycle, repository
+from service import idempotency, queued_work, tables
+from service.batch_predictions import creation, repository
 from service.batch_predictions.errors import NoResults, PredictionNotFinished
 from service.batch_predictions.schemas import BatchPrediction, Format, PredictionCreate
 from service.checkpoints.downloads import build_headers, give_content, read_stored
@@ -27,14 +27,18 @@ from service.event_stream import RESPONSES, Accept, Event, EventLog, LastEventId
 from service.json_body import JsonRoute
 from service.pagination import After, Page, PageSize, shaped_like
 from service.query_parameters import none_if_empty
-from service.statuses import PredictionStatus
+from service.statuses import WorkStatus
 from service.storage import StorageUnavailable
 
 log = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/v1/predictions", tags=["predictions"], route_class=JsonRoute)
 
-EVENT_LOG = EventLog(repository.get, lifecycle.is_over, repository.find_events)
+EVENT_LOG = EventLog(
+    repository.get,
+    partial(queued_work.is_over, table=tables.BatchPrediction),
+    partial(queued_work.find_events, table=tables.BatchPrediction),
+)
 MEDIA_TYPES: dict[Format, str] = {
     "csv": "text/csv",
     "jsonl": "application/jsonl",
@@ -68,7 +72,7 @@ def list_predictions(
     database: DatabaseDep,
     limit: PageSize = 20,
     after: Annotated[After, shaped_like("pred")] = None,
-    status: Annotated[PredictionStatus | None, BeforeValidator(none_if_empty), Query()] = None,
+    status: Annotated[WorkStatus | None, BeforeValidator(none_if_empty), Query()] = None,
     dataset: Annotated[str | None, BeforeValidator(none_if_empty), Query()] = None,
     model: Annotated[
         str | None, BeforeValidator(none_if_empty), Query(description="A name as it was asked for, or a checkpoint.")
@@ -93,7 +97,7 @@ def delete_prediction(prediction_id: str, database: DatabaseDep, storage: Storag
     """Delete a batch prediction that has ended, with its results."""
     with database.writing() as session:
         row = repository.get(session, prediction_id, lock=True)
-        if row.status not in lifecycle.TERMINAL:
+        if row.status not in queued_work.TERMINAL:
             raise PredictionNotFinished(
                 f"Prediction {prediction_id} is {row.status}; cancel it and wait until it is cancelled."
             )
@@ -109,7 +113,7 @@ def cancel_prediction(prediction_id: str, database: DatabaseDep) -> BatchPredict
     """Cancel a batch prediction. A queued one is cancelled at once, a running one within seconds."""
     with database.writing() as session:
         row = repository.get(session, prediction_id, lock=True)
-        lifecycle.cancel(session, row)
+        queued_work.cancel(session, row)
         session.flush()
         (prediction,) = _build_predictions(session, [row])
     return prediction
@@ -155,7 +159,7 @@ def download_predictions(
     """Download the results, a row for each image; docs/predictions.md lists the columns of each format."""
     with database.reading() as session:
         row = repository.get(session, prediction_id)
-    if row.status not in lifecycle.TERMINAL:
+    if row.status not in queued_work.TERMINAL:
         raise PredictionNotFinished(f"Prediction {prediction_id} is {row.status}; its results follow when it succeeds.")
     if row.files is None:
         reason = (row.error or {}).get("message", "It was cancelled.")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, exists, or_, select
 
 from service.batch_predictions.errors import PredictionNotFound
-from service.tables import BatchEvent, BatchModel, BatchPart, BatchPrediction
+from service.tables import BatchModel, BatchPart, BatchPrediction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,14 +66,6 @@ def find_models(session: Session, prediction_ids: Sequence[str]) -> dict[str, li
     return found
 
 
-def find_unfinished_of_dataset(session: Session, dataset_id: str) -> str | None:
-    """Find a batch prediction that has not ended, and reads a dataset's images."""
-    query = select(BatchPrediction.id).where(
-        BatchPrediction.dataset_id == dataset_id, BatchPrediction.finished_at.is_(None)
-    )
-    return session.scalar(query.limit(1))
-
-
 def find_unfinished_of_checkpoints(session: Session, checkpoint_ids: Sequence[str]) -> Sequence[BatchModel]:
     """Find the models, of batch predictions that have not ended, that are these checkpoints."""
     query = select(BatchModel).join(BatchPrediction, BatchPrediction.id == BatchModel.prediction_id)
@@ -98,21 +90,3 @@ def find_file_keys(session: Session) -> set[str]:
     for files in session.scalars(select(BatchPrediction.files).where(BatchPrediction.files.is_not(None))):
         keys |= {file["key"] for file in (files or {}).values()}
     return keys
-
-
-def add_event(
-    session: Session, prediction: BatchPrediction, level: str, kind: str, message: str, data: dict[str, Any]
-) -> None:
-    """Append an event; the row must be locked, so that events are numbered without gaps."""
-    prediction.event_seq += 1
-    session.add(
-        BatchEvent(
-            prediction_id=prediction.id, seq=prediction.event_seq, level=level, kind=kind, message=message, data=data
-        )
-    )
-
-
-def find_events(session: Session, prediction_id: str, after: int, limit: int) -> list[BatchEvent]:
-    """Find at most `limit` events of a batch prediction with numbers above `after`, in order."""
-    query = select(BatchEvent).where(BatchEvent.prediction_id == prediction_id, BatchEvent.seq > after)
-    return list(session.scalars(query.order_by(BatchEvent.seq).limit(limit)))

@@ -9,7 +9,7 @@ from pydantic import ConfigDict, Field
 from service import tables
 from service.pagination import Identified
 from service.predictions.schemas import Coverage, TopK
-from service.statuses import PredictionStatus
+from service.statuses import WorkStatus
 from service.types import DescribedModel, Digest, Text, Timestamp
 
 Format = Literal["csv", "jsonl", "parquet"]
@@ -72,7 +72,7 @@ class BatchPrediction(Identified):
     name: str | None
     created_by: str | None
     """Id of the API key whose request made it; null where none was asked for."""
-    status: PredictionStatus
+    status: WorkStatus
     dataset: str
     models: list[BatchModel]
     top_k: int

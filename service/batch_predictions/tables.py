@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ForeignKey, String
+from sqlalchemy import ForeignKey, String, delete
 from sqlalchemy.orm import Mapped, mapped_column
 
-from service.statuses import PredictionStatus
-from service.table_base import Leased, LogEntry, Table, status_type
+from service.table_base import LogEntry, QueuedWork, Table
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 
-class BatchPrediction(Leased, Table):
+class BatchEvent(LogEntry, Table):
+    """An entry of the log of a batch prediction, numbered without gaps."""
+
+    __tablename__ = "batch_prediction_events"
+    owner = "prediction_id"
+
+    prediction_id: Mapped[str] = mapped_column(ForeignKey("batch_predictions.id", ondelete="CASCADE"), primary_key=True)
+
+
+class BatchPrediction(QueuedWork):
     """Predictions for every image of a dataset. queued → running → succeeded | failed | cancelled."""
 
     __tablename__ = "batch_predictions"
+    noun = "Prediction"
+    log = BatchEvent
 
-    status: Mapped[PredictionStatus] = mapped_column(status_type(PredictionStatus))
     name: Mapped[str | None]
-    created_by: Mapped[str | None] = mapped_column(String(40))
-    """Id of the API key whose request made it; null where none was asked for."""
-    dataset_id: Mapped[str] = mapped_column(String(40), index=True)
-    """The dataset, which may be deleted once it has ended."""
     top_k: Mapped[int]
     coverage: Mapped[float]
     images: Mapped[int]
     """Images of the dataset."""
-    progress: Mapped[dict[str, Any]] = mapped_column(default=dict)
     files: Mapped[dict[str, Any] | None]
     """The results: {format: {"key", "bytes", "digest"}}, with keys of the storage."""
-    started_at: Mapped[float | None]
-    event_seq: Mapped[int] = mapped_column(default=0)
-    """Number of the newest event; incremented under the row's lock, so events have no gaps."""
+
+    def end(self, session: Session, status: str) -> None:
+        """Set a final status, release the lease, and forget the stored parts."""
+        session.execute(delete(BatchPart).where(BatchPart.prediction_id == self.id))
+        super().end(session, status)
 
 
 class BatchModel(Table):
@@ -62,16 +71,3 @@ class BatchPart(Table):
     """Storage key of the file, a line of JSON for each image."""
     digest: Mapped[str] = mapped_column(String(64))
     """SHA-256 of the file, in hex."""
-
-
-class BatchEvent(LogEntry, Table):
-    """An entry of the log of a batch prediction, numbered without gaps."""
-
-    __tablename__ = "batch_prediction_events"
-
-    prediction_id: Mapped[str] = mapped_column(ForeignKey("batch_predictions.id", ondelete="CASCADE"), primary_key=True)
-
-    @property
-    def id(self) -> str:
-        """The API's id, PREDICTION.NUMBER."""
-        return f"{self.prediction_id}.{self.seq}"

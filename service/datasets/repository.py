@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import or_, select
 from sqlalchemy.orm import defer
 
-from service.batch_predictions import repository as batch_predictions
+from service import queued_work
 from service.datasets.errors import DatasetInUse, DatasetNotFound
 from service.statuses import DatasetStatus
 from service.tables import Dataset, Job
@@ -66,11 +66,12 @@ def delete(session: Session, dataset_id: str) -> None:
     job = session.scalar(select(Job.id).where(uses).limit(1))
     if job is not None:
         raise DatasetInUse(f"Job {job} uses dataset {dataset_id}. Delete its jobs first.")
-    prediction = batch_predictions.find_unfinished_of_dataset(session, dataset_id)
-    if prediction is not None:
-        raise DatasetInUse(
-            f"Prediction {prediction} reads the images of dataset {dataset_id}; wait until it has ended, or cancel it."
-        )
+    for table in queued_work.TABLES:
+        work = queued_work.find_unfinished_of_dataset(session, table, dataset_id)
+        if work is not None:
+            raise DatasetInUse(
+                f"{table.noun} {work} reads the images of dataset {dataset_id}; wait until it has ended, or cancel it."
+            )
     session.delete(dataset)
 
 

@@ -10,6 +10,7 @@ from sqlalchemy import Text, cast, delete, func, select
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.attributes import set_committed_value
 
+from service import event_log
 from service.jobs.errors import JobNotFound
 from service.statuses import JobStatus
 from service.tables import Checkpoint, Crash, Epoch, Event, Job, Trial
@@ -140,8 +141,7 @@ def find_checkpoint_ids(session: Session, jobs: Sequence[Job]) -> dict[str, list
 
 def add_event(session: Session, job: Job, level: str, kind: str, message: str, data: dict[str, Any]) -> None:
     """Append an event; the job's row must be locked, so that events are numbered without gaps, in order of commits."""
-    job.event_seq += 1
-    session.add(Event(job_id=job.id, seq=job.event_seq, level=level, kind=kind, message=message, data=data))
+    event_log.add(session, job, Event, level, kind, message, data)
 
 
 def find_messages(session: Session, job_id: str, limit: int) -> list[Event]:
@@ -152,8 +152,7 @@ def find_messages(session: Session, job_id: str, limit: int) -> list[Event]:
 
 def find_events(session: Session, job_id: str, after: int, limit: int) -> list[Event]:
     """Find at most `limit` events of the job with numbers above `after`, in order."""
-    query = select(Event).where(Event.job_id == job_id, Event.seq > after).order_by(Event.seq).limit(limit)
-    return list(session.scalars(query))
+    return event_log.find(session, Event, job_id, after, limit)
 
 
 def add_crash(session: Session, job: Job, attempt: int, cause: str) -> None:

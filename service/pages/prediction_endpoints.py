@@ -9,7 +9,6 @@ from fastapi.responses import HTMLResponse
 from pydantic import BeforeValidator
 
 from service.batch_predictions import endpoints as predictions
-from service.batch_predictions.lifecycle import TERMINAL
 from service.datasets import endpoints as datasets
 from service.dependencies import DatabaseDep
 from service.pages import naming
@@ -17,6 +16,7 @@ from service.pages.rendering import PageRoute, render
 from service.pages.try_endpoints import COVERAGES, find_models
 from service.pagination import After, shaped_like
 from service.query_parameters import none_if_empty
+from service.queued_work import TERMINAL
 from service.statuses import DatasetStatus
 
 router = APIRouter(prefix="/predictions", include_in_schema=False, route_class=PageRoute)

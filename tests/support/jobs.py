@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select
 
 from service.jobs import repository
-from service.statuses import JobStatus, PredictionStatus
+from service.statuses import JobStatus, WorkStatus
 from service.tables import BatchPrediction, Dataset, Event, Job
 from workers.lease import Claim, claim
 
@@ -32,7 +32,7 @@ def build_job(job_id: str, status: JobStatus, attempt: int = 0, backbone: str = 
     )
 
 
-def build_prediction(prediction_id: str, status: PredictionStatus, **columns: Any) -> BatchPrediction:
+def build_prediction(prediction_id: str, status: WorkStatus, **columns: Any) -> BatchPrediction:
     """Build the row of a batch prediction."""
     facts = {"dataset_id": "ds_1", "top_k": 1, "coverage": 0.9, "images": 1, "progress": {}, "event_seq": 0, **columns}
     return BatchPrediction(id=prediction_id, status=status, attempt=1, crashes=0, **facts)

@@ -12,7 +12,7 @@ from service.backbones import imports
 from service.batch_predictions import repository as batch_predictions
 from service.cache import repository as cache
 from service.jobs import snapshots
-from service.statuses import PredictionStatus
+from service.statuses import WorkStatus
 from service.storage import Storage
 from service.tables import Backbone, BatchPart, BatchPrediction, Dataset, IdempotencyKey, Job
 from service.wakeup import Queue
@@ -87,7 +87,7 @@ def test_snapshots_that_no_job_names_are_removed(database: Database, storage: St
 def test_a_batch_prediction_whose_worker_died_while_cancelling_is_cancelled(database: Database) -> None:
     with database.writing() as session:
         for name, lease in (("pred_1", 1.0), ("pred_2", 1e12)):
-            session.add(build_prediction(name, PredictionStatus.CANCELLING, lease_until=lease))
+            session.add(build_prediction(name, WorkStatus.CANCELLING, lease_until=lease))
     sweep(database, Queue(""))
     with database.reading() as session:
         statuses = [session.get_one(BatchPrediction, name).status for name in ("pred_1", "pred_2")]
@@ -101,7 +101,7 @@ def test_files_that_no_batch_prediction_names_are_removed(database: Database, st
             file.write(b"x")
     with database.writing() as session:
         files = {"csv": {"key": f"{folder}/results.csv", "bytes": 1, "digest": "0" * 64}}
-        session.add(build_prediction("pred_1", PredictionStatus.RUNNING, files=files))
+        session.add(build_prediction("pred_1", WorkStatus.RUNNING, files=files))
         session.flush()
         session.add(BatchPart(prediction_id="pred_1", first=0, images=1, errors=0, key=f"{folder}/part", digest=""))
     remove_orphans(database, storage, -GRACE_SECONDS)

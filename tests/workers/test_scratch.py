@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from service.statuses import PredictionStatus
+from service.statuses import WorkStatus
 from service.tables import Backbone, BatchPrediction
 from tests.support.jobs import add_jobs, build_prediction, claim_job
 from tests.support.uploads import add_upload
@@ -42,7 +42,7 @@ def test_folders_of_running_imports_are_kept(database: Database, tmp_path: Path)
 
 def test_folders_of_running_batch_predictions_are_kept(database: Database, tmp_path: Path) -> None:
     with database.writing() as session:
-        session.add(build_prediction("pred_1", PredictionStatus.QUEUED))
+        session.add(build_prediction("pred_1", WorkStatus.QUEUED))
     with database.writing() as session:
         held = lease.claim(session, BatchPrediction, "queued", "running", "w", 60)
     assert held is not None

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, Field, TypeAdapter
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.batch_predictions import lifecycle, repository
+from service import queued_work
+from service.batch_predictions import repository
 from service.predictions.protocol import NamedModel
 from service.settings import Settings
 from service.storage import Storage, StorageUnavailable
 from service.tables import BatchPart, BatchPrediction, Dataset
 from workers import scratch
-from workers.work.base import Attempt, may_use_nvidia
+from workers.work.queued import QueuedAttempt
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -93,24 +94,19 @@ Message = StoredPart | Progressed | Finished | Refused
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="event")])
 
 
-class PredictionAttempt(Attempt[BatchPrediction]):
+class PredictionAttempt(QueuedAttempt[BatchPrediction]):
     """One attempt at one batch prediction: its child predicts, and stores rows part by part."""
 
     module = "workers.entrypoints.predicting"
 
     def __init__(self, database: Database, settings: Settings, claim: Claim[BatchPrediction]) -> None:
-        self.database, self.settings, self.claim = database, settings, claim
+        super().__init__(database, settings, claim)
         self._storage = Storage(settings.storage)
         self._scratch = scratch.choose_folder(settings.scratch, claim)
         self._parts: list[StoredPart] = []
         """Parts of earlier attempts that are whole."""
         self._keys: set[str] = set()
         """Files in the storage that are this attempt's to remove when no row names them any more."""
-
-    @property
-    def may_use_gpu(self) -> bool:
-        """True unless the settings or the machine rule out NVIDIA's."""
-        return may_use_nvidia(self.settings)
 
     @property
     def can_save_progress(self) -> bool:
@@ -137,7 +133,7 @@ class PredictionAttempt(Attempt[BatchPrediction]):
     def start(self, session: Session, row: BatchPrediction) -> PredictionOrder:
         """Start behind the rows that are stored."""
         done, errors = (sum(getattr(part, count) for part in self._parts) for count in ("images", "errors"))
-        lifecycle.start(session, row, done)
+        queued_work.start(session, row, f"{done:,} images that are stored" if done else "", {"images": done})
         repository.forget_parts(session, row.id, done)
         row.progress = {"percent": round(99 * done / row.images, 1), "images": done, "errors": errors}
         dataset = session.get_one(Dataset, row.dataset_id)
@@ -175,10 +171,12 @@ class PredictionAttempt(Attempt[BatchPrediction]):
                 case Progressed() as progressed:
                     row.progress = progressed.model_dump(exclude={"event"})
                 case Finished(files=files):
-                    lifecycle.succeed(session, row, files, row.progress["errors"])
+                    row.files, errors = files, row.progress["errors"]
+                    without = f", {errors:,} of them without predictions" if errors else ""
+                    queued_work.succeed(session, row, f"{row.images:,} images{without}")
                     return True
                 case Refused(code=code, message=message):
-                    lifecycle.fail(session, row, code, message)
+                    queued_work.fail(session, row, code, message)
                     return True
         return False
 
@@ -186,26 +184,6 @@ class PredictionAttempt(Attempt[BatchPrediction]):
         """Remember the files of parts that were recorded."""
         messages = [_MESSAGE.validate_json(line) for line in lines]
         self._keys |= {message.key for message in messages if isinstance(message, StoredPart)}
-
-    def fail(self, session: Session, row: BatchPrediction, cause: str, message: str) -> None:
-        """End the batch prediction as failed: it kept crashing."""
-        lifecycle.fail(session, row, cause, message)
-
-    def crash(self, session: Session, row: BatchPrediction, cause: str, message: str) -> None:
-        """Requeue the batch prediction after a crash."""
-        lifecycle.requeue(session, row, "crashed", message, {"cause": cause, "attempt": row.attempt})
-
-    def postpone(self, session: Session, row: BatchPrediction, cause: str, message: str, seconds: float) -> None:
-        """Requeue the batch prediction, to be claimed after `seconds`."""
-        lifecycle.requeue(session, row, "postponed", message, {"cause": cause, "seconds": seconds}, seconds)
-
-    def drain(self, session: Session, row: BatchPrediction) -> None:
-        """Requeue the batch prediction because this worker is stopping."""
-        lifecycle.requeue(session, row, "drained", "The worker stopped; waiting for another", {})
-
-    def interrupt(self, session: Session, row: BatchPrediction) -> None:
-        """End the cancelled batch prediction."""
-        lifecycle.interrupt(session, row)
 
     def clean_up(self, *, is_over: bool) -> None:
         """Remove the attempt's folder, and the stored parts that no row names any more."""

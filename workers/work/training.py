@@ -115,8 +115,8 @@ class JobAttempt(Attempt[Job]):
         return TrainingSpec(
             job=row.id,
             storage=self.settings.storage,
-            dataset=_dataset_spec(session.get_one(Dataset, row.dataset_id)),
-            other_dataset=None if other is None else _dataset_spec(other),
+            dataset=describe_dataset(session.get_one(Dataset, row.dataset_id)),
+            other_dataset=None if other is None else describe_dataset(other),
             backbone=row.backbone,
             backbones=self.settings.backbones,
             backbone_commit=repository.find_backbone_commit(session, row.id),
@@ -286,7 +286,8 @@ class JobAttempt(Attempt[Job]):
         lifecycle.succeed(session, row, stop_reason=event.stop_reason, metrics=event.metrics)
 
 
-def _dataset_spec(dataset: Dataset) -> DatasetSpec:
+def describe_dataset(dataset: Dataset) -> DatasetSpec:
+    """Describe a dataset that is ready."""
     assert dataset.pack is not None
     assert dataset.index is not None
     assert dataset.digest is not None

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from models.runtime.checkpoint_file import write
-from service.batch_predictions import lifecycle, repository
-from service.statuses import PredictionStatus
+from service import queued_work
+from service.batch_predictions import repository
+from service.statuses import WorkStatus
 from service.storage import Storage
 from service.tables import BatchEvent, BatchPart, BatchPrediction
 from tests.support.checkpoints import add_job, store_and_publish
@@ -49,8 +50,8 @@ def start(db: Database, prediction: str) -> None:
     """Start it, as a worker does."""
     with db.writing() as session:
         row = repository.get(session, prediction, lock=True)
-        row.status, row.attempt = PredictionStatus.RUNNING, 1
-        lifecycle.start(session, row, 0)
+        row.status, row.attempt = WorkStatus.RUNNING, 1
+        queued_work.start(session, row, "", {})
 
 
 def succeed(db: Database, settings: Settings, prediction: str) -> dict[str, bytes]:
@@ -65,7 +66,8 @@ def succeed(db: Database, settings: Settings, prediction: str) -> dict[str, byte
     start(db, prediction)
     with db.writing() as session:
         row = repository.get(session, prediction, lock=True)
-        lifecycle.succeed(session, row, files, errors=1)
+        row.files = files
+        queued_work.succeed(session, row, f"{row.images} images")
     return contents
 
 
@@ -156,7 +158,7 @@ def test_results_in_every_format(
     assert client.get(f"{address}/content").content == contents["csv"]
     assert_problem(client.get(f"{address}/content?format=xlsx"), 422, "invalid_request")
     messages = [event["message"] for event in client.get(f"{address}/events").json()["data"]]
-    assert messages[-1] == "Succeeded: 10 images, 1 of them without predictions"
+    assert messages[-1] == "Succeeded: 10 images"
 
 
 def test_one_that_has_ended_is_deleted_with_its_files(
@@ -168,7 +170,7 @@ def test_one_that_has_ended_is_deleted_with_its_files(
     assert_problem(client.delete(address), 409, "prediction_not_finished", "running", "cancel")
     with db.writing() as session:
         row = repository.get(session, made["id"])
-        row.status = PredictionStatus.QUEUED
+        row.status = WorkStatus.QUEUED
     succeed(db, settings, made["id"])
     assert client.delete(address).status_code == 204
     assert_problem(client.get(address), 404, "prediction_not_found", made["id"])
@@ -198,7 +200,7 @@ def test_cancelling(client: TestClient, db: Database, settings: Settings, datase
     for _ in range(2):
         assert client.post(f"{address}/cancel").json()["status"] == "cancelling"
     with db.writing() as session:
-        lifecycle.interrupt(session, repository.get(session, made["id"], lock=True))
+        queued_work.interrupt(session, repository.get(session, made["id"], lock=True))
     ended = client.get(address).json()
     assert (ended["status"], ended["finished_at"] is None) == ("cancelled", False)
     assert_problem(client.get(f"{address}/content"), 409, "no_results", "cancelled")
@@ -215,7 +217,7 @@ def test_a_failed_one_says_why_it_has_no_results(
     made = create(client, dataset, checkpoint)
     start(db, made["id"])
     with db.writing() as session:
-        lifecycle.fail(session, repository.get(session, made["id"]), "model_unloadable", "Its file is damaged.")
+        queued_work.fail(session, repository.get(session, made["id"]), "model_unloadable", "Its file is damaged.")
     address = f"/v1/predictions/{made['id']}"
     assert client.get(address).json()["error"] == {"code": "model_unloadable", "message": "Its file is damaged."}
     assert_problem(client.get(f"{address}/content"), 409, "no_results", "failed", "Its file is damaged.")

@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from models.runtime.checkpoint_file import write
-from service.batch_predictions import lifecycle, repository
-from service.statuses import JobStatus, PredictionStatus
+from service import queued_work
+from service.batch_predictions import repository
+from service.statuses import JobStatus, WorkStatus
 from service.tables import Job
 from tests.support.checkpoints import JOB, add_job, store_and_publish
 
@@ -52,11 +53,12 @@ def test_a_prediction_is_followed_and_its_results_are_files(
     assert f'hx-post="/v1/predictions/{made}/cancel"' in text
     with db.writing() as session:
         row = repository.get(session, made, lock=True)
-        row.status, row.attempt = PredictionStatus.RUNNING, 1
-        lifecycle.start(session, row, 0)
+        row.status, row.attempt = WorkStatus.RUNNING, 1
+        queued_work.start(session, row, "", {})
         row.progress = {"percent": 100.0, "images": 12, "errors": 2}
         files = {name: {"key": name, "bytes": 2000, "digest": "0" * 64} for name in ("csv", "jsonl", "parquet")}
-        lifecycle.succeed(session, row, files, errors=2)
+        row.files = files
+        queued_work.succeed(session, row, "12 images")
     assert browse(f"/predictions/{made}", **{"HX-Request": "true"}).headers["HX-Refresh"] == "true"
     ended = browse(f"/predictions/{made}").text
     for name in files:

@@ -12,7 +12,8 @@ import pytest
 from sqlalchemy import select, update
 
 from models.runtime.supervisor_callbacks import Context
-from service.batch_predictions import creation, lifecycle, repository
+from service import queued_work
+from service.batch_predictions import creation, repository
 from service.batch_predictions.schemas import PredictionCreate
 from service.settings import Settings
 from service.storage import Storage
@@ -135,7 +136,7 @@ def test_it_resumes_behind_what_is_stored(database: Database, settings: Settings
     assert row.files is not None
     assert (trained / row.files["csv"]["key"]).exists()
     with database.reading() as session:
-        (started,) = repository.find_events(session, row.id, 3, 1)
+        (started,) = queued_work.find_events(session, row.id, 3, 1, table=BatchPrediction)
     assert started.data == {"attempt": 2, "images": 64}
 
 
@@ -175,10 +176,10 @@ def test_a_cancelled_one_leaves_nothing(database: Database, settings: Settings, 
     prediction = create(database, trained)
     run_until_first_part(database, settings)
     with database.writing() as session:
-        lifecycle.cancel(session, repository.get(session, prediction, lock=True))
+        queued_work.cancel(session, repository.get(session, prediction, lock=True))
         row = repository.get(session, prediction)
         assert row.status == "cancelling"
-        lifecycle.interrupt(session, row)
+        queued_work.interrupt(session, row)
     with database.reading() as session:
         assert session.scalars(select(BatchPart)).all() == []
         assert repository.get(session, prediction).status == "cancelled"
