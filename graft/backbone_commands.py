@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,7 +12,7 @@ from typer.core import TyperGroup
 
 from graft import inputs
 from graft.backbone_report import describe
-from graft.progress import show_upload
+from graft.progress import follow, show_upload
 from graft.terminal import (
     INTERRUPTED,
     UNREACHABLE,
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 
     from graft.client import Client
     from graft.record import Fields
-    from graft.results.backbones import InspectedBackbone
+    from graft.results.backbones import InspectedBackbone, RankedBackbone
     from graft.upload_source import UploadSource
+
+RANKING = ("rank", "backbone", "expected", "interval", "job", "image", "checkpoint", "features", "note")
+"""Columns of a ranking."""
 
 
 class ListsByDefault(TyperGroup):
@@ -123,6 +127,42 @@ def preprocessing(
         _finish(client, backbone, after=earlier[-1] if earlier else None, as_json=as_json)
 
 
+@app.command()
+def recommend(
+    dataset: Annotated[str, typer.Argument(help="Its id, ds_….")],
+    candidates: Annotated[
+        list[str] | None,
+        typer.Argument(help="Names of backbones; by default local and imported ones, and those that jobs have used."),
+    ] = None,
+    min_accuracy: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, help="Expected accuracy that a backbone must have to suffice.")
+    ] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Rank backbones on the training images of a dataset: expected accuracy, and what a job and an image cost."""
+    with connect(url) as client:
+        where = choose_console(as_json)
+        made = client.create_recommendation(dataset, candidates or None, min_accuracy=min_accuracy)
+        say(f"Recommendation {made.id}", where)
+        try:
+            read = partial(client.recommendation, made.id)
+            follow(read, client.recommendation_events(made.id), where)
+        except KeyboardInterrupt:
+            address = f"{client.url}/v1/recommendations/{made.id}"
+            fail(
+                f"The recommendation goes on: GET {address} has its result, POST {address}/cancel ends it.", INTERRUPTED
+            )
+        ended = client.recommendation(made.id)
+    if as_json:
+        print_json(ended)
+    else:
+        show([_describe_candidate(candidate) for candidate in ended.candidates], RANKING, as_json=False)
+        say(ended.advice or (ended.error or {}).get("message", f"The recommendation was {ended.status}."))
+    if ended.recommended is None:
+        raise typer.Exit(UNSUCCESSFUL)
+
+
 @app.command(name="show")
 def show_backbone(backbone: str, url: Url = None, as_json: AsJson = False) -> None:
     """Show a backbone, and what its import found."""
@@ -144,6 +184,23 @@ def delete(backbone: str, url: Url = None, as_json: AsJson = False) -> None:
         print_json({"deleted": backbone})
     else:
         say(f"Deleted {backbone}")
+
+
+def _describe_candidate(candidate: RankedBackbone) -> dict[str, Any]:
+    """Describe a candidate in a row of the table of the ranking, with its error in place of figures it has not."""
+    row: dict[str, Any] = dict.fromkeys(RANKING) | {"backbone": candidate.backbone}
+    if candidate.expected is None:
+        return row | {"note": (candidate.error or {}).get("message", "not measured")}
+    return row | {
+        "rank": candidate.rank,
+        "expected": f"{candidate.expected:.1%}",
+        "interval": f"{candidate.low:.1%} to {candidate.high:.1%}",
+        "job": f"{candidate.seconds:,.0f} s",
+        "image": f"{1000 * (candidate.latency_seconds or 0):,.0f} ms",
+        "checkpoint": f"{(candidate.checkpoint_bytes or 0) / 1e6:,.1f} MB",
+        "features": f"{(candidate.features_bytes or 0) / 1e6:,.1f} MB",
+        "note": "cannot be told from the best" if candidate.tied and candidate.rank != 1 else "",
+    }
 
 
 def _label(row: Fields) -> str:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from graft import form, resumable
 from graft.connection import parse, require_available
 from graft.datasets import choose_name
-from graft.results.backbones import Backbone, InspectedBackbone
+from graft.predictions import ENDED
+from graft.results.backbones import Backbone, InspectedBackbone, Recommendation
 from graft.resumable import Uploads
 from graft.runtime import run, sleep, stream
 from graft.upload_source import UploadSource, list_source
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import httpx
@@ -106,6 +107,55 @@ class Backbones(Uploads):
             return (self.backbone(backbone)).status != "importing"
 
         return self._follow(f"/v1/backbones/{backbone}/events", has_ended, after)
+
+    def recommend_backbones(
+        self, dataset: str, candidates: Sequence[str] | None = None, *, min_accuracy: float | None = None
+    ) -> Recommendation:
+        """Have a worker rank backbones on the training images of a dataset, and wait; returns the recommendation.
+
+        candidates: names of backbones, by default those at hand. `recommended` is null where none suffices.
+        """
+        made = self.create_recommendation(dataset, candidates, min_accuracy=min_accuracy)
+        return self.wait_for_recommendation(made.id)
+
+    def create_recommendation(
+        self, dataset: str, candidates: Sequence[str] | None = None, *, min_accuracy: float | None = None
+    ) -> Recommendation:
+        """Have a worker rank backbones; returns the recommendation at once. A call that is repeated makes no second."""
+        named = None if candidates is None else list(candidates)
+        body = {"dataset": dataset, "candidates": named, "min_accuracy": min_accuracy}
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        return Recommendation(self._call("POST", "/v1/backbones/recommend", json=body, headers=key))
+
+    def recommendation(self, recommendation: str) -> Recommendation:
+        """Get a recommendation: its state, and the candidates as far as they are measured, best first."""
+        return Recommendation(self._get(f"/v1/recommendations/{recommendation}"))
+
+    def recommendations(self, **filters: Any) -> Iterator[Recommendation]:
+        """List all recommendations, newest first; filters are status, dataset."""
+        return self._iterate_pages(Recommendation, "/v1/recommendations", filters)
+
+    def cancel_recommendation(self, recommendation: str) -> Recommendation:
+        """Cancel a recommendation."""
+        return Recommendation(self._call("POST", f"/v1/recommendations/{recommendation}/cancel"))
+
+    def delete_recommendation(self, recommendation: str) -> None:
+        """Delete a recommendation that has ended; cached features stay."""
+        self._delete(f"/v1/recommendations/{recommendation}")
+
+    def recommendation_events(self, recommendation: str) -> Iterator[Event]:
+        """Stream all events of a recommendation, live until it ends; resumes after a broken connection."""
+
+        def has_ended() -> bool:
+            return (self.recommendation(recommendation)).status in ENDED
+
+        return self._follow(f"/v1/recommendations/{recommendation}/events", has_ended)
+
+    def wait_for_recommendation(self, recommendation: str) -> Recommendation:
+        """Wait until a recommendation has ended; returns it."""
+        for _ in self.recommendation_events(recommendation):
+            pass
+        return self.recommendation(recommendation)
 
     def delete_backbone(self, backbone: str) -> None:
         """Delete an uploaded backbone that no job uses."""

@@ -120,7 +120,7 @@ def _format_progress(progress: Fields) -> str:
     parts = []
     if progress.get("epoch"):
         parts.append(f"epoch {progress['epoch']} of at most {progress['epochs']}")
-    if progress["images_per_second"]:
+    if progress.get("images_per_second"):
         parts.append(f"{progress['images_per_second']:,.0f} images/s")
     if progress["eta_seconds"]:
         parts.append(f"at most {progress['eta_seconds']:.0f} s left")

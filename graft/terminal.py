@@ -37,7 +37,7 @@ REFUSED = 1
 UNREACHABLE = 3
 """Exit status where the service does not answer; 2 is that of a wrong command line."""
 UNSUCCESSFUL = 4
-"""Exit status where a job, a dataset or an import ended without a result."""
+"""Exit status where a job, a dataset or an import ended without a result, or no backbone suffices."""
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells expect."""
 EXIT_CODES = (

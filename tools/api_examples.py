@@ -28,6 +28,7 @@ VARIABLES = {
     "job_id": "$JOB",
     "checkpoint_id": "$CHECKPOINT",
     "prediction_id": "$PREDICTION",
+    "recommendation_id": "$RECOMMENDATION",
     "upload_id": "$UPLOAD",
     "backbone_id": "$BACKBONE",
     "export_id": "$EXPORT",
@@ -64,6 +65,12 @@ EXAMPLES = {
         not_run="it needs a file of your own",
     ),
     "DELETE /v1/backbones/{name}": Example(name="$BACKBONE"),
+    "POST /v1/backbones/recommend": Example(json={"dataset": "$DATASET", "candidates": ["local/rendered_shapes"]}),
+    "GET /v1/recommendations": Example(query={"dataset": "$DATASET"}),
+    "GET /v1/recommendations/{recommendation_id}": Example(),
+    "DELETE /v1/recommendations/{recommendation_id}": Example(),
+    "POST /v1/recommendations/{recommendation_id}/cancel": Example(),
+    "GET /v1/recommendations/{recommendation_id}/events": Example(headers=LIVE, output="events.txt"),
     "GET /v1/techniques": Example(),
     "POST /v1/recipes/check": Example(
         json={"recipe": {"head": "mlp", "optimizer": "nesterov"}, "dataset": "$DATASET", "backbone": BACKBONE}

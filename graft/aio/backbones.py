@@ -11,13 +11,14 @@ from graft import form
 from graft.aio import resumable
 from graft.aio.connection import parse, require_available
 from graft.aio.datasets import choose_name
+from graft.aio.predictions import ENDED
 from graft.aio.resumable import AsyncUploads
 from graft.aio.runtime import run, sleep, stream
-from graft.results.backbones import Backbone, InspectedBackbone
+from graft.results.backbones import Backbone, InspectedBackbone, Recommendation
 from graft.upload_source import UploadSource, list_source
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
     from pathlib import Path
 
     import httpx
@@ -106,6 +107,55 @@ class AsyncBackbones(AsyncUploads):
             return (await self.backbone(backbone)).status != "importing"
 
         return self._follow(f"/v1/backbones/{backbone}/events", has_ended, after)
+
+    async def recommend_backbones(
+        self, dataset: str, candidates: Sequence[str] | None = None, *, min_accuracy: float | None = None
+    ) -> Recommendation:
+        """Have a worker rank backbones on the training images of a dataset, and wait; returns the recommendation.
+
+        candidates: names of backbones, by default those at hand. `recommended` is null where none suffices.
+        """
+        made = await self.create_recommendation(dataset, candidates, min_accuracy=min_accuracy)
+        return await self.wait_for_recommendation(made.id)
+
+    async def create_recommendation(
+        self, dataset: str, candidates: Sequence[str] | None = None, *, min_accuracy: float | None = None
+    ) -> Recommendation:
+        """Have a worker rank backbones; returns the recommendation at once. A call that is repeated makes no second."""
+        named = None if candidates is None else list(candidates)
+        body = {"dataset": dataset, "candidates": named, "min_accuracy": min_accuracy}
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        return Recommendation(await self._call("POST", "/v1/backbones/recommend", json=body, headers=key))
+
+    async def recommendation(self, recommendation: str) -> Recommendation:
+        """Get a recommendation: its state, and the candidates as far as they are measured, best first."""
+        return Recommendation(await self._get(f"/v1/recommendations/{recommendation}"))
+
+    def recommendations(self, **filters: Any) -> AsyncIterator[Recommendation]:
+        """List all recommendations, newest first; filters are status, dataset."""
+        return self._iterate_pages(Recommendation, "/v1/recommendations", filters)
+
+    async def cancel_recommendation(self, recommendation: str) -> Recommendation:
+        """Cancel a recommendation."""
+        return Recommendation(await self._call("POST", f"/v1/recommendations/{recommendation}/cancel"))
+
+    async def delete_recommendation(self, recommendation: str) -> None:
+        """Delete a recommendation that has ended; cached features stay."""
+        await self._delete(f"/v1/recommendations/{recommendation}")
+
+    def recommendation_events(self, recommendation: str) -> AsyncIterator[Event]:
+        """Stream all events of a recommendation, live until it ends; resumes after a broken connection."""
+
+        async def has_ended() -> bool:
+            return (await self.recommendation(recommendation)).status in ENDED
+
+        return self._follow(f"/v1/recommendations/{recommendation}/events", has_ended)
+
+    async def wait_for_recommendation(self, recommendation: str) -> Recommendation:
+        """Wait until a recommendation has ended; returns it."""
+        async for _ in self.recommendation_events(recommendation):
+            pass
+        return await self.recommendation(recommendation)
 
     async def delete_backbone(self, backbone: str) -> None:
         """Delete an uploaded backbone that no job uses."""

@@ -7,9 +7,55 @@ from datetime import datetime
 from typing import Any, Literal
 
 from graft.record import Record
+from graft.results.shared import WorkStatus
 
 BackboneStatus = Literal["listed", "inspecting", "inspected", "importing", "ready", "failed"]
 """States of a backbone."""
+
+
+class RankedBackbone(Record):
+    """A candidate, and what was measured; null until it is, or where it cannot be."""
+
+    backbone: str
+    rank: int | None
+    """1 is the best."""
+    tied: bool | None
+    """Whether the images cannot tell it from the best."""
+    suffices: bool | None
+    """Whether it is surely better than the constant predictor, and not below `min_accuracy`."""
+    expected: float | None
+    """Accuracy, or mean average precision, of a linear classifier on images that were left out in their turn."""
+    low: float | None
+    """Lower end of the interval that holds the true one with 95% confidence."""
+    high: float | None
+    """Upper end of the interval."""
+    balanced_accuracy: float | None
+    """Mean recall of the classes; null too where images have several labels."""
+    seconds: float | None
+    """Expected time of a whole job by the empty recipe on this machine, without a download of the weights."""
+    seconds_per_image: float | None
+    """Measured time to compute the features of an image."""
+    latency_seconds: float | None
+    """Measured time from the file of one image to its features, by the engine that answers predictions."""
+    checkpoint_bytes: int | None
+    """Size of the checkpoint of such a job."""
+    features_bytes: int | None
+    """Size of the features of all images in the cache, without augmented views."""
+    computed: int | None
+    """Images whose features were computed; those of the rest of the sample were in the cache."""
+    engine: str | None
+    """What computed the features."""
+    error: dict[str, Any] | None
+    """Why it cannot be measured."""
+
+
+class RecommendationProgress(Record):
+    """Progress of a recommendation; null where it is not known yet."""
+
+    percent: float
+    candidate: str | None
+    """The backbone that is being measured."""
+    eta_seconds: float | None
 
 
 class Backbone(Record):
@@ -65,3 +111,32 @@ class InspectedBackbone(Record):
     created_at: datetime
     hint: str | None
     """What to do where `inspection` is null."""
+
+
+class Recommendation(Record):
+    """Backbones ranked on the images of a dataset, best first; while it runs, as far as they are measured."""
+
+    id: str
+    created_by: str | None
+    """Id of the API key whose request made it; null where none was asked for."""
+    status: WorkStatus
+    dataset: str
+    min_accuracy: float | None
+    metric: Literal["accuracy", "map"] | None
+    """What is expected: accuracy, or mean average precision where images have several labels."""
+    constant: float | None
+    """The same of the predictor that says how often each class occurs."""
+    sample: int | None
+    """Training images that were looked at."""
+    recommended: str | None
+    """The best backbone; null where none suffices."""
+    advice: str | None
+    """What that means, and what to do where none suffices."""
+    candidates: list[RankedBackbone]
+    """From the best on; those without figures last."""
+    progress: RecommendationProgress
+    attempt: int
+    error: dict[str, Any] | None
+    created_at: datetime
+    started_at: datetime | None
+    finished_at: datetime | None

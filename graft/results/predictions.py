@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from graft.record import Record
-from graft.results.shared import ClassProbability
+from graft.results.shared import ClassProbability, WorkStatus
 
 
 class BatchModel(Record):
@@ -31,10 +31,6 @@ class PredictionProgress(Record):
     """Times that this attempt found an image in the feature cache, and computed no backbone for it."""
     images_per_second: float | None
     eta_seconds: float | None
-
-
-PredictionStatus = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
-"""States of a batch prediction."""
 
 
 class ResultFile(Record):
@@ -92,7 +88,7 @@ class BatchPrediction(Record):
     name: str | None
     created_by: str | None
     """Id of the API key whose request made it; null where none was asked for."""
-    status: PredictionStatus
+    status: WorkStatus
     dataset: str
     models: list[BatchModel]
     top_k: int

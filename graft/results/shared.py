@@ -26,3 +26,7 @@ class Event(Record):
     kind: str
     message: str
     data: dict[str, Any]
+
+
+WorkStatus = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
+"""States of queued work: of a batch prediction or a recommendation."""

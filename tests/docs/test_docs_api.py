@@ -71,6 +71,14 @@ def make_prediction(client: Client, ids: dict[str, str], *, waits: bool = True) 
     return prediction
 
 
+def make_recommendation(client: Client, ids: dict[str, str], *, waits: bool = True) -> str:
+    """Rank the backbone of the guide on the dataset."""
+    made = client.create_recommendation(ids["DATASET"], ["local/rendered_shapes"])
+    if waits:
+        assert client.wait_for_recommendation(made.id).status == "succeeded"
+    return made.id
+
+
 def make_export(client: Client, ids: dict[str, str]) -> str:
     """Export the checkpoint."""
     client.export(ids["CHECKPOINT"], folder_of(ids).parent / "export.pt2", "pt2")
@@ -94,6 +102,7 @@ MAKERS: dict[str, Make] = {
     "OTHER": partial(make_job, until="succeeded"),
     "UPLOAD": make_upload,
     "PREDICTION": make_prediction,
+    "RECOMMENDATION": make_recommendation,
     "EXPORT": make_export,
     "BACKBONE": make_backbone,
     "KEY": lambda client, ids: str(client.create_key("other")["id"]),
@@ -110,6 +119,9 @@ FRESH: dict[str, dict[str, Make]] = {
     "GET /v1/jobs/{job_id}/trials": {"JOB": partial(make_job, recipe={"search": {"trials": 4}}, until="succeeded")},
     "DELETE /v1/checkpoints/{checkpoint_id}": {"CHECKPOINT": make_checkpoint},
     "POST /v1/predictions/{prediction_id}/cancel": {"PREDICTION": partial(make_prediction, waits=False)},
+    "POST /v1/recommendations/{recommendation_id}/cancel": {
+        "RECOMMENDATION": partial(make_recommendation, waits=False)
+    },
 }
 """Ids that an operation uses up, or that must be in a state of their own."""
 

@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import uvicorn
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from graft.cli import app
+from graft.client import Client
+from graft.errors import GraftError
 from service.app import create_app
 from service.backbones import imports
 from service.database import Database
 from service.settings import Settings
-from service.tables import Backbone
+from service.tables import Backbone, Recommendation
+from tests.support.datasets import add_dataset
+from tests.support.recommendations import succeed
 from tests.support.serving import running
 
 if TYPE_CHECKING:
@@ -65,6 +70,58 @@ def importing(settings: Settings) -> Iterator[list[dict[str, Any]]]:
     database.close()
 
 
+@pytest.fixture
+def recommending(settings: Settings) -> Iterator[Database]:
+    """End recommendations as a worker would; the database."""
+    database, stopping = Database(settings.database), threading.Event()
+
+    def work() -> None:
+        while not stopping.wait(0.05):
+            with database.reading() as session:
+                queued = list(session.scalars(select(Recommendation.id).where(Recommendation.status == "queued")))
+            for recommendation in queued:
+                succeed(database, recommendation)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    yield database
+    stopping.set()
+    thread.join()
+    database.close()
+
+
+def test_backbones_are_ranked(settings: Settings, recommending: Database) -> None:
+    dataset = add_dataset(recommending)
+    with recommending.writing() as session:
+        for name in ("local/a", "local/b"):
+            session.add(Backbone(id=name, source="local", status="listed", architecture="a", attempt=0, crashes=0))
+    with running(settings) as url:
+
+        def run(*arguments: str, status: int = 0) -> str:
+            done = CliRunner().invoke(app, ["backbones", "recommend", *arguments, "--url", url], env={"COLUMNS": "200"})
+            assert done.exit_code == status, done.output
+            return done.output
+
+        table = run(dataset)
+        assert re.search(r"1 +local/a +90\.0% +82\.6% to 94\.5% +12 s +20 ms +0\.0 MB +0\.0 MB", table)
+        assert re.search(r"local/b +It is gone\.", table)
+        assert "local/a is expected to have accuracy 90.0%." in table
+        named = run(dataset, "local/b", "--min-accuracy", "0.95", status=4)
+        assert "No candidate is expected to have accuracy 95.0%" in named
+        stdout = CliRunner().invoke(app, ["backbones", "recommend", dataset, "--json", "--url", url]).stdout
+        assert json.loads(stdout)["recommended"] == "local/a"
+        assert "There is no backbone local/c" in run(dataset, "local/c", status=1)
+        with Client(url) as client:
+            found = client.recommend_backbones(dataset, ["local/b"])
+            assert (found.recommended, found.candidates[0].expected) == ("local/b", 0.9)
+            assert next(client.recommendations(dataset=dataset)).id == found.id
+            client.delete_recommendation(found.id)
+            waiting = client.create_recommendation(dataset)
+            client.wait_for_recommendation(waiting.id)
+            with pytest.raises(GraftError, match="only a queued or running one"):
+                client.cancel_recommendation(waiting.id)
+
+
 def test_a_network_is_added_answered_for_shown_and_deleted(
     tmp_path: Path, settings: Settings, importing: list[dict[str, Any]]
 ) -> None:
@@ -73,7 +130,7 @@ def test_a_network_is_added_answered_for_shown_and_deleted(
     labels.write_text("cat\ndog\n")
     (samples / "cat").mkdir(parents=True)
     (samples / "cat" / "1.png").write_bytes(b"1")
-    with serving(settings) as url:
+    with running(settings) as url:
 
         def run(*arguments: str, status: int = 0) -> str:
             done = CliRunner().invoke(app, ["backbones", *arguments, "--url", url])

@@ -17,6 +17,7 @@ from models.training import lda
 from models.training.inputs import Subset, TrainingRun
 from models.training.lda import SHRINKAGES, FittedLDA, Labelled, Statistics, fit_lda
 from models.training.trainable_model import TrainableModel
+from tests.support.lda_problem import problem, refit, statistics_of
 from tests.support.small_pack import PREPROCESSING, Corner, small_pack
 
 if TYPE_CHECKING:
@@ -25,37 +26,9 @@ if TYPE_CHECKING:
 CLASSES = ["blue", "green", "red"]
 
 
-def problem(rows: int = 300, features: int = 20, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Three classes, standardized, of different sizes."""
-    random = torch.Generator().manual_seed(seed)
-    labels = torch.multinomial(torch.tensor([0.5, 0.3, 0.2]), rows, replacement=True, generator=random)
-    mixing = torch.randn(features, features, generator=torch.Generator().manual_seed(7))
-    centres = torch.randn(3, features, generator=torch.Generator().manual_seed(8))
-    rows_ = torch.randn(rows, features, generator=random) @ mixing / 4 + centres[labels]
-    return (rows_ - rows_.mean(0)) / rows_.std(0), labels
-
-
-def statistics_of(x: torch.Tensor, y: torch.Tensor, size: int = 64) -> Statistics:
-    return Statistics.from_batches(zip(torch.split(x, size), torch.split(y, size), strict=True), x.shape[1], 3)
-
-
 def fit(x: torch.Tensor, y: torch.Tensor, other: torch.Tensor, known: torch.Tensor) -> FittedLDA:
     statistics = statistics_of(x, y)
     return fit_lda(statistics, statistics.counts / len(x), Labelled(x, y), Labelled(other, known))
-
-
-def refit(
-    x: torch.Tensor, y: torch.Tensor, shrinkage: float, scale: torch.Tensor, freedom: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Means (C, D) and shrunk covariance (D, D) by definition, in double precision.
-
-    Args:
-        shrinkage: towards the identity, `scale` times.
-        freedom: divisor of the scatter within the classes.
-    """
-    means = torch.stack([x[y == label].double().mean(0) for label in range(3)])
-    within = x.double() - means[y]
-    return means, (1 - shrinkage) * within.T @ within / freedom + shrinkage * scale.double() * torch.eye(x.shape[1])
 
 
 @pytest.mark.parametrize("size", [1, 7, 64, 1000])

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 
 from models.training import lda, leave_one_out
 from models.training.leave_one_out import predict_left_out
-from tests.models.training.test_lda import problem, refit, statistics_of
+from tests.support.lda_problem import problem, refit, statistics_of
 
 
 @pytest.mark.parametrize("shrinkage", [0.1, 0.7])

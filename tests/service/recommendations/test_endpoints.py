@@ -10,21 +10,16 @@ from sqlalchemy import delete
 from service import queued_work
 from service.recommendations import repository
 from service.recommendations.creation import MOST_CANDIDATES
-from service.statuses import BackboneStatus, WorkStatus
+from service.statuses import BackboneStatus
 from service.tables import Backbone, Job, RecommendationCandidate, RecommendationEvent
 from tests.support.datasets import add_dataset
+from tests.support.recommendations import start, succeed
 from tests.support.requests import BACKBONES, assert_problem
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
 
     from service.database import Database
-
-FIGURES = {
-    "metric": "accuracy", "value": 0.9, "replicates": [0.88, 0.9, 0.92], "constant": 0.5, "balanced_accuracy": 0.85,
-    "sample": 100, "computed": 100, "seconds": 12.0, "seconds_per_image": 0.01, "checkpoint_bytes": 1000,
-    "features_bytes": 200, "engine": "eager float32", "latency_seconds": 0.02,
-}  # fmt: skip
 
 
 def create(client: TestClient, dataset: str, *candidates: str, **options: Any) -> dict[str, Any]:
@@ -34,26 +29,6 @@ def create(client: TestClient, dataset: str, *candidates: str, **options: Any) -
     made: dict[str, Any] = response.json()
     assert response.headers["location"] == f"/v1/recommendations/{made['id']}"
     return made
-
-
-def start(db: Database, recommendation: str) -> None:
-    """Start it, as a worker does."""
-    with db.writing() as session:
-        row = repository.get(session, recommendation, lock=True)
-        row.status, row.attempt = WorkStatus.RUNNING, 1
-        queued_work.start(session, row, "", {})
-
-
-def succeed(db: Database, recommendation: str) -> None:
-    """End it with figures of its first candidate, and an error of the others, as a worker does."""
-    start(db, recommendation)
-    with db.writing() as session:
-        for candidate in repository.find_candidates(session, [recommendation])[recommendation]:
-            if candidate.position:
-                candidate.error = {"code": "backbone_unknown", "message": "It is gone."}
-            else:
-                candidate.figures = FIGURES
-        queued_work.succeed(session, repository.get(session, recommendation, lock=True), "1 of 2")
 
 
 def test_a_request_is_queued(client: TestClient, dataset: str) -> None:
