@@ -21,6 +21,8 @@ from service.pages import advice
 from service.pages.rendering import PageRoute, render
 from service.pagination import After
 from service.query_parameters import none_if_empty
+from service.queued_work import TERMINAL
+from service.recommendations import endpoints as recommendations
 from service.statuses import DatasetStatus
 from service.techniques import endpoints as techniques
 from service.techniques.schemas import RecipeCheck
@@ -104,6 +106,23 @@ def show_backbones(
     return render(request, "train_backbones.html", page=page, chosen_backbone=None, costs=SUGGESTED)
 
 
+@router.get("/recommendations/{recommendation_id}")
+def show_ranking(
+    request: Request, recommendation_id: str, database: DatabaseDep, backbone: Text = None
+) -> HTMLResponse:
+    """Show the candidates of a recommendation as choices of the form, as far as they are measured."""
+    recommendation = recommendations.get_recommendation(recommendation_id, database)
+    return render(
+        request,
+        "train_ranking.html",
+        recommendation=recommendation,
+        is_over=recommendation.status in TERMINAL,
+        advice=recommendation.advice or (recommendation.error or {}).get("message"),
+        names={each.backbone: _find_name(database, each.backbone) for each in recommendation.candidates},
+        chosen=backbone,
+    )
+
+
 @router.get("/costs")
 def show_costs(
     request: Request, database: DatabaseDep, recipe: str = "{}", dataset: Text = None, backbone: Text = None
@@ -115,6 +134,14 @@ def show_costs(
     except (ValueError, RecursionError, GraftError):
         checked = None
     return render(request, "train_costs.html", checked=checked, backbone=backbone)
+
+
+def _find_name(database: Database, backbone: str) -> str:
+    """Find the name for people of a backbone that may be deleted since."""
+    try:
+        return backbones.get_backbone(backbone, database).name
+    except BackboneNotFound:
+        return backbone
 
 
 def _suggest(database: Database, chosen: str | None) -> list[Backbone]:

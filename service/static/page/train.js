@@ -1,10 +1,11 @@
 // The form of a new job: one recipe, in words, as a form of the whole catalog, and as JSON; checked as one types.
 // @ts-check
-import { ask, create } from "./page.js";
+import { ask, create, say } from "./page.js";
 import { SchemaForm } from "./schema_form.js";
 
 /** @typedef {Record<string, any>} Recipe */
 
+const MOST_CANDIDATES = 16;  // of service/recommendations/creation.py
 const form = /** @type {HTMLFormElement | null} */ (document.getElementById("train"));
 if (form) begin(form);
 
@@ -77,6 +78,25 @@ function begin(form) {
     }
   }
 
+  /** Rank the backbones that are shown, and show what each is expected to reach. @param {HTMLButtonElement} button */
+  async function recommend(button) {
+    const shown = [.../** @type {NodeListOf<HTMLInputElement>} */ (form.querySelectorAll("#backbones input[name=backbone]"))];
+    const candidates = [...new Set(shown.map((input) => input.value))].slice(0, MOST_CANDIDATES);
+    button.disabled = true;
+    try {
+      const { id } = await create("/v1/backbones/recommend", { dataset: value("dataset"), candidates });
+      do {
+        const query = new URLSearchParams({ backbone: value("backbone") });
+        const response = await fetch(`/train/recommendations/${id}?${query}`, { headers: { "HX-Request": "true" } }).catch(() => null);
+        if (response?.ok) get("backbones").innerHTML = await response.text();  // rendered and escaped by the service
+        await new Promise((resolve) => setTimeout(resolve, 1500));
+      } while (document.querySelector("#backbones [data-live]"));
+    } catch (error) {
+      say(/** @type {Error} */ (error).message);
+    }
+    button.disabled = false;
+  }
+
   /** Keep what differs from the defaults. @param {Recipe} whole */
   function reduce(whole) {
     const known = defaults;
@@ -116,6 +136,7 @@ function begin(form) {
     catalog.draw(get("catalog"), { ...defaults, ...recipe });
   }
 
+  get("recommend").addEventListener("click", (event) => void recommend(/** @type {HTMLButtonElement} */ (event.currentTarget)));
   form.addEventListener("change", (event) => {
     const { name, dataset } = /** @type {HTMLInputElement} */ (event.target);
     if (name === "depth") {

@@ -9,12 +9,16 @@ from urllib.parse import urlencode
 import pytest
 
 from models.catalog.recipe import Recipe
+from tests.support.recommendations import succeed
 from tests.support.requests import BACKBONES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from fastapi.testclient import TestClient
     from httpx2 import Response
+
+    from service.database import Database
 
 
 def test_without_data_it_says_what_is_first(browse: Callable[..., Response]) -> None:
@@ -32,6 +36,26 @@ def test_backbones_are_searched(browse: Callable[..., Response], dataset: str) -
     assert f'value="{name}"' in browse(f"/train/backbones?q={name[:12]}&max_params=&licence=").text
     assert "No backbone matches" in browse("/train/backbones?q=nothing").text
     assert "No backbone matches" in browse("/train/backbones?max_params=1").text
+
+
+def test_a_ranking_gives_choices_with_what_each_would_reach(
+    browse: Callable[..., Response], client: TestClient, db: Database, dataset: str
+) -> None:
+    assert 'id="recommend"' in browse("/train").text
+    body = {"dataset": dataset, "candidates": BACKBONES[:2]}
+    made = client.post("/v1/backbones/recommend", json=body).json()["id"]
+    address = f"/train/recommendations/{made}?backbone={BACKBONES[1]}"
+    waiting = browse(address).text
+    assert "data-live" in waiting
+    assert "Waiting for a worker" in waiting
+    succeed(db, made)
+    text = browse(address).text
+    assert "data-live" not in text
+    assert f"{BACKBONES[0]} is expected to have accuracy 90.0%." in text
+    assert "expected 90.0% (82.6% to 94.5%)" in text
+    assert "It is gone." in text
+    assert re.search(rf'value="{re.escape(BACKBONES[1])}" checked', text)
+    assert browse("/train/recommendations/rec_none").status_code == 404
 
 
 def test_choices_in_words_are_recipes(browse: Callable[..., Response], dataset: str) -> None:
