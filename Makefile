@@ -9,7 +9,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --max-worker-restart 0
 # For all platforms, and every Python from the oldest that is supported.
 LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-.PHONY: help setup demo up test test-extended test-all check check-page format docs guide screenshots lock demo-backbone migrate revision api worker predictor benchmarks accuracy imports coverage-of-backbones calibration imbalance sets views search cuts reuse scale stored-bytes cache-index polls predict page-lighthouse page-times client-size parity peers faults experiments clean
+.PHONY: help setup demo up test test-extended test-all check check-page format docs guide screenshots lock demo-backbone migrate revision api worker predictor benchmarks accuracy recommend imports coverage-of-backbones calibration imbalance sets views search cuts reuse scale stored-bytes cache-index polls predict page-lighthouse page-times client-size parity peers faults experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -96,6 +96,9 @@ benchmarks: setup ## measure a cold job, a warm job and their floor; BACKBONE=lo
 
 accuracy: setup ## the empty recipe against a linear probe; BACKBONE=local/NAME DATASET=archive
 	@$(BIN)/python -m benchmarks.accuracy $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')
+
+recommend: setup ## whether the recommended backbone is the best one, by real jobs; GRAFT_MATERIAL=folder
+	@$(BIN)/python -m benchmarks.recommend
 
 imports: setup ## imported backbones beside their own source; BACKBONE=local/NAME DATASET=archive FILE='file …' SAME='file …'
 	@$(BIN)/python -m benchmarks.imports $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)') $(foreach file,$(FILE),--file '$(file)') $(foreach file,$(SAME),--same '$(file)')

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     from models.datasets.pack import Pack
     from models.training.loop import Training
+
+Returned = TypeVar("Returned")
 
 SPLITS = 20
 
@@ -160,14 +162,14 @@ def train_recipe(
     return Trained(training, logits, labels[test], temperature, plain_test)
 
 
-def finish(events: Generator[Any, None, Training]) -> Training:
+def finish(events: Generator[Any, None, Returned]) -> Returned:
     """Run a generator to its end; return what it returns."""
     while True:
         try:
             next(events)
         except StopIteration as end:
-            training: Training = end.value
-            return training
+            returned: Returned = end.value
+            return returned
 
 
 def fit_probe(features: CachedFeatures, labels: np.ndarray, train: np.ndarray, test: np.ndarray) -> float:
