@@ -8,7 +8,7 @@ from sqlalchemy import select
 
 from service.jobs import repository
 from service.statuses import JobStatus, WorkStatus
-from service.tables import BatchPrediction, Dataset, Event, Job
+from service.tables import BatchPrediction, Dataset, Event, Job, Recommendation
 from workers.lease import Claim, claim
 
 if TYPE_CHECKING:
@@ -36,6 +36,12 @@ def build_prediction(prediction_id: str, status: WorkStatus, **columns: Any) -> 
     """Build the row of a batch prediction."""
     facts = {"dataset_id": "ds_1", "top_k": 1, "coverage": 0.9, "images": 1, "progress": {}, "event_seq": 0, **columns}
     return BatchPrediction(id=prediction_id, status=status, attempt=1, crashes=0, **facts)
+
+
+def build_recommendation(recommendation_id: str, status: WorkStatus, **columns: Any) -> Recommendation:
+    """Build the row of a recommendation."""
+    facts = {"dataset_id": "ds_1", "progress": {}, "event_seq": 0, **columns}
+    return Recommendation(id=recommendation_id, status=status, attempt=1, crashes=0, **facts)
 
 
 def build_dataset() -> Dataset:

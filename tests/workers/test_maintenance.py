@@ -14,16 +14,18 @@ from service.cache import repository as cache
 from service.jobs import snapshots
 from service.statuses import WorkStatus
 from service.storage import Storage
-from service.tables import Backbone, BatchPart, BatchPrediction, Dataset, IdempotencyKey, Job
+from service.tables import Backbone, BatchPart, Dataset, IdempotencyKey, Job
 from service.wakeup import Queue
-from tests.support.jobs import add_jobs, build_prediction, claim_job, read_job
+from tests.support.jobs import add_jobs, build_prediction, build_recommendation, claim_job, read_job
 from tests.support.uploads import add_upload, list_import_events
 from workers.maintenance import GRACE_SECONDS, remove_orphans, sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from service.database import Database
+    from service.table_base import QueuedWork
 
 
 @pytest.fixture
@@ -84,14 +86,17 @@ def test_snapshots_that_no_job_names_are_removed(database: Database, storage: St
     assert [path.name for path in (tmp_path / "storage/jobs/job_000").iterdir()] == ["snapshot.1.2.safetensors"]
 
 
-def test_a_batch_prediction_whose_worker_died_while_cancelling_is_cancelled(database: Database) -> None:
+@pytest.mark.parametrize("build", [build_prediction, build_recommendation])
+def test_queued_work_whose_worker_died_while_cancelling_is_cancelled(
+    database: Database, build: Callable[..., QueuedWork]
+) -> None:
+    rows = [build(name, WorkStatus.CANCELLING, lease_until=lease) for name, lease in (("x_1", 1.0), ("x_2", 1e12))]
+    ids = [(type(row), row.id) for row in rows]
     with database.writing() as session:
-        for name, lease in (("pred_1", 1.0), ("pred_2", 1e12)):
-            session.add(build_prediction(name, WorkStatus.CANCELLING, lease_until=lease))
+        session.add_all(rows)
     sweep(database, Queue(""))
     with database.reading() as session:
-        statuses = [session.get_one(BatchPrediction, name).status for name in ("pred_1", "pred_2")]
-    assert statuses == ["cancelled", "cancelling"]
+        assert [session.get_one(*each).status for each in ids] == ["cancelled", "cancelling"]
 
 
 def test_files_that_no_batch_prediction_names_are_removed(database: Database, storage: Storage, tmp_path: Path) -> None:
