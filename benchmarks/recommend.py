@@ -1,4 +1,4 @@
-"""Whether the recommended backbone is the best one: `GRAFT_MATERIAL=folder make recommend`.
+"""Recommended backbone against the best one: `GRAFT_MATERIAL=folder make recommend`.
 
 Each dataset of the material is given to every backbone of it, by a real job of the empty recipe. What is lost is how
 much the test accuracy of the recommended one lies below the best, in points. Without material, scikit-learn's digits

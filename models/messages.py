@@ -146,7 +146,7 @@ class Failed(_Event):
 
 
 class BackboneFigures(BaseModel):
-    """What was measured of a backbone on the images of a dataset: how well it tells them apart, and what it costs."""
+    """Figures of a backbone on the images of a dataset: how well it tells them apart, and what it costs."""
 
     model_config = ConfigDict(frozen=True)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Place:
-    """A candidate's place in the ranking."""
+class RankedCandidate:
+    """A candidate with its rank."""
 
     candidate: RecommendationCandidate
     rank: int | None = None
@@ -33,7 +33,7 @@ class Place:
 class Ranking:
     """Candidates from the best on, those without figures last."""
 
-    places: list[Place]
+    candidates: list[RankedCandidate]
     recommended: str | None
     """The best, if it suffices."""
     advice: str | None
@@ -48,18 +48,18 @@ def rank(candidates: Sequence[RecommendationCandidate], min_accuracy: float | No
     """
     measured = [candidate for candidate in candidates if candidate.figures]
     measured.sort(key=lambda candidate: -candidate.figures["value"] if candidate.figures else 0)
-    others = [Place(candidate) for candidate in candidates if not candidate.figures]
+    others = [RankedCandidate(candidate) for candidate in candidates if not candidate.figures]
     if not measured:
         return Ranking(others, None, None)
-    places = [_place(number, each, measured[0], min_accuracy) for number, each in enumerate(measured, 1)]
-    best = places[0]
+    ranking = [_rank_one(number, each, measured[0], min_accuracy) for number, each in enumerate(measured, 1)]
+    best = ranking[0]
     recommended = best.candidate.backbone if best.suffices else None
-    return Ranking([*places, *others], recommended, _advise(places, min_accuracy))
+    return Ranking([*ranking, *others], recommended, _advise(ranking, min_accuracy))
 
 
-def _place(
+def _rank_one(
     rank: int, candidate: RecommendationCandidate, best: RecommendationCandidate, min_accuracy: float | None
-) -> Place:
+) -> RankedCandidate:
     figures, of_best = candidate.figures or {}, best.figures or {}
     value, replicates = figures["value"], figures["replicates"]
     if figures["metric"] == "accuracy":
@@ -72,16 +72,16 @@ def _place(
     differences = [one - other for one, other in zip(of_best["replicates"], replicates, strict=True)]
     is_tied = of_best["value"] - value <= Z * statistics.pstdev(differences)
     suffices = low > figures["constant"] and (min_accuracy is None or value >= min_accuracy)
-    return Place(candidate, rank, low, high, is_tied, suffices)
+    return RankedCandidate(candidate, rank, low, high, is_tied, suffices)
 
 
-def _advise(places: Sequence[Place], min_accuracy: float | None) -> str:
-    best = places[0]
+def _advise(ranking: Sequence[RankedCandidate], min_accuracy: float | None) -> str:
+    best = ranking[0]
     figures = best.candidate.figures or {}
     metric = "accuracy" if figures["metric"] == "accuracy" else "mean average precision"
     expected = f"{metric} {figures['value']:.1%} ({best.low:.1%} to {best.high:.1%})"
     if best.suffices:
-        tied = sum(bool(place.is_tied) for place in places[1:])
+        tied = sum(bool(ranked.is_tied) for ranked in ranking[1:])
         same = (
             f" {tied} other{'s' if tied > 1 else ''} cannot be told from it on these images: choose among them by what "
             "they cost."

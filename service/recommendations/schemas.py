@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field
 
 from service import tables
 from service.pagination import Identified
-from service.recommendations.ranking import Place, rank
+from service.recommendations.ranking import RankedCandidate, rank
 from service.statuses import WorkStatus
 from service.types import DescribedModel, Text, Timestamp
 
@@ -71,18 +71,18 @@ class RankedBackbone(DescribedModel):
     """Why it cannot be measured."""
 
     @classmethod
-    def from_place(cls, place: Place) -> RankedBackbone:
-        """Build the JSON of a place in the ranking."""
-        figures = place.candidate.figures or {}
+    def from_ranked(cls, ranked: RankedCandidate) -> RankedBackbone:
+        """Build the JSON of a ranked candidate."""
+        figures = ranked.candidate.figures or {}
         return cls(
-            backbone=place.candidate.backbone,
-            rank=place.rank,
-            tied=place.is_tied,
-            suffices=place.suffices,
+            backbone=ranked.candidate.backbone,
+            rank=ranked.rank,
+            tied=ranked.is_tied,
+            suffices=ranked.suffices,
             expected=figures.get("value"),
-            low=place.low,
-            high=place.high,
-            error=place.candidate.error,
+            low=ranked.low,
+            high=ranked.high,
+            error=ranked.candidate.error,
             **{name: figures.get(name) for name in COPIED},
         )
 
@@ -131,7 +131,7 @@ class Recommendation(Identified):
     def from_row(cls, row: tables.Recommendation, candidates: list[tables.RecommendationCandidate]) -> Recommendation:
         """Build the JSON of a row and its candidates."""
         ranking = rank(candidates, row.min_accuracy)
-        figures = ranking.places[0].candidate.figures or {}
+        figures = ranking.candidates[0].candidate.figures or {}
         return cls(
             id=row.id,
             created_by=row.created_by,
@@ -143,7 +143,7 @@ class Recommendation(Identified):
             sample=figures.get("sample"),
             recommended=ranking.recommended,
             advice=ranking.advice,
-            candidates=[RankedBackbone.from_place(place) for place in ranking.places],
+            candidates=[RankedBackbone.from_ranked(ranked) for ranked in ranking.candidates],
             progress=RecommendationProgress(**row.progress),
             attempt=row.attempt,
             error=row.error,

@@ -1,4 +1,4 @@
-"""What is lost by taking the recommended backbone."""
+"""Accuracy that is lost by taking the recommended backbone."""
 
 from __future__ import annotations
 

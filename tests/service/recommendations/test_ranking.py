@@ -35,12 +35,16 @@ def test_the_best_comes_first_and_those_without_figures_last() -> None:
         candidate("a", [True] * 95 + [False] * 5),
     ]
     found = rank(rows, None)
-    assert [(place.candidate.backbone, place.rank) for place in found.places] == [("a", 1), ("b", 2), ("none", None)]
+    assert [(ranked.candidate.backbone, ranked.rank) for ranked in found.candidates] == [
+        ("a", 1),
+        ("b", 2),
+        ("none", None),
+    ]
     assert found.recommended == "a"
-    best = found.places[0]
+    best = found.candidates[0]
     # Wilson's interval of 95 in 100: (0.95 + 1.96²/200 ± 1.96·√(0.95·0.05/100 + 1.96²/40000))/(1 + 1.96²/100)
     assert (best.low, best.high) == pytest.approx((0.8882, 0.9785), abs=1e-4)
-    assert rank([], None).places == []
+    assert rank([], None).candidates == []
 
 
 def test_a_tie_is_judged_image_by_image() -> None:
@@ -50,7 +54,7 @@ def test_a_tie_is_judged_image_by_image() -> None:
     worse = [number >= 42 for number in range(100)]
     other = [number < 58 for number in range(100)]  # as many right as `worse`, but others
     found = rank([candidate("a", best), candidate("b", close), candidate("c", worse), candidate("d", other)], None)
-    ties = {place.candidate.backbone: place.is_tied for place in found.places}
+    ties = {ranked.candidate.backbone: ranked.is_tied for ranked in found.candidates}
     assert ties == {"a": True, "b": True, "c": False, "d": True}
     assert found.advice is not None
     assert "2 others cannot be told from it" in found.advice
@@ -58,7 +62,7 @@ def test_a_tie_is_judged_image_by_image() -> None:
 
 def test_none_suffices_that_is_not_surely_better_than_the_constant() -> None:
     found = rank([candidate("a", [True] * 55 + [False] * 45)], None)
-    assert (found.recommended, found.places[0].suffices) == (None, False)
+    assert (found.recommended, found.candidates[0].suffices) == (None, False)
     assert found.advice is not None
     assert "accuracy 50.0%: the best, a, has accuracy 55.0%" in found.advice
     assert '{"cut": "none"}' in found.advice
@@ -76,6 +80,6 @@ def test_none_suffices_below_the_accuracy_that_is_needed() -> None:
 def test_of_several_labels_the_interval_is_that_of_the_bootstrap() -> None:
     replicates = [number / 1000 for number in range(500, 701)]
     found = rank([candidate("a", [True], metric="map", value=0.6, replicates=replicates, constant=0.2)], None)
-    best = found.places[0]
+    best = found.candidates[0]
     assert (best.low, best.high) == pytest.approx((0.505, 0.695))
     assert found.advice == "a is expected to have mean average precision 60.0%."
