@@ -40,6 +40,7 @@ class Result(NamedTuple):
 
     backbone: str
     expected: float
+    expected_loss: float
     accuracy: float
     expected_seconds: float
     seconds: float
@@ -88,12 +89,12 @@ def measure(folder: Path, pack: Pack, classes: list[str], backbones: Path, name:
         _, figures = finish(measure_backbone(spec, pack, Context()))
         *_, ended = fine_tune(spec, pack)
     assert isinstance(ended, Finished)
-    return Result(name, figures.value, ended.metrics["test"]["accuracy"], figures.seconds, ended.elapsed)
+    return Result(name, figures.value, figures.loss, ended.metrics["test"]["accuracy"], figures.seconds, ended.elapsed)
 
 
 def compute_loss(results: Sequence[Result]) -> float:
     """Compute by how many points the test accuracy of the best expectation lies below the best test accuracy."""
-    recommended = max(results, key=lambda result: result.expected)
+    recommended = max(results, key=lambda result: (result.expected, -result.expected_loss))
     return 100 * (max(result.accuracy for result in results) - recommended.accuracy)
 
 

@@ -154,10 +154,12 @@ class BackboneFigures(BaseModel):
     """Of one label an image, accuracy; of several, mean average precision."""
     value: float
     """That metric of a linear classifier in closed form on images that were left out in their turn."""
+    loss: float
+    """Its cross entropy on these images, or its mean squared error where they have several labels."""
     replicates: list[float]
-    """The same on bootstrap samples of the images, which are the same for all backbones."""
+    """The metric on bootstrap samples of the images, which are the same for all backbones."""
     constant: float
-    """The same of the predictor that says how often each class occurs."""
+    """The metric of the predictor that says how often each class occurs."""
     balanced_accuracy: float | None
     """Mean recall of the classes; None where images have several labels."""
     sample: int

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models import backbones
-from models.evaluation.metrics import compute_constant_accuracy, evaluate_multi_label
+from models.evaluation.metrics import compute_constant_accuracy, compute_log_probabilities, evaluate_multi_label
 from models.messages import BackboneFigures
 from models.pipeline.fine_tune import plan
 from models.pipeline.merge_head import describe_network, merge_head, to_plain_layers
@@ -98,15 +98,18 @@ def measure_accuracy(
             heartbeat()
         constant = evaluate_multi_label(np.zeros_like(logits), labels, classes)["map"]
         value, metric, balanced = evaluate_multi_label(logits, labels, classes)["map"], "map", None
+        loss = float(np.square(logits + 0.5 - labels).mean())  # of ridge regression, whose logits are y - 1/2
     else:
         is_right = logits.argmax(1) == labels
         replicates = is_right[draws].mean(1).tolist()
         shares = np.bincount(labels, minlength=len(classes)) / len(labels)
         constant, value, metric = compute_constant_accuracy(shares, labels), float(is_right.mean()), "accuracy"
+        loss = float(-compute_log_probabilities(logits)[np.arange(len(labels)), labels].mean())
         balanced = float(np.mean([is_right[labels == label].mean() for label in np.unique(labels)]))
     return {
         "metric": metric,
         "value": value,
+        "loss": loss,
         "replicates": replicates,
         "constant": constant,
         "balanced_accuracy": balanced,

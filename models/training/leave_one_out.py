@@ -41,7 +41,7 @@ def predict_left_out(features: torch.Tensor, targets: np.ndarray, num_classes: i
 def _predict_by_lda(features: torch.Tensor, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
     statistics = Statistics.from_batches([(features, labels)], features.shape[1], num_classes)
     logits = torch.zeros(len(labels), num_classes)
-    logits[torch.arange(len(labels)), labels] = -math.inf
+    logits[torch.arange(len(labels)), labels] = -math.log(len(labels) + 1)
     is_counted = statistics.counts[labels] > 1
     if is_counted.any():
         training, nothing = Labelled(features, labels), Labelled(features[:0], labels[:0])

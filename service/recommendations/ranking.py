@@ -41,13 +41,13 @@ class Ranking:
 
 
 def rank(candidates: Sequence[RecommendationCandidate], min_accuracy: float | None) -> Ranking:
-    """Rank the candidates that are measured by their metric; of two that have the same, by their order in the request.
+    """Rank the candidates that are measured by their metric; of two that have the same, by their loss.
 
     One suffices if its whole interval lies above what the constant predictor has, and its metric is not below
     `min_accuracy`.
     """
     measured = [candidate for candidate in candidates if candidate.figures]
-    measured.sort(key=lambda candidate: -candidate.figures["value"] if candidate.figures else 0)
+    measured.sort(key=_order)
     others = [RankedCandidate(candidate) for candidate in candidates if not candidate.figures]
     if not measured:
         return Ranking(others, None, None)
@@ -55,6 +55,11 @@ def rank(candidates: Sequence[RecommendationCandidate], min_accuracy: float | No
     best = ranking[0]
     recommended = best.candidate.backbone if best.suffices else None
     return Ranking([*ranking, *others], recommended, _advise(ranking, min_accuracy))
+
+
+def _order(candidate: RecommendationCandidate) -> tuple[float, float]:
+    figures = candidate.figures or {}
+    return -figures["value"], figures["loss"]
 
 
 def _rank_one(

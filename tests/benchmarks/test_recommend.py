@@ -13,8 +13,9 @@ if TYPE_CHECKING:
 
 
 def test_what_is_lost_is_the_lead_of_the_best_over_the_recommended() -> None:
-    first, second = Result("a", 0.9, 0.85, 1, 1), Result("b", 0.8, 0.875, 1, 1)
+    first, second = Result("a", 0.9, 0.3, 0.85, 1, 1), Result("b", 0.8, 0.3, 0.875, 1, 1)
     assert compute_loss([first, second]) == pytest.approx(2.5)
+    assert compute_loss([first, second._replace(expected=0.9, expected_loss=0.2)]) == 0
     assert compute_loss([first._replace(accuracy=0.9), second]) == 0
 
 

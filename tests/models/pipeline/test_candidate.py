@@ -81,6 +81,7 @@ def test_the_accuracy_is_that_of_metrics() -> None:
     found, expected = measure_accuracy(logits, labels, CLASSES), evaluate(logits, labels, CLASSES)
     assert found["value"] == pytest.approx(expected["accuracy"])
     assert found["balanced_accuracy"] == pytest.approx(expected["balanced_accuracy"])
+    assert found["loss"] == pytest.approx(expected["loss"])
     assert found["constant"] == np.bincount(labels).max() / 200
     p = expected["accuracy"]
     assert np.std(found["replicates"]) == pytest.approx((p * (1 - p) / 200) ** 0.5, rel=0.15)
@@ -94,6 +95,7 @@ def test_of_several_labels_it_is_mean_average_precision() -> None:
     assert (found["metric"], found["balanced_accuracy"]) == ("map", None)
     assert found["value"] == evaluate_multi_label(logits, targets, CLASSES)["map"]
     assert found["constant"] == pytest.approx(targets.mean())
+    assert found["loss"] == pytest.approx(np.mean((logits + 0.5 - targets) ** 2))
 
 
 def test_a_dataset_of_several_labels_is_measured(tmp_path: Path) -> None:

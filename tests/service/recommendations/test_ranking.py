@@ -21,6 +21,7 @@ def candidate(name: str, right: list[bool] | None, **figures: Any) -> Recommenda
             "metric": "accuracy",
             "value": sum(right) / len(right),
             "replicates": [sum(right[drawn.choice(places)] for _ in places) / len(right) for _ in range(200)],
+            "loss": 0.3,
             "constant": 0.5,
             "sample": len(right),
             **figures,
@@ -45,6 +46,12 @@ def test_the_best_comes_first_and_those_without_figures_last() -> None:
     # Wilson's interval of 95 in 100: (0.95 + 1.96²/200 ± 1.96·√(0.95·0.05/100 + 1.96²/40000))/(1 + 1.96²/100)
     assert (best.low, best.high) == pytest.approx((0.8882, 0.9785), abs=1e-4)
     assert rank([], None).candidates == []
+
+
+def test_of_two_equally_accurate_the_surer_one_comes_first() -> None:
+    right = [True] * 95 + [False] * 5
+    found = rank([candidate("a", right, loss=0.2), candidate("b", right, loss=0.1)], None)
+    assert [(ranked.candidate.backbone, ranked.is_tied) for ranked in found.candidates] == [("b", True), ("a", True)]
 
 
 def test_a_tie_is_judged_image_by_image() -> None:
