@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 FIGURES = {
     "metric": "accuracy", "value": 0.9, "loss": 0.3, "replicates": [0.88, 0.9, 0.92], "constant": 0.5,
-    "balanced_accuracy": 0.85, "sample": 100, "computed": 100, "seconds": 12.0, "seconds_per_image": 0.01, "checkpoint_bytes": 1000,
-    "features_bytes": 200, "engine": "eager float32", "latency_seconds": 0.02,
+    "balanced_accuracy": 0.85, "sample": 100, "computed": 100, "seconds": 12.0, "seconds_per_image": 0.01,
+    "checkpoint_bytes": 1000, "features_bytes": 200, "engine": "eager float32", "latency_seconds": 0.02,
 }  # fmt: skip
 
 
