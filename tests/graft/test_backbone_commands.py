@@ -95,7 +95,7 @@ def test_backbones_are_ranked(settings: Settings, recommending: Database) -> Non
     with recommending.writing() as session:
         for name in ("local/a", "local/b"):
             session.add(Backbone(id=name, source="local", status="listed", architecture="a", attempt=0, crashes=0))
-    with running(settings) as url:
+    with serving(settings) as url:
 
         def run(*arguments: str, status: int = 0) -> str:
             done = CliRunner().invoke(app, ["backbones", "recommend", *arguments, "--url", url], env={"COLUMNS": "200"})
@@ -130,7 +130,7 @@ def test_a_network_is_added_answered_for_shown_and_deleted(
     labels.write_text("cat\ndog\n")
     (samples / "cat").mkdir(parents=True)
     (samples / "cat" / "1.png").write_bytes(b"1")
-    with running(settings) as url:
+    with serving(settings) as url:
 
         def run(*arguments: str, status: int = 0) -> str:
             done = CliRunner().invoke(app, ["backbones", *arguments, "--url", url])
