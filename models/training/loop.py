@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from models.training.inputs import TrainingRun
     from models.training.lda import FittedLDA
 
+SHARES = (0.25, 0.5, 0.75)
+"""Points between the start of training and the selected epoch whose weights are tried, where a recipe interpolates."""
 RETRY_FACTOR = 0.1
 """How much smaller the learning rate is after training has diverged."""
 
@@ -94,6 +96,8 @@ class Training:
         self.kept = KeptEpochs(self.recipe.keep)
         self._improved_state: dict[str, Any] | None = None
         """The state of the last epoch that improved, for training to go on from when a view is added."""
+        self._start: dict[str, torch.Tensor] | None = None
+        """The weights before the first step, where those between them and the selected ones are tried."""
         self.validation_logits: np.ndarray
         """The logits of the validation images by the weights in use, (n, C); `train()` ends with the selected."""
         self._stop_reason: StopReason | None = None
@@ -114,6 +118,8 @@ class Training:
                 "fewer layers."
             ) from None
         self.initial_accuracy = start.accuracy
+        if self.recipe.interpolates and stopping is not None:
+            self._start = self.model.copy_state()
 
     @property
     def stop_reason(self) -> StopReason:
@@ -160,12 +166,29 @@ class Training:
                 )
             self._stop_reason = self._find_reason_to_stop(ended)
             yield EpochComplete()
-        self.use_weights(self.selection.state)
         if self.selection.name != "epoch":
             yield self.selection.report_baseline()
+        elif self._start is not None:
+            yield self._interpolate(self._start)
+        self.use_weights(self.selection.state)
         recalls = self._validator.measure_recalls(self.validation_logits)
         yield from self.diagnostics.final_findings(
             self.stop_reason, self.train_step.clipped_share, self.selection, recalls
+        )
+
+    def _interpolate(self, start: dict[str, torch.Tensor]) -> Noted:
+        """Try weights between those before the first step and the selected ones, and select the best."""
+        end = self.selection.state
+        for share in SHARES:
+            self.model.load_state_dict(mix(start, end, share))
+            figures = self._validator.validate(self.train_step.loss)
+            self.selection.add_point(share, figures, self.model.copy_state)
+        chosen = self.selection
+        return Noted(
+            kind="interpolated",
+            message=f"Of the weights from before training (0) to epoch {chosen.epoch} (1), those at {chosen.share:g} "
+            "are best on the validation images",
+            data={"epoch": chosen.epoch, "share": chosen.share, **chosen.figures},
         )
 
     def use_weights(self, state: dict[str, torch.Tensor]) -> None:
@@ -181,6 +204,7 @@ class Training:
             running["random_state"] = get_random_state(self.model.device)
         return {
             "model": self.model.state_dict(),
+            "start": self._start,
             "selection": self.selection.state_dict(),
             "kept": self.kept.state_dict(),
             "improved_state": self._improved_state,
@@ -197,6 +221,7 @@ class Training:
 
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        self._start = state.get("start")  # those of earlier releases have none
         self.selection.load_state_dict(state["selection"])
         if "kept" in state:  # those of earlier releases keep the best epoch alone
             self.kept.load_state_dict(state["kept"])
@@ -328,3 +353,10 @@ class Training:
         if stopping is not None and since >= stopping.patience and self.view_schedule.is_over:
             return "early_stopping"
         return None
+
+
+def mix(start: dict[str, torch.Tensor], end: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    """Interpolate weights: start + share·(end - start), tensor by tensor; whole numbers are those of the end."""
+    return {
+        name: start[name].lerp(tensor, share) if tensor.is_floating_point() else tensor for name, tensor in end.items()
+    }

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 BASELINES = {
     "constant": "the constant predictor, which says how often each class occurs",
     "lda": "linear discriminant analysis in closed form",
+    "probe": "the head that was trained alone, on the frozen backbone",
     "start": "the head before its first step",
 }
 """Baselines, by name."""
@@ -71,6 +72,10 @@ class Selection:
         """The epoch that is selected; 0 for a baseline."""
         self.state: State = {}
         """Its weights."""
+        self.figures: dict[str, float] = {}
+        """Its validation loss and accuracy."""
+        self.share: float | None = None
+        """Of the way from the start to the epoch that is selected, where its weights are; None: it is a baseline."""
         self.baselines: dict[str, dict[str, float]] = {}
         """Validation loss and accuracy of each baseline, by name."""
         self.improved = 0
@@ -84,10 +89,11 @@ class Selection:
 
     def add_baseline(self, name: str, figures: Figures, copy_state: Callable[[], State]) -> None:
         """Take a baseline into account."""
-        self.baselines[name] = {"validation_loss": figures.loss, "validation_accuracy": figures.accuracy}
+        self.baselines[name] = _summarize(figures)
         value, accuracy = self._get_value(figures), _get_floor(figures)
         if accuracy > self._floor or (accuracy == self._floor and self._is_improvement(value, self._value)):
             self.name, self.state, self._value, self._floor = name, copy_state(), value, accuracy
+            self.figures = _summarize(figures)
 
     def add_epoch(
         self, epoch: int, figures: Figures, copy_state: Callable[[], State], *, reaches_target: bool = False
@@ -103,8 +109,16 @@ class Selection:
         is_better = is_eligible and (reaches_target or self._is_improvement(value, self._value))
         if is_better or self._stopping is None:
             self.name, self.epoch, self.state, self._value = "epoch", epoch, copy_state(), value
+            self.figures, self.share = _summarize(figures), 1.0
             self.is_below_baseline = not is_eligible
         return is_better if self._stopping is not None else improves and is_eligible
+
+    def add_point(self, share: float, figures: Figures, copy_state: Callable[[], State]) -> None:
+        """Take a point on the line from the start of training, share 0, to the selected epoch, 1, into account."""
+        value = self._get_value(figures)
+        if _get_floor(figures) >= self._floor and self._is_improvement(value, self._value):
+            self.state, self._value = copy_state(), value
+            self.figures, self.share = _summarize(figures), share
 
     def report_baseline(self) -> Noted:
         """Report that a baseline is delivered."""
@@ -121,6 +135,8 @@ class Selection:
             "name": self.name,
             "epoch": self.epoch,
             "model": self.state,
+            "figures": self.figures,
+            "share": self.share,
             "baselines": self.baselines,
             "improved": self.improved,
             "is_below_baseline": self.is_below_baseline,
@@ -131,6 +147,7 @@ class Selection:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict()` gave."""
         self.name, self.epoch, self.state = state["name"], state["epoch"], state["model"]
+        self.figures, self.share = state.get("figures", {}), state.get("share")  # those of earlier releases have none
         self.baselines, self.improved = state["baselines"], state["improved"]
         self.is_below_baseline, self._floor = state["is_below_baseline"], state["floor"]
         self._value, self._improved_value = state["values"]
@@ -145,6 +162,10 @@ class Selection:
         if self._stopping is None:
             return best is None or value < best
         return self._stopping.is_improvement(value, best)
+
+
+def _summarize(figures: Figures) -> dict[str, float]:
+    return {"validation_loss": figures.loss, "validation_accuracy": figures.accuracy}
 
 
 def _get_floor(figures: Figures) -> float:

@@ -89,7 +89,8 @@ class Validator:
             self.model.load_state_dict(self._copy_state(lda.weight, lda.bias))
             selection.add_baseline("lda", self.validate(compute_loss), self.model.copy_state)
             self.model.load_state_dict(own)
-        name = "lda" if self.run.recipe.starts_from_lda else "start"
+        recipe = self.run.recipe
+        name = "probe" if recipe.starts_from_probe else "lda" if recipe.starts_from_lda else "start"
         selection.add_baseline(name, start, self.model.copy_state)
         return start
 
