@@ -4,6 +4,9 @@ Baselines need no training steps: the head's start, linear discriminant analysis
 the priors for every image. No epoch is delivered that classifies fewer validation images correctly than a baseline
 does. Where the recipe weights classes, by its loss or its sampling, the images of each class count by its weight, so
 that what a rare class costs the others is not held against it. Of several labels an image the loss alone decides.
+
+Trained stages become sure of themselves long before they stop to learn: their loss rises while their accuracy does. So
+their losses are compared after the temperature by which the delivered weights are divided.
 """
 
 from __future__ import annotations
@@ -42,22 +45,29 @@ class Figures(NamedTuple):
     """Mean recall of the classes; None where images have several labels."""
     weighted_accuracy: float | None
     """Accuracy with each class's weight in the recipe; None where images have several labels."""
+    calibrated_loss: float | None = None
+    """Loss of the logits divided by their temperature, as they are delivered; None where the plain one is compared."""
 
     @classmethod
     def from_logits(
-        cls, loss: float, logits: torch.Tensor, labels: torch.Tensor, class_weights: torch.Tensor
+        cls,
+        loss: float,
+        logits: torch.Tensor,
+        labels: torch.Tensor,
+        class_weights: torch.Tensor,
+        calibrated_loss: float | None = None,
     ) -> Figures:
         """Compute them from logits (n, C), labels (n,) or multi-hot (n, C), and class weights (C,)."""
         accuracy = count_correct(logits, labels) / len(labels)
         if labels.ndim == 2:
-            return cls(loss, accuracy, None, None)
+            return cls(loss, accuracy, None, None, calibrated_loss)
         hits, counts = (
             torch.bincount(which, minlength=len(class_weights)).double()
             for which in (labels[logits.argmax(1) == labels], labels)
         )
         occurs = counts > 0
         weighted = (class_weights * hits).sum() / (class_weights * counts).sum()
-        return cls(loss, accuracy, (hits[occurs] / counts[occurs]).mean().item(), weighted.item())
+        return cls(loss, accuracy, (hits[occurs] / counts[occurs]).mean().item(), weighted.item(), calibrated_loss)
 
 
 class Selection:
@@ -155,7 +165,7 @@ class Selection:
     def _get_value(self, figures: Figures) -> float:
         """Look up the metric of early stopping."""
         if self._stopping is None or self._stopping.metric == "validation_loss":
-            return figures.loss
+            return figures.loss if figures.calibrated_loss is None else figures.calibrated_loss
         return figures.accuracy if figures.weighted_accuracy is None else figures.weighted_accuracy
 
     def _is_improvement(self, value: float, best: float | None) -> bool:

@@ -131,3 +131,13 @@ def test_between_start_and_epoch_the_best_point_is_selected(points: list[tuple[f
     assert selection.share == share
     best = {0.5: {"validation_loss": 0.3, "validation_accuracy": 0.9}}
     assert selection.figures == best.get(share, {"validation_loss": 0.45, "validation_accuracy": 0.85})
+
+
+def test_where_logits_are_calibrated_their_loss_is_compared() -> None:
+    """Stages that are sure of themselves are more accurate at a greater loss."""
+    selection = Selection(EarlyStopping())
+    selection.add_baseline("probe", Figures(0.9, 0.7, 0.7, 0.7, calibrated_loss=0.85), dict)
+    assert selection.add_epoch(1, Figures(1.3, 0.8, 0.8, 0.8, calibrated_loss=0.7), dict)
+    assert not selection.add_epoch(2, Figures(1.1, 0.8, 0.8, 0.8, calibrated_loss=0.75), dict)
+    assert (selection.name, selection.epoch) == ("epoch", 1)
+    assert selection.figures == {"validation_loss": 1.3, "validation_accuracy": 0.8}
