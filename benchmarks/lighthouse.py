@@ -17,6 +17,7 @@ from benchmarks.machine import describe
 from benchmarks.material import BACKBONES, build_parser, scratch
 from demo.standalone import standalone
 from graft.client import Client
+from tools.chromium import find_chromium
 
 if TYPE_CHECKING:
     import argparse
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LIGHTHOUSE = "lighthouse@13.5.0"
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CATEGORIES = ("accessibility", "performance", "best-practices")
 FIGURES = {
     "first-contentful-paint": "first paint",
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--views", nargs="*", help="some of: home dataset train job try")
     chosen = parser.parse_args()
-    npx, browser = shutil.which("npx"), next(filter(None, map(shutil.which, BROWSERS)), None)
+    npx, browser = shutil.which("npx"), find_chromium()
     if npx is None or browser is None:
         print(f"skipped: there is no {'npx' if npx is None else 'Chromium'} on this machine")
         return

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from graft.client import Client
     from graft.record import Fields
     from graft.results.backbones import InspectedBackbone
+    from graft.upload_source import UploadSource
 
 
 class ListsByDefault(TyperGroup):
@@ -98,9 +99,9 @@ def add(
 ) -> None:
     """Upload a pretrained network, wait until it is imported, and print what was found."""
     with connect(url) as client:
-        inputs.check_network(file)
+        network = inputs.find_network(file)
         options = _read_options(preprocessing, labels, architecture) | ({"format": format} if format else {})
-        created = _upload(client, file, name, options, samples, choose_console(as_json))
+        created = _upload(client, network, name, options, samples, choose_console(as_json))
         _finish(client, created["id"], as_json=as_json)
 
 
@@ -159,12 +160,17 @@ def _read_options(preprocessing: str | None, labels: Path | None, architecture: 
 
 
 def _upload(
-    client: Client, file: Path, name: str | None, options: dict[str, Any], samples: Path | None, where: Console
+    client: Client,
+    network: UploadSource,
+    name: str | None,
+    options: dict[str, Any],
+    samples: Path | None,
+    where: Console,
 ) -> InspectedBackbone:
     """Upload with a bar."""
     try:
-        with show_upload(file, where) as sent:
-            return client.create_backbone(file, name, options=options, samples=samples, sent=sent)
+        with show_upload(network, where) as sent:
+            return client.create_backbone(network, name, options=options, samples=samples, sent=sent)
     except KeyboardInterrupt:
         fail("The upload was cut off. The same command continues it, or sends it again if it is small.", INTERRUPTED)
 

@@ -23,6 +23,7 @@ from graft import (
 )
 from graft.terminal import (
     EXIT_CODES,
+    ID,
     UNSUCCESSFUL,
     AsJson,
     Url,
@@ -168,10 +169,10 @@ def choose_view(name: str) -> str:
     """Choose the view of the page that shows something: a thing by its id, a backbone or a model by its name."""
     if not name:
         return ""
-    kind = name.partition("_")[0] if "_" in name else ""
-    if kind == "ckpt":
+    kind = name.partition("_")[0]
+    if kind == "ckpt":  # no model is named so
         return f"try?model={name}"
-    if kind in VIEWS:
+    if kind in VIEWS and ID.fullmatch(name):
         return f"{VIEWS[kind]}/{name}"
     return f"backbones/{name}" if "/" in name else f"models/{name}"
 

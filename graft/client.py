@@ -3,10 +3,10 @@
 # Written by tools/synchronous_client.py from graft/aio/client.py: change that, and `make docs`.
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from graft import inputs, tar_stream
+from graft import inputs
 from graft.backbones import Backbones
 from graft.datasets import Datasets
 from graft.errors import WorkFailed
@@ -17,9 +17,11 @@ from graft.results.keys import Key, NewKey
 from graft.results.models import Model, Move
 from graft.results.techniques import Catalog, CheckedRecipe
 from graft.results.workers import Worker
+from graft.runtime import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
 
 class Client(Jobs, Datasets, Backbones):
@@ -40,20 +42,19 @@ class Client(Jobs, Datasets, Backbones):
         The recipe and the backbone are checked before anything is sent.
 
         images: a folder with a folder of images for each class, an archive of one, or the id of a dataset. name,
-        publish: as of `create_job`. show: whether to show the upload; None: in a notebook. Raises InputUnusable where
-        there are no images, WorkFailed where they cannot be used.
+        publish: as of `create_job`. show: False hides how far the upload is, which notebooks show. Raises InputUnusable
+        where there are no images, WorkFailed where they cannot be used.
         """
         self.check_recipe(recipe or {}, backbone)
-        dataset = str(images)
-        if not dataset.startswith("ds_") or Path(images).exists():
-            inputs.check_images(Path(images))
-            counted = LiveOutput(show).count_bytes(f"Uploading {images}", tar_stream.measure(Path(images)))
-            made = self.create_dataset(images, sent=counted)
-            found = self.wait_for_dataset(made.id)
-            if found.error:
-                raise WorkFailed(found.error["code"], found.error["message"])
-            dataset = found.id
-        return self.create_job(dataset, backbone, recipe, name, publish=publish)
+        found = run(partial(inputs.parse_images, images))
+        if isinstance(found, str):
+            return self.create_job(found, backbone, recipe, name, publish=publish)
+        counted = LiveOutput(show).count_bytes(f"Uploading {images}", found.size)
+        made = self.create_dataset(found, sent=counted)
+        dataset = self.wait_for_dataset(made.id)
+        if dataset.error:
+            raise WorkFailed(dataset.error["code"], dataset.error["message"])
+        return self.create_job(dataset.id, backbone, recipe, name, publish=publish)
 
     def check_recipe(
         self, recipe: Mapping[str, Any], backbone: str | None = None, dataset: str | None = None

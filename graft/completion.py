@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 
-from graft.connection import ADDRESS, LOOPBACK
+from graft.connection import parse
+from graft.errors import GraftError
+from graft.http_options import build_options, choose_address
 
 SECONDS = 1.0
 MOST = 50
@@ -17,32 +18,34 @@ MOST = 50
 
 def complete_jobs(incomplete: str) -> Iterator[tuple[str, str]]:
     """Complete a job's id, the newest first, with its state."""
-    for job in _list("/v1/jobs", {"limit": MOST}):
-        if job["id"].startswith(incomplete):
-            yield job["id"], f"{job['status']}, {job['name'] or job['backbone']}"
+    return _complete(
+        incomplete, "/v1/jobs", {}, lambda job: (job["id"], f"{job['status']}, {job['name'] or job['backbone']}")
+    )
 
 
 def complete_backbones(incomplete: str) -> Iterator[tuple[str, str]]:
     """Complete a backbone's name."""
-    for backbone in _list("/v1/backbones", {"limit": MOST, "q": incomplete}):
-        if backbone["id"].startswith(incomplete):
-            yield backbone["id"], backbone["architecture"] or backbone["name"]
+    return _complete(
+        incomplete,
+        "/v1/backbones",
+        {"q": incomplete},
+        lambda found: (found["id"], found["architecture"] or found["name"]),
+    )
 
 
 def complete_models(incomplete: str) -> Iterator[tuple[str, str]]:
     """Complete a model's name."""
-    for model in _list("/v1/models", {"limit": MOST}):
-        if model["name"].startswith(incomplete):
-            yield model["name"], model["checkpoint"]
+    return _complete(incomplete, "/v1/models", {}, lambda model: (model["name"], model["checkpoint"]))
 
 
-def _list(address: str, query: dict[str, Any]) -> list[dict[str, Any]]:
-    key = os.environ.get("GRAFT_API_KEY", "").strip()
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
-    url = os.environ.get("GRAFT_URL", ADDRESS)
+def _complete(
+    incomplete: str, address: str, query: dict[str, Any], describe: Callable[[dict[str, Any]], tuple[str, str]]
+) -> Iterator[tuple[str, str]]:
+    """List what the service has; another program may answer in its place, of whatever form."""
     try:
-        with httpx.Client(base_url=url, headers=headers, timeout=SECONDS, mounts=dict.fromkeys(LOOPBACK)) as http:
-            rows: list[dict[str, Any]] = http.get(address, params=query).json()["data"]
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError):
-        return []
-    return rows
+        with httpx.Client(**build_options(choose_address(), SECONDS)) as http:
+            rows = parse(http.get(address, params={"limit": MOST, **query}))["data"]
+        found = [describe(row) for row in rows]
+    except (httpx.HTTPError, httpx.InvalidURL, GraftError, ValueError, LookupError, TypeError):
+        return
+    yield from (one for one in found if one[0].startswith(incomplete))

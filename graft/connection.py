@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import httpx
 
 from graft.errors import GraftError, read_retry_after
+from graft.http_options import build_options, choose_address
 from graft.results.shared import Event
 from graft.runtime import sleep
 
@@ -21,13 +21,12 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 Result = TypeVar("Result")
 
-ADDRESS = "http://127.0.0.1:8000"
+TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 TRIES = 5
 """Tries of a repeatable call while the connection fails."""
 PAUSE_SECONDS = 0.5
 PATIENCE_SECONDS = 60.0
 """Time for which a service that has answered before may be away or unavailable: it, or its database, may restart."""
-LOOPBACK = ("all://127.0.0.1", "all://localhost", "all://[::1]")
 
 
 class Connection:
@@ -38,15 +37,9 @@ class Connection:
 
         key: an API key, where the service asks for one; by default GRAFT_API_KEY.
         """
-        self.url = url or os.environ.get("GRAFT_URL", ADDRESS)
-        key = key or os.environ.get("GRAFT_API_KEY", "").strip()
+        self.url, self._key = choose_address(url), key
         self._has_answered = False
-        self._http = httpx.Client(
-            base_url=self.url,
-            timeout=httpx.Timeout(60.0, connect=10.0),
-            headers={"Authorization": f"Bearer {key}"} if key else None,
-            mounts=dict.fromkeys(LOOPBACK),  # directly, even if the environment names a proxy
-        )
+        self._http = httpx.Client(**build_options(self.url, TIMEOUT, key))
 
     def __enter__(self) -> Self:
         return self
@@ -144,12 +137,14 @@ class Connection:
 
 
 def parse(response: httpx.Response) -> Json:
-    """Parse the JSON of an answer; raises GraftError where the service refused the call."""
+    """Parse the JSON object of an answer; raises GraftError where the service refused the call, or gave no object."""
     require_success(response)
     try:
         body: Json = response.json()
     except ValueError:
         raise GraftError.from_stranger(response) from None
+    if not isinstance(body, dict):
+        raise GraftError.from_stranger(response)
     return body
 
 

@@ -6,17 +6,19 @@ from __future__ import annotations
 import os
 import re
 import uuid
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from graft import resumable, tar_stream
 from graft.connection import parse, require_available, require_success
 from graft.results.datasets import Dataset, DatasetSummary, Image, SkippedFileItem
 from graft.resumable import Uploads
-from graft.runtime import sleep, stream
+from graft.runtime import run, sleep, stream
+from graft.upload_source import UploadSource, list_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import httpx
 
@@ -28,7 +30,7 @@ class Datasets(Uploads):
 
     def create_dataset(
         self,
-        path: str | Path,
+        path: str | Path | UploadSource,
         name: str | None = None,
         labels: str = "auto",
         *,
@@ -41,22 +43,19 @@ class Datasets(Uploads):
         connection breaks, and the upload goes on after the process was ended; None: from 64 MiB on. sent: called with
         the size of what was sent further.
         """
-        path = Path(path)
-        query = {"name": choose_name(path) if name is None else name, "labels": labels}
-        if resumable.choose(path, in_pieces):
-            return Dataset(self._use_upload("/v1/datasets", path, query, sent))
+        source = run(partial(list_source, path))
+        query = {"name": choose_name(source) if name is None else name, "labels": labels}
+        if resumable.choose(source, in_pieces):
+            return Dataset(self._use_upload("/v1/datasets", source, query, sent))
         headers = {"Content-Type": "application/octet-stream", "Idempotency-Key": str(uuid.uuid4())}
-        if path.is_file():
-            headers["Content-Length"] = str(path.stat().st_size)
+        if source.can_repeat and not source.is_folder:
+            headers["Content-Length"] = str(source.size)
 
         def upload() -> httpx.Response:
-            blocks = tar_stream.pack_folder(path) if path.is_dir() else tar_stream.read_blocks(path)
-            content = stream(tar_stream.count(blocks, sent))
+            content = stream(tar_stream.count(source.read_blocks(), sent))
             return require_available(self._http.post("/v1/datasets", params=query, content=content, headers=headers))
 
-        # What comes from a pipe can be read only once.
-        can_repeat = path.is_dir() or path.is_file()
-        return Dataset(parse(self._retry(upload) if can_repeat else upload()))
+        return Dataset(parse(self._retry(upload) if source.can_repeat else upload()))
 
     def dataset(self, dataset: str) -> Dataset:
         """Get a dataset."""
@@ -97,8 +96,8 @@ class Datasets(Uploads):
         return require_success(self._request("GET", address, params={"size": size})).content
 
 
-def choose_name(path: Path) -> str:
+def choose_name(source: UploadSource) -> str:
     """Name an upload after its folder, or its archive without the suffix, in one line of text."""
-    name = path.resolve().name if path.is_dir() else SUFFIX.sub("", path.name)
+    name = source.path.resolve().name if source.is_folder else SUFFIX.sub("", source.path.name)
     text = os.fsencode(name).decode(errors="replace")
     return "".join(character if character.isprintable() else " " for character in text)[:255]

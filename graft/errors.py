@@ -34,7 +34,7 @@ class GraftError(Exception):
     @classmethod
     def from_stranger(cls, response: httpx.Response) -> GraftError:
         """Build the error of an answer that Graft would not give."""
-        answer = f"{response.url} answered {response.status_code} without JSON"
+        answer = f"{response.url} answered {response.status_code} without a JSON object"
         return cls(response.status_code, "http_error", f"{answer}: another program may listen there; set GRAFT_URL")
 
 

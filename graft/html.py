@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from graft.results.jobs import Epoch, Job
+    from graft.record import Fields
+    from graft.results.jobs import Job
 
 WIDTH, HEIGHT, MARGIN = 300, 120, 6
 COLOURS = {"train": "#d97706", "validation": "#2563eb"}
@@ -17,7 +18,7 @@ LONGEST = 200
 """Characters of a field that are shown."""
 
 
-def render_job(job: Job, epochs: Sequence[Epoch]) -> str:
+def render_job(job: Job, epochs: Sequence[Fields]) -> str:
     """Render a job: its state, results, and the curves of loss and accuracy."""
     lines = [f"<b>{escape(job.name or job.id)}</b> · {escape(job.phase or job.status)}"]
     lines.append(f"<code>{escape(job.id)}</code> · {escape(job.backbone)} · <code>{escape(job.dataset)}</code>")
@@ -57,7 +58,7 @@ def _shorten(value: Any) -> str:
     return escape(text if len(text) <= LONGEST else f"{text[:LONGEST]}…")
 
 
-def _render_curves(metric: str, epochs: Sequence[Epoch]) -> str:
+def _render_curves(metric: str, epochs: Sequence[Fields]) -> str:
     """Draw the curves of a metric over the epochs as SVG, for training and validation images."""
     curves = {split: [epoch[f"{split}_{metric}"] for epoch in epochs] for split in COLOURS}
     values = [value for curve in curves.values() for value in curve if value is not None]

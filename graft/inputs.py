@@ -6,35 +6,42 @@ import json
 import os
 import re
 from fractions import Fraction
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from graft import tar_stream
 from graft.errors import InputUnusable
+from graft.upload_source import UploadSource, list_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
-
 
 PREPROCESSING = re.compile(r"(\w+)=((?:(?!\w+=).)*)", re.DOTALL)
 """A fact of the preprocessing: its name, and all up to the next one."""
 MOST_IMAGES, MOST_BYTES = 64, 32 << 20
 """Most images, and most bytes of several images, in one request for predictions."""
+DATASET = "ds_"
+"""How the ids of datasets begin."""
 NUMBERS = ("mean", "std", "input_size", "crop_pct")
 
 
-def check_images(images: Path) -> None:
-    """Check that there are files to send. Raises InputUnusable."""
-    if not images.exists():
+def parse_images(images: str | Path) -> str | UploadSource:
+    """Tell whether the id of a dataset or images to upload are named; these are listed. Raises InputUnusable."""
+    path = Path(images)
+    if is_dataset(images):
+        return str(images)
+    if not path.exists():
         raise InputUnusable(
-            f"There is no {images}. Name a folder with a folder of images for each class, or an archive of one."
+            f"There is no {path}. Name a folder with a folder of images for each class, or an archive of one."
         )
-    try:
-        is_empty = images.is_dir() and not tar_stream.list_files(images)
-    except OSError as error:
-        raise InputUnusable(f"{error.filename} cannot be read: {error.strerror}.") from None
-    if is_empty:
-        raise InputUnusable(f"{images} holds no files. It needs a folder of images for each class.")
+    source = _list_source(path)
+    if not source.files:
+        raise InputUnusable(f"{path} holds no files. It needs a folder of images for each class.")
+    return source
+
+
+def is_dataset(images: str | Path) -> bool:
+    """Tell whether the id of a dataset is named, and no file."""
+    return str(images).startswith(DATASET) and not Path(images).exists()
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
@@ -43,7 +50,7 @@ def find_images(paths: Sequence[Path]) -> list[Path]:
     for path in paths:
         if not path.exists():
             raise InputUnusable(f"There is no {path}. Name an image, or a folder of images.")
-        files = [file for file in sorted(path.rglob("*")) if file.is_file()] if path.is_dir() else [path]
+        files = _list_source(path).files
         if not files:
             raise InputUnusable(f"{path} holds no files.")
         found += files
@@ -82,12 +89,21 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         )
 
 
-def check_network(path: Path) -> None:
-    """Check that there is a network's file to send. Raises InputUnusable."""
+def find_network(path: Path) -> UploadSource:
+    """Find the files of a network to send. Raises InputUnusable."""
     if not path.exists():
         raise InputUnusable(f"There is no {path}. Name the file of a pretrained network, or the folder of one.")
-    if path.is_dir() and not tar_stream.list_files(path):
+    source = _list_source(path)
+    if not source.files:
         raise InputUnusable(f"{path} holds no files.")
+    return source
+
+
+def _list_source(path: Path) -> UploadSource:
+    try:
+        return list_source(path)
+    except OSError as error:
+        raise InputUnusable(f"{error.filename} cannot be read: {error.strerror}.") from None
 
 
 def parse_preprocessing(text: str) -> dict[str, Any] | str:

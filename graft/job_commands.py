@@ -10,8 +10,9 @@ import httpx
 import typer
 
 from graft import completion, inputs, recipes
+from graft.dataset_upload import upload_dataset
 from graft.errors import DownloadDamaged
-from graft.progress import draw_sparkline, follow, show_upload
+from graft.progress import draw_sparkline, follow
 from graft.terminal import (
     INTERRUPTED,
     UNREACHABLE,
@@ -71,14 +72,12 @@ def train(
     """Upload images, train, and download the checkpoint. The same command continues an upload that was cut off."""
     with connect(url) as client:
         chosen = recipes.build_recipe(recipe, settings or [])
-        is_dataset = images.startswith("ds_") and not Path(images).exists()
-        if not is_dataset:
-            inputs.check_images(Path(images))
+        found = inputs.parse_images(images)
         if not detach:
             inputs.check_output(output, overwrite=overwrite)
-        client.check_recipe(chosen, backbone, images if is_dataset else None)
+        client.check_recipe(chosen, backbone, found if isinstance(found, str) else None)
         where = choose_console(as_json)
-        dataset = images if is_dataset else _create_dataset(client, Path(images), where)
+        dataset = found if isinstance(found, str) else upload_dataset(client, found, where).id
         job: Fields = client.create_job(dataset, backbone, chosen, name, publish=publish)
         say(f"Job {job['id']}", where)
         if not detach:
@@ -259,27 +258,10 @@ def _show_status(job: Fields, as_json: bool) -> None:
         say(job["status"])
 
 
-def _create_dataset(client: Client, images: Path, where: Console) -> str:
-    """Upload images and wait until they are validated; returns the dataset's id."""
-    try:
-        with show_upload(images, where) as sent:
-            created = client.create_dataset(images, sent=sent)
-    except KeyboardInterrupt:
-        fail("The upload was cut off. The same command continues it, or sends it again if it is small.", INTERRUPTED)
-    say(f"Dataset {created['id']}", where)
-    try:
-        dataset = client.wait_for_dataset(created["id"])
-    except KeyboardInterrupt:
-        fail(f"No job was started. The dataset is kept: graft train {created['id']} goes on from here.", INTERRUPTED)
-    if dataset["status"] == "failed":
-        fail(dataset["error"]["message"], UNSUCCESSFUL)
-    return str(created["id"])
-
-
 def _follow_to_end(client: Client, job: str, where: Console) -> Fields:
     """Show a job until it has ended; fails unless it has succeeded."""
     try:
-        ended = follow(partial(client.job, job), client.events(job), where, partial(client.metrics, job))
+        ended = follow(partial(client.job, job), client.events(job), where)
     except KeyboardInterrupt:
         fail(f"The job goes on. Watch it with `graft watch {job}`, end it with `graft cancel {job}`.", INTERRUPTED)
     except httpx.TransportError as error:

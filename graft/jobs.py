@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 
 from graft import html
-from graft.connection import LOOPBACK, parse
+from graft.connection import parse
+from graft.epoch_history import EpochHistory
 from graft.errors import GraftError, WorkFailed
+from graft.http_options import build_options
 from graft.notebook import LiveOutput
 from graft.predictions import ENDED, Predictions
 from graft.results import jobs as results
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from graft.results.predictions import Prediction
 
 SAVED = Path("best.safetensors")
+REPR_SECONDS = 5.0
+"""Time in which the service must answer for a job's repr."""
 
 
 class Job(results.Job):
@@ -53,15 +57,15 @@ class Job(results.Job):
         show: whether to show it meanwhile: its state and curves in a notebook, its events in a line each elsewhere;
         None: in a notebook.
         """
-        output = LiveOutput(show)
+        output, history = LiveOutput(show), EpochHistory()
         for event in self:
             output.add_line(event)
+            history.add(event)
             if output.is_due():
-                job = self.refresh()
-                output.replace(html.render_job(job, job.epochs()))
+                output.replace(html.render_job(self.refresh(), history.epochs))
         ended = self.refresh()
         if output.is_notebook:
-            output.replace(html.render_job(ended, ended.epochs()))
+            output.replace(html.render_job(ended, history.epochs))
         return ended
 
     def cancel(self) -> Job:
@@ -228,14 +232,12 @@ class Jobs(Predictions):
 
     def read_epochs(self, job: str) -> list[Epoch]:
         """Read the metrics of a job's epochs while the caller waits, for its repr; empty where the service is away."""
-        headers = {name: value for name, value in self._http.headers.items() if name == "authorization"}
-        direct = dict.fromkeys(LOOPBACK)
         try:
-            with httpx.Client(base_url=self.url, headers=headers, timeout=5.0, mounts=direct) as blocking:
-                answer = blocking.get(f"/v1/jobs/{job}/metrics", params={"limit": 1000})
-        except httpx.HTTPError:
+            with httpx.Client(**build_options(self.url, REPR_SECONDS, self._key)) as blocking:
+                page = parse(blocking.get(f"/v1/jobs/{job}/metrics", params={"limit": 1000}))
+        except (httpx.HTTPError, GraftError):
             return []
-        return [] if answer.is_error else [Epoch(one) for one in answer.json()["data"]]
+        return [Epoch(one) for one in page["data"]]
 
     def _make_job(self, json: Mapping[str, Any]) -> Job:
         return Job(json, self)

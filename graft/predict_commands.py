@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graft import inputs
+from graft.dataset_upload import upload_dataset
 from graft.errors import InputUnusable
 from graft.predictions import choose_format
 from graft.progress import follow
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
     from graft.record import Fields
 
 COLUMNS = ("image", "model", "class", "probability", "set", "note")
-DATASET = "ds_"
-"""How the ids of datasets begin."""
 
 
 def predict(
@@ -72,7 +71,7 @@ def predict(
             if as_json:
                 print_json(ended)
             return
-        if any(str(image).startswith(DATASET) and not image.exists() for image in images):
+        if any(map(inputs.is_dataset, images)):
             raise InputUnusable("The images of a dataset are many: name a file for the results, --output FILE.csv.")
         files = inputs.find_images(images)
         found = [
@@ -96,14 +95,10 @@ def _find_dataset(client: Client, images: list[Path], where: Console) -> str:
     """Find the id of the dataset that a command names, or upload its images. Raises InputUnusable."""
     if len(images) != 1:
         raise InputUnusable("With --output, name one dataset, one folder or one archive.")
-    if str(images[0]).startswith(DATASET) and not images[0].exists():
-        return str(images[0])
-    inputs.find_images(images)
-    created = client.create_dataset(images[0], labels="none")
-    say(f"Dataset {created['id']}", where)
-    dataset = client.wait_for_dataset(created["id"])
-    if dataset["status"] == "failed":
-        fail(dataset["error"]["message"], UNSUCCESSFUL)
+    found = inputs.parse_images(images[0])
+    if isinstance(found, str):
+        return found
+    dataset = upload_dataset(client, found, where, labels="none")
     skipped = sum(dataset["report"]["counts"].values())
     if skipped:
         say(f"Files that are not used: {skipped:,}; graft skipped {dataset['id']} lists them", where)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from graft.checkpoint_files import CheckpointFiles
 from graft.connection import require_success
 from graft.errors import GraftError, InputUnusable
 from graft.results.predictions import BatchPrediction, ImagePredictions, Nearest
+from graft.runtime import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -35,7 +37,8 @@ class Predictions(CheckpointFiles):
         images: paths, or the bytes of files.
         """
         files = [Path(image) if isinstance(image, str) else image for image in images]
-        content = form.join({"models": ",".join(models), "top_k": str(top_k), "coverage": str(coverage)}, files)
+        fields = {"models": ",".join(models), "top_k": str(top_k), "coverage": str(coverage)}
+        content = run(partial(form.join, fields, files))
         answer = self._call("POST", "/v1/predict", content=content, headers=form.HEADERS)
         return [ImagePredictions(one) for one in answer["data"]]
 
@@ -45,7 +48,7 @@ class Predictions(CheckpointFiles):
         model: the name of a model, or the id of a checkpoint.
         """
         kind = "checkpoints" if model.startswith("ckpt_") else "models"
-        content = image if isinstance(image, bytes) else Path(image).read_bytes()
+        content = run(partial(form.read_image, image))
         query = {} if class_name is None else {"class": class_name}
         response = self._request("POST", f"/v1/{kind}/{model}/saliency", content=content, params=query)
         return require_success(response).content
@@ -56,7 +59,7 @@ class Predictions(CheckpointFiles):
         model: the name of a model, or the id of a checkpoint.
         """
         kind = "checkpoints" if model.startswith("ckpt_") else "models"
-        content = image if isinstance(image, bytes) else Path(image).read_bytes()
+        content = run(partial(form.read_image, image))
         address = f"/v1/{kind}/{model}/nearest"
         return Nearest(self._call("POST", address, content=content, params={"count": count}))
 

@@ -12,16 +12,16 @@ from rich.live import Live
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn, TransferSpeedColumn
 from rich.text import Text
 
-from graft import tar_stream
+from graft.epoch_history import EpochHistory
 from graft.errors import GraftError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-    from pathlib import Path
 
     from rich.console import Console, RenderableType
 
     from graft.record import Fields
+    from graft.upload_source import UploadSource
 
 POLL_SECONDS = 0.5
 BARS = "▁▂▃▄▅▆▇█"
@@ -33,14 +33,14 @@ def follow(
     read: Callable[[], Fields],
     events: Iterable[Fields],
     console: Console,
-    list_epochs: Callable[[], Sequence[Fields]] = lambda: (),
 ) -> Fields:
     """Show events as they come, and on a terminal below them the progress of what `read` gives; returns it as it ended.
 
-    list_epochs: gives the epochs so far, whose validation accuracy is drawn.
+    Of a job, the validation accuracy of the epochs is drawn.
     """
+    history = EpochHistory()
     if not console.is_terminal:
-        _print_events(events, console)
+        _print_events(events, console, history)
         return read()
     bar = Progress(
         TextColumn("{task.description}"),
@@ -57,7 +57,7 @@ def follow(
         def show(current: Fields, details: str) -> None:
             description = current.get("phase") or current["status"]
             bar.update(task, completed=current["progress"]["percent"], description=description, details=details)
-            live.update(_join(bar, list_epochs()), refresh=True)
+            live.update(_join(bar, history.epochs), refresh=True)
 
         def watch() -> None:
             while not ended.wait(POLL_SECONDS):
@@ -70,7 +70,7 @@ def follow(
         watcher = threading.Thread(target=watch, daemon=True)
         watcher.start()
         try:
-            _print_events(events, live.console)
+            _print_events(events, live.console, history)
         finally:
             ended.set()
             watcher.join()
@@ -80,11 +80,11 @@ def follow(
 
 
 @contextmanager
-def show_upload(path: Path, console: Console) -> Iterator[Callable[[int], None]]:
+def show_upload(source: UploadSource, console: Console) -> Iterator[Callable[[int], None]]:
     """Show a bar of an upload while it lasts, on a terminal; gives what is to be called with the size of each block."""
     columns = (TextColumn("uploading"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=tar_stream.measure(path))
+        task = bar.add_task("", total=source.size)
         yield lambda size: bar.advance(task, size)
 
 
@@ -96,9 +96,10 @@ def draw_sparkline(values: Sequence[float]) -> str:
     return "".join(BARS[round((value - low) / (high - low) * steps) if high > low else steps // 2] for value in shown)
 
 
-def _print_events(events: Iterable[Fields], console: Console) -> None:
-    """Print events, of epochs each tenth."""
+def _print_events(events: Iterable[Fields], console: Console, history: EpochHistory) -> None:
+    """Print events, of epochs each tenth, and collect the epochs."""
     for event in events:
+        history.add(event)
         if event["kind"] != "epoch" or event["data"]["epoch"] % 10 == 1:
             console.print(Text.assemble((event["time"][11:19], "dim"), f" {event['message']}"), soft_wrap=True)
 

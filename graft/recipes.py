@@ -28,7 +28,7 @@ def read_recipe(path: Path) -> dict[str, Any]:
     try:
         data = path.read_bytes()
         recipe = _parse_yaml(path, data) if path.suffix.lower() in YAML else _parse_json(path, data)
-        json.dumps(recipe, allow_nan=False, ensure_ascii=False).encode()
+        _check_sendable(recipe)
     except OSError as error:
         raise InputUnusable(f"The recipe {path} cannot be read: {error.strerror}.") from None
     except (ValueError, TypeError, RecursionError) as error:
@@ -51,9 +51,10 @@ def apply_setting(recipe: dict[str, Any], setting: str) -> None:
     for name in names[:-1]:
         place = _step_into(place, name, setting)
     try:
-        value = json.loads(text, object_pairs_hook=build_object)
-    except ValueError:
-        value = text
+        value = _parse_value(text)
+        _check_sendable({names[-1]: value})
+    except (ValueError, RecursionError) as error:
+        raise InputUnusable(f"--set {path}: the value cannot be sent: {error}.") from None
     if isinstance(place, list):
         place[_find_index(place, names[-1], setting)] = value
     else:
@@ -75,14 +76,29 @@ def _step_into(place: Any, name: str, setting: str) -> Any:
 
 
 def _find_index(place: list[Any], name: str, setting: str) -> int:
+    if not place:
+        raise InputUnusable(f"--set {setting}: the list is empty; set it whole, in brackets: FIELD='[…]'.")
     if not name.isdecimal() or int(name) >= len(place):
         raise InputUnusable(f"--set {setting}: {name} is none of the places 0 to {len(place) - 1} of the list.")
     return int(name)
 
 
+def _parse_value(text: str) -> Any:
+    """Parse JSON, or take the text as it is; raises ValueError for JSON that loses something."""
+    try:
+        return json.loads(text, object_pairs_hook=_build_object)
+    except json.JSONDecodeError:
+        return text
+
+
+def _check_sendable(value: Any) -> None:
+    """Check that JSON can hold a value; raises ValueError, TypeError or RecursionError."""
+    json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
+
+
 def _parse_json(path: Path, data: bytes) -> Any:
     try:
-        return json.loads(data, object_pairs_hook=build_object)
+        return json.loads(data, object_pairs_hook=_build_object)
     except json.JSONDecodeError as error:
         ends = error.doc[: error.pos].rstrip().endswith(",") and error.doc[error.pos :].lstrip().startswith(("}", "]"))
         mistake = "a comma with nothing after it" if ends else error.msg
@@ -98,23 +114,38 @@ def _parse_yaml(path: Path, data: bytes) -> Any:
         raise InputUnusable(
             f"The recipe {path} is YAML, which needs the package pyyaml: pip install 'graft[yaml]', or write JSON."
         ) from None
-    loader: Any = type("Loader", (yaml.SafeLoader,), {})
-
-    def build(load: Any, node: Any) -> dict[Any, Any]:
-        pairs = [(load.construct_object(key), load.construct_object(value, deep=True)) for key, value in node.value]
-        return build_object(pairs)
-
-    loader.add_constructor("tag:yaml.org,2002:map", build)
+    loader = yaml.SafeLoader(data)
     try:
-        recipe = yaml.load(data, loader)  # a SafeLoader that refuses a field that stands twice
+        root = loader.get_single_node()
+        if root is None:
+            return {}
+        _check_mappings(root, yaml.MappingNode)
+        recipe = loader.construct_document(root)
     except yaml.YAMLError as error:
         mark, what = getattr(error, "problem_mark", None), getattr(error, "problem", None) or "it cannot be read"
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise InputUnusable(f"The recipe {path} is no YAML: {place}{what}.") from None
+    finally:
+        loader.dispose()
     return {} if recipe is None else recipe
 
 
-def build_object(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+def _check_mappings(root: Any, mapping: type[Any]) -> None:
+    """Check that no field stands twice in a mapping of YAML; those of a merge (<<) may be replaced."""
+    pending, seen = [root], set()
+    while pending:
+        node = pending.pop()
+        if id(node) in seen or not isinstance(node.value, list):
+            continue
+        seen.add(id(node))
+        if not isinstance(node, mapping):
+            pending += node.value
+            continue
+        _build_object([(key.value, None) for key, _ in node.value if isinstance(key.value, str)])
+        pending += [value for _, value in node.value]
+
+
+def _build_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build a JSON object; raises ValueError where a field stands twice, of which one would be lost."""
     built = dict(pairs)
     if len(built) < len(pairs):

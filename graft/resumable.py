@@ -7,20 +7,21 @@ import base64
 import hashlib
 import uuid
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from graft import tar_stream
 from graft.connection import Connection, Json, parse, require_available, require_success
 from graft.errors import GraftError
 from graft.results.uploads import Upload
 from graft.runtime import run, stream
-from graft.unfinished_uploads import Note, forget, open_note
+from graft.unfinished_uploads import Note, open_note
+from graft.upload_source import UploadSource, list_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 LARGE = 64 << 20
 """Bytes from which an upload is sent in pieces where the caller does not say."""
@@ -35,7 +36,7 @@ BUSY_SECONDS = 1.0
 class Uploads(Connection):
     """Calls about resumable uploads."""
 
-    def upload(self, path: str | Path, sent: Callable[[int], None] = lambda size: None) -> str:
+    def upload(self, path: str | Path | UploadSource, sent: Callable[[int], None] = lambda size: None) -> str:
         """Upload a file, or a folder as a .tar, in pieces; returns the id of the upload, to make something of it once.
 
         After a broken connection, or a restart of the service, only the last piece is sent again. Where the process
@@ -43,30 +44,32 @@ class Uploads(Connection):
         too. sent: called with the number of bytes that the service has kept further. What cannot be read to its end,
         or not again, as a pipe, is deleted on the service.
         """
-        path = Path(path)
-        with open_note(self.url, path) as note:
-            address, start = self._find_unfinished(note)
-            if not address:
-                address = self._begin_upload(path)
-                if note:
-                    note.write(address)
-            try:
-                if start:
-                    sent(start)
-                self._send_pieces(address, path, start, sent)
-            except BaseException as error:
-                is_hopeless = isinstance(error, OSError) or (isinstance(error, GraftError) and not error.retry_after)
-                if note is None or is_hopeless:
-                    with suppress(httpx.HTTPError):  # else it expires
-                        self._http.delete(address, headers=TUS)
-                    if note:
-                        note.forget()
-                raise
-        return address.rpartition("/")[2]
+        source = run(partial(list_source, path))
+        with run(partial(open_note, self.url, source)) as note:
+            return self._upload(source, sent, note)
 
     def get_upload(self, upload: str) -> Upload:
         """Get the state of a resumable upload."""
         return Upload(self._get(f"/v1/uploads/{upload}"))
+
+    def _upload(self, source: UploadSource, sent: Callable[[int], None], note: Note) -> str:
+        """Upload in pieces, from where the upload of the note is; returns the upload's id."""
+        address, start = self._find_unfinished(note)
+        if not address:
+            address = self._begin_upload(source.path)
+            note.write(address)
+        try:
+            if start:
+                sent(start)
+            self._send_pieces(address, source, start, sent)
+        except BaseException as error:
+            is_hopeless = isinstance(error, OSError) or (isinstance(error, GraftError) and not error.retry_after)
+            if is_hopeless or not note.address:
+                note.forget()
+                with suppress(httpx.HTTPError):  # else it expires
+                    self._http.delete(address, headers=TUS)
+            raise
+        return address.rpartition("/")[2]
 
     def _begin_upload(self, path: Path) -> str:
         """Create an upload; returns its address."""
@@ -75,9 +78,9 @@ class Uploads(Connection):
         created = require_success(self._request("POST", "/v1/uploads", headers=headers))
         return httpx.URL(created.headers["location"]).path
 
-    def _find_unfinished(self, note: Note | None) -> tuple[str, int]:
+    def _find_unfinished(self, note: Note) -> tuple[str, int]:
         """Find the upload of a note, and how much of it the service has; nothing where the service has lost it."""
-        if note is None or not note.address:
+        if not note.address:
             return "", 0
         response = self._request("GET", note.address)
         if response.status_code == httpx.codes.NOT_FOUND:
@@ -85,10 +88,9 @@ class Uploads(Connection):
         upload = Upload(parse(response))
         return ("", 0) if upload.used_by else (note.address, upload.offset)
 
-    def _send_pieces(self, address: str, path: Path, start: int, sent: Callable[[int], None]) -> None:
+    def _send_pieces(self, address: str, source: UploadSource, start: int, sent: Callable[[int], None]) -> None:
         offset = start
-        blocks = tar_stream.pack_folder(path) if path.is_dir() else tar_stream.read_blocks(path)
-        for piece in stream(_split(blocks, start)):
+        for piece in stream(_split(source.read_blocks(), start)):
             self._send(address, offset, piece)
             offset += len(piece)
             sent(len(piece))
@@ -117,7 +119,7 @@ class Uploads(Connection):
         return int(response.headers["upload-offset"])
 
     def _send_rest(self, address: str, offset: int, rest: bytes, more: dict[str, str]) -> None:
-        digest = base64.b64encode(hashlib.sha256(rest).digest()).decode()
+        digest = base64.b64encode((run(partial(hashlib.sha256, rest))).digest()).decode()
         headers = {
             **TUS,
             **more,
@@ -131,20 +133,21 @@ class Uploads(Connection):
             error.retry_after = BUSY_SECONDS if error.status in BUSY else error.retry_after
             raise error
 
-    def _use_upload(self, address: str, path: Path, fields: Mapping[str, Any], sent: Callable[[int], None]) -> Json:
+    def _use_upload(
+        self, address: str, source: UploadSource, fields: Mapping[str, Any], sent: Callable[[int], None]
+    ) -> Json:
         """Upload in pieces, and make a dataset or a backbone of it, once though an answer may be lost."""
-        upload = self.upload(path, sent)
-        body = {**{name: value for name, value in fields.items() if value}, "source": {"upload": upload}}
-        made = self._call("POST", address, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
-        run(lambda: forget(self.url, path))
+        with run(partial(open_note, self.url, source)) as note:
+            upload = self._upload(source, sent, note)
+            body = {**{name: value for name, value in fields.items() if value}, "source": {"upload": upload}}
+            made = self._call("POST", address, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
+            note.forget()
         return made
 
 
-def choose(path: Path, in_pieces: bool | None) -> bool:
+def choose(source: UploadSource, in_pieces: bool | None) -> bool:
     """Tell whether an upload is sent in pieces: as the caller says, or if it is large."""
-    if in_pieces is not None:
-        return in_pieces
-    return tar_stream.measure(path) >= LARGE  # a pipe has no size
+    return source.size >= LARGE if in_pieces is None else in_pieces
 
 
 def _split(blocks: Iterator[bytes], start: int) -> Iterator[bytes]:

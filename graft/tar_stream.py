@@ -7,19 +7,16 @@ import tarfile
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 BLOCK = 1 << 20
 
 
-def pack_folder(folder: Path) -> Iterator[bytes]:
-    """Yield the bytes of a tar of all files below `folder`, in order of their names, without hidden ones.
-
-    Raises OSError where a file or a folder cannot be read.
-    """
+def pack_files(folder: Path, files: Sequence[Path]) -> Iterator[bytes]:
+    """Yield the bytes of a tar of files below `folder`, in their order. Raises OSError where one cannot be read."""
     buffer = bytearray()
-    for path in list_files(folder):
+    for path in files:
         entry = tarfile.TarInfo(path.relative_to(folder).as_posix())
         entry.size = path.stat().st_size
         buffer += entry.tobuf(tarfile.PAX_FORMAT)
@@ -60,11 +57,6 @@ def read_blocks(file: Path) -> Iterator[bytes]:
     with file.open("rb") as archive:
         while block := archive.read(BLOCK):
             yield block
-
-
-def measure(path: Path) -> int:
-    """Measure the bytes of a file, or of all files of a folder."""
-    return sum(file.stat().st_size for file in (list_files(path) if path.is_dir() else [path]))
 
 
 def count(blocks: Iterator[bytes], sent: Callable[[int], None]) -> Iterator[bytes]:

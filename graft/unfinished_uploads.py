@@ -7,80 +7,87 @@ import hashlib
 import json
 import os
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
-
-from graft import tar_stream
+from typing import IO, TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from graft.upload_source import UploadSource
 
 KEEP_SECONDS = 14 * 86400.0
 """Age from which notes are deleted; the service deletes an upload that nobody uses much earlier."""
 
 
 class Note:
-    """The address of an upload that has begun."""
+    """The address of an upload that has begun, in a file that this process has locked."""
 
-    def __init__(self, place: Path, file: IO[str]) -> None:
-        self._place, self._file = place, file
-        self.address = file.read().strip()
-        """Empty where none has begun."""
+    def __init__(self, file: IO[bytes] | None = None) -> None:
+        """Read a file; without one, nothing is kept."""
+        self._file = file
+        found = file.read().decode(errors="replace").strip() if file else ""
+        self.address = found if found.isascii() and found.isprintable() else ""  # a crash may leave anything
+        """Empty where none is kept."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file:
+            if not self.address:
+                self.forget()
+            self._file.close()
 
     def write(self, address: str) -> None:
-        """Keep an address."""
-        self.address = address
-        self._file.seek(0)
-        self._file.truncate()
-        self._file.write(address)
-        self._file.flush()
+        """Keep an address, where that can be done: an upload does not depend on it."""
+        if self._file is None:
+            return
+        content, written = address.encode(), 0
+        with suppress(OSError):
+            self._file.truncate(0)
+            written = self._file.write(content)
+        if written == len(content):
+            self.address = address
+        else:  # the disk is full
+            self.forget()
 
     def forget(self) -> None:
         """Delete the note."""
-        self._place.unlink(missing_ok=True)
+        self.address = ""
+        if self._file:
+            with suppress(OSError):
+                Path(self._file.name).unlink()
 
 
-@contextmanager
-def open_note(url: str, path: Path) -> Iterator[Note | None]:
+def open_note(url: str, source: UploadSource) -> Note:
     """Open the note of an upload of these files, as they are now, to a service.
 
-    None where there can be none: for a pipe, where the folder cannot be written, or while another process uploads them.
+    Nothing is kept for a pipe, where the folder cannot be written, or while another process uploads the same.
     """
-    place = _choose_place(url, path)
-    with ExitStack() as stack:
-        note = None
-        with suppress(OSError):
-            if place is not None:
-                place.parent.mkdir(parents=True, exist_ok=True)
-                _delete_old(place.parent)
-                file = stack.enter_context(place.open("a+"))
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
-                file.seek(0)
-                note = Note(place, file)
-        yield note
-        if note and not note.address:
-            note.forget()
+    if not source.can_repeat:
+        return Note()
+    with suppress(OSError, RuntimeError):  # the latter where there is no home
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft" / "uploads"
+        folder.mkdir(parents=True, exist_ok=True)
+        _delete_old(folder)
+        file = (folder / _name(url, source)).open("ab+", buffering=0)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # ends with the process, however that ends
+            file.seek(0)
+            return Note(file)
+        except OSError:
+            file.close()
+    return Note()
 
 
-def forget(url: str, path: Path) -> None:
-    """Delete the note of an upload that was used."""
-    if place := _choose_place(url, path):
-        place.unlink(missing_ok=True)
-
-
-def _choose_place(url: str, path: Path) -> Path | None:
-    """Choose the file of a note by the service, and by names, sizes and times of what is sent; None for a pipe."""
-    if not (path.is_file() or path.is_dir()):
-        return None
-    states = [(str(file), file.stat()) for file in (tar_stream.list_files(path) if path.is_dir() else [path])]
-    facts = [url, str(path.resolve()), *((name, state.st_size, state.st_mtime_ns) for name, state in states)]
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "graft" / "uploads"
-    return folder / hashlib.sha256(json.dumps(facts).encode(errors="surrogateescape")).hexdigest()
+def _name(url: str, source: UploadSource) -> str:
+    """Name a note by the service, and by names, sizes and times of what is sent."""
+    files = [(str(file), state.st_size, state.st_mtime_ns) for file, state in source.files.items()]
+    facts = [url, str(source.path.resolve()), *files]
+    return hashlib.sha256(json.dumps(facts).encode(errors="surrogateescape")).hexdigest()
 
 
 def _delete_old(folder: Path) -> None:
     for note in folder.iterdir():
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # another process deletes them too, or they are another user's
             if time.time() - note.stat().st_mtime > KEEP_SECONDS:
                 note.unlink()

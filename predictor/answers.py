@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from models.evaluation.metrics import compute_probabilities
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,7 +32,7 @@ def choose_top(logits: np.ndarray, top_k: int, *, is_multi_label: bool) -> TopCl
     indices = order[..., :top_k]
     chosen = np.take_along_axis(logits, indices, -1).astype(np.float64)
     if is_multi_label:
-        return TopClasses(indices, 1 / (1 + np.exp(-np.clip(chosen, -700, 700))))
+        return TopClasses(indices, compute_probabilities(chosen, is_multi_label=True))
     return TopClasses(indices, np.exp(chosen - _sum_powers(_put_models_last(logits))[..., None]))
 
 

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from predictor import batcher
 from predictor.answers import choose_all, describe_image, make_all_sets
 from predictor.batcher import Work
+from predictor.errors import NO_MEMORY
 from predictor.images import ImageInput, KnownFiles
 from predictor.memory import Selection, compile_engine
-from predictor.predicting import NO_MEMORY, NOT_FINITE, prepare_image
+from predictor.predicting import NOT_FINITE, prepare_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
+from models.runtime.devices import translate_errors
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -33,7 +35,7 @@ class Work:
 
     trunk: LoadedTrunk
     models: tuple[Model, ...]
-    """Works with the same tuple are answered by one product."""
+    """Works with the same models are answered by one product."""
     images: Sequence[ImageInput]
     outputs: Future[Outputs] = field(default_factory=Future)
 
@@ -101,17 +103,21 @@ class Batcher:
 
 
 def compute(works: Sequence[Work]) -> None:
-    """Compute the work of one trunk together; an error of one's work is that one's alone."""
+    """Compute the work of one trunk together; an error of one's work is that one's alone.
+
+    Where memory is short, it is a MemoryError, of torch too.
+    """
     trunk = works[0].trunk
     try:
-        computed = trunk.compute_values([image for work in works for image in work.images])
-        by_models: dict[int, list[tuple[Work, int]]] = {}
-        start = 0
-        for work in works:
-            by_models.setdefault(id(work.models), []).append((work, start))
-            start += len(work.images)
-        for same in by_models.values():
-            _answer(trunk, same, computed)
+        with translate_errors():
+            computed = trunk.compute_values([image for work in works for image in work.images])
+            by_models: dict[tuple[Model, ...], list[tuple[Work, int]]] = {}
+            start = 0
+            for work in works:
+                by_models.setdefault(work.models, []).append((work, start))
+                start += len(work.images)
+            for same in by_models.values():
+                _answer(trunk, same, computed)
     except Exception as error:
         waiting = [work for work in works if not work.outputs.done()]
         if len(works) == 1:

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+NO_MEMORY = {
+    "code": "out_of_memory",
+    "message": "The machine's memory is short. Send fewer or smaller images, or ask again later.",
+}
+"""What a MemoryError becomes: the error of one image, or with status 503 that of a request."""
+
 
 class PredictionFailed(Exception):
     """A request cannot be answered: `status` and `code` are those of the API's problem."""

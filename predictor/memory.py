@@ -92,8 +92,8 @@ class ModelMemory:
         self._trunks: OrderedDict[str, LoadedTrunk] = OrderedDict()
         """By their digest and preprocessing, the least recently used first."""
         self._models: dict[str, LoadedModel] = {}
-        self._selections: dict[tuple[str, ...], Selection] = {}
-        """Models that were asked for together, by their checkpoints."""
+        self._selections: OrderedDict[tuple[str, ...], Selection] = OrderedDict()
+        """Models that were asked for together, by their checkpoints, the least recently used first."""
         self._lock = threading.Lock()
         """Held for moments, while the dictionaries change."""
         self._loading = threading.Lock()
@@ -114,8 +114,10 @@ class ModelMemory:
         key = tuple(checkpoints)
         with self._lock:
             selection = self._selections.get(key)
-            if selection is not None and time.monotonic() - selection.marked_at < MARK_SECONDS:
-                return selection
+            if selection is not None:
+                self._selections.move_to_end(key)
+                if time.monotonic() - selection.marked_at < MARK_SECONDS:
+                    return selection
             found = [self._models[checkpoint] for checkpoint in checkpoints if checkpoint in self._models]
             if len(found) < len(checkpoints):
                 return None
@@ -123,10 +125,9 @@ class ModelMemory:
                 self._trunks.move_to_end(trunk.key)
                 trunk.models.move_to_end(model.checkpoint)
             if selection is None:
-                selection = Selection(found)
-                if len(self._selections) >= MOST_SELECTIONS:
-                    self._selections.clear()
-                self._selections[key] = selection
+                selection = self._selections[key] = Selection(found)
+                if len(self._selections) > MOST_SELECTIONS:
+                    self._selections.popitem(last=False)
             selection.marked_at = time.monotonic()
             return selection
 

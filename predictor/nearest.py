@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from models.datasets.splits import split
+from models.features.engines.selection import EngineConfig
 from models.features.row_index import MISSING
+from models.networks.saliency import find_position_axes
+from models.pipeline.setup import split_pack
 from predictor.dataset_images import PackUnreadable
 from service.checkpoints import blobs, repository
 from service.checkpoints.errors import CheckpointNotFound
@@ -18,7 +22,6 @@ from service.tables import Dataset, Job
 
 if TYPE_CHECKING:
     from models.datasets.pack import Pack
-    from models.features.store import FeatureStore
     from predictor.dataset_images import DatasetImages
     from predictor.trunk import LoadedTrunk
     from service.database import Database
@@ -29,8 +32,10 @@ MOST_READ = 1 << 30
 """Bytes of rows that are read of one training; those of a cut far below the head are large."""
 MOST_KEPT = 4
 """Trainings whose features stay in memory; jobs with the same training images and rows share them."""
-BLOCK = 4096
-"""Rows that are compared together, in single precision."""
+BLOCK_BYTES = 32 << 20
+"""Bytes of rows, in single precision, that are averaged or compared together."""
+READ_AGAIN_SECONDS = 60.0
+"""Time after which features that were missing are looked for again: a job may have cached them."""
 NO_ROWS = (
     "The feature cache of the predictor's machine has no features of its training images: it was trained elsewhere or "
     "without the cache, or they had to make room. Train it here again, and they are cached."
@@ -43,10 +48,10 @@ class Training:
 
     dataset: str
     classes: tuple[str, ...]
-    fractions: tuple[float, float]
-    """Shares of the validation and test images, which say with the images themselves which are neither."""
-    engine: str
-    precision: str
+    validation_fraction: float
+    test_fraction: float
+    """With the images themselves, the fractions say which of them are training images."""
+    engine: EngineConfig
     device: str
 
     @classmethod
@@ -66,9 +71,9 @@ class Training:
         return cls(
             dataset.id,
             tuple(entry["name"] for entry in dataset.classes),
-            (recipe["validation_fraction"], recipe["test_fraction"]),
-            recipe["engine"],
-            recipe["precision"],
+            recipe["validation_fraction"],
+            recipe["test_fraction"],
+            EngineConfig(recipe["engine"], recipe["precision"]),
             metadata.get("device", "cpu"),
         )
 
@@ -83,13 +88,17 @@ class TrainingFeatures:
     """Pooled, of length 1, (n, D) float16."""
     count: int
     """Training images that there are."""
+    stale_at: float = math.inf
+    """Time from which on they are read again, by `time.monotonic`."""
 
     def find(self, features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Find the images that are most like one of these features (D,): their positions and similarities, (count,)."""
         query = normalize(features[None])[0]
-        starts = range(0, len(self.features), BLOCK)
-        blocks = [self.features[start : start + BLOCK].astype(np.float32) @ query for start in starts]
-        similarities = np.concatenate(blocks)
+        step = max(1, BLOCK_BYTES // (4 * self.features.shape[1]))
+        starts = range(0, len(self.features), step)
+        similarities = np.concatenate(
+            [self.features[start : start + step].astype(np.float32) @ query for start in starts]
+        )
         order = np.argsort(-similarities, kind="stable")[:count]
         return self.images[order], similarities[order]
 
@@ -112,20 +121,13 @@ class NearestImages:
             return _miss("The predictor cannot read its dataset from the storage; its log says why.")
         if opened is None:
             return _miss("Its dataset was deleted.")
-        pack, key = opened.pack, (trunk.key, training)
-        if key not in self._kept:
-            found = _read(trunk, training, pack)
-            if not len(found.images):
-                return _miss(NO_ROWS, found.count)
-            self._kept[key] = found
-            if len(self._kept) > MOST_KEPT:
-                self._kept.popitem(last=False)
-        self._kept.move_to_end(key)
-        kept = self._kept[key]
-        images, similarities = kept.find(pool(values[None])[0], count)
+        kept = self._get(trunk, training, opened.pack)
+        if not len(kept.images):
+            return _miss(NO_ROWS, kept.count)
+        images, similarities = kept.find(pool(values[None], _find_ratio(trunk))[0], count)
         return {
             "data": [
-                _describe(training, pack, image, similarity)
+                _describe(training, opened.pack, image, similarity)
                 for image, similarity in zip(images.tolist(), similarities.tolist(), strict=True)
             ],
             "compared": len(kept.images),
@@ -133,13 +135,27 @@ class NearestImages:
             "reason": None,
         }
 
+    def _get(self, trunk: LoadedTrunk, training: Training, pack: Pack) -> TrainingFeatures:
+        """Get the features of a training: those in memory, read again after a while where some were missing."""
+        key = (trunk.key, training)
+        kept = self._kept.get(key)
+        if kept is None or time.monotonic() >= kept.stale_at:
+            kept = self._kept[key] = _read(trunk, training, pack)
+            if len(self._kept) > MOST_KEPT:
+                self._kept.popitem(last=False)
+        self._kept.move_to_end(key)
+        return kept
 
-def pool(rows: np.ndarray) -> np.ndarray:
-    """Average rows over their positions: (n, D), (n, positions, D), (n, D, H, W) or (n, H, W, D) → (n, D) float32."""
+
+def pool(rows: np.ndarray, ratio: float) -> np.ndarray:
+    """Average rows over their positions: (n, D), (n, positions, D), (n, D, h, w) or (n, h, w, D) → (n, D) float32.
+
+    `ratio` is height / width of the network's input.
+    """
     values = rows.astype(np.float32)
     if values.ndim == 4:
-        has_channels_last = values.shape[1] == values.shape[2] != values.shape[3]
-        averaged: np.ndarray = values.mean((1, 2) if has_channels_last else (2, 3))
+        height, width = find_position_axes(values.shape[1:], ratio) or (1, 2)
+        averaged: np.ndarray = values.mean((1 + height, 1 + width))
         return averaged
     return values.mean(1) if values.ndim == 3 else values
 
@@ -153,25 +169,26 @@ def normalize(features: np.ndarray) -> np.ndarray:
 
 def _read(trunk: LoadedTrunk, training: Training, pack: Pack) -> TrainingFeatures:
     """Read the features of the training images that the cache has."""
-    labels = pack.encode_targets(len(training.classes)) if pack.is_multi_label else pack.labels
-    images = split(pack.lossless_digests, labels, pack.splits, *training.fractions).train
-    store = trunk.open_training_rows(training.engine, training.precision, training.device)
-    numbers = store.find(pack.digests[images], 0)
-    there = np.flatnonzero(numbers != MISSING)
-    there = there[_choose_evenly(len(there), _count_most(store))]
-    parts = [
-        normalize(pool(store.read(numbers[there[start : start + BLOCK]]))).astype(np.float16)
-        for start in range(0, len(there), BLOCK)
-    ]
-    features = np.concatenate(parts) if parts else np.zeros((0, 1), np.float16)
-    return TrainingFeatures(images[there], features, len(images))
+    train, *_ = split_pack(pack, len(training.classes), training)
+    store, ratio = trunk.open_training_rows(training.engine, training.device), _find_ratio(trunk)
+    numbers = store.find(pack.digests[train.images], 0)
+    found = np.flatnonzero(numbers != MISSING)
+    row, size = math.prod(store.shape), pool(np.zeros((1, *store.shape)), ratio).shape[1]
+    most = max(1, min(MOST_READ // (row * store.dtype.itemsize), MOST_BYTES // (2 * size)))
+    there = found[_choose_evenly(len(found), most)]
+    features = np.empty((len(there), size), np.float16)
+    step = max(1, BLOCK_BYTES // (4 * row))
+    for start in range(0, len(there), step):
+        block = slice(start, start + step)
+        features[block] = normalize(pool(store.read(numbers[there[block]]), ratio))
+    stale_at = math.inf if len(found) == len(train.images) else time.monotonic() + READ_AGAIN_SECONDS
+    return TrainingFeatures(train.images[there], features, len(train.images), stale_at)
 
 
-def _count_most(store: FeatureStore) -> int:
-    """Count how many rows may be read, and kept in memory."""
-    row = int(np.prod(store.shape))
-    size: int = pool(np.zeros((1, *store.shape), np.float16)).shape[1]
-    return max(1, min(MOST_READ // (row * int(store.dtype.itemsize)), MOST_BYTES // (2 * size)))
+def _find_ratio(trunk: LoadedTrunk) -> float:
+    """Find height / width of a trunk's input."""
+    _, height, width = trunk.preprocessing.input_size
+    return height / width
 
 
 def _choose_evenly(count: int, most: int) -> np.ndarray:

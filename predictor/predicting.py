@@ -13,7 +13,7 @@ from models.features.trunk import FeaturesNotFinite
 from predictor.answers import choose_all, describe_image, make_all_sets
 from predictor.batcher import Batcher, Work
 from predictor.dataset_images import DatasetImages, PackUnreadable
-from predictor.errors import PredictionFailed
+from predictor.errors import NO_MEMORY, PredictionFailed
 from predictor.images import ImageInput, KnownFiles
 from predictor.memory import ModelMemory, Selection
 from predictor.nearest import NearestImages
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 Error = dict[str, str]
-NO_MEMORY = {"code": "out_of_memory", "message": "The machine's memory is short. Send fewer or smaller images."}
-
 NOT_FINITE = {
     "code": FeaturesNotFinite.code,
     "message": "The backbone gives NaN or infinite values for this image, so that no model on it has an answer.",
@@ -52,7 +50,7 @@ class Answering:
         self._comparer = ThreadPoolExecutor(1, thread_name_prefix="compare")
 
     async def answer(self, question: Question, files: list[bytes]) -> dict[str, Any]:
-        """Answer a question, as the API does; raises PredictionFailed."""
+        """Answer a question, as the API does; raises PredictionFailed and MemoryError."""
         loop = asyncio.get_running_loop()
         selection = await self._select(question)
         errors: list[Error | None] = [image.error for image in question.images]
@@ -75,7 +73,7 @@ class Answering:
         }
 
     async def explain(self, question: Question, files: list[bytes], class_name: str | None) -> bytes:
-        """Explain a model's answer for one image by a saliency map, a PNG; raises PredictionFailed."""
+        """Explain a model's answer for one image by a saliency map, a PNG; raises PredictionFailed and MemoryError."""
         together, image = await self._open_one(question, files[0], needs_pixels=True)
         (model,) = together.models
         if class_name is not None and class_name not in model.classes:
@@ -89,7 +87,7 @@ class Answering:
         return await run(draw_saliency, together.trunk, model, image.render(), image.size, number)
 
     async def find_nearest(self, question: Question, files: list[bytes]) -> dict[str, Any]:
-        """Find the `top_k` training images that are most like one image; raises PredictionFailed."""
+        """Find the `top_k` training images most like one image; raises PredictionFailed and MemoryError."""
         together, image = await self._open_one(question, files[0], needs_pixels=False)
         outputs = await self._compute(together, [image])
         if not outputs.is_finite[0]:
@@ -121,11 +119,8 @@ class Answering:
         return selection
 
     async def _compute(self, together: Together, images: list[ImageInput]) -> Outputs:
-        """Compute the outputs of models of one trunk for images; raises PredictionFailed."""
-        try:
-            return await asyncio.wrap_future(self.batcher.submit(Work(together.trunk, together.models, images)))
-        except MemoryError as error:
-            raise PredictionFailed(503, NO_MEMORY["code"], NO_MEMORY["message"]) from error
+        """Compute the outputs of models of one trunk for images; raises MemoryError."""
+        return await asyncio.wrap_future(self.batcher.submit(Work(together.trunk, together.models, images)))
 
     async def _predict(
         self,

@@ -9,13 +9,14 @@ and would move probabilities by some hundredths (measured: 0.08 for MobileNetV2 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from models.features.engines.selection import REFERENCE
+from models.features.extractor import HALF, SINGLE, name_rows, open_store
 from models.features.row_index import MISSING
-from models.features.store import FeatureStore
 
 if TYPE_CHECKING:
     from collections.abc import Set
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from models.features.cache import FeatureCache
     from models.features.engines.selection import EngineConfig
+    from models.features.store import FeatureStore
     from models.images.preprocessing import Preprocessing
     from models.networks.cut_network import CutNetwork
 
@@ -32,17 +34,17 @@ WRITE_SECONDS, WRITE_ROWS = 1.0, 256
 waited."""
 REFRESH_SECONDS = 2.0
 """Interval at which rows that other processes have added are looked for."""
-HALF, SINGLE = np.dtype(np.float16), np.dtype(np.float32)
 
 
 class Row(NamedTuple):
-    """The trunk's output for an image, and the kind of its rounding; the exact kind is EXACT."""
+    """The trunk's output for an image, and the kind of its rounding."""
 
     values: np.ndarray
     kind: str
 
 
-EXACT = "exact"
+EXACT, ENGINE = "exact", "engine"
+"""Kinds of rows: exact ones, and those of an engine that is not the exact one."""
 
 
 class CachedRows:
@@ -57,24 +59,14 @@ class CachedRows:
         config: EngineConfig,
     ) -> None:
         """Open the stores of an engine's rows, and of exact ones."""
-        key = {"trunk": cut_network.digest, "cut": cut_network.cut, "preprocessing": preprocessing.to_dict()}
-        engine, exact = (
-            {"engine": f"{each.engine} {device.type}", "precision": each.precision.replace("exact", "float32")}
-            for each in (config, REFERENCE)
-        )
-        pillow, of_predictor = {"resizer": "pillow"}, {"batch": "any"}
-
-        def open_store(*facts: dict[str, str], dtype: np.dtype[Any] = SINGLE) -> FeatureStore:
-            named = {name: fact for each in facts for name, fact in each.items()}
-            return FeatureStore(cache, {**key, **named}, cut_network.shape, dtype)
-
-        self._open_store = open_store
-        self._own = {EXACT: open_store(exact, pillow, of_predictor)}
-        if config != REFERENCE:
-            self._own["engine"] = open_store(engine, pillow, of_predictor)
+        self._open = partial(open_store, cache, cut_network, preprocessing)
+        own = {EXACT: REFERENCE, **({} if config == REFERENCE else {ENGINE: config})}
+        self._own = {
+            kind: self._open(name_rows(each, device.type, "pillow", batch="any"), SINGLE) for kind, each in own.items()
+        }
         self._stores = [
             (EXACT, self._own[EXACT]),
-            (EXACT, open_store(exact, pillow)),
+            (EXACT, self._open(name_rows(REFERENCE, device.type, "pillow"), SINGLE)),
             *((kind, store) for kind, store in self._own.items() if kind != EXACT),
         ]
         """In the order of preference."""
@@ -88,14 +80,9 @@ class CachedRows:
         """True if new rows should be written now, though other work waits."""
         return len(self._new) >= WRITE_ROWS or (bool(self._new) and time.monotonic() - self._oldest_at > WRITE_SECONDS)
 
-    def open_training_rows(self, engine: str, precision: str, device: str, resizer: str) -> FeatureStore:
+    def open_training_rows(self, config: EngineConfig, device: str, resizer: str) -> FeatureStore:
         """Open the rows on which a job's head was trained, which any thread may read: in half precision."""
-        facts = {
-            "engine": f"{engine} {device}",
-            "precision": precision.replace("exact", "float32"),
-            "resizer": resizer,
-        }
-        return self._open_store(facts, dtype=HALF)
+        return self._open(name_rows(config, device, resizer), HALF)
 
     def find(self, digests: Set[bytes]) -> dict[bytes, Row]:
         """Find the rows of images by their digests; those that are missing are left out."""

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from models.networks.saliency import compute_saliency
+from models.runtime.devices import translate_errors
 
 if TYPE_CHECKING:
     import torch
@@ -33,6 +34,8 @@ def draw_saliency(
         pixels: the image as the trunk takes it, (3, H, W) uint8.
         size: width and height of the upright image.
         class_index: number of the class; None for the most probable one.
+
+    Raises MemoryError.
     """
 
     def score(value: torch.Tensor) -> torch.Tensor:
@@ -41,8 +44,9 @@ def draw_saliency(
         # What all classes have in common changes no probability, unless each has one of its own.
         return chosen if model.is_multi_label else chosen - logits.mean()
 
-    inputs = trunk.trunk.to_input(pixels[None])
-    found = compute_saliency(trunk.trunk.network, score, inputs).cpu().numpy()
+    with translate_errors():
+        inputs = trunk.trunk.to_input(pixels[None])
+        found = compute_saliency(trunk.trunk.network, score, inputs).cpu().numpy()
     return _draw(found, size, find_region(trunk.preprocessing, *size))
 
 

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from predictor.errors import PredictionFailed
+from predictor.errors import NO_MEMORY, PredictionFailed
 from predictor.thumbnails import Thumbnails
 from service.datasets import thumbnails
 from service.predictions import protocol
@@ -99,6 +99,8 @@ def _guard(registration: Registration, handle: Handler) -> Handler:
             return await handle(request)
         except PredictionFailed as error:
             return _refuse(error.status, error.code, error.detail)
+        except MemoryError:
+            return _refuse(503, NO_MEMORY["code"], NO_MEMORY["message"])
 
     return guarded
 

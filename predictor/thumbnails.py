@@ -112,7 +112,7 @@ class Thumbnails:
         self._threads = ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="thumbnails")
 
     async def get(self, order: ThumbnailOrder) -> bytes:
-        """Get a thumbnail; raises PredictionFailed."""
+        """Get a thumbnail; raises PredictionFailed and MemoryError."""
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._get, order)
 
     def close(self) -> None:
@@ -130,9 +130,6 @@ class Thumbnails:
             made = make_thumbnail(data, Decoding.from_dict(order.decoding), order.size)
         except BadImage as error:
             raise PredictionFailed(422, error.code, str(error)) from error
-        except MemoryError as error:
-            message = "The machine's memory is short. Ask again later."
-            raise PredictionFailed(503, "out_of_memory", message) from error
         except OSError as error:
             log.warning("an image of %s cannot be read: %s", order.pack, error)
             message = "The predictor cannot read the image from the storage; its log says why."

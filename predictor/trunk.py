@@ -25,7 +25,7 @@ from models.images.views import Views
 from predictor.head_matrix import HeadMatrix
 from predictor.plan import Outputs, Plan
 from predictor.rounding import Rounding
-from predictor.rows import EXACT, CachedRows
+from predictor.rows import ENGINE, EXACT, CachedRows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence, Set
@@ -44,8 +44,6 @@ log = logging.getLogger(__name__)
 
 MOST_PLANNED = 4096
 """Most models of all plans that are kept; one that was planned a thousand times with others has a thousand."""
-ENGINE = "engine"
-"""Kind of the rows of an engine that is not the exact one."""
 FAST = EngineConfig("openvino", "float32")
 """Engine of processors, whatever the job's was: in bfloat16 the labels of many models are uncertain for nearly
 all images, and computing those once more costs more than it saves (measured: 100 models 2.5 times as long as one)."""
@@ -89,8 +87,8 @@ class LoadedTrunk:
         self._compiling = Lock()
         self._rows = CachedRows(cache, cut_network, preprocessing, device, self.config)
         self._matrix: HeadMatrix | None = None
-        self._plans: OrderedDict[int, Plan] = OrderedDict()
-        """By the id of the tuple of models, which a plan holds, so that no other gets that id."""
+        self._plans: OrderedDict[tuple[Model, ...], Plan] = OrderedDict()
+        """By their models, the least recently used first."""
         self._rounding: dict[str, Rounding] = {ENGINE: Rounding(device)}
         self._network_bytes = sum(int(tensor.nbytes) for tensor in cut_network.trunk.state_dict().values())
         self._fast_images = self._corrected = 0
@@ -156,25 +154,24 @@ class LoadedTrunk:
             self._plans.clear()
 
     def plan(self, models: tuple[Model, ...]) -> Plan:
-        """Plan the computation for some models; plans are kept, for the same tuple."""
-        key = id(models)
+        """Plan the computation for some models; plans are kept."""
         with self._lock:
-            plan = self._plans.get(key)
+            plan = self._plans.get(models)
             if plan is None:
-                plan = self._plans[key] = Plan(models, self.device)
-                while len(self._plans) > 1 and sum(len(kept.models) for kept in self._plans.values()) > MOST_PLANNED:
+                plan = self._plans[models] = Plan(models, self.device)
+                while len(self._plans) > 1 and sum(map(len, self._plans)) > MOST_PLANNED:
                     self._plans.popitem(last=False)
-            self._plans.move_to_end(key)
+            self._plans.move_to_end(models)
         return plan
 
     def find_cached(self, digests: Set[bytes]) -> Set[bytes]:
         """Find the images whose values at the cut the feature cache has: their pixels are seldom needed."""
         return self._rows.find(digests).keys()
 
-    def open_training_rows(self, engine: str, precision: str, device: str) -> FeatureStore:
-        """Open the rows of the feature cache on which a job with this engine was trained."""
-        resizer = Views(self.preprocessing, (), exact=precision == "exact").resizer
-        return self._rows.open_training_rows(engine, precision, device, resizer)
+    def open_training_rows(self, config: EngineConfig, device: str) -> FeatureStore:
+        """Open the rows of the feature cache on which a job with this engine was trained, on a device of this type."""
+        resizer = Views(self.preprocessing, (), exact=config.precision == "exact").resizer
+        return self._rows.open_training_rows(config, device, resizer)
 
     def compute_values(self, images: Sequence[ImageInput]) -> list[Computed]:
         """Compute the values at the cut of images: from the cache, or by the engine; new ones are cached."""

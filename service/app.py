@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from functools import partial
 from importlib.metadata import version
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 
 from service import documentation, startup
 from service.assets import build_assets
@@ -42,7 +45,9 @@ def create_app(settings: Settings) -> FastAPI:
         app.state.queue = Queue(settings.broker_url)
         app.state.forwarding = Forwarding(app.state.database)
         app.state.remembered_models = RememberedModels()
+        compiling = asyncio.create_task(run_in_threadpool(rendering.compile_templates))
         yield
+        await compiling
         await app.state.forwarding.close()
         app.state.database.close()
 
@@ -64,6 +69,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.mount("/static", build_assets(), name="static")
     app.mount("/guide", build_guide(), name="guide")
     register_handlers(app)
+    app.add_exception_handler(HTTPException, rendering.show_no_view)
     return app
 
 
@@ -75,7 +81,6 @@ def serve(settings: Settings) -> None:
         startup.check_keys(settings)
         startup.check_port(settings)
     startup.warn_of_silent_broker(settings)
-    rendering.compile_templates()
     uvicorn.run(
         create_app(settings),
         host=settings.host,

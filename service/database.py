@@ -27,6 +27,8 @@ BUSY_SECONDS = 30.0
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 REASON = 300
 """Most characters of a driver's reason."""
+CREDENTIALS = re.compile(r"(?<=://)[^/\s]*@")
+"""User and password in a URL."""
 
 
 class Database:
@@ -73,9 +75,10 @@ def lock_name(session: Session, name: str) -> None:
 
 
 def describe_error(error: Exception) -> str:
-    """Describe an error of a database in one line, in its driver's words, without the SQL that SQLAlchemy adds."""
+    """Describe an error of a database or a server in one line, in its driver's words, without SQL and passwords."""
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     text = re.sub(r"Is the server running[^?]*\?", "", str(cause)).removeprefix("connection failed: ")
+    text = CREDENTIALS.sub("", text) or type(error).__name__
     return " ".join(text.split())[:REASON].rstrip(".")
 
 

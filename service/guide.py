@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from fastapi import APIRouter, Response
 from fastapi.responses import PlainTextResponse, RedirectResponse
-from fastapi.staticfiles import StaticFiles
-from starlette.middleware.gzip import GZipMiddleware
+
+from service.assets import Assets, compress
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
@@ -25,7 +25,7 @@ POLICY = (
 MISSING = "The guide is not built here: run `make guide` in the checkout, or read docs/index.md.\n"
 
 
-class _Pages(StaticFiles):
+class _Pages(Assets):
     """Pages of the guide, each with a policy that lets it load nothing from elsewhere."""
 
     async def check_config(self) -> None:
@@ -38,8 +38,6 @@ class _Pages(StaticFiles):
             return PlainTextResponse(MISSING, 404)
         response = await super().get_response(path, scope)
         response.headers["Content-Security-Policy"] = POLICY
-        response.headers["Cache-Control"] = "no-cache"
-        response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
 
@@ -51,7 +49,7 @@ def show_guide() -> Response:
 
 def build_guide() -> ASGIApp:
     """Build the application that serves the guide."""
-    return GZipMiddleware(_Pages(directory=SITE, check_dir=False), minimum_size=1000)
+    return compress(_Pages(directory=SITE, check_dir=False))
 
 
 def _is_built() -> bool:

@@ -21,7 +21,10 @@ from service.errors import GraftError
 from service.storage import StorageUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from fastapi import FastAPI, Request
+    from pydantic import ValidationError
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +59,8 @@ def _handle_graft_error(request: Request, error: Exception) -> JSONResponse:
     return build_problem(request, error.status, error.code, error.detail, headers=headers, **more)
 
 
-def _handle_http_exception(request: Request, error: Exception) -> JSONResponse:
+def handle_http_exception(request: Request, error: Exception) -> JSONResponse:
+    """Build the problem of an address that is none, or of a method that it does not take."""
     assert isinstance(error, HTTPException)
     phrase = "Content Too Large" if error.status_code == 413 else HTTPStatus(error.status_code).phrase
     code = phrase.lower().replace(" ", "_").replace("-", "_")
@@ -95,12 +99,26 @@ def _explain_method(request: Request, allowed: str) -> str:
 
 def _handle_validation_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
+    messages = _collect_messages(error.errors())
+    errors = [{"loc": loc, "msg": msg} for loc, msg in messages.items()]
+    return build_problem(request, 422, "invalid_request", _join_messages(messages), errors=errors)
+
+
+def describe_invalid(error: ValidationError | RequestValidationError) -> str:
+    """Describe in one line which fields are invalid, and why."""
+    return _join_messages(_collect_messages(error.errors()))
+
+
+def _collect_messages(errors: Sequence[Any]) -> dict[str, str]:
+    """Collect the message for each location that pydantic's errors name."""
     messages: dict[str, list[str]] = {}
-    for found in error.errors():
+    for found in errors:
         messages.setdefault(_format_location(found["loc"]), []).append(_rewrite_message(found["msg"]))
-    errors = [{"loc": loc, "msg": _join_alternatives(alternatives)} for loc, alternatives in messages.items()]
-    detail = "; ".join(f"{e['loc']}: {e['msg']}" for e in errors)
-    return build_problem(request, 422, "invalid_request", detail, errors=errors)
+    return {loc: _join_alternatives(alternatives) for loc, alternatives in messages.items()}
+
+
+def _join_messages(messages: dict[str, str]) -> str:
+    return "; ".join(f"{loc}: {msg}" for loc, msg in messages.items())
 
 
 def _format_location(loc: tuple[int | str, ...]) -> str:
@@ -163,7 +181,7 @@ def register_handlers(app: FastAPI) -> None:
     """Register the handlers that turn every error of `app` into a problem+json."""
     app.add_exception_handler(GraftError, _handle_graft_error)
     app.add_exception_handler(RequestValidationError, _handle_validation_error)
-    app.add_exception_handler(HTTPException, _handle_http_exception)
+    app.add_exception_handler(HTTPException, handle_http_exception)
     for kind in (OperationalError, InterfaceError, PoolTimeout):
         app.add_exception_handler(kind, _handle_database_error)
     app.add_exception_handler(StorageUnavailable, _handle_storage_error)

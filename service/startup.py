@@ -8,7 +8,7 @@ import socket
 import sqlite3
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -69,6 +69,11 @@ def check(settings: Settings) -> None:
 def check_database(settings: Settings) -> None:
     """Check that the database answers, in the newest schema. Raises CannotStart."""
     prepare_data(settings)
+    check_schema(settings)
+
+
+def check_schema(settings: Settings) -> None:
+    """Check that the database has the newest schema; a file of SQLite that is missing is made. Raises CannotStart."""
     with _explaining_database(settings):
         migrations.check(settings.database)
 
@@ -91,6 +96,11 @@ def prepare_worker_folders(settings: Settings) -> None:
     """Make the folders that a worker writes to, and check that of its backbones. Raises CannotStart."""
     prepare_folder(settings.scratch, "GRAFT_DATA")
     prepare_folder(settings.cache, "GRAFT_CACHE_DIR" if settings.cache_dir else "GRAFT_DATA")
+    check_backbones(settings)
+
+
+def check_backbones(settings: Settings) -> None:
+    """Check the folder of local backbones, if there is one. Raises CannotStart."""
     folder = settings.backbones
     if folder is not None and not (folder.is_dir() and os.access(folder, os.R_OK | os.X_OK)):
         what = "is no folder" if folder.exists() else "does not exist"
@@ -105,11 +115,8 @@ def prepare_folder(folder: Path, setting: str) -> None:
     """Make a folder, and check that it can be written to. Raises CannotStart."""
     try:
         str(folder).encode()
-        folder.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError):
-        raise CannotStart(
-            f"{setting}: {folder} is no folder, or lies in none: a file has that name. Set {setting} to a folder."
-        ) from None
+        with suppress(FileExistsError, NotADirectoryError):  # told below
+            folder.mkdir(parents=True, exist_ok=True)
     except UnicodeEncodeError:
         raise CannotStart(f"{setting}: the name {str(folder)!r} is not UTF-8. Set {setting} to another.") from None
     except OSError as error:
@@ -118,9 +125,19 @@ def prepare_folder(folder: Path, setting: str) -> None:
             f"{setting}: the folder {folder} cannot be made: {error.strerror}. Set {setting} to a folder that Graft "
             "may write to."
         ) from None
-    if not os.access(folder, os.W_OK | os.X_OK):
+    check_folder(folder, setting)
+
+
+def check_folder(folder: Path, setting: str) -> None:
+    """Check that a folder can be written to; one that is missing, that it can be made. Raises CannotStart."""
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if os.path.lexists(path))
+    if not there.is_dir():
         raise CannotStart(
-            f"{setting}: Graft may not write to the folder {folder}. Change its owner or permissions, or set {setting} "
+            f"{setting}: {folder} is no folder, or lies in none: a file has that name. Set {setting} to a folder."
+        )
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise CannotStart(
+            f"{setting}: Graft may not write to the folder {there}. Change its owner or permissions, or set {setting} "
             "to another."
         )
 

@@ -32,7 +32,7 @@ class Storage:
 
     def __init__(self, url: str) -> None:
         """Connect to nothing yet. Raises ValueError for an unknown kind of URL, ImportError without its package."""
-        folder = _find_folder(url)
+        folder = find_folder(url)
         self._root: str
         # fsspec itself would take a folder a::b for two file systems.
         self._files, self._root = (LocalFileSystem(), str(folder)) if folder else fsspec.url_to_fs(url)
@@ -185,7 +185,7 @@ class Storage:
             raise
 
 
-def _find_folder(url: str) -> Path | None:
+def find_folder(url: str) -> Path | None:
     """Find the folder that a path or a file:// URL names; None for every other URL."""
     if "://" not in url:
         return Path(url).absolute()

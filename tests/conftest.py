@@ -6,15 +6,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from sqlalchemy.engine import make_url
-from ulid import ULID
 
 import migrations
 from service.database import Database
 from service.settings import Settings
-from tests.support import servers, unreachable_storage
+from tests.support import databases, servers, unreachable_storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,18 +21,14 @@ if TYPE_CHECKING:
 def postgresql_server() -> Iterator[str]:
     """Run a real PostgreSQL with a migrated database `template_graft`; gives the URL of its maintenance database."""
     with servers.running(servers.PostgreSQL()) as server:
-        url = server.url()
-        _run(url, "CREATE DATABASE template_graft")
-        migrations.upgrade(_with_name(url, "template_graft"))
-        yield url
+        migrations.upgrade(databases.create(server.url(), "template_graft"))
+        yield server.url()
 
 
 @pytest.fixture
 def postgresql_url(postgresql_server: str) -> str:
     """Create a migrated database on PostgreSQL."""
-    name = f"graft_{ULID()}".lower()
-    _run(postgresql_server, f"CREATE DATABASE {name} TEMPLATE template_graft")
-    return _with_name(postgresql_server, name)
+    return databases.create(postgresql_server, template="template_graft")
 
 
 @pytest.fixture(scope="session")
@@ -80,13 +73,3 @@ def material() -> Path:
     if not folder:
         pytest.skip("GRAFT_MATERIAL names no folder of real weights and images")
     return Path(folder)
-
-
-def _run(url: str, statement: str) -> None:
-    plain = make_url(url).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(plain, autocommit=True) as connection:
-        connection.execute(statement.encode())
-
-
-def _with_name(url: str, name: str) -> str:
-    return make_url(url).set(database=name).render_as_string(hide_password=False)

@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from service.app import create_app
-from service.settings import Settings
 from tools.api_examples import EXAMPLES, NAMES, VARIABLES, Example
+from tools.generated import describe_api, find_references, format_code, render_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
-    Schema = dict[str, Any]
+    from tools.generated import Schema
 
 PAGE = Path(__file__).parents[1] / "docs" / "api.md"
 
@@ -57,12 +53,6 @@ OF_THE_RECIPE = {"Recipe", "ResolvedRecipe", "Catalog"}
 NOT_SHOWN = {"HTTPValidationError", "ValidationError"}
 
 
-def describe() -> Schema:
-    """Describe the API in OpenAPI's terms."""
-    with tempfile.TemporaryDirectory() as folder:
-        return create_app(Settings(data=Path(folder))).openapi()
-
-
 def render_page(schema: Schema) -> str:
     """Render the whole page."""
     groups: dict[str, list[str]] = {tag["name"]: [] for tag in schema["tags"]}
@@ -72,7 +62,7 @@ def render_page(schema: Schema) -> str:
     parts = [HEAD.strip()]
     for name, operations in groups.items():
         parts += [f"## {name.capitalize()}", *operations]
-    return _format("\n\n".join([*parts, "## Objects", *_render_objects(schema)]) + "\n")
+    return format_code("\n\n".join([*parts, "## Objects", *_render_objects(schema)]) + "\n", PAGE)
 
 
 def render_operation(method: str, path: str, operation: Schema) -> str:
@@ -85,7 +75,7 @@ def render_operation(method: str, path: str, operation: Schema) -> str:
         for each in operation.get("parameters", [])
     ]
     if rows:
-        parts.append(_table(("parameter", "in", "values", "meaning"), rows))
+        parts.append(render_table(("parameter", "in", "values", "meaning"), rows))
     if bodies := _describe_bodies(operation):
         parts.append(f"Body: {bodies}.")
     parts.append(f"Answers: {_describe_answers(operation)}.")
@@ -134,13 +124,6 @@ def write_python(method: str, path: str, example: Example) -> str:
     if example.output:
         lines.append(f'open("{example.output}", "wb").write(answer.content)')
     return "\n".join(lines)
-
-
-def _format(page: str) -> str:
-    """Format the page's Python, as `make check` asks for."""
-    command = [sys.executable, "-m", "ruff", "format", "--stdin-filename", str(PAGE), "-"]
-    formatted = subprocess.run(command, input=page, capture_output=True, text=True, check=True)
-    return formatted.stdout
 
 
 def _fill(path: str, example: Example) -> str:
@@ -205,14 +188,14 @@ def _describe_answers(operation: Schema) -> str:
 def _render_objects(schema: Schema) -> Iterator[str]:
     """Render the objects that operations take and give, but for those of the recipe."""
     schemas = schema["components"]["schemas"]
-    waiting = sorted({name for operations in schema["paths"].values() for name in _find_references(operations)})
+    waiting = sorted({name for operations in schema["paths"].values() for name in find_references(operations)})
     shown: set[str] = set()
     while waiting:
         name = waiting.pop(0)
         if name in shown | OF_THE_RECIPE | NOT_SHOWN:
             continue
         shown.add(name)
-        waiting += sorted(set(_find_references(schemas[name])) - shown)
+        waiting += sorted(set(find_references(schemas[name])) - shown)
     for name in sorted(shown):
         if not name.startswith("Page_"):
             yield f"### {name}"
@@ -229,18 +212,7 @@ def _render_object(schema: Schema) -> Iterator[str]:
         for name, field in schema.get("properties", {}).items()
     ]
     if rows:
-        yield _table(("field", "values", "meaning"), rows)
-
-
-def _find_references(value: Any) -> Iterator[str]:
-    if isinstance(value, dict):
-        if "$ref" in value:
-            yield value["$ref"].rpartition("/")[2]
-        for one in value.values():
-            yield from _find_references(one)
-    elif isinstance(value, list):
-        for one in value:
-            yield from _find_references(one)
+        yield render_table(("field", "values", "meaning"), rows)
 
 
 def _type(schema: Mapping[str, Any]) -> str:
@@ -277,14 +249,9 @@ def _title(operation: Schema) -> str:
     return str(operation["summary"]).capitalize()
 
 
-def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    lines = [head, ("---",) * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
-
-
 def _clean(text: str, joint: str = "\n") -> str:
     return joint.join(line.strip() for line in text.strip().splitlines())
 
 
 if __name__ == "__main__":
-    PAGE.write_text(render_page(describe()), encoding="utf-8")
+    PAGE.write_text(render_page(describe_api()), encoding="utf-8")

@@ -15,6 +15,7 @@ from models.backbones.architectures import is_torchvision
 from models.backbones.timm_hub import ENCODERS
 from tools.backbone_coverage import MAX_PARAMETERS, NUMBERS, STRUCTURE, TRANSFORMERS, list_architectures, read
 from tools.coverage_checks import PARTS, SIDES
+from tools.generated import render_table
 from tools.transformers_checks import LARGEST_DIFFERENCE, PREFIX, list_networks
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def _render_structure(rows: Sequence[Row], known: set[str]) -> Iterator[str]:
         f"which take no classifier and are not offered. Of the other {len(offered):,}, {_share(works, offered)} have a "
         f"graph through which they can be cut (goal: {GOAL:.0%})."
     )
-    yield _render_table(
+    yield render_table(
         ("library", "tried", "graph", "before the classifier alone", "refused"),
         [(library, *_count(offered, library)) for library in ("timm", "torchvision")],
     )
@@ -95,7 +96,7 @@ def _render_structure(rows: Sequence[Row], known: set[str]) -> Iterator[str]:
         )
     others = [row for row in offered if row["structure"] != "graph"]
     if others:
-        yield _render_table(
+        yield render_table(
             ("architecture", "structure", "reason"),
             [(f"`{row['architecture']}`", _word(row["structure"]), row["reason"]) for row in others],
         )
@@ -111,7 +112,7 @@ def _render_numbers(rows: Sequence[Row], structure: Sequence[Row]) -> Iterator[s
     )
     failed = [row for row in rows if row["numbers"] != "equal"]
     if failed:
-        yield _render_table(
+        yield render_table(
             ("architecture", "pixels", "reason"),
             [(f"`{row['architecture']}`", row["input_size"], row["reason"]) for row in failed],
         )
@@ -122,7 +123,7 @@ def _render_transformers(rows: Sequence[Row]) -> Iterator[str]:
     yield "## transformers"
     yield f"{len(rows)} of {len(list_networks())} networks were tried; {_share(passing, rows)} pass."
     head = ("network", "class", "cuts", "greatest difference", "")
-    yield _render_table(
+    yield render_table(
         head,
         [
             (row["architecture"].removeprefix(PREFIX), row["class"], row["cuts"], row["difference"], row["reason"])
@@ -143,11 +144,6 @@ def _share(part: Sequence[Row], whole: Sequence[Row]) -> str:
 
 def _word(structure: str) -> str:
     return "before the classifier alone" if structure == "classifier" else "refused"
-
-
-def _render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
 
 
 if __name__ == "__main__":

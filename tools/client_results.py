@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import textwrap
 from collections import defaultdict
+from graphlib import TopologicalSorter
 from pathlib import Path
-from tempfile import gettempdir
 from typing import TYPE_CHECKING, Any
 
 from graft.record import Record
-from service.app import create_app
-from service.settings import Settings
+from tools.generated import describe_api, find_references, format_code
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
 FOLDER = Path(__file__).parents[1] / "graft" / "results"
 SCALARS = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None"}
@@ -26,7 +23,7 @@ NOTE = "# Written by tools/client_results.py from the OpenAPI description: `make
 
 def render_modules() -> dict[str, str]:
     """Render the modules of graft/results/ by name: one for each group of operations, and what they share."""
-    description = create_app(Settings(data=Path(gettempdir()))).openapi()
+    description = describe_api()
     schemas: dict[str, Any] = description["components"]["schemas"]
     groups = _group(description["paths"], schemas)
     modules = defaultdict(list)
@@ -34,10 +31,11 @@ def render_modules() -> dict[str, str]:
         if not name.startswith("Page_"):
             modules[SHARED if len(groups[name]) > 1 else min(groups[name])].append(name)
     homes = {name: module for module, names in modules.items() for name in names}
-    return {
-        "__init__": _format('"""Objects of the API as classes: fields with types, by group of operations."""\n'),
-        **{module: _format(_render(module, names, schemas, homes)) for module, names in sorted(modules.items())},
+    texts = {
+        "__init__": '"""Objects of the API as classes: fields with types, by group of operations."""\n',
+        **{module: _render(module, names, schemas, homes) for module, names in sorted(modules.items())},
     }
+    return {module: format_code(text, FOLDER / f"{module}.py") for module, text in texts.items()}
 
 
 def _group(paths: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, set[str]]:
@@ -47,27 +45,19 @@ def _group(paths: Mapping[str, Any], schemas: Mapping[str, Any]) -> dict[str, se
         (group,) = operation["tags"]
         pending = [answer for status, answer in operation["responses"].items() if status.startswith("2")]
         while pending:
-            for one in _find_references(pending.pop()):
+            for one in find_references(pending.pop()):
                 if group not in groups[one]:
                     groups[one].add(group)
                     pending.append(schemas[one])
     return groups
 
 
-def _find_references(value: Any) -> set[str]:
-    """Find the schemas that a part of the description names."""
-    if isinstance(value, dict):
-        own = {value["$ref"].rpartition("/")[2]} if "$ref" in value else set()
-        return own.union(*map(_find_references, value.values()))
-    return set().union(*map(_find_references, value)) if isinstance(value, list) else set()
-
-
 def _render(module: str, names: list[str], schemas: Mapping[str, Any], homes: Mapping[str, str]) -> str:
     """Render a module: its classes, those without references to others of it first."""
     classes = {name: _render_class(name, schemas[name]) for name in names}
-    used = _find_references([schemas[name] for name in names])
+    used = find_references([schemas[name] for name in names])
     imports = [f"from graft.results.{homes[name]} import {_name(name)}" for name in sorted(used - set(names))]
-    text = "\n\n\n".join(classes[name] for name in _sort(names, schemas))
+    text = "\n\n\n".join(classes[name] for name in sort_schemas(names, schemas))
     needed = [
         *(["from datetime import datetime"] if "datetime" in text else []),
         *(
@@ -82,15 +72,10 @@ def _render(module: str, names: list[str], schemas: Mapping[str, Any], homes: Ma
     return "\n".join([f'"""{title}."""', NOTE, "from __future__ import annotations", *needed, "", text]) + "\n"
 
 
-def _sort(names: list[str], schemas: Mapping[str, Any]) -> Iterator[str]:
-    """Sort the schemas of a module so that one stands after those that it holds."""
-    left = list(names)
-    while left:
-        for name in left:
-            if not _find_references(schemas[name]) & (set(left) - {name}):
-                yield name
-                left.remove(name)
-                break
+def sort_schemas(names: list[str], schemas: Mapping[str, Any]) -> list[str]:
+    """Sort the schemas of a module so that one stands after those that it holds; raises CycleError."""
+    held = {name: sorted((find_references(schemas[name]) & set(names)) - {name}) for name in names}
+    return list(TopologicalSorter(held).static_order())
 
 
 def _render_class(name: str, schema: Mapping[str, Any]) -> str:
@@ -130,14 +115,6 @@ def render_type(schema: Mapping[str, Any]) -> str:
 def _name(schema: str) -> str:
     """Name the class of a schema; FastAPI appends to the name of one that requests have, too."""
     return schema.removesuffix("-Output")
-
-
-def _format(text: str) -> str:
-    """Format as the project's code is."""
-    for arguments in (["check", "--fix", "--quiet", "--select", "I"], ["format"]):
-        command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(FOLDER / "one.py"), "-"]
-        text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
-    return text
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -15,23 +14,18 @@ from PIL import Image
 from demo.rendering import LETTERS, SHAPES, render
 from demo.standalone import standalone
 from graft.client import Client
+from tools.chromium import find_chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "docs" / "screenshots"
-PROGRAMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 CLASSES = ("arrow", "drop", "knot", "spiral", "star5", "triangle")
 IMAGES = 60
 """Of each class."""
 WIDTH, HEIGHT = 1280, 800
 MILLISECONDS = 60_000
-
-
-def find_browser() -> str | None:
-    """Find a Chromium of this machine."""
-    return next(filter(None, map(shutil.which, PROGRAMS)), None)
 
 
 def write_images(folder: Path) -> Path:
@@ -50,8 +44,8 @@ def _draw(shape: int, seed: int) -> Image.Image:
     return Image.fromarray(render(len(LETTERS) + shape, np.random.default_rng((shape, seed))))
 
 
-def take_all(address: str, folder: Path) -> None:
-    """Take the screenshots of a service, with images that are written to a folder."""
+def take_all(address: str, folder: Path, program: str) -> None:
+    """Take the screenshots of a service with a Chromium, with images that are written to a folder."""
     from playwright.sync_api import sync_playwright
 
     photo = write_images(folder / "shapes")
@@ -59,9 +53,6 @@ def take_all(address: str, folder: Path) -> None:
         dataset = client.wait_for_dataset(client.create_dataset(folder / "shapes", name="Shapes")["id"])["id"]
         created = client.create_job(dataset, "local/rendered_shapes", name="Shapes", publish="shapes")
         job = client.wait(created["id"])["id"]
-    program = find_browser()
-    if program is None:
-        sys.exit("There is no Chromium on this machine: install chromium.")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page(base_url=address, viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
@@ -93,8 +84,11 @@ def _save(page: Page, name: str, height: int = HEIGHT) -> None:
 
 
 if __name__ == "__main__":
+    chromium = find_chromium()
+    if chromium is None:
+        sys.exit("There is no Chromium on this machine: install chromium.")
     with (
         tempfile.TemporaryDirectory(prefix="graft-screenshots-") as temporary,
         standalone(Path(temporary) / "data", ROOT / "demo" / "backbones") as service,
     ):
-        take_all(service, Path(temporary))
+        take_all(service, Path(temporary), chromium)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tools.generated import format_code
 
 CLIENT = Path(__file__).parents[1] / "graft"
 WRITTEN = ("__init__.py", "runtime.py")
@@ -27,7 +27,10 @@ RULES = (
 def render_modules() -> dict[str, str]:
     """Render the modules of the client without asyncio by their file names."""
     paths = [path for path in sorted((CLIENT / "aio").glob("*.py")) if path.name not in WRITTEN]
-    return {path.name: _format(_convert(path.name, path.read_text(encoding="utf-8"))) for path in paths}
+    return {
+        path.name: format_code(_convert(path.name, path.read_text(encoding="utf-8")), CLIENT / path.name)
+        for path in paths
+    }
 
 
 def _convert(name: str, text: str) -> str:
@@ -36,14 +39,6 @@ def _convert(name: str, text: str) -> str:
         text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
     note = f"# Written by tools/synchronous_client.py from graft/aio/{name}: change that, and `make docs`."
     return text.replace("\n\nfrom __future__", f"\n\n{note}\nfrom __future__", 1)
-
-
-def _format(text: str) -> str:
-    """Format as the project's code is."""
-    for arguments in (["check", "--fix", "--quiet", "--select", "I"], ["format"]):
-        command = [sys.executable, "-m", "ruff", *arguments, "--stdin-filename", str(CLIENT / "one.py"), "-"]
-        text = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
-    return text
 
 
 if __name__ == "__main__":

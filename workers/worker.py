@@ -45,8 +45,8 @@ VALIDATIONS = 2
 """Datasets that a worker validates at the same time: others pass one that takes long."""
 CACHE_SECONDS = 2.0
 """Interval of checks of the feature cache's size, and for requests to empty it."""
-TRACKER_SECONDS = 20.0
-"""Longest wait, when the worker stops, for experiment trackers that do not answer."""
+TRACKER_SECONDS = 3.0
+"""Longest wait, when the worker stops, for experiment trackers that do not answer: it may soon be killed."""
 CLEANING_SECONDS = 60.0
 """Interval of removals of files that dead attempts left on this machine."""
 
@@ -120,8 +120,8 @@ class Worker:
             for thread in threads:
                 if thread.is_alive():
                     thread.join()
-            wait_for_trackers(TRACKER_SECONDS)
             self._call(self._registration.remove)
+            wait_for_trackers(TRACKER_SECONDS)
             self.database.close()
 
     def stop(self) -> None:

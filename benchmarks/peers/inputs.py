@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from benchmarks.floor import pack_dataset
-from graft import tar_stream
+from graft.upload_source import list_source
 from models.backbones.local import WEIGHTS
 from models.backbones.structure import CONFIG
 from models.catalog.recipe import Recipe
@@ -51,7 +51,7 @@ def export(dataset: Path, folder: Path) -> dict[str, int]:
     if dataset.is_dir():
         archive = folder / "dataset.tar"
         with archive.open("wb") as file:
-            file.writelines(tar_stream.pack_folder(dataset))
+            file.writelines(list_source(dataset).read_blocks())
     pack, classes = pack_dataset(folder, archive)
     if pack.is_multi_label:
         raise SystemExit("Peers are measured on images of one class each; this dataset has some of several.")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from pathlib import Path
+from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from graft import form
@@ -11,11 +12,13 @@ from graft.aio import resumable
 from graft.aio.connection import parse, require_available
 from graft.aio.datasets import choose_name
 from graft.aio.resumable import AsyncUploads
-from graft.aio.runtime import sleep, stream
+from graft.aio.runtime import run, sleep, stream
 from graft.results.backbones import Backbone, InspectedBackbone
+from graft.upload_source import UploadSource, list_source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
+    from pathlib import Path
 
     import httpx
 
@@ -46,7 +49,7 @@ class AsyncBackbones(AsyncUploads):
 
     async def create_backbone(
         self,
-        path: str | Path,
+        path: str | Path | UploadSource,
         name: str | None = None,
         *,
         options: Mapping[str, Any] | None = None,
@@ -60,15 +63,16 @@ class AsyncBackbones(AsyncUploads):
         with a folder of images for each class that is expected. in_pieces, sent: as of `create_dataset`; files with
         samples are sent at once.
         """
-        path = Path(path)
-        chosen = choose_name(path) if name is None else name
-        if samples is None and resumable.choose(path, in_pieces):
+        source = await run(partial(list_source, path))
+        chosen = choose_name(source) if name is None else name
+        if samples is None and resumable.choose(source, in_pieces):
             fields = {**(options or {}), "name": chosen}
-            return InspectedBackbone(await self._use_upload("/v1/backbones", path, fields, sent))
+            return InspectedBackbone(await self._use_upload("/v1/backbones", source, fields, sent))
         texts = {"name": chosen, **form.write_options(options or {})}
         headers = {**form.HEADERS, "Idempotency-Key": str(uuid.uuid4())}
-        with form.packing(samples) as packed:
-            parts = {"file": path, "samples": packed}
+        with ExitStack() as stack:
+            packed = await run(partial(stack.enter_context, form.packing(samples)))
+            parts = {"file": source, "samples": packed}
 
             async def upload() -> httpx.Response:
                 content = stream(form.stream(texts, parts, sent))
@@ -84,7 +88,8 @@ class AsyncBackbones(AsyncUploads):
         if samples is None:
             return InspectedBackbone(await self._call("POST", address, json=options or {}))
         fields = form.write_options(options or {})
-        with form.packing(samples) as packed:
+        with ExitStack() as stack:
+            packed = await run(partial(stack.enter_context, form.packing(samples)))
             content = stream(form.stream(fields, {"samples": packed}, lambda size: None))
             return InspectedBackbone(parse(await self._http.post(address, content=content, headers=form.HEADERS)))
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from graft import inputs, tar_stream
+from graft import inputs
 from graft.aio.backbones import AsyncBackbones
 from graft.aio.datasets import AsyncDatasets
 from graft.aio.jobs import AsyncJob, AsyncJobs
+from graft.aio.runtime import run
 from graft.errors import WorkFailed
 from graft.notebook import LiveOutput
 from graft.results.cache import Cache
@@ -19,6 +20,7 @@ from graft.results.workers import Worker
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping, Sequence
+    from pathlib import Path
 
 
 class AsyncClient(AsyncJobs, AsyncDatasets, AsyncBackbones):
@@ -39,20 +41,19 @@ class AsyncClient(AsyncJobs, AsyncDatasets, AsyncBackbones):
         The recipe and the backbone are checked before anything is sent.
 
         images: a folder with a folder of images for each class, an archive of one, or the id of a dataset. name,
-        publish: as of `create_job`. show: whether to show the upload; None: in a notebook. Raises InputUnusable where
-        there are no images, WorkFailed where they cannot be used.
+        publish: as of `create_job`. show: False hides how far the upload is, which notebooks show. Raises InputUnusable
+        where there are no images, WorkFailed where they cannot be used.
         """
         await self.check_recipe(recipe or {}, backbone)
-        dataset = str(images)
-        if not dataset.startswith("ds_") or Path(images).exists():
-            inputs.check_images(Path(images))
-            counted = LiveOutput(show).count_bytes(f"Uploading {images}", tar_stream.measure(Path(images)))
-            made = await self.create_dataset(images, sent=counted)
-            found = await self.wait_for_dataset(made.id)
-            if found.error:
-                raise WorkFailed(found.error["code"], found.error["message"])
-            dataset = found.id
-        return await self.create_job(dataset, backbone, recipe, name, publish=publish)
+        found = await run(partial(inputs.parse_images, images))
+        if isinstance(found, str):
+            return await self.create_job(found, backbone, recipe, name, publish=publish)
+        counted = LiveOutput(show).count_bytes(f"Uploading {images}", found.size)
+        made = await self.create_dataset(found, sent=counted)
+        dataset = await self.wait_for_dataset(made.id)
+        if dataset.error:
+            raise WorkFailed(dataset.error["code"], dataset.error["message"])
+        return await self.create_job(dataset.id, backbone, recipe, name, publish=publish)
 
     async def check_recipe(
         self, recipe: Mapping[str, Any], backbone: str | None = None, dataset: str | None = None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from graft import form
 from graft.aio.checkpoint_files import AsyncCheckpointFiles
 from graft.aio.connection import require_success
+from graft.aio.runtime import run
 from graft.errors import GraftError, InputUnusable
 from graft.results.predictions import BatchPrediction, ImagePredictions, Nearest
 
@@ -34,7 +36,8 @@ class AsyncPredictions(AsyncCheckpointFiles):
         images: paths, or the bytes of files.
         """
         files = [Path(image) if isinstance(image, str) else image for image in images]
-        content = form.join({"models": ",".join(models), "top_k": str(top_k), "coverage": str(coverage)}, files)
+        fields = {"models": ",".join(models), "top_k": str(top_k), "coverage": str(coverage)}
+        content = await run(partial(form.join, fields, files))
         answer = await self._call("POST", "/v1/predict", content=content, headers=form.HEADERS)
         return [ImagePredictions(one) for one in answer["data"]]
 
@@ -44,7 +47,7 @@ class AsyncPredictions(AsyncCheckpointFiles):
         model: the name of a model, or the id of a checkpoint.
         """
         kind = "checkpoints" if model.startswith("ckpt_") else "models"
-        content = image if isinstance(image, bytes) else Path(image).read_bytes()
+        content = await run(partial(form.read_image, image))
         query = {} if class_name is None else {"class": class_name}
         response = await self._request("POST", f"/v1/{kind}/{model}/saliency", content=content, params=query)
         return require_success(response).content
@@ -55,7 +58,7 @@ class AsyncPredictions(AsyncCheckpointFiles):
         model: the name of a model, or the id of a checkpoint.
         """
         kind = "checkpoints" if model.startswith("ckpt_") else "models"
-        content = image if isinstance(image, bytes) else Path(image).read_bytes()
+        content = await run(partial(form.read_image, image))
         address = f"/v1/{kind}/{model}/nearest"
         return Nearest(await self._call("POST", address, content=content, params={"count": count}))
 

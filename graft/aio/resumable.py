@@ -6,20 +6,21 @@ import base64
 import hashlib
 import uuid
 from contextlib import suppress
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import httpx
 
-from graft import tar_stream
 from graft.aio.connection import AsyncConnection, Json, parse, require_available, require_success
 from graft.aio.runtime import run, stream
 from graft.errors import GraftError
 from graft.results.uploads import Upload
-from graft.unfinished_uploads import Note, forget, open_note
+from graft.unfinished_uploads import Note, open_note
+from graft.upload_source import UploadSource, list_source
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
 LARGE = 64 << 20
 """Bytes from which an upload is sent in pieces where the caller does not say."""
@@ -34,7 +35,7 @@ BUSY_SECONDS = 1.0
 class AsyncUploads(AsyncConnection):
     """Calls about resumable uploads."""
 
-    async def upload(self, path: str | Path, sent: Callable[[int], None] = lambda size: None) -> str:
+    async def upload(self, path: str | Path | UploadSource, sent: Callable[[int], None] = lambda size: None) -> str:
         """Upload a file, or a folder as a .tar, in pieces; returns the id of the upload, to make something of it once.
 
         After a broken connection, or a restart of the service, only the last piece is sent again. Where the process
@@ -42,30 +43,32 @@ class AsyncUploads(AsyncConnection):
         too. sent: called with the number of bytes that the service has kept further. What cannot be read to its end,
         or not again, as a pipe, is deleted on the service.
         """
-        path = Path(path)
-        with open_note(self.url, path) as note:
-            address, start = await self._find_unfinished(note)
-            if not address:
-                address = await self._begin_upload(path)
-                if note:
-                    note.write(address)
-            try:
-                if start:
-                    sent(start)
-                await self._send_pieces(address, path, start, sent)
-            except BaseException as error:
-                is_hopeless = isinstance(error, OSError) or (isinstance(error, GraftError) and not error.retry_after)
-                if note is None or is_hopeless:
-                    with suppress(httpx.HTTPError):  # else it expires
-                        await self._http.delete(address, headers=TUS)
-                    if note:
-                        note.forget()
-                raise
-        return address.rpartition("/")[2]
+        source = await run(partial(list_source, path))
+        with await run(partial(open_note, self.url, source)) as note:
+            return await self._upload(source, sent, note)
 
     async def get_upload(self, upload: str) -> Upload:
         """Get the state of a resumable upload."""
         return Upload(await self._get(f"/v1/uploads/{upload}"))
+
+    async def _upload(self, source: UploadSource, sent: Callable[[int], None], note: Note) -> str:
+        """Upload in pieces, from where the upload of the note is; returns the upload's id."""
+        address, start = await self._find_unfinished(note)
+        if not address:
+            address = await self._begin_upload(source.path)
+            note.write(address)
+        try:
+            if start:
+                sent(start)
+            await self._send_pieces(address, source, start, sent)
+        except BaseException as error:
+            is_hopeless = isinstance(error, OSError) or (isinstance(error, GraftError) and not error.retry_after)
+            if is_hopeless or not note.address:
+                note.forget()
+                with suppress(httpx.HTTPError):  # else it expires
+                    await self._http.delete(address, headers=TUS)
+            raise
+        return address.rpartition("/")[2]
 
     async def _begin_upload(self, path: Path) -> str:
         """Create an upload; returns its address."""
@@ -74,9 +77,9 @@ class AsyncUploads(AsyncConnection):
         created = require_success(await self._request("POST", "/v1/uploads", headers=headers))
         return httpx.URL(created.headers["location"]).path
 
-    async def _find_unfinished(self, note: Note | None) -> tuple[str, int]:
+    async def _find_unfinished(self, note: Note) -> tuple[str, int]:
         """Find the upload of a note, and how much of it the service has; nothing where the service has lost it."""
-        if note is None or not note.address:
+        if not note.address:
             return "", 0
         response = await self._request("GET", note.address)
         if response.status_code == httpx.codes.NOT_FOUND:
@@ -84,10 +87,9 @@ class AsyncUploads(AsyncConnection):
         upload = Upload(parse(response))
         return ("", 0) if upload.used_by else (note.address, upload.offset)
 
-    async def _send_pieces(self, address: str, path: Path, start: int, sent: Callable[[int], None]) -> None:
+    async def _send_pieces(self, address: str, source: UploadSource, start: int, sent: Callable[[int], None]) -> None:
         offset = start
-        blocks = tar_stream.pack_folder(path) if path.is_dir() else tar_stream.read_blocks(path)
-        async for piece in stream(_split(blocks, start)):
+        async for piece in stream(_split(source.read_blocks(), start)):
             await self._send(address, offset, piece)
             offset += len(piece)
             sent(len(piece))
@@ -116,7 +118,7 @@ class AsyncUploads(AsyncConnection):
         return int(response.headers["upload-offset"])
 
     async def _send_rest(self, address: str, offset: int, rest: bytes, more: dict[str, str]) -> None:
-        digest = base64.b64encode(hashlib.sha256(rest).digest()).decode()
+        digest = base64.b64encode((await run(partial(hashlib.sha256, rest))).digest()).decode()
         headers = {
             **TUS,
             **more,
@@ -131,21 +133,20 @@ class AsyncUploads(AsyncConnection):
             raise error
 
     async def _use_upload(
-        self, address: str, path: Path, fields: Mapping[str, Any], sent: Callable[[int], None]
+        self, address: str, source: UploadSource, fields: Mapping[str, Any], sent: Callable[[int], None]
     ) -> Json:
         """Upload in pieces, and make a dataset or a backbone of it, once though an answer may be lost."""
-        upload = await self.upload(path, sent)
-        body = {**{name: value for name, value in fields.items() if value}, "source": {"upload": upload}}
-        made = await self._call("POST", address, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
-        await run(lambda: forget(self.url, path))
+        with await run(partial(open_note, self.url, source)) as note:
+            upload = await self._upload(source, sent, note)
+            body = {**{name: value for name, value in fields.items() if value}, "source": {"upload": upload}}
+            made = await self._call("POST", address, json=body, headers={"Idempotency-Key": str(uuid.uuid4())})
+            note.forget()
         return made
 
 
-def choose(path: Path, in_pieces: bool | None) -> bool:
+def choose(source: UploadSource, in_pieces: bool | None) -> bool:
     """Tell whether an upload is sent in pieces: as the caller says, or if it is large."""
-    if in_pieces is not None:
-        return in_pieces
-    return tar_stream.measure(path) >= LARGE  # a pipe has no size
+    return source.size >= LARGE if in_pieces is None else in_pieces
 
 
 def _split(blocks: Iterator[bytes], start: int) -> Iterator[bytes]:

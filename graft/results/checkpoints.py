@@ -35,6 +35,53 @@ class Artifact(Record):
     url: str
 
 
+class Expired(Record):
+    """A checkpoint that no rule keeps."""
+
+    id: str
+    job: str
+    kind: str
+    dataset: str
+    head_bytes: int
+    """Bytes of what it shares with no other fine-tune of its backbone."""
+    created_at: datetime
+
+
+ExportStatus = Literal["exporting", "ready", "failed"]
+"""States of an export."""
+
+
+class Protected(Record):
+    """A checkpoint that no rule keeps, and that is in use all the same."""
+
+    id: str
+    reason: str
+
+
+class Pushed(Record):
+    """A push that is done."""
+
+    to: Literal["hub", "mlflow"]
+    url: str
+    """Where a person finds it."""
+    version: str
+    """The Hub's commit, or the version of the registered model."""
+    files: list[str]
+    bytes: int
+
+
+class Lineage(Record):
+    """Lineage of a checkpoint: its ancestors and the jobs that go on from it."""
+
+    id: str
+    models: list[str]
+    """Names that point at it."""
+    ancestors: list[Ancestor]
+    """The checkpoint itself, then the one that it was fine-tuned from, and so on."""
+    child_jobs: list[str]
+    """Jobs that go on from it, oldest first."""
+
+
 class Checkpoint(Record):
     """A result of a job."""
 
@@ -62,22 +109,6 @@ class Checkpoint(Record):
     created_at: datetime
 
 
-class Expired(Record):
-    """A checkpoint that no rule keeps."""
-
-    id: str
-    job: str
-    kind: str
-    dataset: str
-    head_bytes: int
-    """Bytes of what it shares with no other fine-tune of its backbone."""
-    created_at: datetime
-
-
-ExportStatus = Literal["exporting", "ready", "failed"]
-"""States of an export."""
-
-
 class Export(Record):
     """A checkpoint in another format."""
 
@@ -97,37 +128,6 @@ class Export(Record):
     """Address of the file, once it is ready."""
     created_at: datetime
     finished_at: datetime | None
-
-
-class Lineage(Record):
-    """Lineage of a checkpoint: its ancestors and the jobs that go on from it."""
-
-    id: str
-    models: list[str]
-    """Names that point at it."""
-    ancestors: list[Ancestor]
-    """The checkpoint itself, then the one that it was fine-tuned from, and so on."""
-    child_jobs: list[str]
-    """Jobs that go on from it, oldest first."""
-
-
-class Protected(Record):
-    """A checkpoint that no rule keeps, and that is in use all the same."""
-
-    id: str
-    reason: str
-
-
-class Pushed(Record):
-    """A push that is done."""
-
-    to: Literal["hub", "mlflow"]
-    url: str
-    """Where a person finds it."""
-    version: str
-    """The Hub's commit, or the version of the registered model."""
-    files: list[str]
-    bytes: int
 
 
 class RetentionResult(Record):

@@ -20,22 +20,6 @@ DatasetStatus = Literal["validating", "ready", "failed"]
 """States of a dataset."""
 
 
-class DatasetSummary(Record):
-    """A dataset in a list, without its report."""
-
-    id: str
-    name: str
-    created_by: str | None
-    """Id of the API key whose request made it; null where none was asked for."""
-    status: DatasetStatus
-    task: Literal["single_label", "multi_label", "unlabelled"] | None
-    classes: list[ClassCount]
-    images: int
-    digest: str | None
-    error: dict[str, Any] | None
-    created_at: datetime
-
-
 class Image(Record):
     """An accepted image of a dataset."""
 
@@ -64,6 +48,33 @@ class SkippedFile(Record):
     """Reason, for programs."""
     message: str
     """Reason, and what to do."""
+
+
+class SkippedFileItem(Record):
+    """A skipped file in the list of all."""
+
+    id: str
+    file: str
+    code: str
+    """Reason, for programs."""
+    message: str
+    """Reason, and what to do."""
+
+
+class DatasetSummary(Record):
+    """A dataset in a list, without its report."""
+
+    id: str
+    name: str
+    created_by: str | None
+    """Id of the API key whose request made it; null where none was asked for."""
+    status: DatasetStatus
+    task: Literal["single_label", "multi_label", "unlabelled"] | None
+    classes: list[ClassCount]
+    images: int
+    digest: str | None
+    error: dict[str, Any] | None
+    created_at: datetime
 
 
 class Report(Record):
@@ -97,14 +108,3 @@ class Dataset(Record):
     error: dict[str, Any] | None
     created_at: datetime
     report: Report | None
-
-
-class SkippedFileItem(Record):
-    """A skipped file in the list of all."""
-
-    id: str
-    file: str
-    code: str
-    """Reason, for programs."""
-    message: str
-    """Reason, and what to do."""

@@ -10,6 +10,18 @@ from graft.record import Record
 from graft.results.shared import ClassProbability
 
 
+class Interval(Record):
+    """A share that was counted, and the interval in which the true one lies with 95% confidence (Wilson)."""
+
+    share: float
+    low: float
+    high: float
+
+
+JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled", "pausing", "paused"]
+"""States of a job."""
+
+
 class Epoch(Record):
     """Metrics of one epoch; accuracies are fractions."""
 
@@ -58,70 +70,6 @@ class ImagePrediction(Record):
     """The most probable classes with calibrated probabilities, to three digits."""
 
 
-class Interval(Record):
-    """A share that was counted, and the interval in which the true one lies with 95% confidence (Wilson)."""
-
-    share: float
-    low: float
-    high: float
-
-
-class ClassThreshold(Record):
-    """Precision and recall of a class that is predicted from a probability on."""
-
-    threshold: float
-    predicted: int
-    """Images for which it is predicted."""
-    precision: Interval | None
-    """Null where it is predicted for none."""
-    recall: Interval | None
-    """Null where no image has it."""
-    f1: float
-
-
-class ClassThresholds(Record):
-    """Thresholds of one class, where images may have several."""
-
-    name: str
-    images: int
-    """Images that have it."""
-    best: ClassThreshold | None
-    """At the threshold of the greatest F1 on the validation images; null where none of these has the class."""
-    thresholds: list[ClassThreshold]
-
-
-JobStatus = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled", "pausing", "paused"]
-"""States of a job."""
-
-
-class ComparedJob(Record):
-    """The result of one of the jobs."""
-
-    id: str
-    name: str | None
-    status: JobStatus
-    dataset: str
-    backbone: str
-    checkpoints: list[str]
-    metrics: dict[str, dict[str, float]]
-    """By split, the figures that are single numbers."""
-    images_digest: str | None
-    """Digest of the test images and their labels; null before a job has succeeded, and for jobs of earlier releases."""
-    seconds: dict[str, float]
-    stop_reason: str | None
-
-
-class Comparison(Record):
-    """Jobs side by side, in the order in which they were asked for."""
-
-    data: list[ComparedJob]
-    same_test_images: bool
-    """Whether all were tested on the same images with the same labels; only then their test metrics compare."""
-    differences: dict[str, list[Any]]
-    """Fields of the recipes, such as optimizer.lr, in which the jobs differ, with the value of each; null where it
-    has none."""
-
-
 class Progress(Record):
     """Progress of a job; null where it is not known yet."""
 
@@ -142,6 +90,91 @@ class Publish(Record):
     """always; or if_better: if it is more accurate (of several labels: has the greater mean average precision) than
     the checkpoint that the name points at, on the same test images. Where these are others, the name stays
     where it is."""
+
+
+class Trial(Record):
+    """A head that a search has tried: its hyperparameters, and the metrics of its best epoch."""
+
+    id: str
+    lr: float
+    l2: float
+    dropout: float
+    epoch: int
+    """Its best epoch; 0 if it has none."""
+    epochs: int
+    """Number of epochs that it was trained."""
+    validation_loss: float | None
+    """Null if it was never finite."""
+    validation_accuracy: float
+
+
+class ClassThreshold(Record):
+    """Precision and recall of a class that is predicted from a probability on."""
+
+    threshold: float
+    predicted: int
+    """Images for which it is predicted."""
+    precision: Interval | None
+    """Null where it is predicted for none."""
+    recall: Interval | None
+    """Null where no image has it."""
+    f1: float
+
+
+class ReliabilityBin(Record):
+    """Predictions whose probability lies between two bounds, and how many of them are right."""
+
+    low: float
+    """Probabilities are above it."""
+    high: float
+    """And no greater than this."""
+    count: int
+    confidence: float | None
+    """Mean probability; null of none."""
+    accuracy: Interval | None
+    """Share that is right; null of none."""
+
+
+class Slice(Record):
+    """Images that have something in common, and the share of them that is right."""
+
+    name: str
+    """Empty for images that have none, such as no folder."""
+    images: int
+    accuracy: Interval
+    is_small: bool
+    """Whether it has fewer than 30 images, which tell little."""
+    is_worse: bool
+    """Whether its interval lies below the accuracy of all images."""
+
+
+class Threshold(Record):
+    """Images that are answered where a smaller probability counts as no answer."""
+
+    threshold: float
+    answered: int
+    """Images whose most probable class has at least this probability."""
+    share: float
+    """Of all images."""
+    accuracy: Interval | None
+    """Share of the answered ones that is right; null of none."""
+
+
+class ComparedJob(Record):
+    """The result of one of the jobs."""
+
+    id: str
+    name: str | None
+    status: JobStatus
+    dataset: str
+    backbone: str
+    checkpoints: list[str]
+    metrics: dict[str, dict[str, float]]
+    """By split, the figures that are single numbers."""
+    images_digest: str | None
+    """Digest of the test images and their labels; null before a job has succeeded, and for jobs of earlier releases."""
+    seconds: dict[str, float]
+    stop_reason: str | None
 
 
 class Job(Record):
@@ -181,18 +214,16 @@ class Job(Record):
     finished_at: datetime | None
 
 
-class ReliabilityBin(Record):
-    """Predictions whose probability lies between two bounds, and how many of them are right."""
+class ClassThresholds(Record):
+    """Thresholds of one class, where images may have several."""
 
-    low: float
-    """Probabilities are above it."""
-    high: float
-    """And no greater than this."""
-    count: int
-    confidence: float | None
-    """Mean probability; null of none."""
-    accuracy: Interval | None
-    """Share that is right; null of none."""
+    name: str
+    images: int
+    """Images that have it."""
+    best: ClassThreshold | None
+    """At the threshold that has the greatest F1 on the validation images; null where none of these has the class, or
+    it is among the most probable ones of none from `exact_from` on."""
+    thresholds: list[ClassThreshold]
 
 
 class Calibration(Record):
@@ -214,18 +245,6 @@ class Calibration(Record):
     bins: list[ReliabilityBin]
 
 
-class Slice(Record):
-    """Images that have something in common, and the share of them that is right."""
-
-    name: str
-    images: int
-    accuracy: Interval
-    is_small: bool
-    """Whether it has fewer than 30 images, which tell little."""
-    is_worse: bool
-    """Whether its interval lies below the accuracy of all images."""
-
-
 class Slices(Record):
     """Slices of a split's images, the worst first; an image may be in several."""
 
@@ -239,16 +258,15 @@ class Slices(Record):
     """Slices with fewer images, which are not listed."""
 
 
-class Threshold(Record):
-    """Images that are answered where a smaller probability counts as no answer."""
+class Comparison(Record):
+    """Jobs side by side, in the order in which they were asked for."""
 
-    threshold: float
-    answered: int
-    """Images whose most probable class has at least this probability."""
-    share: float
-    """Of all images."""
-    accuracy: Interval | None
-    """Share of the answered ones that is right; null of none."""
+    data: list[ComparedJob]
+    same_test_images: bool
+    """Whether all were tested on the same images with the same labels; only then their test metrics compare."""
+    differences: dict[str, list[Any]]
+    """Fields of the recipes, such as optimizer.lr, in which the jobs differ, with the value of each; null where it
+    has none."""
 
 
 class Thresholds(Record):
@@ -262,19 +280,3 @@ class Thresholds(Record):
     """Empty where images have one class."""
     exact_from: float
     """Lower thresholds may miss predictions, as only the ten most probable classes of each image are kept."""
-
-
-class Trial(Record):
-    """A head that a search has tried: its hyperparameters, and the metrics of its best epoch."""
-
-    id: str
-    lr: float
-    l2: float
-    dropout: float
-    epoch: int
-    """Its best epoch; 0 if it has none."""
-    epochs: int
-    """Number of epochs that it was trained."""
-    validation_loss: float | None
-    """Null if it was never finite."""
-    validation_accuracy: float

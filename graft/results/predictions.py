@@ -19,37 +19,38 @@ class BatchModel(Record):
     """The checkpoint that it stood for when the request came, and that predicts."""
 
 
+class PredictionProgress(Record):
+    """Progress of a batch prediction; null where it is not known yet."""
+
+    percent: float
+    images: int
+    """Images that are done."""
+    errors: int
+    """Images among them that cannot be opened: their rows have an error in place of predictions."""
+    cached: int
+    """Times that this attempt found an image in the feature cache, and computed no backbone for it."""
+    images_per_second: float | None
+    eta_seconds: float | None
+
+
+PredictionStatus = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
+"""States of a batch prediction."""
+
+
+class ResultFile(Record):
+    """The results in one format."""
+
+    format: Literal["csv", "jsonl", "parquet"]
+    bytes: int
+    digest: str
+    url: str
+
+
 class ImageError(Record):
     """Why there are no predictions for an image."""
 
     code: str
     message: str
-
-
-class NearestImage(Record):
-    """A training image that is like the one that was sent."""
-
-    dataset: str
-    digest: str
-    file: str
-    """Its path in the archive."""
-    labels: list[str]
-    similarity: float
-    """Cosine of the angle between both images' features, at most 1."""
-    url: str
-    """Address of its file; with `?size=` that of a thumbnail."""
-
-
-class Nearest(Record):
-    """The training images that are most like an image, the nearest first."""
-
-    data: list[NearestImage]
-    compared: int
-    """Training images whose features the feature cache has, and that were compared: of many, evenly chosen ones."""
-    training_images: int | None
-    """All that there are; null where that is not known."""
-    reason: str | None
-    """Why there are none, such as a feature cache that has lost their features; else null."""
 
 
 class Prediction(Record):
@@ -70,46 +71,18 @@ class Prediction(Record):
     """Score by which that was decided, greater for less alike."""
 
 
-class ImagePredictions(Record):
-    """All predictions for one image."""
+class NearestImage(Record):
+    """A training image that is like the one that was sent."""
 
-    image: str | None
-    """The name of its file, where it has one."""
-    predictions: list[Prediction]
-    error: ImageError | None
-
-
-class PredictionProgress(Record):
-    """Progress of a batch prediction; null where it is not known yet."""
-
-    percent: float
-    images: int
-    """Images that are done."""
-    errors: int
-    """Images among them that cannot be opened: their rows have an error in place of predictions."""
-    cached: int
-    """Times that this attempt found an image in the feature cache, and computed no backbone for it."""
-    images_per_second: float | None
-    eta_seconds: float | None
-
-
-PredictionStatus = Literal["queued", "running", "succeeded", "failed", "cancelling", "cancelled"]
-"""States of a batch prediction."""
-
-
-class Predictions(Record):
-    """Predictions for each image of a request, in its order."""
-
-    data: list[ImagePredictions]
-
-
-class ResultFile(Record):
-    """The results in one format."""
-
-    format: Literal["csv", "jsonl", "parquet"]
-    bytes: int
+    dataset: str
     digest: str
+    file: str
+    """Its path in the archive."""
+    labels: list[str]
+    similarity: float
+    """Cosine of the angle between both images' features, at most 1."""
     url: str
+    """Address of its file; with `?size=` that of a thumbnail."""
 
 
 class BatchPrediction(Record):
@@ -134,3 +107,30 @@ class BatchPrediction(Record):
     created_at: datetime
     started_at: datetime | None
     finished_at: datetime | None
+
+
+class ImagePredictions(Record):
+    """All predictions for one image."""
+
+    image: str | None
+    """The name of its file, where it has one."""
+    predictions: list[Prediction]
+    error: ImageError | None
+
+
+class Nearest(Record):
+    """The training images that are most like an image, the nearest first."""
+
+    data: list[NearestImage]
+    compared: int
+    """Training images whose features the feature cache has, and that were compared: of many, evenly chosen ones."""
+    training_images: int | None
+    """All that there are; null where that is not known."""
+    reason: str | None
+    """Why there are none, such as a feature cache that has lost their features; else null."""
+
+
+class Predictions(Record):
+    """Predictions for each image of a request, in its order."""
+
+    data: list[ImagePredictions]

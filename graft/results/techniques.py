@@ -8,6 +8,14 @@ from typing import Any
 from graft.record import Record
 
 
+class Entry(Record):
+    """A technique: what it does, and the JSON Schema of its fields."""
+
+    kind: str
+    description: str
+    fields: dict[str, Any]
+
+
 class Costs(Record):
     """Costs of a job, as far as they are known without starting one; null where they are not."""
 
@@ -35,21 +43,6 @@ class Costs(Record):
     most_seconds: float | None
 
 
-class Entry(Record):
-    """A technique: what it does, and the JSON Schema of its fields."""
-
-    kind: str
-    description: str
-    fields: dict[str, Any]
-
-
-class Catalog(Record):
-    """Every technique by family, and the JSON Schema of the whole recipe."""
-
-    families: dict[str, list[Entry]]
-    recipe: dict[str, Any]
-
-
 class Remark(Record):
     """Something that a job would take, and perhaps not do as one expects."""
 
@@ -65,6 +58,13 @@ class UsedTechnique(Record):
     family: str
     kind: str
     fields: dict[str, Any]
+
+
+class Catalog(Record):
+    """Every technique by family, and the JSON Schema of the whole recipe."""
+
+    families: dict[str, list[Entry]]
+    recipe: dict[str, Any]
 
 
 class CheckedRecipe(Record):

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 Channel = Annotated[float, Field(allow_inf_nan=False)]
 PositiveChannel = Annotated[float, Field(ge=1e-6, allow_inf_nan=False)]
 Side = Annotated[int, Field(ge=16, le=2048)]
+Interpolation = Literal["bilinear", "bicubic", "nearest", "box", "hamming", "lanczos"]
 LARGEST = 5.0
 """Largest mean and deviation of values from 0 to 1; those of values from 0 to 255 are far above, 104 and 57."""
 
@@ -24,7 +25,7 @@ class GivenPreprocessing(BaseModel):
     """Divisor of red, green and blue after that. A network that takes values from 0 to 255 has mean 0 and std 1/255."""
     input_size: tuple[Literal[3], Side, Side] | None = None
     """Channels, height and width of the network's input."""
-    interpolation: Literal["bilinear", "bicubic", "nearest", "box", "hamming", "lanczos"] | None = None
+    interpolation: Interpolation | None = None
     """How images are resized."""
     crop_pct: Annotated[float, Field(ge=0.25, le=2.0)] | None = None
     """Share of the resized image's shorter side that the input shows."""

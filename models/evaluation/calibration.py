@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.evaluation.metrics import compute_binary_cross_entropy, compute_log_probabilities
+from models.evaluation.metrics import compute_binary_cross_entropy, compute_log_probabilities, compute_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,10 +36,10 @@ def compute_calibration_error(logits: np.ndarray, labels: np.ndarray) -> float:
     image, and right_b counts the classes that images have.
     """
     if labels.ndim == 2:
-        probabilities, is_right = (np.exp(-np.logaddexp(0, -logits.astype(float))).ravel(), labels.ravel() > 0)
+        probabilities, is_right = compute_probabilities(logits, is_multi_label=True).ravel(), labels.ravel() > 0
     else:
-        log_probabilities = compute_log_probabilities(logits)
-        probabilities, is_right = np.exp(log_probabilities.max(1)), logits.argmax(1) == labels
+        probabilities = compute_probabilities(logits, is_multi_label=False).max(1)
+        is_right = logits.argmax(1) == labels
     bins = np.clip(np.ceil(probabilities * BINS).astype(int) - 1, 0, BINS - 1)
     gaps = np.bincount(bins, probabilities - is_right, minlength=BINS)
     return float(np.abs(gaps).sum() / len(probabilities))
@@ -77,7 +77,7 @@ def _compute_multi_loss(logits: np.ndarray, targets: np.ndarray) -> float:
 
 def _expect_errors(logits: np.ndarray) -> float:
     """Compute how many predictions are wrong if all probabilities are right."""
-    probabilities = np.exp(compute_log_probabilities(logits))
+    probabilities = compute_probabilities(logits, is_multi_label=False)
     return float((1 - probabilities.max(1)).sum())
 
 

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.evaluation.metrics import compute_log_probabilities
+from models.evaluation.metrics import compute_log_probabilities, compute_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ def _encode_split(places: np.ndarray, logits: np.ndarray, labels: np.ndarray, na
     wide = logits.astype(float)
     order = np.argsort(-wide, axis=1, kind="stable")[:, :MOST_CLASSES]
     if labels.ndim == 2:
-        probabilities = 1 / (1 + np.exp(-np.clip(wide, -700, 700)))
+        probabilities = compute_probabilities(wide, is_multi_label=True)
         losses = (np.logaddexp(0, wide) - labels * wide).mean(1)
         doubts = np.abs(probabilities - 0.5).min(1)
         counts = (np.take_along_axis(wide, order, 1) >= 0).sum(1)

@@ -101,6 +101,15 @@ def compute_log_probabilities(logits: np.ndarray) -> np.ndarray:
     return log_probabilities
 
 
+def compute_probabilities(logits: np.ndarray, *, is_multi_label: bool) -> np.ndarray:
+    """Compute probabilities of logits (n, C) in double precision: softmax, or sigmoid where images may have several."""
+    if is_multi_label:
+        sigmoid: np.ndarray = 1 / (1 + np.exp(-np.clip(logits.astype(float), -700, 700)))
+        return sigmoid
+    softmax: np.ndarray = np.exp(compute_log_probabilities(logits))
+    return softmax
+
+
 def compute_binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
     """Compute the mean of log(1 + exp z) - t z over logits z and targets t, (n, C), in double precision."""
     exact = logits.astype(float)

@@ -93,7 +93,7 @@ class _Writer:
             "chosen_on": sum(map(len, pixels)),
             "expected_loss": found.expected_loss,
             "layers": found.layers,
-            "float_layers": list(dict.fromkeys(map(onnx_model.name_module, found.float_layers))),
+            "float_layers": found.float_layers,
         }
 
     def finish(self, model: Path) -> None:

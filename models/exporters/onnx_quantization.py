@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from models.exporters.onnx_model import Session
+from models.evaluation.metrics import compute_probabilities
+from models.exporters.onnx_model import Session, name_module
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
@@ -50,7 +51,7 @@ class Quantized(NamedTuple):
     calibration: str
     """How ranges of activations were chosen: min-max, percentile or mean square error."""
     float_layers: list[str]
-    """Layers that stay in float32."""
+    """Layers of which something stays in float32."""
     layers: int
     expected_loss: float
     """Expected loss of accuracy on the images by which it was chosen."""
@@ -68,26 +69,29 @@ def quantize(
 
     `calibration` gives one image at a time, (1, …), and `choice` gives the batches of other images each time that it is
     called. `compute_loss` is given outputs for these, of the new model and of that in float32, and computes the
-    expected loss. The new model is written and run SEGMENTS times more often where a layer must stay in float32.
+    expected loss. Where a layer must stay in float32, the new model is run once more for each of SEGMENTS, and for each
+    that is added to the first of them.
     """
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
     prepared = source.with_name("prepared.onnx")
     quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
-    writer = _Writer(prepared, target, choice, heartbeat)
+    writer = _Writer(prepared, target, choice, compute_loss, heartbeat)
     found = {name: writer.measure(ranges) for name, ranges in _calibrate(prepared, calibration, heartbeat).items()}
-    best = min(found, key=lambda name: found[name].distance)
-    candidate = found[best]
-    floating: list[str] = []
-    if compute_loss(candidate.outputs, writer.expected) > ALLOWED_LOSS:
-        for segment in writer.order_by_gain(candidate.ranges):
-            floating += segment
-            candidate = writer.measure(candidate.ranges, floating)
-            if compute_loss(candidate.outputs, writer.expected) <= ALLOWED_LOSS:
+    way = min(found, key=lambda name: found[name].distance)
+    best = found[way]
+    if best.loss > ALLOWED_LOSS:
+        best, *others = sorted(writer.measure_segments(best.ranges), key=lambda each: each.distance)
+        for other in others:
+            if best.loss <= ALLOWED_LOSS:
                 break
-    writer.write(candidate.ranges, floating)
-    layers = [name for name in writer.layers if name in floating]
-    return Quantized(best, layers, len(writer.layers), compute_loss(candidate.outputs, writer.expected))
+            best = writer.measure(best.ranges, [*best.floating, *other.floating])
+    writer.write(best.ranges, best.floating)
+    layers, floating = (
+        list(dict.fromkeys(name_module(name) for name in writer.layers if name in chosen))
+        for chosen in (writer.layers, best.floating)
+    )
+    return Quantized(way, floating, len(layers), best.loss)
 
 
 def compute_expected_loss(
@@ -98,14 +102,12 @@ def compute_expected_loss(
     mean over images of p(y) - p(y'), where p are the expected probabilities and y, y' the answers of both outputs; of
     several labels, mean over images and labels of |2p - 1| where one has the label and the other does not.
     """
-    if is_multi_label:
-        probabilities = expected if are_probabilities else 1 / (1 + np.exp(-expected))
-        limit = 0.5 if are_probabilities else 0.0
-        return float((np.abs(2 * probabilities - 1) * ((outputs > limit) != (expected > limit))).mean())
     probabilities = expected
     if not are_probabilities:
-        powers = np.exp(expected - expected.max(1, keepdims=True))
-        probabilities = powers / powers.sum(1, keepdims=True)
+        probabilities = compute_probabilities(expected, is_multi_label=is_multi_label)
+    if is_multi_label:
+        limit = 0.5 if are_probabilities else 0.0
+        return float((np.abs(2 * probabilities - 1) * ((outputs > limit) != (expected > limit))).mean())
     answered = np.take_along_axis(probabilities, outputs.argmax(1)[:, None], 1)
     return float((probabilities.max(1) - answered[:, 0]).mean())
 
@@ -114,9 +116,12 @@ class _Candidate(NamedTuple):
     """A way to quantize, and what came out."""
 
     ranges: Ranges
-    outputs: np.ndarray
+    floating: Collection[str]
+    """Nodes in float32."""
     distance: float
     """Mean square difference of outputs from those of the model in float32."""
+    loss: float
+    """Expected loss of accuracy."""
 
 
 class _Writer:
@@ -127,11 +132,13 @@ class _Writer:
         prepared: Path,
         target: Path,
         choice: Callable[[], Iterable[np.ndarray]],
+        compute_loss: Callable[[np.ndarray, np.ndarray], float],
         heartbeat: Callable[[], None],
     ) -> None:
         import onnx
 
         self._prepared, self._target, self._choice, self._heartbeat = prepared, target, choice, heartbeat
+        self._compute_loss = compute_loss
         nodes = onnx.load(str(prepared)).graph.node
         self.layers = [node.name for node in nodes if node.op_type in COMPUTED]
         names = [node.name for node in nodes]
@@ -139,7 +146,7 @@ class _Writer:
         self._nodes = names[first : last + 1]
         self._around = names[:first] + names[last + 1 :]
         """Preprocessing and softmax, which stay in float32."""
-        self.expected = self._run(prepared)
+        self._expected = self._run(prepared)
 
     def write(self, ranges: Ranges, floating: Collection[str]) -> None:
         """Write the model; nodes of these names stay in float32."""
@@ -168,10 +175,11 @@ class _Writer:
         """Write the model, and measure how far its outputs are from those of the model in float32."""
         self.write(ranges, floating)
         outputs = self._run(self._target)
-        return _Candidate(ranges, outputs, float(np.square(outputs - self.expected).mean()))
+        distance = float(np.square(outputs - self._expected).mean())
+        return _Candidate(ranges, floating, distance, self._compute_loss(outputs, self._expected))
 
-    def order_by_gain(self, ranges: Ranges) -> list[list[str]]:
-        """Divide the nodes into segments, the one first without which the outputs are the nearest."""
+    def measure_segments(self, ranges: Ranges) -> list[_Candidate]:
+        """Divide the nodes into segments, and measure the model with each of them in float32."""
         bounds = np.linspace(0, len(self.layers), min(SEGMENTS, len(self.layers)) + 1).astype(int)[1:-1]
         opening = {self.layers[bound] for bound in bounds}
         segments: list[list[str]] = [[]]
@@ -179,8 +187,7 @@ class _Writer:
             if name in opening:
                 segments.append([])
             segments[-1].append(name)
-        distances = [self.measure(ranges, segment).distance for segment in segments]
-        return [segments[place] for place in np.argsort(distances, kind="stable")]
+        return [self.measure(ranges, segment) for segment in segments]
 
     def _run(self, file: Path) -> np.ndarray:
         session = Session(file)

@@ -19,7 +19,7 @@ from models.images.views import Views
 from models.runtime.supervisor_callbacks import no_heartbeat
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from models.catalog.image_ops import ImageAugmentation
     from models.datasets.pack import Pack
@@ -101,16 +101,29 @@ class Extractor:
     def _open_store(self, views: Views, config: EngineConfig, dtype: np.dtype[Any], **policy: str) -> FeatureStore:
         """Open the store of plain views, or of those by an augmentation policy."""
         assert self._cache is not None
-        key = {
-            "trunk": self._cut_network.digest,
-            "cut": self._cut_network.cut,
-            "preprocessing": self._preprocessing.to_dict(),
-            "resizer": views.resizer,
-            "engine": f"{config.engine} {self._trunk.device.type}",
-            "precision": "float32" if config.precision == "exact" else config.precision,
-            **policy,
-        }
-        name = json.dumps([key, dtype.str])
+        facts = name_rows(config, self._trunk.device.type, views.resizer, **policy)
+        name = json.dumps([facts, dtype.str])
         if name not in self._stores:
-            self._stores[name] = FeatureStore(self._cache, key, self._cut_network.shape, dtype)
+            self._stores[name] = open_store(self._cache, self._cut_network, self._preprocessing, facts, dtype)
         return self._stores[name]
+
+
+def name_rows(config: EngineConfig, device: str, resizer: str, **more: str) -> dict[str, str]:
+    """Name what the rows of one trunk depend on beside it: the engine, on a type of device, and how images are resized.
+
+    A difference between `exact` and `float32` is one of the resizer's.
+    """
+    precision = "float32" if config.precision == "exact" else config.precision
+    return {"engine": f"{config.engine} {device}", "precision": precision, "resizer": resizer, **more}
+
+
+def open_store(
+    cache: FeatureCache,
+    cut_network: CutNetwork,
+    preprocessing: Preprocessing,
+    facts: Mapping[str, str],
+    dtype: np.dtype[Any],
+) -> FeatureStore:
+    """Open the store of a trunk's rows with these facts (`name_rows`)."""
+    key = {"trunk": cut_network.digest, "cut": cut_network.cut, "preprocessing": preprocessing.to_dict(), **facts}
+    return FeatureStore(cache, key, cut_network.shape, dtype)

@@ -42,11 +42,11 @@ class FeatureStore:
     def __init__(
         self, cache: FeatureCache, key: Mapping[str, Any], shape: tuple[int, ...], dtype: np.dtype[Any]
     ) -> None:
-        """Open the store of `key` in the cache, or create it."""
+        """Open the store of `key` in the cache; it is created when rows are computed."""
         self.shape, self.dtype = shape, np.dtype(dtype)
         self.key = {**key, "shape": list(shape), "dtype": self.dtype.str}
-        description = json.dumps(self.key, sort_keys=True, indent=1)
-        self.folder = cache.folder / hashlib.sha256(description.encode()).hexdigest()[:32]
+        self._description = json.dumps(self.key, sort_keys=True, indent=1)
+        self.folder = cache.folder / hashlib.sha256(self._description.encode()).hexdigest()[:32]
         self.is_full = False
         """Whether the disk or the cache's budget is full: new rows then live in this process's memory alone."""
         self._cache = cache
@@ -56,9 +56,6 @@ class FeatureStore:
         self._memory = MemoryShard(shape, self.dtype)
         self._rows = ShardedRows(shape, self.dtype)
         self._index = RowIndex(self._rows.read_records)
-        with self._catch_full_disk():
-            self.folder.mkdir(parents=True, exist_ok=True)
-            self._write_key(description)
         self.refresh()
 
     @property
@@ -99,6 +96,7 @@ class FeatureStore:
             was_last = False
             if not self.is_full:
                 with self._catch_full_disk():
+                    self._create()
                     lock = stack.enter_context((self.folder / "lock").open("a+b", buffering=0))
                     _wait_for_lock(lock, heartbeat)
                     was_last = self._mark_as_last(lock)
@@ -175,11 +173,12 @@ class FeatureStore:
                 return shard
         return None
 
-    def _write_key(self, description: str) -> None:
-        """Write the key to a file, for people who look at the folder."""
+    def _create(self) -> None:
+        """Make the folder, with the key in a file, for people who look at it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
         file = self.folder / "key.json"
         if not file.exists():
-            file.write_text(description)
+            file.write_text(self._description)
 
     @contextmanager
     def _catch_full_disk(self) -> Iterator[None]:

@@ -18,7 +18,7 @@ from models.networks.feature_network import FrozenNetwork
 from models.networks.tracing import TracedNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 MOST_TOKENS_BEFORE = 16
 """Most tokens without a position (class token, registers) before those of the patches."""
@@ -84,14 +84,24 @@ def _run(trunk: nn.Module, image: torch.Tensor) -> tuple[list[torch.Tensor], tor
     return values, value
 
 
+def find_position_axes(shape: Sequence[int], ratio: float) -> tuple[int, int] | None:
+    """Find the axes of height and width in a value (C, h, w), as of convolutions, or (h, w, C), as of Swin.
+
+    They are those whose h / w is the nearest to the input's, which differs by rounding; None if neither is near.
+    """
+    fits = {}
+    for axes in ((1, 2), (0, 1)):
+        height, width = (shape[axis] for axis in axes)
+        if height * width > 1 and math.isclose(height / width, ratio, rel_tol=1 / max(height, width)):
+            fits[axes] = abs(height / width - ratio)
+    return min(fits, key=fits.__getitem__, default=None)
+
+
 def _to_positions(value: torch.Tensor, ratio: float) -> torch.Tensor | None:
     """Bring a value of one image to (C, h, w), where h / w is the input's; None if it has no positions."""
     if value.ndim == 3:
-        first, second, third = value.shape  # channels first, as convolutions have them, or last, as Swin has
-        for height, width, order in ((second, third, (0, 1, 2)), (first, second, (2, 0, 1))):
-            if height * width > 1 and math.isclose(height / width, ratio, rel_tol=1 / max(height, width)):
-                return value.permute(*order)
-        return None
+        axes = find_position_axes(value.shape, ratio)
+        return None if axes is None else value.movedim(axes, (1, 2))
     if value.ndim == 2:
         tokens = len(value)
         for patches in range(tokens, max(1, tokens - MOST_TOKENS_BEFORE - 1), -1):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from torch import nn
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from models.backbones.backbone import Backbone
     from models.backbones.pretrained_classifier import KeptClassifier
     from models.catalog.losses import Task
-    from models.catalog.recipe import Recipe, ResolvedRecipe
+    from models.catalog.recipe import ResolvedRecipe
     from models.datasets.pack import Pack
     from models.features.engines.selection import EngineChoice
     from models.features.sources import FeatureSource
@@ -227,10 +227,24 @@ def _find_left_out(network: TimmNetwork, dropped: list[str]) -> list[str]:
     return [*(path for path in paths if isinstance(network.get_submodule(path), nn.Identity)), *dropped]
 
 
-def split_pack(pack: Pack, num_classes: int, recipe: Recipe) -> tuple[Subset, Subset, Subset]:
+class SplitFractions(Protocol):
+    """The fields of a recipe by which images are split."""
+
+    @property
+    def validation_fraction(self) -> float:
+        """Share of the validation images."""
+        ...
+
+    @property
+    def test_fraction(self) -> float:
+        """Share of the test images."""
+        ...
+
+
+def split_pack(pack: Pack, num_classes: int, fractions: SplitFractions) -> tuple[Subset, Subset, Subset]:
     """Split a pack's images into training, validation and test images."""
     labels = pack.encode_targets(num_classes) if pack.is_multi_label else pack.labels
-    parts = split(pack.lossless_digests, labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
+    parts = split(pack.lossless_digests, labels, pack.splits, fractions.validation_fraction, fractions.test_fraction)
     train, validation, test = (Subset(part, labels[part]) for part in (parts.train, parts.validation, parts.test))
     return train, validation, test
 

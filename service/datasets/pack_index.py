@@ -9,10 +9,12 @@ import base64
 import json
 import re
 import struct
+import sys
 from array import array
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from service.byte_cache import ByteCache
 
 if TYPE_CHECKING:
     from service.storage import Storage
@@ -32,8 +34,9 @@ SMALL_SIDE, LONG_RATIO = 64, 3
 other."""
 MEASURED_FLAGS = ("small", "elongated", "unlabelled")
 """Flags that follow from the index of any release."""
-KEPT_INDEXES = 4
-"""Indexes that are kept in memory after they were read: some 150 bytes an image."""
+MOST_KEPT_BYTES = 256 << 20
+"""Bytes of the indexes that are kept in memory after they were read: some 150 an image."""
+_kept: ByteCache[PackIndex] = ByteCache(MOST_KEPT_BYTES)
 
 
 class Record(NamedTuple):
@@ -69,8 +72,22 @@ class PackIndex:
         object.__setattr__(self, "splits", self.records[RECORD.size - 1 :: RECORD.size])
         object.__setattr__(self, "labels", array("I", (record[5] for record in RECORD.iter_unpack(self.records))))
 
+    @classmethod
+    def from_bytes(cls, content: bytes) -> PackIndex:
+        """Read a file."""
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        flags = base64.b64decode(header["flags"]) if "flags" in header else None
+        decoding = header.get("decoding", {"version": 1})
+        return cls(content[8 + length :], header["names"], header.get("labels"), flags, decoding)
+
     def __len__(self) -> int:
         return len(self.names)
+
+    def measure(self) -> int:
+        """Measure the bytes that it takes in memory."""
+        columns = (self.records, self.names, self.several_labels, self.flags, self.splits, self.labels)
+        return sum(map(sys.getsizeof, (*columns, *self.names, *(self.several_labels or ()))))
 
     def get(self, place: int) -> Record:
         """Get the record of the image at a place."""
@@ -116,13 +133,11 @@ class PackIndex:
         return found
 
 
-@lru_cache(maxsize=KEPT_INDEXES)
 def read_index(storage: Storage, key: str) -> PackIndex:
-    """Read an index; a page of a large one would else take as long as all of it."""
-    with storage.reading(key) as file:
-        content = file.read()
-    length = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + length])
-    flags = base64.b64decode(header["flags"]) if "flags" in header else None
-    decoding = header.get("decoding", {"version": 1})
-    return PackIndex(content[8 + length :], header["names"], header.get("labels"), flags, decoding)
+    """Read an index, which is kept in memory then; a page of a large one would else take as long as all of it."""
+    found = _kept.recall((storage, key))
+    if found is None:
+        with storage.reading(key) as file:
+            found = PackIndex.from_bytes(file.read())
+        _kept.remember((storage, key), found, found.measure())
+    return found

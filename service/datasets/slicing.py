@@ -23,12 +23,12 @@ SMALLEST_BITS = 5
 """Bits of the largest number in the first of SIZES."""
 SHAPES = ("square", "landscape", "portrait")
 """Square: no side is more than a quarter longer than the other."""
-NOTHING = "none"
-"""Slice of what has no flag, no class, no ending or no folder."""
+HAS_NONE = ""
+"""Name of the slice of what has no flag, no class, no ending or no folder: none of these is called so."""
 NAMES: dict[By, tuple[str, ...]] = {
     "size": SIZES,
     "shape": SHAPES,
-    "flag": (*FLAGS, *(flag for flag in MEASURED_FLAGS if flag != "unlabelled"), NOTHING),
+    "flag": (*FLAGS, *MEASURED_FLAGS, HAS_NONE),
 }
 """Slices whose names do not depend on the dataset."""
 
@@ -36,11 +36,11 @@ NAMES: dict[By, tuple[str, ...]] = {
 def build_finder(index: PackIndex, classes: Sequence[str], by: By) -> Find:
     """Build the function that finds an image's slices."""
     if by == "class":
-        return lambda place: [classes[number] for number in index.find_labels(place)] or [NOTHING]
+        return lambda place: [classes[number] for number in index.find_labels(place)] or [HAS_NONE]
     if by == "flag":
-        return lambda place: index.find_flags(place) or [NOTHING]
+        return lambda place: index.find_flags(place) or [HAS_NONE]
     if by == "folder":
-        return lambda place: [index.names[place].rpartition("/")[0] or NOTHING]
+        return lambda place: [index.names[place].rpartition("/")[0]]
     if by == "format":
         return lambda place: [_find_ending(index.names[place])]
     return partial(_find_size if by == "size" else _find_shape, index.records)
@@ -49,7 +49,9 @@ def build_finder(index: PackIndex, classes: Sequence[str], by: By) -> Find:
 def check_name(by: By, name: str) -> None:
     """Refuse the name of a slice that no image can be in; raises SliceUnknown."""
     if by in NAMES and name not in NAMES[by]:
-        raise SliceUnknown(f"By {by} there is no slice {name:.100}; there are {', '.join(NAMES[by])}.")
+        named = ", ".join(filter(None, NAMES[by]))
+        empty = ", and the empty name of what has none" if HAS_NONE in NAMES[by] else ""
+        raise SliceUnknown(f"By {by} there is no slice {name:.100}; there are {named}{empty}.")
 
 
 def _find_size(records: bytes, place: int) -> list[str]:
@@ -68,4 +70,4 @@ def _find_shape(records: bytes, place: int) -> list[str]:
 def _find_ending(name: str) -> str:
     _, dot, ending = name.rpartition("/")[2].rpartition(".")
     ending = ending.lower()
-    return {"jpeg": "jpg", "tiff": "tif"}.get(ending, ending) if dot else NOTHING
+    return {"jpeg": "jpg", "tiff": "tif"}.get(ending, ending) if dot else HAS_NONE

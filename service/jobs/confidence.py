@@ -14,20 +14,27 @@ from bisect import bisect_left
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import accumulate, compress
 from math import ceil
 from typing import TYPE_CHECKING
 
+from service.jobs.errors import ThresholdsOfAllClasses
 from service.jobs.intervals import count_share
-from service.jobs.predictions import KEPT, mark_right
-from service.jobs.schemas import ClassThreshold, ClassThresholds, ReliabilityBin, Threshold
+from service.jobs.predictions import mark_right
+from service.jobs.schemas import (
+    Calibration,
+    ClassThreshold,
+    ClassThresholds,
+    ReliabilityBin,
+    Threshold,
+    Thresholds,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from service.datasets.pack_index import PackIndex
-    from service.jobs.predictions import PredictionFile
+    from service.jobs.predictions import PredictionFile, PredictionList
 
 BINS = 15
 """Bins of a reliability diagram, as those of the expected calibration error (models/evaluation/calibration.py)."""
@@ -35,6 +42,8 @@ CODES = 1 << 16
 """Number of bit patterns of a probability."""
 HALF = 0.5
 """Probability from which on a class of several is predicted."""
+GRID = (*(step / 20 for step in range(20)), 0.99)
+"""Thresholds that are measured where none are asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,47 +93,93 @@ class ProbabilityCounts:
 
 @dataclass(frozen=True, eq=False)
 class ClassCounts:
-    """Predictions of each class for the images of a split, which may have several."""
+    """Predictions of classes, by their numbers, for the images of a split, which may have several."""
 
-    counted: Sequence[ProbabilityCounts]
-    supports: Sequence[int]
+    counted: Mapping[int, ProbabilityCounts]
+    supports: Mapping[int, int]
     """Images that have each class."""
     exact_from: float
     """Least threshold from which on all is counted: less probable classes of an image may not be kept."""
 
 
-@lru_cache(maxsize=2 * KEPT)
 def count_answers(file: PredictionFile, index: PackIndex, split: str, num_classes: int) -> ProbabilityCounts:
     """Count the most probable class of each image; of several labels, each class that is kept of each image."""
     if file.is_multi_label:
-        return ProbabilityCounts.merge(count_classes(file, index, split, num_classes).counted)
+        return ProbabilityCounts.merge(count_classes(file, index, split, num_classes).counted.values())
     found = file.splits[split]
     answers = found.probabilities[:: file.kept]
     return ProbabilityCounts.count(Counter(answers), Counter(compress(answers, mark_right(file, split, index))))
 
 
-@lru_cache(maxsize=2 * KEPT)
-def count_classes(file: PredictionFile, index: PackIndex, split: str, num_classes: int) -> ClassCounts:
-    """Count the predictions of each class for images that may have several."""
+def count_classes(
+    file: PredictionFile, index: PackIndex, split: str, num_classes: int, chosen: int | None = None
+) -> ClassCounts:
+    """Count the predictions of each class, or of a chosen one, for images that may have several."""
     found = file.splits[split]
-    codes = found.probabilities
-    by_class: list[dict[int, int]] = [{} for _ in range(num_classes)]
-    # One number for a class and a probability: tuples take three times as long.
-    pairs = map(operator.add, map(CODES.__mul__, found.classes), codes)
-    for pair, count in Counter(pairs).items():
-        by_class[pair // CODES][pair % CODES] = count
-    right: list[list[int]] = [[] for _ in range(num_classes)]
-    supports = [0] * num_classes
+    codes, classes = found.probabilities, found.classes
+    numbers = range(num_classes) if chosen is None else (chosen,)
+    by_class: dict[int, dict[int, int]] = {number: {} for number in numbers}
+    if chosen is None:
+        # One number for a class and a probability: tuples take three times as long.
+        for pair, count in Counter(map(operator.add, map(CODES.__mul__, classes), codes)).items():
+            by_class[pair // CODES][pair % CODES] = count
+    else:
+        by_class[chosen] = Counter(compress(codes, map(chosen.__eq__, classes)))
+    right: dict[int, list[int]] = {number: [] for number in numbers}
+    supports = dict.fromkeys(numbers, 0)
     for row, place in enumerate(found.places):
         first = row * file.kept
         for label in index.find_labels(place):
-            supports[label] += 1
-            with suppress(ValueError):  # it is none of the most probable ones
-                right[label].append(codes[found.classes.index(label, first, first + file.kept)])
+            if label in supports:
+                supports[label] += 1
+                with suppress(ValueError):  # it is none of the most probable ones
+                    right[label].append(codes[classes.index(label, first, first + file.kept)])
     least = max(codes[file.kept - 1 :: file.kept], default=0) if num_classes > file.kept else 0
     exact_from = struct.unpack("=e", struct.pack("=H", least))[0]
-    counted = map(ProbabilityCounts.count, by_class, map(Counter, right))
-    return ClassCounts([*counted], supports, exact_from)
+    counted = {number: ProbabilityCounts.count(by_class[number], Counter(right[number])) for number in numbers}
+    return ClassCounts(counted, supports, exact_from)
+
+
+def measure_calibration(found: PredictionList, split: str) -> Calibration:
+    """Measure how often the probabilities of a job are right, beside the errors that the job measured itself."""
+    file, kept = found.file, found.metrics.get("calibration") or {}
+    errors = kept.get(split) or {}
+    return Calibration(
+        split=split,
+        images=len(file.list_places(split)),
+        classes_each=file.kept if file.is_multi_label else 1,
+        temperature=kept.get("temperature"),
+        error_before=errors.get("before", {}).get("calibration_error"),
+        error_after=errors.get("after", {}).get("calibration_error"),
+        bins=measure_bins(count_answers(file, found.index, split, len(found.classes))) if split in file.splits else [],
+    )
+
+
+def measure_thresholds(found: PredictionList, split: str, label: str | None, at: Sequence[float] | None) -> Thresholds:
+    """Measure what thresholds leave, of all images, or where these may have several classes of each or of one.
+
+    Raises LabelUnknown, ThresholdsOfAllClasses.
+    """
+    file, index, names = found.file, found.index, found.classes
+    chosen = None if label is None else found.find_class(label)
+    if label is not None and not file.is_multi_label:
+        raise ThresholdsOfAllClasses(
+            "Each image of this job has one class, so that one threshold counts for all classes: leave `label` out."
+        )
+    answer = Thresholds(split=split, images=len(file.list_places(split)), thresholds=[], classes=[], exact_from=0.0)
+    if split not in file.splits:
+        return answer
+    if not file.is_multi_label:
+        counted = count_answers(file, index, split, len(names))
+        answer.thresholds = [measure_threshold(counted, threshold) for threshold in at or GRID]
+        return answer
+    measured, held_out = (count_classes(file, index, each, len(names), chosen) for each in (split, "validation"))
+    thresholds = at or ((HALF,) if chosen is None else GRID)
+    answer.exact_from = measured.exact_from
+    answer.classes = [
+        measure_class(held_out, measured, number, names[number], thresholds) for number in measured.counted
+    ]
+    return answer
 
 
 def measure_bins(counted: ProbabilityCounts) -> list[ReliabilityBin]:
@@ -187,7 +242,10 @@ def _measure(counted: ProbabilityCounts, support: int, threshold: float) -> Clas
 
 
 def _find_best(counted: ProbabilityCounts, support: int, exact_from: float) -> float | None:
-    """Find the threshold of the greatest F1, of equal ones that nearest to 1/2; None where no image has the class."""
+    """Find the threshold of the greatest F1, of equal ones that nearest to 1/2.
+
+    None where no image has the class, or it is counted at no exact threshold.
+    """
     if not support:
         return None
     found = [

@@ -27,6 +27,18 @@ class PredictionsNotFound(NotFound):
     code = "predictions_not_found"
 
 
+class ThresholdsOfAllClasses(Unprocessable):
+    """Thresholds of one class are asked for, and the images of the job have one class each."""
+
+    code = "thresholds_of_all_classes"
+
+
+class ThresholdOfWhichClass(Unprocessable):
+    """A threshold is asked for without a class, and the images of the job may have several."""
+
+    code = "threshold_of_which_class"
+
+
 class JobOfOtherDataset(Unprocessable):
     """The job was trained on another dataset than the one whose images are asked for."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query
-from pydantic import AfterValidator, BeforeValidator
+from fastapi.exceptions import RequestValidationError
+from pydantic import BeforeValidator
 
 from service.database import Database
 from service.datasets import repository as datasets
@@ -21,34 +23,11 @@ from service.storage import Storage
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 MOST_THRESHOLDS = 101
-GRID = (*(step / 20 for step in range(20)), 0.99)
-"""Thresholds that are measured where none are asked for."""
-
-
-def parse_thresholds(text: str | None) -> str | None:
-    """Check thresholds that commas separate; raises ValueError."""
-    if text is not None:
-        read_thresholds(text)
-    return text
-
-
-def read_thresholds(text: str) -> list[float]:
-    """Read thresholds that commas separate; raises ValueError."""
-    try:
-        found = [float(part) for part in text.split(",")]
-    except ValueError:
-        raise ValueError("must be numbers, separated by commas") from None
-    if not all(0 <= threshold <= 1 for threshold in found) or len(found) > MOST_THRESHOLDS:
-        raise ValueError(f"must be at most {MOST_THRESHOLDS} numbers from 0 to 1")
-    return found
-
 
 Split = Literal["validation", "test"]
 ClassName = Annotated[str | None, BeforeValidator(none_if_empty), Query(description="Name of a class.")]
 SlicedBy = Annotated[By | None, BeforeValidator(none_if_empty), Query(description="What images are sliced by.")]
-SliceName = Annotated[
-    str | None, BeforeValidator(none_if_empty), Query(alias="slice", description="Name of a slice, with `by`.")
-]
+SliceName = Annotated[str | None, Query(alias="slice", description="Name of a slice, with `by`; empty: has none.")]
 Above = Annotated[
     float | None, Query(ge=0, le=1, description="Only images whose most probable class is more probable than this.")
 ]
@@ -56,9 +35,25 @@ UpTo = Annotated[float | None, Query(ge=0, le=1, description="Only images whose 
 At = Annotated[
     str | None,
     BeforeValidator(none_if_empty),
-    AfterValidator(parse_thresholds),
     Query(description="Thresholds from 0 to 1, separated by commas; by default a grid, or 0.5 of each of all classes."),
 ]
+
+
+def parse_thresholds(at: str | None) -> Sequence[float] | None:
+    """Parse thresholds that commas separate; raises RequestValidationError."""
+    if at is None:
+        return None
+    try:
+        found = [float(part) for part in at.split(",")]
+    except ValueError:
+        raise _refuse_thresholds("must be numbers, separated by commas") from None
+    if not all(0 <= threshold <= 1 for threshold in found) or len(found) > MOST_THRESHOLDS:
+        raise _refuse_thresholds(f"must be at most {MOST_THRESHOLDS} numbers from 0 to 1")
+    return found
+
+
+def _refuse_thresholds(message: str) -> RequestValidationError:
+    return RequestValidationError([{"type": "thresholds", "loc": ("query", "at"), "msg": message, "input": None}])
 
 
 @router.get("/{job_id}/predictions")
@@ -89,25 +84,7 @@ def list_predictions(
 @router.get("/{job_id}/calibration")
 def get_calibration(job_id: str, database: DatabaseDep, storage: StorageDep, split: Split = "test") -> Calibration:
     """Get a reliability diagram: whether a job's probabilities are right as often as they say."""
-    found = open_list(job_id, database, storage)
-    with database.reading() as session:
-        kept = (repository.get(session, job_id).metrics or {}).get("calibration") or {}
-    errors = kept.get(split) or {}
-    file = found.file
-    bins = (
-        confidence.measure_bins(confidence.count_answers(file, found.index, split, len(found.classes)))
-        if split in file.splits
-        else []
-    )
-    return Calibration(
-        split=split,
-        images=len(file.list_places(split)),
-        classes_each=file.kept if file.is_multi_label else 1,
-        temperature=kept.get("temperature"),
-        error_before=errors.get("before", {}).get("calibration_error"),
-        error_after=errors.get("after", {}).get("calibration_error"),
-        bins=bins,
-    )
+    return confidence.measure_calibration(open_list(job_id, database, storage), split)
 
 
 @router.get("/{job_id}/thresholds")
@@ -123,28 +100,8 @@ def get_thresholds(
 
     `label` chooses one of several classes.
     """
-    found = open_list(job_id, database, storage)
-    file, number = found.file, None if label is None else found.find_class(label)
-    asked = None if at is None else read_thresholds(at)
-    answer = Thresholds(split=split, images=len(file.list_places(split)), thresholds=[], classes=[], exact_from=0.0)
-    if split not in file.splits:
-        return answer
-    if not file.is_multi_label:
-        counted = confidence.count_answers(file, found.index, split, len(found.classes))
-        answer.thresholds = [confidence.measure_threshold(counted, threshold) for threshold in asked or GRID]
-        return answer
-    names = found.classes
-    held_out, measured = (
-        confidence.count_classes(file, found.index, each, len(names)) for each in ("validation", split)
-    )
-    thresholds = asked or ([confidence.HALF] if number is None else GRID)
-    answer.exact_from = measured.exact_from
-    answer.classes = [
-        confidence.measure_class(held_out, measured, place, name, thresholds)
-        for place, name in enumerate(names)
-        if number in (None, place)
-    ]
-    return answer
+    thresholds = parse_thresholds(at)
+    return confidence.measure_thresholds(open_list(job_id, database, storage), split, label, thresholds)
 
 
 @router.get("/{job_id}/slices")

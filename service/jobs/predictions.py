@@ -11,16 +11,16 @@ import struct
 import sys
 from array import array
 from dataclasses import dataclass
-from functools import lru_cache
 from math import exp
 from typing import TYPE_CHECKING, Any, Literal
 
 from sqlalchemy import select
 
+from service.byte_cache import ByteCache
 from service.datasets.errors import SliceUnknown
 from service.datasets.images import ImageList
 from service.datasets.pack_index import SPLITS, UNLABELLED_SPLIT
-from service.datasets.slicing import NOTHING, build_finder, check_name
+from service.datasets.slicing import HAS_NONE, build_finder, check_name
 from service.jobs import repository
 from service.jobs.errors import JobOfOtherDataset, PredictionsNotFound
 from service.jobs.schemas import ImagePrediction
@@ -42,8 +42,9 @@ if TYPE_CHECKING:
     from service.tables import Dataset, Job
 
 VERSION = 1
-KEPT = 4
-"""Files of predictions that are kept in memory after they were read."""
+MOST_KEPT_BYTES = 64 << 20
+"""Bytes of the files of predictions that are kept in memory after they were read: some 60 an image."""
+_kept: ByteCache[PredictionFile] = ByteCache(MOST_KEPT_BYTES)
 
 PROBABILITY = struct.Struct("=e")
 
@@ -124,7 +125,6 @@ class PredictionFile:
         return bytes(numbers)
 
 
-@lru_cache(maxsize=2 * KEPT)
 def mark_right(file: PredictionFile, split: str, index: PackIndex) -> bytes:
     """Mark each image of a split whose predicted classes are its own by 1, others by 0."""
     found = file.splits.get(split)
@@ -148,7 +148,7 @@ class Filters:
     by: By | None = None
     """What images are sliced by."""
     slice: str | None = None
-    """The slice that the image is in."""
+    """The slice that the image is in; HAS_NONE is no filter where `by` is None, as a form sends it."""
     above: float | None = None
     """The most probable class has a greater probability."""
     up_to: float | None = None
@@ -163,6 +163,7 @@ class PredictionList:
 
     def __init__(self, job: Job, dataset: Dataset, file: PredictionFile, storage: Storage) -> None:
         self._job, self.file = job.id, file
+        self.metrics: dict[str, Any] = job.metrics or {}
         self._images = ImageList(dataset, storage)
         self.index = self._images.index
         self.classes: list[str] = [entry["name"] for entry in dataset.classes]
@@ -196,7 +197,7 @@ class PredictionList:
         wanted = [
             None if name is None else self._images.find_class(name) for name in (filters.label, filters.predicted)
         ]
-        if (filters.by is None) != (filters.slice is None):
+        if filters.slice is None if filters.by is not None else filters.slice:
             raise SliceUnknown("Send both `by` and `slice`, or neither: by=size&slice=64-127.")
         find = None
         if filters.by is not None and filters.slice is not None:
@@ -220,7 +221,7 @@ class PredictionList:
 
     def _check_slice(self, by: By, name: str) -> None:
         check_name(by, name)
-        if by == "class" and name != NOTHING:
+        if by == "class" and name != HAS_NONE:
             self._images.find_class(name)
 
     def _find_start(self, split: SplitPredictions, rows: Sequence[int], after: str | None) -> int:
@@ -283,11 +284,15 @@ def _find_kept(session: Session, job: Job, *conditions: ColumnElement[bool]) -> 
     raise PredictionsNotFound(f"There are no predictions of {job.id} for its images: it {reason}.")
 
 
-@lru_cache(maxsize=KEPT)
 def read(database: Database, checkpoint: str) -> PredictionFile:
-    """Read the predictions of a checkpoint, which never change; raises PredictionsNotFound."""
-    with database.reading() as session:
-        row = session.get(ImagePredictions, checkpoint)
-    if row is None:
-        raise PredictionsNotFound(f"There are no predictions of {checkpoint}, which was deleted.")
-    return PredictionFile.from_bytes(row.content)
+    """Read the predictions of a checkpoint, which never change and are kept in memory; raises PredictionsNotFound."""
+    key = database.url, checkpoint
+    found = _kept.recall(key)
+    if found is None:
+        with database.reading() as session:
+            row = session.get(ImagePredictions, checkpoint)
+        if row is None:
+            raise PredictionsNotFound(f"There are no predictions of {checkpoint}, which was deleted.")
+        found = PredictionFile.from_bytes(row.content)
+        _kept.remember(key, found, len(row.content))
+    return found

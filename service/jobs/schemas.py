@@ -263,7 +263,8 @@ class ClassThresholds(DescribedModel):
     images: int
     """Images that have it."""
     best: ClassThreshold | None
-    """At the threshold of the greatest F1 on the validation images; null where none of these has the class."""
+    """At the threshold that has the greatest F1 on the validation images; null where none of these has the class, or
+    it is among the most probable ones of none from `exact_from` on."""
     thresholds: list[ClassThreshold]
 
 
@@ -284,6 +285,7 @@ class Slice(DescribedModel):
     """Images that have something in common, and the share of them that is right."""
 
     name: str
+    """Empty for images that have none, such as no folder."""
     images: int
     accuracy: Interval
     is_small: bool

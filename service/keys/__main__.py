@@ -13,6 +13,7 @@ from service.database import Database
 from service.errors import GraftError
 from service.keys import repository
 from service.keys.schemas import Key, KeyCreate
+from service.problems import describe_invalid
 from service.settings import from_environment
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def main(command: str, order: str) -> None:
     except GraftError as error:
         raise SystemExit(error.detail) from None
     except ValidationError as error:
-        raise SystemExit("; ".join(f"{bad['loc'][0]}: {bad['msg']}" for bad in error.errors())) from None
+        raise SystemExit(describe_invalid(error)) from None
     finally:
         database.close()
     print(*lines, sep="\n", end="\n" if lines else "")

@@ -65,7 +65,7 @@ def _list_patches(kind: str, recipe: Mapping[str, Any]) -> Iterator[dict[str, An
         yield patch
     lr = recipe.get("optimizer", {}).get("lr")
     if kind in FACTORS and isinstance(lr, float):
-        yield {"optimizer": {"lr": FACTORS[kind] * lr}}
+        yield {"optimizer": {"lr": float(f"{FACTORS[kind] * lr:.6g}")}}
     dropout = recipe.get("head", {}).get("dropout")
     if kind == "overfitting" and isinstance(dropout, float) and dropout < MOST_DROPOUT:
         yield {"head": {"dropout": max(0.5, min(MOST_DROPOUT, round((1 + dropout) / 2, 3)))}}

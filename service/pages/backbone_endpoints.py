@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from pydantic import BeforeValidator
 
+from models.catalog.preprocessing import Interpolation
 from service.backbones import endpoints as backbones
 from service.backbones import imports
 from service.backbones.schemas import InspectedBackbone
@@ -25,7 +26,6 @@ EVENTS = 200
 WORKED_ON = (BackboneStatus.IMPORTING, BackboneStatus.INSPECTING)
 CHOICES = ("imagenet", "minus_one_to_one", "zero_to_one", "zero_to_255")
 """Means and deviations that networks are mostly trained with; import.js has their numbers."""
-INTERPOLATIONS = ("bilinear", "bicubic", "nearest", "box", "hamming", "lanczos")
 
 Text = Annotated[str | None, BeforeValidator(none_if_empty), Query()]
 
@@ -86,4 +86,4 @@ def _propose(backbone: InspectedBackbone, report: dict[str, Any]) -> dict[str, A
 
 
 def _offer(given: dict[str, Any]) -> dict[str, Any]:
-    return {"given": given, "choices": CHOICES, "interpolations": INTERPOLATIONS}
+    return {"given": given, "choices": CHOICES, "interpolations": get_args(Interpolation)}

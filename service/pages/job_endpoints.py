@@ -15,11 +15,13 @@ from service.errors import GraftError, NotFound
 from service.event_stream import Event
 from service.jobs import comparison, repository
 from service.jobs import endpoints as jobs
+from service.jobs.errors import JobsNotComparable
 from service.jobs.lifecycle import TERMINAL
 from service.jobs.schemas import Job
 from service.pages import advice, naming, results, texts
 from service.pages.rendering import PageRoute, render
 from service.pagination import After, shaped_like
+from service.problems import describe_invalid
 from service.query_parameters import none_if_empty
 from service.statuses import JobStatus
 from service.techniques import endpoints as techniques
@@ -53,6 +55,9 @@ def show_comparison(
     request: Request, database: DatabaseDep, ids: Annotated[list[str] | None, Query(alias="id")] = None
 ) -> HTMLResponse:
     """Show jobs side by side: curves, metrics, and how their recipes differ."""
+    wanted = set(ids or [])
+    if not 2 <= len(wanted) <= jobs.MOST_COMPARED:
+        raise JobsNotComparable(texts.translate("compare.choose", least=2, most=jobs.MOST_COMPARED))
     compared = jobs.compare_jobs(",".join(ids or []), database)
     names = naming.find_dataset_names(database, compared.data)
     return render(request, "compare.html", compared=compared, names=names, figures=results.list_figures(compared.data))
@@ -100,7 +105,7 @@ def show_advice(request: Request, job_id: str, database: DatabaseDep, kind: Anno
     except GraftError as error:
         problem = error.detail
     except ValidationError as error:
-        problem = "; ".join(one["msg"] for one in error.errors())
+        problem = describe_invalid(error)
     return render(
         request,
         "job_advice.html",

@@ -6,6 +6,7 @@ import json
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.routing import APIRoute
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -15,6 +16,7 @@ from starlette.exceptions import HTTPException
 from service.errors import GraftError
 from service.keys.authentication import COOKIE
 from service.pages import formats, texts
+from service.problems import describe_invalid, handle_http_exception
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
@@ -25,6 +27,8 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; media-src 'self' blob:; "
     "connect-src 'self'; font-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 )
+API = "/v1/"
+"""Where addresses of the API begin."""
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "Cache-Control": "private, no-cache",
@@ -39,7 +43,10 @@ class PageRoute(APIRoute):
     """A route of the page, for browsers: its errors are views too, and programs are led to the API."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """Show an error that the user can act on; to a program, /jobs is no address, as it means /v1/jobs."""
+        """Show an error that the user can act on, of a part as its problem, which the page's script tells.
+
+        To a program, /jobs is no address, as it means /v1/jobs.
+        """
         handle = super().get_route_handler()
 
         async def handle_page(request: Request) -> Response:
@@ -49,7 +56,13 @@ class PageRoute(APIRoute):
             try:
                 return await handle(request)
             except GraftError as error:
+                if is_part:
+                    raise
                 return render_error(request, error.status, error.detail)
+            except RequestValidationError as error:
+                if is_part:
+                    raise
+                return render_error(request, 422, describe_invalid(error))
 
         return handle_page
 
@@ -67,8 +80,19 @@ def render_error(request: Request, status: int, detail: str) -> HTMLResponse:
     return render(request, "error.html", status, title=texts.find(f"error.{status}", ""), detail=detail)
 
 
+async def show_no_view(request: Request, error: Exception) -> Response:
+    """Show that an address is none, to a browser; to a program, as the API does."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404 and wants_page(request) and not request.url.path.startswith(API):
+        return render_error(request, 404, texts.translate("error.no_view", path=request.url.path))
+    return handle_http_exception(request, error)
+
+
 def compile_templates() -> None:
-    """Compile all templates, so that the first request of a view takes no longer than the next."""
+    """Compile all templates, so that the first request of a view takes no longer than the next.
+
+    It takes some tenths of a second, in which the service answers already.
+    """
     for name in _environment.list_templates():
         _environment.get_template(name)
 

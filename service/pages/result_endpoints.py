@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 
-from service.database import Database
 from service.datasets.slicing import By
 from service.dependencies import DatabaseDep, StorageDep
-from service.jobs import endpoints as jobs
+from service.jobs import confidence
 from service.jobs import prediction_endpoints as predictions
-from service.jobs.errors import PredictionsNotFound
+from service.jobs.errors import PredictionsNotFound, ThresholdOfWhichClass
 from service.jobs.prediction_endpoints import Above, ClassName, SlicedBy, SliceName, Split, UpTo
-from service.jobs.predictions import Order
+from service.jobs.predictions import Order, PredictionList
 from service.pages.rendering import PageRoute, render
 from service.pagination import After
-from service.storage import Storage
 
 router = APIRouter(prefix="/jobs", include_in_schema=False, route_class=PageRoute)
 
@@ -85,21 +82,21 @@ def show_confidence(
 ) -> HTMLResponse:
     """Show whether probabilities are right as often as they say, what thresholds leave, and how good sets are."""
     try:
-        calibration = predictions.get_calibration(job_id, database, storage, split)
+        found = predictions.open_list(job_id, database, storage)
     except PredictionsNotFound as error:
         return render(request, "job_confidence.html", problem=error.detail)
-    thresholds = predictions.get_thresholds(job_id, database, storage, split, at=_join(LISTED))
+    thresholds = confidence.measure_thresholds(found, split, None, LISTED)
     label = thresholds.classes[0].name if thresholds.classes else None
-    figures = (jobs.get_job(job_id, database).metrics or {}).get(split) or {}
     return render(
         request,
         "job_confidence.html",
         problem=None,
-        calibration=calibration,
+        calibration=confidence.measure_calibration(found, split),
         thresholds=thresholds,
         most_classes=MOST_CLASSES,
-        sets=figures.get("sets"),
-        **_collect_curve(job_id, database, storage, split, label, START),
+        sets=(found.metrics.get(split) or {}).get("sets"),
+        job_id=job_id,
+        **_collect_curve(found, split, label, START),
     )
 
 
@@ -114,7 +111,12 @@ def show_threshold(
     label: ClassName = None,
 ) -> HTMLResponse:
     """Show what one threshold leaves, of all images or of one of several classes, on the curve of all thresholds."""
-    return render(request, "job_threshold.html", **_collect_curve(job_id, database, storage, split, label, percent))
+    found = predictions.open_list(job_id, database, storage)
+    if found.file.is_multi_label and label is None:
+        raise ThresholdOfWhichClass(
+            "Images of this job may have several classes, each with its threshold: send `label`."
+        )
+    return render(request, "job_threshold.html", job_id=job_id, **_collect_curve(found, split, label, percent))
 
 
 @router.get("/{job_id}/slices")
@@ -135,23 +137,15 @@ def show_slices(
     return render(request, "job_slices.html", job_id=job_id, found=found, problem=problem)
 
 
-def _collect_curve(
-    job_id: str, database: Database, storage: Storage, split: Split, label: str | None, percent: int
-) -> dict[str, Any]:
+def _collect_curve(found: PredictionList, split: Split, label: str | None, percent: int) -> dict[str, Any]:
     """Collect the curve of thresholds, and the point on it that was chosen."""
-    at = _join((*CURVE, percent / 100))
-    found = predictions.get_thresholds(job_id, database, storage, split, label, at)
-    points = found.classes[0].thresholds if found.classes else found.thresholds
+    measured = confidence.measure_thresholds(found, split, label, (*CURVE, percent / 100))
+    points = measured.classes[0].thresholds if measured.classes else measured.thresholds
     return {
-        "job_id": job_id,
         "split": split,
-        "images": found.images,
+        "images": measured.images,
         "label": label,
         "percent": percent,
         "curve": points[:-1],
         "chosen": points[-1] if points else None,
     }
-
-
-def _join(thresholds: Iterable[float]) -> str:
-    return ",".join(map(str, thresholds))

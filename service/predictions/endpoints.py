@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request, Response
@@ -183,28 +183,33 @@ async def _ask_about_one(
 async def _predict(
     request: Request, database: Database, settings: Settings, name: str | None, query: dict[str, str | None]
 ) -> Response:
-    remembered: RememberedModels = request.app.state.remembered_models
-    early = None if name is None else remembered.recall([name]) or await _look_up(request, database, [name])
+    found = None if name is None else await _find(request, database, [name])
     asked = await read(request, settings, query)
-    if early is not None and asked.options.models is not None:
-        raise ModelsMissing(f"{request.url.path} names the model already: leave `models` out, or use /v1/predict.")
-    if early is None and not asked.options.models:
+    names = asked.options.models
+    if found is not None:
+        if names is not None:
+            raise ModelsMissing(f"{request.url.path} names the model already: leave `models` out, or use /v1/predict.")
+    elif not names:
         raise ModelsMissing("The request names no model. Name some by ?models=NAME,NAME, or a field `models`.")
-    names = (asked.options.models or []) if name is None else [name]
-    guess = early or remembered.recall(names) or await _look_up(request, database, names)
-    if len(names) * len(asked.images) > MOST_PREDICTIONS:
-        raise TooManyPredictions(
-            f"{len(asked.images):,} images and {len(names):,} models are more than {MOST_PREDICTIONS:,} predictions. "
-            "Send several requests."
-        )
-    answer = await _ask(request, database, guess, asked)
+    else:
+        _check_predictions(len(asked.images), len(names))
+        found = await _find(request, database, names)
+    answer = await _ask(request, database, found, asked)
     if answer.status == 200:
         return Response(answer.content, media_type="application/json")
     return pass_on(request, answer)
 
 
-async def _ask(request: Request, database: Database, guess: list[NamedModel], asked: Asked) -> Answer:
-    """Ask a predictor, while the database tells whether the names still stand for these models; if not, ask again."""
+def _check_predictions(images: int, models: int) -> None:
+    if images * models > MOST_PREDICTIONS:
+        raise TooManyPredictions(
+            f"{images:,} images and {models:,} models are more than {MOST_PREDICTIONS:,} predictions. "
+            "Send several requests."
+        )
+
+
+async def _ask(request: Request, database: Database, found: Found, asked: Asked) -> Answer:
+    """Ask a predictor, while the database tells whether remembered models are still these; if not, ask again."""
     forwarding: Forwarding = request.app.state.forwarding
 
     async def ask(models: list[NamedModel]) -> Answer:
@@ -212,15 +217,34 @@ async def _ask(request: Request, database: Database, guess: list[NamedModel], as
         question = Question(models, asked.images, options.top_k, options.coverage, asked.is_alone)
         return await forwarding.ask(protocol.encode(question, asked.files))
 
-    looking = _look_up(request, database, [named.model for named in guess])
-    models, answer = await asyncio.gather(looking, ask(guess), return_exceptions=True)
+    if found.is_current:
+        return await ask(found.models)
+    looking = _look_up(request, database, [named.model for named in found.models])
+    models, answer = await asyncio.gather(looking, ask(found.models), return_exceptions=True)
     if isinstance(models, BaseException):
         raise models
-    if models != guess:
+    if models != found.models:
         return await ask(models)
     if isinstance(answer, BaseException):
         raise answer
     return answer
+
+
+class Found(NamedTuple):
+    """Models that a request names."""
+
+    models: list[NamedModel]
+    is_current: bool
+    """Whether the database told them during this request; else they are remembered, which it must confirm."""
+
+
+async def _find(request: Request, database: Database, names: list[str]) -> Found:
+    """Find what names stand for: as it is remembered, or else in the database."""
+    remembered: RememberedModels = request.app.state.remembered_models
+    models = remembered.recall(names)
+    if models is not None:
+        return Found(models, is_current=False)
+    return Found(await _look_up(request, database, names), is_current=True)
 
 
 async def _look_up(request: Request, database: Database, names: list[str]) -> list[NamedModel]:
@@ -231,7 +255,7 @@ async def _look_up(request: Request, database: Database, names: list[str]) -> li
     except GraftError:
         remembered.forget(names)
         raise
-    remembered.remember(names, models)
+    remembered.remember(models)
     return models
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import sys
 from typing import TYPE_CHECKING
 
 from sqlalchemy import bindparam, select
 from sqlalchemy.orm import Session
 
 from service.backbones.tables import CHECKPOINT
+from service.byte_cache import ByteCache
 from service.models.repository import find_checkpoint
 from service.predictions.protocol import NamedModel
 from service.tables import Checkpoint, Model
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import Connection
 
-MOST_REMEMBERED = 1024
-"""Most lists of names whose checkpoints are remembered."""
+MOST_REMEMBERED_BYTES = 32 << 20
+"""Bytes of the lists of names whose checkpoints are remembered: some hundred lists of a thousand names."""
 AT_ONCE = 500
 """Most ids in one statement."""
 THERE = select(Checkpoint.id).where(Checkpoint.id.in_(bindparam("names", expanding=True)))
@@ -48,22 +49,23 @@ class RememberedModels:
     """Cache of the models that names stood for lately: a guess, which `find_models` must confirm for each answer."""
 
     def __init__(self) -> None:
-        self._models: OrderedDict[tuple[str, ...], list[NamedModel]] = OrderedDict()
+        self._cache: ByteCache[list[NamedModel]] = ByteCache(MOST_REMEMBERED_BYTES)
 
     def recall(self, names: Sequence[str]) -> list[NamedModel] | None:
         """Recall the models of names, in their order; None if they were not asked for together lately."""
-        key = tuple(names)
-        if key not in self._models:
-            return None
-        self._models.move_to_end(key)
-        return self._models[key]
+        return self._cache.recall(tuple(names))
 
-    def remember(self, names: Sequence[str], models: list[NamedModel]) -> None:
+    def remember(self, models: list[NamedModel]) -> None:
         """Remember the models of names, and forget those that were asked for longest ago."""
-        self._models[tuple(names)] = models
-        if len(self._models) > MOST_REMEMBERED:
-            self._models.popitem(last=False)
+        names = tuple(named.model for named in models)
+        if self._cache.recall(names) != models:
+            self._cache.remember(names, models, sum(map(_measure, models)))
 
     def forget(self, names: Sequence[str]) -> None:
         """Forget names of which one is no model any more."""
-        self._models.pop(tuple(names), None)
+        self._cache.forget(tuple(names))
+
+
+def _measure(named: NamedModel) -> int:
+    """Measure the bytes that a model takes in the cache: both texts, the object, its places in the list and the key."""
+    return sum(map(sys.getsizeof, (named, named.model, named.checkpoint))) + 16

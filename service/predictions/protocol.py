@@ -15,7 +15,7 @@ CLASS_HEADER = "x-graft-class"
 """Header with the name of the class that a saliency map explains, percent-encoded."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class NamedModel:
     """A model by the name that was asked for, and the checkpoint that it stands for."""
 

@@ -55,7 +55,7 @@ class MlflowPush(StrictModel):
     """Bearer token, or the password of `username`; null where the server asks for none."""
     username: Text | None = None
     """Where the server has users and passwords."""
-    experiment: Text = "Graft"
+    experiment: Text = "graft"
     """Experiment of the run that the version belongs to; it is made where it does not exist."""
     format: Folder = "hub"
     """hub: a folder that timm loads; bundle: what predicts by itself, for networks that timm has not."""

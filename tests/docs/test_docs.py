@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
+from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
 
 from models.catalog.recipe import Recipe
 from tests.support.repository import FILES, ROOT, relative
-from tests.support.snippets import Command, Snippet, agrees, read_commands, read_snippets
+from tests.support.snippets import Command, Shell, Snippet, agrees, read_commands, read_snippets
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 PAGES = [path for path in FILES if path.suffix == ".md" and path.is_relative_to(ROOT / "docs")]
 REASONS = {
@@ -86,3 +92,11 @@ def test_a_command_ends_where_its_quotes_do_and_outputs_follow() -> None:
 )
 def test_outputs_agree_but_for_what_a_page_leaves_out(shown: str, printed: str, expected: bool) -> None:
     assert agrees(shown, printed) is expected
+
+
+@pytest.mark.parametrize("lines", ["false\ntrue", "false | cat\ntrue", "true\nfalse"])
+def test_a_snippet_fails_where_one_of_its_lines_does(tmp_path: Path, lines: str) -> None:
+    with closing(Shell(tmp_path, os.environ)) as shell:
+        assert shell.run("export A=1\necho $A") == (0, "1\n\n")
+        assert shell.run("echo $A") == (0, "1\n\n"), "lines share one process"
+        assert shell.run(lines)[0] == 1

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import psycopg
 import pytest
-from sqlalchemy.engine import make_url
-from ulid import ULID
 
 from graft.client import Client
 from tests.support import browser as browsers
-from tests.support import deployments
+from tests.support import databases, deployments
 from tests.support.images import coloured_classes, write_zip
 from tests.support.small_backbone import write_backbone
 
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from playwright.sync_api import Browser
+    from playwright.sync_api import Browser, Page
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +24,13 @@ def browser() -> Iterator[Browser]:
     """A browser."""
     with browsers.running() as browser:
         yield browser
+
+
+@pytest.fixture
+def page(browser: Browser, address: str) -> Iterator[Page]:
+    """A page of the browser, at the address that the module's own fixture gives."""
+    with browsers.opened(browser, address) as page:
+        yield page
 
 
 @pytest.fixture(scope="session")
@@ -53,12 +57,7 @@ def client(
         running = deployments.embedded(data, backbones)
     else:
         # pytest sets this up again after tests of the other form, if a process takes one file after another
-        name = f"graft_e2e_{ULID()}".lower()
-        url = make_url(request.getfixturevalue("postgresql_server")).set(database=name)
-        plain = url.set(drivername="postgresql", database="postgres").render_as_string(hide_password=False)
-        with psycopg.connect(plain, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name}".encode())
-        database_url = url.render_as_string(hide_password=False)
+        database_url = databases.create(request.getfixturevalue("postgresql_server"))
         running = deployments.production(data, backbones, database_url, request.getfixturevalue("redis_url"))
     with running as address, Client(address) as connected:
         yield connected

@@ -9,16 +9,14 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 import redis
-from sqlalchemy.engine import make_url
 
 from faults.processes import find_children_of_fork_servers, find_descendants, send_signal
 from faults.workload import digest_checkpoint
 from graft.client import Client
 from service.wakeup import WAKE, Queue
-from tests.support import deployments
+from tests.support import databases, deployments
 from tests.support.running_jobs import LONG, start_training
 
 if TYPE_CHECKING:
@@ -180,11 +178,7 @@ def test_stopping_leaves_no_process_and_loses_no_job(
 def test_lost_or_repeated_messages_harm_nothing(
     tmp_path: Path, backbones: Path, archive: Path, postgresql_server: str, redis_url: str
 ) -> None:
-    url = make_url(postgresql_server).set(database="graft_messages")
-    plain = make_url(postgresql_server).set(drivername="postgresql").render_as_string(hide_password=False)
-    with psycopg.connect(plain, autocommit=True) as connection:
-        connection.execute("CREATE DATABASE graft_messages")
-    database_url = url.render_as_string(hide_password=False)
+    database_url = databases.create(postgresql_server)
     with deployments.production(tmp_path, backbones, database_url, redis_url) as address, Client(address) as client:
         dataset = client.wait_for_dataset(client.create_dataset(archive)["id"])["id"]
         queue = Queue(redis_url)

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.extended
 
-MILLISECONDS = 90_000
 LONG = "a-long-name-" * 12
 RENAMED = {"red": "rot", "green": "grün", "blue": "blau"}
 
@@ -34,14 +33,6 @@ def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory, backbone
     """The address of a running service; the browser comes first, so that nothing starts where there is none."""
     with deployments.embedded(tmp_path_factory.mktemp("page"), backbones) as address:
         yield address
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page of the browser."""
-    with browsers.opened(browser, address) as page:
-        page.set_default_timeout(MILLISECONDS)
-        yield page
 
 
 @pytest.fixture(scope="module")
@@ -123,7 +114,7 @@ def test_a_large_archive_goes_on_after_the_connection_broke(browser: Browser, ad
             route.continue_()
 
     page = browser.new_page(base_url=address)  # on whose console the broken connection is an error
-    page.set_default_timeout(MILLISECONDS)
+    page.set_default_timeout(browsers.MILLISECONDS)
     page.route(re.compile("/v1/uploads/up_"), lambda r: pass_on(r) if r.request.method == "PATCH" else r.continue_())
     page.goto("/data")
     page.set_input_files("#pick-files", path)
@@ -198,7 +189,6 @@ def test_confidence_and_slices_are_explained_and_open_their_images(
     browser: Browser, address: str, job: str, form: str
 ) -> None:
     with browsers.opened(browser, address, form) as page:
-        page.set_default_timeout(MILLISECONDS)
         page.goto(f"/jobs/{job}")
         page.locator("#confidence").scroll_into_view_if_needed()
         page.focus("#threshold-percent")
@@ -290,6 +280,18 @@ def test_advice_starts_the_job_that_it_describes(page: Page, address: str, job: 
     page.locator("button:has-text('Train with this advice')").first.click()
     page.wait_for_selector("#advice[open] table")
     assert browsers.find_violations(page) == []
+    held: list[Route] = []
+    page.route(re.compile("/advice"), lambda route: held.append(route))
+    for _ in range(2):
+        page.click("#advice button:has-text('Close')")
+        with page.expect_request(re.compile("/advice")):
+            page.locator("button:has-text('Train with this advice')").first.click()
+        page.wait_for_selector("#advised:has-text('Working out')")
+        assert page.locator("#advised table").count() == 0, "what was there before has gone"
+        if len(held) == 1:
+            held[0].fulfill(status=422, content_type="application/problem+json", body='{"detail": "It does not fit."}')
+            page.wait_for_selector("#advised:has-text('It does not fit.')")
+    held[1].continue_()
     page.click("#advice button:has-text('Start now')")
     page.wait_for_selector("h1:text('Deep, with advice')")
     with Client(address) as client:

@@ -23,22 +23,12 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.extended
 
-MILLISECONDS = 90_000
-
 
 @pytest.fixture(scope="module")
 def address(browser: Browser, tmp_path_factory: pytest.TempPathFactory, backbones: Path) -> Iterator[str]:
     """The address of a running service; the browser comes first, so that nothing starts where there is none."""
     with deployments.embedded(tmp_path_factory.mktemp("imports"), backbones) as address:
         yield address
-
-
-@pytest.fixture
-def page(browser: Browser, address: str) -> Iterator[Page]:
-    """A page of the browser."""
-    with browsers.opened(browser, address) as page:
-        page.set_default_timeout(MILLISECONDS)
-        yield page
 
 
 def test_what_a_file_does_not_say_is_asked_for_and_answered(page: Page, address: str, tmp_path: Path) -> None:

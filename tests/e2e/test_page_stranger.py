@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.extended
 
-MILLISECONDS = 90_000
-
 
 @pytest.fixture(params=["embedded", "production"])
 def address(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path, backbones: Path) -> Iterator[str]:
@@ -40,7 +38,6 @@ def test_a_folder_becomes_a_right_answer_twice_in_eight_clicks_each(
     for number, words in enumerate((("rust", "moss", "sea"), ("brick", "leaf", "ink"))):
         folder, news = _write_photos(tmp_path / f"photos-{number}", words)
         with browsers.opened(browser, address) as page:
-            page.set_default_timeout(MILLISECONDS)
             clicks = _train(page, folder)
             clicks += _click(page, "a:has-text('Try it')")
             for name, photo in news.items():

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from graft import tar_stream
 from graft.client import Client
+from graft.upload_source import list_source
 from service.database import Database
 from service.storage import Storage
 from service.uploads import parts, repository
@@ -38,7 +38,7 @@ def test_a_network_in_pieces_is_imported(client: Client, backbones: Path, monkey
     made = client.create_backbone(backbones / "small", "small", in_pieces=True)
     ready = client.wait_for_backbone(made["id"])
     assert (ready["status"], ready["error"]) == ("ready", None)
-    packed = b"".join(tar_stream.pack_folder(backbones / "small"))
+    packed = b"".join(list_source(backbones / "small").read_blocks())
     assert (ready["bytes"], ready["digest"]) == (len(packed), f"sha256:{hashlib.sha256(packed).hexdigest()}")
     client.delete_backbone(made["id"])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from service.backbones import imports
 from service.database import Database
 from service.settings import Settings
 from service.tables import Backbone
+from tests.support.serving import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,15 +29,8 @@ if TYPE_CHECKING:
 def serving(settings: Settings) -> Iterator[str]:
     """Run the API in a thread; gives its address."""
     server = uvicorn.Server(uvicorn.Config(create_app(settings), host="127.0.0.1", port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
+    with running(server):
         yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture

@@ -7,18 +7,23 @@ from typer.testing import CliRunner
 
 from graft.cli import app, choose_view
 
+ULID = "01JZ3V5N7W8XKQ2M4T6Y9B0CDE"
+
 
 @pytest.mark.parametrize(
     ("name", "view"),
     [
         ("", ""),
-        ("job_1", "jobs/job_1"),
-        ("ds_1", "data/ds_1"),
+        (f"job_{ULID}", f"jobs/job_{ULID}"),
+        (f"ds_{ULID}", f"data/ds_{ULID}"),
         ("ckpt_1", "try?model=ckpt_1"),
-        ("bb_1", "backbones/bb_1"),
+        (f"pred_{ULID}", f"predictions/pred_{ULID}"),
+        (f"bb_{ULID}", f"backbones/bb_{ULID}"),
         ("timm/resnet18.a1_in1k", "backbones/timm/resnet18.a1_in1k"),
         ("flowers", "models/flowers"),
         ("my_flowers", "models/my_flowers"),
+        ("job_cats", "models/job_cats"),
+        ("ds_2026", "models/ds_2026"),
     ],
 )
 def test_a_view_of_the_page_is_chosen_by_the_id(name: str, view: str) -> None:

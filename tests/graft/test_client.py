@@ -10,9 +10,9 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from graft import tar_stream
 from graft.client import Client
 from graft.errors import DownloadDamaged, GraftError
+from graft.upload_source import list_source
 from tests.support.misbehaving_server import DIGEST, FILE, give_file
 
 if TYPE_CHECKING:
@@ -96,6 +96,15 @@ def test_a_problem_becomes_an_error_with_its_code(server: type[Handler], client:
         client.job("j")
 
 
+@pytest.mark.parametrize("answer", [b"<html>", b"[]", b"null", b'"text"'])
+def test_an_answer_that_is_no_object_is_of_another_program(
+    client: Client, server: type[Handler], answer: bytes
+) -> None:
+    server.answers["GET", "/v1/jobs/j"] = lambda handler: handler.give(answer)
+    with pytest.raises(GraftError, match="without a JSON object: another program may listen there"):
+        client.job("j")
+
+
 def test_a_repeated_request_for_a_job_carries_one_key(server: type[Handler], client: Client) -> None:
     tries = [b"", b""]
 
@@ -155,7 +164,7 @@ def test_a_folder_is_sent_as_a_tar(tmp_path: Path) -> None:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    with tarfile.open(fileobj=BytesIO(b"".join(tar_stream.pack_folder(tmp_path)))) as archive:
+    with tarfile.open(fileobj=BytesIO(b"".join(list_source(tmp_path).read_blocks()))) as archive:
         found = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
     assert found == files
 
@@ -168,9 +177,9 @@ def test_a_linked_folder_is_sent_and_one_that_cannot_be_read_is_an_error(tmp_pat
     (photos / "cat").symlink_to(tmp_path / "elsewhere" / "cat")
     (photos / "dog" / "loop").symlink_to(photos)
     (photos / "dog" / "broken").symlink_to(tmp_path / "none")
-    assert [str(file.relative_to(photos)) for file in tar_stream.list_files(photos)] == ["cat/1.png", "dog/1.png"]
+    assert [str(file.relative_to(photos)) for file in list_source(photos).files] == ["cat/1.png", "dog/1.png"]
     with pytest.raises(FileNotFoundError):
-        tar_stream.list_files(tmp_path / "none")
+        list_source(tmp_path / "none")
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from graft import completion
 from tests.support.records import make_job
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.support.misbehaving_server import Handler
 
 
@@ -33,6 +33,21 @@ def test_ids_and_names_are_completed(server: type[Handler], monkeypatch: pytest.
     assert list(completion.complete_models("")) == [("flowers", "ckpt_1")]
     server.answers["GET", "/v1/jobs"] = lambda handler: handler.give_json({"detail": "no key"}, 401)
     assert list(completion.complete_jobs("")) == []
+
+
+@pytest.mark.parametrize("answer", [[], None, {}, {"data": None}, {"data": [{"object": "model"}]}, {"data": ["text"]}])
+def test_nothing_is_offered_where_another_program_answers(
+    server: type[Handler], monkeypatch: pytest.MonkeyPatch, answer: object
+) -> None:
+    monkeypatch.setenv("GRAFT_URL", server.url)
+    completed = {
+        "jobs": completion.complete_jobs,
+        "backbones": completion.complete_backbones,
+        "models": completion.complete_models,
+    }
+    for name, complete in completed.items():
+        server.answers["GET", f"/v1/{name}"] = lambda handler: handler.give_json(answer)
+        assert list(complete("")) == []
 
 
 def test_nothing_is_offered_where_no_service_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from graft import form
 from graft.errors import InputUnusable
+from graft.upload_source import list_source
 from service.backbones.upload import FORM
 from service.predictions.reading import SHAPE
 from service.uploads.form import Form
@@ -20,8 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
+    from graft.upload_source import UploadSource
 
-def send(fields: Mapping[str, str], files: Mapping[str, Path | None]) -> tuple[dict[str, bytes], Form, int]:
+
+def send(fields: Mapping[str, str], files: Mapping[str, UploadSource | None]) -> tuple[dict[str, bytes], Form, int]:
     """Send a form, and read it as the service does; gives files, reader and the size that was counted."""
     sizes: list[int] = []
 
@@ -67,7 +70,7 @@ def test_what_is_sent_arrives(tmp_path: Path) -> None:
     (samples / "cat" / "1.png").write_bytes(b"one")
     fields = form.write_options({"architecture": "resnet18", "labels": ["Blüte", "b"], "format": None})
     with form.packing(samples) as packed:
-        files, reader, size = send(fields, {"file": network, "samples": packed})
+        files, reader, size = send(fields, {"file": list_source(network), "samples": packed})
     assert files["file"] == network.read_bytes()
     assert reader.fields == {"architecture": "resnet18", "labels": '["Bl\\u00fcte", "b"]'}
     assert reader.file_names == {"file": "my _net_.onnx", "samples": "samples.zip"}
@@ -79,15 +82,18 @@ def test_what_is_sent_arrives(tmp_path: Path) -> None:
 def test_a_folder_is_sent_as_a_tar(tmp_path: Path) -> None:
     (tmp_path / "net").mkdir()
     (tmp_path / "net" / "config.json").write_bytes(b"{}")
-    files, _, _ = send({}, {"file": tmp_path / "net", "samples": None})
+    files, _, _ = send({}, {"file": list_source(tmp_path / "net"), "samples": None})
     with tarfile.open(fileobj=io.BytesIO(files["file"])) as archive:
         assert archive.getnames() == ["config.json"]
 
 
 def test_samples_may_be_an_archive_and_not_be_empty(tmp_path: Path) -> None:
+    (tmp_path / "s.zip").write_bytes(b"PK")
     with form.packing(tmp_path / "s.zip") as packed:
-        assert packed == tmp_path / "s.zip"
+        assert packed == list_source(tmp_path / "s.zip")
     with form.packing(None) as packed:
         assert packed is None
-    with pytest.raises(InputUnusable, match="holds no files"), form.packing(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / ".DS_Store").write_bytes(b"hidden")
+    with pytest.raises(InputUnusable, match="holds no files"), form.packing(tmp_path / "empty"):
         pass

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from graft import inputs
 from graft.backbone_report import format_preprocessing
 from graft.errors import InputUnusable
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from graft.upload_source import UploadSource
 
 
 @pytest.mark.parametrize(
@@ -57,6 +55,22 @@ def test_labels_are_lines_or_json(tmp_path: Path) -> None:
 
 def test_a_network_must_be_there(tmp_path: Path) -> None:
     with pytest.raises(InputUnusable, match="There is no"):
-        inputs.check_network(tmp_path / "net.onnx")
+        inputs.find_network(tmp_path / "net.onnx")
     with pytest.raises(InputUnusable, match="holds no files"):
-        inputs.check_network(tmp_path)
+        inputs.find_network(tmp_path)
+
+
+def test_images_are_a_dataset_by_its_id_or_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert inputs.parse_images("ds_1") == "ds_1"
+    (tmp_path / "ds_1" / "cat").mkdir(parents=True)
+    with pytest.raises(InputUnusable, match="holds no files"):
+        inputs.parse_images("ds_1")
+    for name in ("2.png", "1.png", ".DS_Store"):
+        (tmp_path / "ds_1" / "cat" / name).write_bytes(b"12")
+    source = inputs.parse_images("ds_1")
+    assert isinstance(source, UploadSource)
+    assert ([str(file) for file in source.files], source.size) == (["ds_1/cat/1.png", "ds_1/cat/2.png"], 4)
+    assert inputs.find_images([Path("ds_1")]) == list(source.files)
+    with pytest.raises(InputUnusable, match="There is no photos"):
+        inputs.parse_images("photos")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from graft import progress
 from graft.errors import GraftError
+from graft.upload_source import list_source
 from tests.support.records import make_job
 
 if TYPE_CHECKING:
@@ -58,13 +59,14 @@ def test_a_terminal_shows_the_curve_and_survives_a_service_that_is_away(monkeypa
 
     def events() -> Iterator[dict[str, Any]]:
         yield EVENTS[0]
+        for epoch, accuracy in ((1, 0.25), (2, 0.75), (3, 0.5)):
+            yield event("epoch", f"Epoch {epoch}", epoch=epoch, validation_accuracy=accuracy)
         while reads < 4:
             pass
         done.append(True)
 
-    epochs = [{"validation_accuracy": value} for value in (0.25, 0.75, 0.5)]
     console = Console(file=file, force_terminal=True, width=150)
-    assert progress.follow(read, events(), console, lambda: epochs) == ENDED
+    assert progress.follow(read, events(), console) == ENDED
     shown = file.getvalue()
     assert "validation accuracy ▁█▅ 50.0%, best 75.0%" in shown
     assert "epoch 3 of at most 9, 1,234 images/s, at most 5 s left" in shown
@@ -74,6 +76,7 @@ def test_an_upload_shows_a_bar_on_a_terminal_alone(tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(b"1" * 100)
     for is_terminal in (True, False):
         file = StringIO()
-        with progress.show_upload(tmp_path / "a.zip", Console(file=file, force_terminal=is_terminal)) as sent:
+        console, source = Console(file=file, force_terminal=is_terminal), list_source(tmp_path / "a.zip")
+        with progress.show_upload(source, console) as sent:
             sent(50)
         assert ("50/100" in file.getvalue()) == is_terminal

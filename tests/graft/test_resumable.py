@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import random
-import threading
+import resource
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -15,11 +15,13 @@ import uvicorn
 from graft import resumable, tar_stream, unfinished_uploads
 from graft.client import Client
 from graft.errors import GraftError
+from graft.upload_source import list_source
 from service.app import create_app
 from service.settings import Settings
 from service.uploads import parts, repository
 from tests.support.archives import small_zip
 from tests.support.servers import free_port
+from tests.support.serving import running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -42,14 +44,8 @@ def app(tmp_path: Path, sqlite_url: str) -> Iterator[FastAPI]:
     """A service that listens on a port of this machine."""
     port = free_port()
     app = create_app(Settings(data=tmp_path / "data", database_url=sqlite_url, port=port))
-    server = uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield app
-    server.should_exit = True
-    thread.join()
+    with running(uvicorn.Server(uvicorn.Config(app, port=port, log_level="error"))):
+        yield app
 
 
 @pytest.fixture
@@ -98,7 +94,7 @@ def test_a_folder_arrives_as_an_archive(app: FastAPI, client: Client, tmp_path: 
         path = tmp_path / "photos" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(DATA[:70_000] + name.encode())
-    assert read(app, client.upload(tmp_path / "photos")) == b"".join(tar_stream.pack_folder(tmp_path / "photos"))
+    assert read(app, client.upload(tmp_path / "photos")) == b"".join(list_source(tmp_path / "photos").read_blocks())
 
 
 @pytest.mark.parametrize("is_kept", [True, False])
@@ -138,7 +134,7 @@ def test_an_interrupted_upload_is_continued_by_the_next_call(
         path.mkdir()
         (path / "1.jpg").write_bytes(DATA[:190_000])
         (path / "2.jpg").write_bytes(DATA[190_000:])
-        whole = b"".join(tar_stream.pack_folder(path))
+        whole = b"".join(list_source(path).read_blocks())
     else:
         path.write_bytes(DATA)
         whole = DATA
@@ -172,12 +168,63 @@ def test_a_note_is_of_files_as_they_were_and_of_one_service(
 
 
 def test_two_processes_do_not_continue_the_same_upload(client: Client, tmp_path: Path) -> None:
-    (tmp_path / "photos.zip").write_bytes(DATA)
-    with unfinished_uploads.open_note(client.url, tmp_path / "photos.zip") as note:
-        assert note is not None
+    (tmp_path / "photos.zip").write_bytes(small_zip())
+    with unfinished_uploads.open_note(client.url, list_source(tmp_path / "photos.zip")) as note:
         note.write("/v1/uploads/up_other")
+        (known,) = list_notes(tmp_path)
         assert client.upload(tmp_path / "photos.zip") != "up_other"
-        assert note.address == "/v1/uploads/up_other"
+        assert known.read_text() == "/v1/uploads/up_other"
+        client.create_dataset(tmp_path / "photos.zip", in_pieces=True)
+        assert known.read_text() == "/v1/uploads/up_other", "it is of the other process"
+
+
+def test_a_note_is_locked_until_a_dataset_is_made_of_the_upload(
+    client: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "photos.zip").write_bytes(small_zip())
+    call, seen = client._call, []
+
+    def look(*args: str, **more: Any) -> dict[str, Any]:
+        with unfinished_uploads.open_note(client.url, list_source(tmp_path / "photos.zip")) as note:
+            note.write("/v1/uploads/up_other")
+        seen.append([file.read_text().startswith("/v1/uploads/up_other") for file in list_notes(tmp_path)])
+        return call(*args, **more)
+
+    monkeypatch.setattr(client, "_call", look)
+    client.create_dataset(tmp_path / "photos.zip", in_pieces=True)
+    assert seen == [[False]]
+    assert list_notes(tmp_path) == []
+
+
+def test_an_upload_needs_no_note(client: Client, app: FastAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    write = unfinished_uploads.Note.write
+
+    def write_on_full_disk(note: unfinished_uploads.Note, address: str) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5, limits[1]))  # EFBIG after five bytes
+        try:
+            write(note, address)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    monkeypatch.setattr(unfinished_uploads.Note, "write", write_on_full_disk)
+    assert read(app, client.upload(tmp_path / "photos.zip")) == DATA
+    assert list_notes(tmp_path) == []
+
+
+def test_a_note_that_a_crash_has_spoilt_is_not_used(client: Client, app: FastAPI, tmp_path: Path) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    with unfinished_uploads.open_note(client.url, list_source(tmp_path / "photos.zip")) as note:
+        note.write("\0" * 20)
+    assert read(app, client.upload(tmp_path / "photos.zip")) == DATA
+
+
+def test_an_upload_needs_no_home(client: Client, app: FastAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "photos.zip").write_bytes(DATA)
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)  # as without HOME and an entry in /etc/passwd
+    assert read(app, client.upload(tmp_path / "photos.zip")) == DATA
 
 
 def test_an_upload_that_the_service_has_lost_begins_anew(app: FastAPI, client: Client, tmp_path: Path) -> None:
@@ -223,10 +270,10 @@ def test_datasets_and_backbones_are_made_of_pieces_where_they_are_large(
 ) -> None:
     (tmp_path / "photos.zip").write_bytes(small_zip())
     (tmp_path / "net.onnx").write_bytes(b"\x08\x07\x12\x07pytorch\n" + DATA)
-    assert not resumable.choose(tmp_path / "photos.zip", None)
+    assert not resumable.choose(list_source(tmp_path / "photos.zip"), None)
     plain = client.create_dataset(tmp_path / "photos.zip", labels="none")
     monkeypatch.setattr(resumable, "LARGE", 1)
-    assert resumable.choose(tmp_path, None)
+    assert resumable.choose(list_source(tmp_path), None)
     pieces = client.create_dataset(tmp_path / "photos.zip", labels="none")
     for made in (plain, pieces):
         assert (made["name"], made["status"]) == ("photos", "validating")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import permutations
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
 
+import predictor.memory
 from predictor.answers import choose_all, describe_image, make_all_sets
 from predictor.batcher import Batcher, Work
 from predictor.errors import ModelUnloadable
@@ -209,3 +212,39 @@ def test_a_trunk_that_does_not_fit_is_named(trained: Trained, memory: ModelMemor
 def test_a_missing_checkpoint_is_named(memory: ModelMemory) -> None:
     with pytest.raises(ModelUnloadable, match="There is no checkpoint ckpt_none"):
         memory.get(["ckpt_none"])
+
+
+def test_models_that_are_asked_for_together_again_have_their_plan(
+    trained: Trained, memory: ModelMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many other selections there were: those that were used last are remembered, and plans are."""
+    ids = [trained.ids[name] for name in OF_ONE_BACKBONE]
+    ((trunk, *_), *_) = memory.get(ids)
+    monkeypatch.setattr(predictor.memory, "MOST_SELECTIONS", 4)
+    selections = list(permutations(ids))  # 24
+    plans = []
+    for chosen in (*selections, selections[0]):
+        kept = memory.find(ids)
+        found = memory.find(chosen)
+        assert kept is not None
+        assert found is not None
+        assert memory.find(ids) is kept, "it was used last but one"
+        plans.append(trunk.plan(found.together[0].models))
+    assert plans[-1] is plans[0]
+    assert len(set(map(id, plans))) == len(selections)
+
+
+class Greedy(torch.nn.Module):
+    """A head for which no machine has the memory."""
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Take a petabyte."""
+        return torch.empty(len(values), 1 << 48)
+
+
+def test_short_memory_in_torch_is_a_memory_error(trained: Trained, memory: ModelMemory, batcher: Batcher) -> None:
+    ((trunk, model, decoding),) = memory.get([trained.ids["mlp"]])
+    image = ImageInput(IMAGES[0], decoding, trunk.views, KnownFiles())
+    image.prepare()
+    error = batcher.submit(Work(trunk, (replace(model, head=Greedy()),), [image])).exception()
+    assert isinstance(error, MemoryError)

@@ -13,21 +13,25 @@ from safetensors import safe_open
 
 import migrations
 from graft.images import decode
+from models.features.cache import FeatureCache
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.setup import split_pack
 from predictor import nearest
-from predictor.nearest import TrainingFeatures, normalize, pool
+from predictor.dataset_images import DatasetImages
+from predictor.memory import ModelMemory
+from predictor.nearest import NearestImages, Training, TrainingFeatures, normalize, pool
 from service.database import Database
 from service.settings import Settings
 from service.storage import Storage
 from service.tables import Dataset
 from tests.support.checkpoints import add_job, store_and_publish
 from tests.support.images import coloured
-from tests.support.predicting import running_predictor
+from tests.support.predicting import running_api
 from tests.support.small_job import CLASSES, small_job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from fastapi.testclient import TestClient
 
@@ -45,6 +49,7 @@ class Deployment(NamedTuple):
     """An API before a predictor, and checkpoints with their jobs."""
 
     client: TestClient
+    settings: Settings
     checkpoints: dict[str, str]
     jobs: dict[str, Job]
 
@@ -78,8 +83,8 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         row.pack, row.index = "small.pack", "small.index"
         row.classes = [{"name": name, "count": 30} for name in CLASSES]
     database.close()
-    with running_predictor(settings) as client:
-        yield Deployment(client, checkpoints, jobs)
+    with running_api(settings) as client:
+        yield Deployment(client, settings, checkpoints, jobs)
 
 
 @pytest.mark.parametrize("name", ["all", "in half precision", "top"])
@@ -134,23 +139,63 @@ def test_without_features_in_the_cache_the_reason_is_told(deployment: Deployment
     assert found["training_images"] > 0
 
 
+def test_features_that_were_missing_are_found_once_a_job_has_cached_them(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None at first, then some, then all, which stay; and looking for them makes no folder in the cache."""
+    monkeypatch.setattr(nearest, "READ_AGAIN_SECONDS", 0.0)
+    settings = deployment.settings.model_copy(update={"cache_dir": tmp_path / "cache"})
+    database, checkpoint, pack = Database(settings.database), deployment.checkpoints["all"], deployment.jobs["all"].pack
+    ((trunk, _, _),) = ModelMemory(database, settings).get([checkpoint])
+    images, training = NearestImages(database, DatasetImages(database, settings)), Training.read(database, checkpoint)
+    assert training is not None
+    train, *_ = split_pack(pack, 3, training)
+
+    def count_compared() -> int:
+        compared: int = images.find(checkpoint, trunk, np.ones(store.shape, np.float32), 3)["compared"]
+        return compared
+
+    store = trunk.open_training_rows(training.engine, training.device)
+    assert count_compared() == 0
+    assert not list(settings.cache.glob("*/key.json"))
+    for part, known in ((train.images[:7], 7), (train.images[7:], len(train.images))):
+        with store.lock():
+            store.append(pack.digests[part], 0, np.ones((len(part), *store.shape), np.float16), 0.0)
+        assert count_compared() == known
+    FeatureCache(settings.cache).empty()
+    assert count_compared() == len(train.images)
+    database.close()
+
+
 def test_of_more_images_than_memory_allows_evenly_chosen_ones_are_compared() -> None:
     chosen = nearest._choose_evenly(10, 4)  # which no API shows
     assert chosen.tolist() == [0, 3, 6, 9]
     assert nearest._choose_evenly(3, 4).tolist() == [0, 1, 2]
 
 
-def test_rows_with_positions_are_averaged_over_them() -> None:
-    rows = np.random.default_rng(0).normal(size=(2, 5, 3, 3)).astype(np.float16)
+@pytest.mark.parametrize(
+    ("channels", "height", "width"), [(5, 3, 3), (8, 7, 7), (7, 7, 7), (96, 14, 7), (4, 3, 5), (64, 1, 1), (3, 6, 3)]
+)
+def test_rows_with_positions_are_averaged_over_them(channels: int, height: int, width: int) -> None:
+    """Channels first or last, of a square input or another; of as many channels as rows, they come first."""
+    ratio = height / width
+    rows = np.random.default_rng(0).normal(size=(2, channels, height, width)).astype(np.float16)
     expected = rows.astype(np.float32).mean((2, 3))
-    np.testing.assert_allclose(pool(rows), expected, rtol=1e-5)
-    np.testing.assert_allclose(pool(rows.transpose(0, 2, 3, 1)), expected, rtol=1e-5)
-    np.testing.assert_allclose(pool(rows.reshape(2, 5, 9).transpose(0, 2, 1)), expected, rtol=1e-5)
-    np.testing.assert_allclose(pool(rows[:, :, 0, 0]), rows[:, :, 0, 0].astype(np.float32))
+    np.testing.assert_allclose(pool(rows, ratio), expected, rtol=1e-5)
+    if len({channels, height, width}) > 1 and height * width > 1:
+        np.testing.assert_allclose(pool(rows.transpose(0, 2, 3, 1), ratio), expected, rtol=1e-5)
+    tokens = rows.reshape(2, channels, -1).transpose(0, 2, 1)
+    np.testing.assert_allclose(pool(tokens, ratio), expected, rtol=1e-5)
+    np.testing.assert_allclose(pool(rows[:, :, 0, 0], ratio), rows[:, :, 0, 0].astype(np.float32))
+
+
+def test_of_inputs_whose_sides_differ_rounding_of_positions_does_not_matter() -> None:
+    rows = np.random.default_rng(0).normal(size=(1, 6, 4, 7)).astype(np.float16)  # of 100 x 200 pixels by stride 30
+    np.testing.assert_allclose(pool(rows, 0.5), rows.astype(np.float32).mean((2, 3)), rtol=1e-5)
 
 
 def test_the_greatest_cosines_are_found_in_any_number_of_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nearest, "BLOCK", 7)
+    monkeypatch.setattr(nearest, "BLOCK_BYTES", 4 * 16 * 7)
     rows = normalize(np.random.default_rng(1).normal(size=(50, 16)).astype(np.float32))
     images, similarities = TrainingFeatures(np.arange(100, 150), rows.astype(np.float16), 50).find(3 * rows[20], 5)
     expected = np.argsort(-(rows @ rows[20]))[:5]

@@ -18,7 +18,7 @@ from service.database import Database
 from service.settings import Settings
 from tests.support.checkpoints import add_job, store_and_publish
 from tests.support.images import coloured, encoded
-from tests.support.predicting import running_predictor
+from tests.support.predicting import running_api
 from tests.support.small_job import small_job
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
         list(fine_tune(*job))
         checkpoints[cut] = store_and_publish(database, job.checkpoint).id
     database.close()
-    with running_predictor(settings) as client:
+    with running_api(settings) as client:
         yield Deployment(client, checkpoints)
 
 

@@ -2,34 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
+from starlette.requests import Request
 
-from predictor.__main__ import find_address, listen
 from predictor.registration import Registration
-from predictor.server import create_app
+from predictor.server import _guard
 from service import app as api
 from service.database import Database
 from service.predictions import protocol, repository
 from service.tables import Dataset
 from tests.support.checkpoints import store_and_publish
 from tests.support.images import encoded, noise
-from tests.support.predicting import IMAGES, predict_plainly
+from tests.support.predicting import IMAGES, predict_plainly, running_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fastapi import FastAPI
+    from starlette.responses import Response
 
     from tests.support.predicting import Trained
 
@@ -39,19 +41,10 @@ LINEAR = "linear"
 @pytest.fixture(scope="module")
 def address(trained: Trained) -> Iterator[str]:
     """The address of a predictor on the checkpoints."""
-    database = Database(trained.settings.database)
-    listener = listen(trained.settings)
-    address = find_address(listener)
-    app = create_app(database, trained.settings, Registration(database, address))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield address
-    server.should_exit = True
-    thread.join()
-    with database.reading() as session:
+    with running_predictor(trained.settings) as address:
+        yield address
+    with closing(Database(trained.settings.database)) as database, database.reading() as session:
         assert not repository.find_alive(session), "one that ends removes itself"
-    database.close()
 
 
 @pytest.fixture
@@ -221,3 +214,18 @@ def test_its_row_is_renewed(trained: Trained, address: str) -> None:
     database.close()
     assert second.address == first.address == address
     assert second.heartbeat_at > first.heartbeat_at
+
+
+def test_short_memory_is_named() -> None:
+    async def handle(request: Request) -> Response:
+        raise MemoryError(request.url.path)
+
+    registration = Registration(Database("sqlite://"), "http://127.0.0.1:1")
+    headers = [(protocol.SECRET_HEADER.lower().encode(), registration.secret.encode())]
+    asked = Request({"type": "http", "method": "POST", "path": "/", "headers": headers})
+
+    async def ask() -> Response:
+        return await _guard(registration, handle)(asked)
+
+    response = asyncio.run(ask())
+    assert (response.status_code, json.loads(bytes(response.body))["code"]) == (503, "out_of_memory")

@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import io
-import threading
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 from PIL import Image
 
 import migrations
 from models.datasets.pack import Entry, write_index
-from predictor.__main__ import find_address, listen
 from predictor.errors import PredictionFailed
-from predictor.registration import Registration
-from predictor.server import create_app
 from predictor.thumbnails import COUNTED, FILE, Thumbnails, ThumbnailStore
 from service import app as api
 from service.database import Database
@@ -27,6 +22,7 @@ from service.settings import Settings
 from service.storage import Storage
 from tests.support.datasets import add_dataset
 from tests.support.images import encoded, noise
+from tests.support.predicting import running_predictor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -109,17 +105,10 @@ def test_the_oldest_go_first(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def address(db: Database, settings: Settings) -> Iterator[str]:
+def address(settings: Settings) -> Iterator[str]:
     """The address of a predictor that listens."""
-    listener = listen(settings)
-    address = find_address(listener)
-    app = create_app(db, settings, Registration(db, address))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    yield address
-    server.should_exit = True
-    thread.join()
+    with running_predictor(settings) as address:
+        yield address
 
 
 @pytest.fixture

@@ -96,6 +96,8 @@ SERVICE_CODES = {
     "request_too_large": 413,
     "scope_missing": 403,
     "slice_unknown": 422,
+    "threshold_of_which_class": 422,
+    "thresholds_of_all_classes": 422,
     "too_many_images": 422,
     "too_many_predictions": 422,
     "too_many_pushes": 503,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +11,7 @@ import uvicorn
 
 from service.header_limit import MAX_BYTES, LimitedProtocol
 from tests.support.servers import free_port
+from tests.support.serving import running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,15 +37,8 @@ def port() -> Iterator[int]:
     """The port of a server with the protocol."""
     number = free_port()
     config = uvicorn.Config(answer, port=number, http=LimitedProtocol, log_level="error", lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    until = time.monotonic() + 10
-    while not server.started and time.monotonic() < until:
-        time.sleep(0.01)
-    yield number
-    server.should_exit = True
-    thread.join()
+    with running(uvicorn.Server(config)):
+        yield number
 
 
 def ask(port: int, *blocks: bytes) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tools.screenshots import find_browser
+from tools.chromium import find_chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,15 +23,17 @@ FORMS: dict[str, dict[str, Any]] = {
     "dark": {"viewport": {"width": 1280, "height": 860}, "color_scheme": "dark"},
     "phone": {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touch": True},
 }
-PLAIN_ERRORS = ("the server responded with a status of 4",)
-"""What the console says of answers such as 404 and 422, which a view may ask for."""
+MILLISECONDS = 90_000
+"""Time for what a page waits for: a job may come first."""
+PLAIN_ERRORS = ("the server responded with a status of 4", "Response Status Error Code 4")
+"""What the browser and htmx say in the console of answers such as 404 and 422, which a view may ask for."""
 
 
 @contextmanager
 def running() -> Iterator[Browser]:
     """Run the browser, with a camera that shows a test image; skips the test where there is none."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    program = find_browser()
+    program = find_chromium()
     if program is None:
         pytest.skip("there is no Chromium on this machine")
     arguments = ["--no-sandbox", "--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
@@ -46,6 +48,7 @@ def opened(browser: Browser, address: str, form: str = "light") -> Iterator[Page
     """Open a page, in which no script may fail, and nothing be refused by the policy."""
     context = browser.new_context(base_url=address, permissions=["camera"], **FORMS[form])
     page = context.new_page()
+    page.set_default_timeout(MILLISECONDS)
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)

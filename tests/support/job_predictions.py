@@ -96,12 +96,17 @@ SIDES = (20, 64, 100, 300, 5000)
 ENDINGS = ("png", "JPEG", "jpg", "")
 
 
-def make_entries(*, is_multi_label: bool = False) -> list[pack.Entry]:
-    """Make 300 images of CLASSES in turns, of many sizes, endings, folders and flags; of several labels, one or two."""
+def make_entries(*, is_multi_label: bool = False, has_empty: bool = False) -> list[pack.Entry]:
+    """Make 300 images of CLASSES in turns, of many sizes, endings, folders and flags; of several labels, one or two.
+
+    has_empty: every eleventh image has none.
+    """
     entries = []
     for number in range(300):
         label, ending = number % 3, ENDINGS[number % 4]
         labels = tuple(sorted({label, number % 2})) if is_multi_label else (label,)
+        if has_empty and number % 11 == 0:
+            labels = ()
         flags = frozenset({"grayscale"} if number % 10 == 0 else ())
         name = f"{'' if number % 7 else f'shop {number % 5}/'}image{number}{'.' if ending else ''}{ending}"
         digest = number.to_bytes(32, "little")
@@ -116,9 +121,11 @@ def make_logits(targets: np.ndarray) -> np.ndarray:
     return (random.normal(size=targets.shape) * 2 + 2.5 * targets - 0.5).astype(np.float32)
 
 
-def add_many(db: Database, settings: Settings, folder: Path, *, is_multi_label: bool = False) -> np.ndarray:
+def add_many(
+    db: Database, settings: Settings, folder: Path, *, is_multi_label: bool = False, has_empty: bool = False
+) -> np.ndarray:
     """Add a job with predictions for 100 validation and 200 test images; gives the logits of all, (300, 3)."""
-    entries = make_entries(is_multi_label=is_multi_label)
+    entries = make_entries(is_multi_label=is_multi_label, has_empty=has_empty)
     targets = np.zeros((300, 3), np.float32)
     for number, entry in enumerate(entries):
         targets[number, list(entry.labels)] = 1

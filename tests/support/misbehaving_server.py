@@ -25,7 +25,7 @@ class Handler(BaseHTTPRequestHandler):
         self.asked.append((self.command, self.path, {name.lower(): value for name, value in self.headers.items()}))
         self.answers[self.command, path](self)
 
-    do_POST = do_HEAD = do_GET
+    do_POST = do_HEAD = do_PATCH = do_DELETE = do_GET
 
     def log_message(self, *_: object) -> None:
         """Log nothing."""

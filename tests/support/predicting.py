@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import io
 import json
-import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +32,7 @@ from service.tables import PredictionStatistics
 from tests.support.checkpoints import add_job, store_and_publish
 from tests.support.images import coloured
 from tests.support.networks import rebuild
+from tests.support.serving import running
 from tests.support.small_backbone import CONFIG, write_graph
 from tests.support.small_job import small_job
 from tests.support.small_pack import small_pack
@@ -128,19 +128,20 @@ def _write_torchvision(folder: Path) -> None:
 
 
 @contextmanager
-def running_predictor(settings: Settings) -> Iterator[TestClient]:
+def running_predictor(settings: Settings) -> Iterator[str]:
+    """Run a predictor; gives its address."""
+    with closing(Database(settings.database)) as database, listen(settings) as listener:
+        address = find_address(listener)
+        app = create_app(database, settings, Registration(database, address))
+        with running(uvicorn.Server(uvicorn.Config(app, log_level="warning")), [listener]):
+            yield address
+
+
+@contextmanager
+def running_api(settings: Settings) -> Iterator[TestClient]:
     """Run a predictor and an API before it; gives a client of the API."""
-    database = Database(settings.database)
-    listener = listen(settings)
-    app = create_app(database, settings, Registration(database, find_address(listener)))
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    with TestClient(api.create_app(settings), "http://127.0.0.1:8000") as client:
+    with running_predictor(settings), TestClient(api.create_app(settings), "http://127.0.0.1:8000") as client:
         yield client
-    server.should_exit = True
-    thread.join()
-    database.close()
 
 
 def predict_plainly(file: Path, images: list[bytes]) -> tuple[list[str], torch.Tensor]:

@@ -135,13 +135,13 @@ class Session:
 
 
 class Shell(Session):
-    """A bash."""
+    """A bash, which ends when a line fails."""
 
-    program: ClassVar[list[str]] = ["bash", "--noprofile", "--norc"]
+    program: ClassVar[list[str]] = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail"]
 
     def run(self, command: str) -> tuple[int, str]:
-        """Run a command; returns its status, that of its first failure in a pipe, and all that it prints."""
-        return self.send(f"set -o pipefail\n{command}\nprintf '\\n%s %s\\n' {END} $?\n")
+        """Run a command of one or more lines; returns the status of the first that fails, and all that they print."""
+        return self.send(f"{command}\nprintf '\\n%s %s\\n' {END} $?\n")
 
 
 class Interpreter(Session):

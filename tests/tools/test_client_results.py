@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from graphlib import CycleError
+
 import pytest
 
 from tools import client_results
@@ -26,3 +28,15 @@ def test_the_classes_are_those_of_the_api() -> None:
 )
 def test_types_of_json_schema_become_those_of_python(schema: dict[str, object], kind: str) -> None:
     assert client_results.render_type(schema) == kind
+
+
+def test_a_class_stands_after_those_that_it_holds_and_a_cycle_is_told() -> None:
+    reference = {name: {"$ref": f"#/components/schemas/{name}"} for name in "abc"}
+    held = {
+        "a": {"properties": {"b": reference["b"], "a": reference["a"]}},
+        "b": {"items": [reference["c"]]},
+        "c": {},
+    }
+    assert client_results.sort_schemas(["a", "b", "c"], held) == ["c", "b", "a"]
+    with pytest.raises(CycleError):
+        client_results.sort_schemas(["a", "b"], {**held, "b": reference["a"]})

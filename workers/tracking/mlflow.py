@@ -7,7 +7,7 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from workers.tracking.tracker import Tracker
+from workers.tracking.tracker import EPOCH_METRICS, Tracker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,10 +19,15 @@ EXPERIMENT = "graft"
 JOB_TAG = "graft.job"
 """Tag by which a later attempt finds the job's run."""
 STATUSES = {"succeeded": "FINISHED", "failed": "FAILED", "cancelled": "KILLED"}
-UNUSABLE = re.compile(r"[^\w\-. /:]")
-"""Characters that MLflow refuses in a tag's name."""
+UNUSABLE = re.compile(r"[^\w\-. :]")
+"""Characters that MLflow refuses in a tag's name, and the slash, around which it refuses some names."""
+RESERVED = ("mlflow.", ".")
+"""Beginnings of tags that mean something to MLflow, or that it refuses as paths."""
+LONGEST_NAME = 250
+"""Length of a tag's name that MLflow takes."""
 MOST_METRICS = 1000
 """Metrics that MLflow takes in one request."""
+MOST_EPOCHS = MOST_METRICS // len(EPOCH_METRICS)
 MOST_PARAMETERS = 100
 """Parameters that MLflow takes in one request."""
 MOST_CHARACTERS = 500
@@ -37,19 +42,22 @@ class MLflow(Tracker):
 
         self._client = MlflowClient(tracking_uri)
         self._run: str | None = None
+        self._epoch = 0
+        """The last epoch that the run has, of this attempt or an earlier one."""
 
     def log(self, job: TrackedJob, epochs: Sequence[TrackedEpoch]) -> None:
-        """Log epochs as metrics by step; MLflow keeps one of those that are sent again with the same time."""
+        """Log epochs as metrics by step, but for those that the run has: MLflow would show both, and removes none."""
         from mlflow.entities import Metric
 
-        metrics = [
-            Metric(name, figure, int(epoch.time * 1000), epoch.epoch)
-            for epoch in epochs
-            for name, figure in epoch.metrics.items()
-        ]
         run = self._open(job)
-        for first in range(0, len(metrics), MOST_METRICS):
-            self._client.log_batch(run, metrics[first : first + MOST_METRICS])
+        new = [epoch for epoch in epochs if epoch.epoch > self._epoch]
+        for first in range(0, len(new), MOST_EPOCHS):
+            metrics = [
+                Metric(name, figure, int(epoch.time * 1000), epoch.epoch)
+                for epoch in new[first : first + MOST_EPOCHS]
+                for name, figure in epoch.metrics.items()
+            ]
+            self._client.log_batch(run, metrics)
 
     def end(self, job: TrackedJob) -> None:
         """Log the results, and end the run as finished, failed or killed."""
@@ -75,6 +83,8 @@ class MLflow(Tracker):
             run = self._find(job) or self._create(job)
             self._client.update_run(run, status="RUNNING")
             self._log_parameters(run, job)
+            logged = self._client.get_metric_history(run, "lr")  # which each epoch has
+            self._epoch = max((metric.step for metric in logged), default=0)
             self._run = run  # once all of it has been taken
         return self._run
 
@@ -83,7 +93,7 @@ class MLflow(Tracker):
         return found[0].info.run_id if found else None
 
     def _create(self, job: TrackedJob) -> str:
-        tags = {UNUSABLE.sub("_", name): value for name, value in job.tags.items()}
+        tags = {name_tag(name): value for name, value in job.tags.items()}
         start = int(job.created * 1000)
         created = self._client.create_run(self._experiment(), start_time=start, tags=tags, run_name=job.name)
         return str(created.info.run_id)
@@ -112,3 +122,11 @@ class MLflow(Tracker):
         ]
         for first in range(0, len(parameters), MOST_PARAMETERS):
             self._client.log_batch(run, params=parameters[first : first + MOST_PARAMETERS])
+
+
+def name_tag(name: str) -> str:
+    """Name a tag as MLflow takes it; reserved names are prefixed."""
+    usable = UNUSABLE.sub("_", name)
+    if usable.startswith(RESERVED) or not usable:
+        usable = f"metadata.{usable}"
+    return usable[:LONGEST_NAME]

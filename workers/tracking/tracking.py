@@ -10,10 +10,12 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
+from service.database import describe_error
 from service.jobs import repository
+from service.jobs.lifecycle import TERMINAL
 from service.startup import CannotStart
-from service.statuses import JobStatus
 from service.tables import Epoch, Job
 from workers.tracking.mlflow import MLflow
 from workers.tracking.tensorboard import TensorBoard
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
 
     from service.database import Database
     from service.settings import Settings
+    from workers.lease import Claim
     from workers.tracking.tracker import Tracker
 
 log = logging.getLogger(__name__)
 
-OVER = (JobStatus.SUCCEEDED, JobStatus.FAILED, JobStatus.CANCELLED)
 PACKAGES = {"tensorboard": "tensorboard", "mlflow_url": "mlflow", "wandb": "wandb"}
 """The package that each setting needs; its extra has the same name."""
+RETRY_SECONDS = (1.0, 10.0, 60.0)
+"""Pauses between tries to send what is left of an attempt that is over."""
 
 
 class Tracking:
@@ -41,9 +45,9 @@ class Tracking:
     sent with the next epoch, or by the next attempt.
     """
 
-    def __init__(self, database: Database, settings: Settings, job_id: str) -> None:
-        trackers = _configured(settings, job_id)
-        self._feeds = [_Feed(database, job_id, name, connect) for name, connect in trackers.items()]
+    def __init__(self, database: Database, settings: Settings, claim: Claim[Job]) -> None:
+        trackers = _configured(settings, claim.id)
+        self._feeds = [_Feed(database, claim, name, connect) for name, connect in trackers.items()]
         for feed in self._feeds:
             _feeds.add(feed)
             feed.start()
@@ -63,50 +67,77 @@ class Tracking:
 class _Feed(threading.Thread):
     """Tells one tracker of one attempt."""
 
-    def __init__(self, database: Database, job_id: str, name: str, connect: Callable[[], Tracker]) -> None:
-        super().__init__(name=f"{name} of {job_id}", daemon=True)
+    def __init__(self, database: Database, claim: Claim[Job], name: str, connect: Callable[[], Tracker]) -> None:
+        super().__init__(name=f"{name} of {claim.id}", daemon=True)
         self.changed = threading.Event()
         self.is_closing = False
-        self._database, self._job_id, self._tracker_name = database, job_id, name
+        self._database, self._claim, self._tracker_name = database, claim, name
         self._connect = connect
         self._tracker: Tracker | None = None
         self._epoch = 0
         """The last epoch that the tracker has taken."""
-        self._has_failed, self._has_ended = False, False
+        self._is_reported, self._has_ended = False, False
 
     def run(self) -> None:
-        """Send what is new whenever something has changed, until the attempt is over."""
-        is_closing = False
-        while not is_closing:
-            self.changed.wait()
-            self.changed.clear()
-            is_closing = self.is_closing
-            try:
-                self._send()
-                if is_closing and self._tracker is not None:
-                    self._tracker.close()
-            except Exception as error:  # whatever a tracker's library raises; the job does not depend on it
-                self._report(error)
-        _feeds.discard(self)
+        """Send what is new whenever something has changed, and, once the attempt is over, what is left."""
+        try:
+            while not self.is_closing:
+                self.changed.wait()
+                self.changed.clear()
+                self._update()
+            for seconds in (0.0, *RETRY_SECONDS):
+                time.sleep(seconds)
+                if self._update():
+                    break
+        finally:
+            self._disconnect()
+            _feeds.discard(self)
 
-    def _send(self) -> None:
-        job, epochs = self._read()
-        if self._has_ended or job is None or not (epochs or job.status in OVER):
-            return
-        if self._tracker is None:
-            self._tracker = self._connect()
-        if epochs:
-            self._tracker.log(job, epochs)
-            self._epoch = epochs[-1].epoch
-        if job.status in OVER:
-            self._tracker.end(job)
-            self._has_ended = True
+    def _update(self) -> bool:
+        """Send what is new; returns whether all of it was taken."""
+        try:
+            job, epochs = self._read()
+            error = None if job is None else self._send(job, epochs)
+            if error is not None:
+                self._report(error)
+        except SQLAlchemyError as error_of_database:
+            log.warning("%s: the database does not answer: %s", self.name, describe_error(error_of_database))
+            return False
+        return error is None
+
+    def _send(self, job: TrackedJob, epochs: list[TrackedEpoch]) -> Exception | None:
+        """Send epochs, and the end of a job that is over; returns the error of a tracker that does not take them."""
+        is_over = job.status in TERMINAL
+        if self._has_ended or not (epochs or is_over):
+            return None
+        try:
+            if self._tracker is None:
+                self._tracker = self._connect()
+            if epochs:
+                self._tracker.log(job, epochs)
+                self._epoch = epochs[-1].epoch
+            if is_over:
+                self._tracker.end(job)
+                self._has_ended = True
+        except Exception as error:  # whatever a tracker's library raises; the job does not depend on it
+            self._disconnect()
+            return error
+        return None
+
+    def _disconnect(self) -> None:
+        """Let go of the tracker: the next one is sent all epochs, as one of a later attempt is."""
+        tracker, self._tracker, self._epoch = self._tracker, None, 0
+        try:
+            if tracker is not None:
+                tracker.close()
+        except Exception as error:
+            log.warning("%s cannot be closed: %s", self.name, describe_error(error))
 
     def _read(self) -> tuple[TrackedJob | None, list[TrackedEpoch]]:
-        """Read the job, and the epochs that the tracker lacks; None for a job that was deleted."""
+        """Read the job, and the epochs that the tracker lacks; None where it was deleted, or goes on elsewhere."""
         with self._database.reading() as session:
-            row = session.get(Job, self._job_id)
-            if row is None:
+            row = session.get(Job, self._claim.id)
+            if row is None or row.attempt != self._claim.attempt:
                 return None, []
             rows = session.scalars(select(Epoch).where(Epoch.job_id == row.id).order_by(Epoch.epoch)).all()
             epochs, ended = [], row.started_at or row.created_at
@@ -120,10 +151,10 @@ class _Feed(threading.Thread):
                 name=row.name or row.id,
                 status=row.status,
                 tags={
+                    **row.details,
                     "graft.job": row.id,
                     "graft.dataset": row.dataset_id,
                     "graft.backbone": row.backbone,
-                    **row.details,
                 },
                 recipe=row.recipe,
                 metrics=row.metrics,
@@ -133,16 +164,17 @@ class _Feed(threading.Thread):
         return job, [epoch for epoch in epochs if epoch.epoch > self._epoch]
 
     def _report(self, error: Exception) -> None:
-        tracker = self._tracker_name
-        message = f"{tracker} does not take this job's metrics: {error or type(error).__name__}"
-        log.warning("%s: %s", self._job_id, message)
-        if self._has_failed:
+        """Log an error of the tracker, and add the attempt's first one to the job's events."""
+        message = f"{self._tracker_name} does not take this job's metrics: {describe_error(error)}"
+        log.warning("%s: %s", self._claim.id, message)
+        if self._is_reported:
             return
-        self._has_failed = True
         with self._database.writing() as session:
-            row = session.get(Job, self._job_id, with_for_update=True)
-            if row is not None and row.status not in OVER:
-                repository.add_event(session, row, "warning", "tracking_failed", message, {"tracker": tracker})
+            row = session.get(Job, self._claim.id, with_for_update=True)
+            if row is not None and row.status not in TERMINAL:
+                data = {"tracker": self._tracker_name}
+                repository.add_event(session, row, "warning", "tracking_failed", message, data)
+        self._is_reported = True
 
 
 _feeds: set[_Feed] = set()
@@ -152,7 +184,7 @@ _feeds: set[_Feed] = set()
 def wait_for_trackers(seconds: float) -> None:
     """Wait until the trackers of closed attempts have been told all, or for `seconds`."""
     deadline = time.monotonic() + seconds
-    for feed in [feed for feed in _feeds if feed.is_closing]:
+    for feed in [feed for feed in list(_feeds) if feed.is_closing]:  # their threads take them out meanwhile
         feed.join(max(0.0, deadline - time.monotonic()))
         if feed.is_alive():
             log.warning("%s does not answer; what it lacks is not sent", feed.name)

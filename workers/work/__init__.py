@@ -1,1 +1,1 @@
-"""Kinds of claimed work: training, validation, inspection."""
+"""Kinds of claimed work, as their supervisor calls them."""

@@ -70,7 +70,7 @@ class JobAttempt(Attempt[Job]):
         self.database, self.settings, self.claim = database, settings, claim
         self.scratch = scratch.choose_folder(settings.scratch, claim)
         self._snapshots = SnapshotFiles(database, settings, claim, self.scratch)
-        self._tracking = Tracking(database, settings, claim.id)
+        self._tracking = Tracking(database, settings, claim)
         self._backbone_folder: Path | None = None
         """The folder with the files of an uploaded backbone, or of a checkpoint."""
         self._phase: Phase = "preparing"

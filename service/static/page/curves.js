@@ -9,13 +9,16 @@ if (section) void show(section);
 async function show(section) {
   const { job = "", train = "", validation = "", epoch = "" } = section.dataset;
   const rows = await readEpochs(job);
+  const isLive = "live" in section.dataset;
+  const isEmpty = !rows.length && !isLive;
+  /** @type {HTMLElement} */ (document.getElementById("curves-none")).hidden = !isEmpty;
+  /** @type {HTMLElement} */ (section.querySelector(".columns")).hidden = isEmpty;
+  if (isEmpty) return;
   const charts = [.../** @type {NodeListOf<HTMLElement>} */ (section.querySelectorAll(".chart"))].map((place) => ({
     figure: place.dataset.figure,
     chart: draw(place, epoch, [train, validation], place.dataset.figure === "accuracy"),
   }));
-  const none = /** @type {HTMLElement} */ (document.getElementById("curves-none"));
   const update = () => {
-    none.hidden = rows.length > 0 || "live" in section.dataset;
     for (const { figure, chart } of charts) {
       chart.update(
         rows.map((row) => row.epoch),
@@ -24,7 +27,7 @@ async function show(section) {
     }
   };
   update();
-  if (!("live" in section.dataset)) return;
+  if (!isLive) return;
   const source = new EventSource(`/v1/jobs/${job}/events`);
   let due = false;
   source.addEventListener("epoch", (event) => {

@@ -3,8 +3,39 @@
 
 /** @typedef {import("./tar.js").Entry} Entry */
 
+/**
+ * Take files that the buttons of a part pick, or that are dropped on a zone.
+ * @param {ParentNode} part @param {HTMLElement | null} zone @param {(found: Entry[]) => void} take
+ * @param {() => boolean} [begin] Whether what was dropped is to be read, which may take a while
+ */
+export function takeFiles(part, zone, take, begin = () => true) {
+  for (const button of /** @type {NodeListOf<HTMLElement>} */ (part.querySelectorAll("[data-picks]"))) {
+    const input = /** @type {HTMLInputElement} */ (document.getElementById(button.dataset.picks ?? ""));
+    button.addEventListener("click", () => input.click());
+    input.addEventListener("change", () => {
+      if (input.files?.length) take(readChosen(input.files));
+      input.value = "";
+    });
+  }
+  zone?.addEventListener("dragover", (event) => {
+    event.preventDefault();
+    zone.classList.add("over");
+  });
+  zone?.addEventListener("dragleave", () => zone.classList.remove("over"));
+  zone?.addEventListener("drop", async (event) => {
+    event.preventDefault();
+    zone.classList.remove("over");
+    if (event.dataTransfer && begin()) take(await readDropped(event.dataTransfer));
+  });
+}
+
+/** The sum of the times of change, which tells whether files are the same as before. @param {Entry[]} entries */
+export function sumChanges(entries) {
+  return entries.reduce((sum, { file }) => sum + file.lastModified, 0);
+}
+
 /** Read what was dropped, folders with all that they hold. @param {DataTransfer} data @returns {Promise<Entry[]>} */
-export async function readDropped(data) {
+async function readDropped(data) {
   const roots = [...data.items].map((item) => item.webkitGetAsEntry?.()).filter((entry) => entry !== null);
   if (!roots.length) return readChosen(data.files);
   /** @type {Entry[]} */
@@ -19,7 +50,7 @@ export async function readDropped(data) {
 }
 
 /** @param {FileList} files @returns {Entry[]} */
-export function readChosen(files) {
+function readChosen(files) {
   return dropHidden([...files].map((file) => ({ path: file.webkitRelativePath || file.name, file })));
 }
 

@@ -1,8 +1,8 @@
 // Uploads a pretrained network of one's own with what its file does not say, or answers what its import asked for.
 // @ts-check
-import { readChosen, readDropped, splitRoot } from "./files.js";
+import { splitRoot, sumChanges, takeFiles } from "./files.js";
 import { create, explain } from "./page.js";
-import { describeProgress, send } from "./sending.js";
+import { describeProgress, send, Sending } from "./sending.js";
 import { packTar } from "./tar.js";
 import { RESUMED, upload } from "./tus.js";
 
@@ -27,48 +27,28 @@ function begin(form) {
   const prepared = /** @type {HTMLSelectElement} */ (get("prepared"));
   /** @type {Chosen | null} */
   let chosen = null;
-  /** @type {AbortController | null} */
-  let running = null;
+  const sending = new Sending(get("import-cancel"));
 
   /** @param {Entry[]} found */
   function choose(found) {
-    if (!found.length || running) return;
+    if (!found.length || sending.running) return;
     const { name, entries } = splitRoot(found);
     const [{ file }] = entries;
-    const changed = entries.reduce((sum, entry) => sum + entry.file.lastModified, 0);
     const [blob, title] = entries.length === 1 && !name ? [file, file.name] : [packTar(entries), name || file.name];
-    chosen = { blob, name: title, key: `graft-backbone-${title}-${blob.size}-${changed}` };
+    chosen = { blob, name: title, key: `graft-backbone-${title}-${blob.size}-${sumChanges(entries)}` };
     get("import-name").textContent = title;
     /** @type {HTMLInputElement} */ (get("name")).placeholder = title;
     start.disabled = false;
   }
 
-  for (const button of /** @type {NodeListOf<HTMLElement>} */ (form.querySelectorAll("[data-picks]"))) {
-    const input = /** @type {HTMLInputElement} */ (get(button.dataset.picks ?? ""));
-    button.addEventListener("click", () => input.click());
-    input.addEventListener("change", () => {
-      choose(readChosen(/** @type {FileList} */ (input.files)));
-      input.value = "";
-    });
-  }
-  const zone = document.getElementById("import-zone");
-  zone?.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    zone.classList.add("over");
-  });
-  zone?.addEventListener("dragleave", () => zone.classList.remove("over"));
-  zone?.addEventListener("drop", async (event) => {
-    event.preventDefault();
-    zone.classList.remove("over");
-    if (event.dataTransfer) choose(await readDropped(event.dataTransfer));
-  });
+  takeFiles(form, document.getElementById("import-zone"), choose);
   const showOwn = () => (get("own-values").hidden = prepared.value !== "own");
   prepared.addEventListener("change", showOwn);
   showOwn();
 
   /** @param {string} message */
   function fail(message) {
-    running = null;
+    sending.end();
     start.disabled = false;
     get("import-state").hidden = true;
     get("import-error").hidden = false;
@@ -82,29 +62,26 @@ function begin(form) {
     get("import-text").textContent = describeProgress((sent < all ? form.dataset.sending : form.dataset.storing) ?? "", sent, all);
   }
 
-  get("import-cancel").addEventListener("click", () => running?.abort());
-  addEventListener("beforeunload", (event) => {
-    if (running) event.preventDefault();
-  });
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     get("import-error").hidden = true;
     const given = new FormData(form);
     const samples = /** @type {File} */ (given.get("samples"));
-    const controller = new AbortController();
+    /** @type {AbortSignal | null} */
+    let signal = null;
     try {
       const options = readOptions(given, prepared.value);
       if (options.preprocessing === "from_samples" && !samples.size) throw new Error(form.dataset.nosamples);
       start.disabled = true;
-      running = controller;
+      signal = sending.begin();
       const id = form.dataset.answers;
-      if (id) await answer(id, options, samples, report, controller.signal);
-      const made = id ?? (await add(/** @type {Chosen} */ (chosen), String(given.get("name")), options, samples, report, controller.signal)).id;
-      running = null;
+      if (id) await answer(id, options, samples, report, signal);
+      const made = id ?? (await add(/** @type {Chosen} */ (chosen), String(given.get("name")), options, samples, report, signal)).id;
+      sending.end();
       location.assign(`/backbones/${made}`);
     } catch (error) {
-      fail(controller.signal.aborted ? "" : /** @type {Error} */ (error).message || (form.dataset.broken ?? ""));
-      get("import-error").hidden ||= controller.signal.aborted;
+      fail(/** @type {Error} */ (error).message || (form.dataset.broken ?? ""));
+      if (signal?.aborted) get("import-error").hidden = true;
     }
   });
 

@@ -3,8 +3,9 @@
 
 const toasts = /** @type {HTMLElement} */ (document.getElementById("toasts"));
 
-/** Show a short message for some seconds. @param {string} text */
+/** Show a short message for some seconds, once at a time. @param {string} text */
 export function say(text) {
+  if ([...toasts.children].some((shown) => shown.textContent === text)) return;
   const toast = document.createElement("p");
   toast.textContent = text;
   toasts.append(toast);
@@ -47,6 +48,19 @@ function prepare(part) {
   }
 }
 
+/** Open a dialog; what is loaded into it is not there yet. @param {HTMLDialogElement} dialog */
+function open(dialog) {
+  for (const place of /** @type {NodeListOf<HTMLElement>} */ (dialog.querySelectorAll("[data-loading]"))) fill(place, place.dataset.loading);
+  dialog.showModal();
+}
+
+/** @param {HTMLElement} place @param {string | undefined} text */
+function fill(place, text) {
+  const sentence = document.createElement("p");
+  Object.assign(sentence, { className: "soft", textContent: text });
+  place.replaceChildren(sentence);
+}
+
 document.getElementById("theme")?.addEventListener("click", () => {
   const root = document.documentElement;
   const dark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
@@ -61,7 +75,7 @@ document.addEventListener("click", async (event) => {
     if (!menu.contains(target)) menu.removeAttribute("open");
   }
   const opener = /** @type {HTMLElement | null} */ (target.closest("[data-opens]"));
-  if (opener) /** @type {HTMLDialogElement} */ (document.getElementById(opener.dataset.opens ?? "")).showModal();
+  if (opener) open(/** @type {HTMLDialogElement} */ (document.getElementById(opener.dataset.opens ?? "")));
   const copier = /** @type {HTMLElement | null} */ (target.closest("[data-copies]"));
   if (copier) {
     const source = document.getElementById(copier.dataset.copies ?? "");
@@ -97,10 +111,14 @@ document.addEventListener("keydown", (event) => {
 
 document.body.addEventListener("htmx:afterSwap", (event) => prepare(/** @type {HTMLElement} */ (event.target)));
 document.body.addEventListener("htmx:afterSettle", () => prepare(document));
-document.body.addEventListener("htmx:responseError", (event) => {
-  const request = /** @type {CustomEvent} */ (event).detail.xhr;
-  say(explain(request.responseText, request.status));
-});
+for (const name of ["htmx:responseError", "htmx:sendError"]) {
+  document.body.addEventListener(name, (event) => {
+    const { xhr, target } = /** @type {CustomEvent} */ (event).detail;
+    const message = explain(xhr.responseText, xhr.status);
+    if (target.dataset.loading === undefined) say(message);
+    else fill(target, message); // a message would be behind the dialog
+  });
+}
 document.body.addEventListener("htmx:afterRequest", (event) => {
   const { elt, successful } = /** @type {CustomEvent} */ (event).detail;
   if (successful && elt.dataset.then) location.assign(elt.dataset.then);

@@ -1,4 +1,4 @@
-// Requests whose upload is followed: how many bytes are sent, in numbers and in words, until a signal ends it.
+// Requests whose upload is followed: how many bytes are sent, in numbers and in words, until a signal or a button ends it.
 // @ts-check
 
 /**
@@ -21,6 +21,29 @@ export function send(method, address, headers, body, report, signal) {
     signal.addEventListener("abort", abort);
     request.send(body);
   });
+}
+
+/** What is being sent, one at a time: a button cancels it, and who leaves the page is asked first. */
+export class Sending {
+  /** @param {HTMLElement} cancel */
+  constructor(cancel) {
+    /** @type {AbortController | null} */
+    this.running = null;
+    cancel.addEventListener("click", () => this.running?.abort());
+    addEventListener("beforeunload", (event) => {
+      if (this.running) event.preventDefault();
+    });
+  }
+
+  /** Begin; gives the signal that ends it. @returns {AbortSignal} */
+  begin() {
+    this.running = new AbortController();
+    return this.running.signal;
+  }
+
+  end() {
+    this.running = null;
+  }
 }
 
 /** How much is sent, in words with {sent}, {all} and {percent}. @param {string} words @param {number} sent @param {number} all */

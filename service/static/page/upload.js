@@ -1,8 +1,8 @@
 // Uploads of datasets: a folder or files as a tar, an archive as it is, with a bar.
 // @ts-check
-import { readChosen, readDropped, splitRoot } from "./files.js";
+import { splitRoot, sumChanges, takeFiles } from "./files.js";
 import { create, explain } from "./page.js";
-import { describeProgress, send } from "./sending.js";
+import { describeProgress, send, Sending } from "./sending.js";
 import { packTar } from "./tar.js";
 import { RESUMED, upload } from "./tus.js";
 
@@ -13,32 +13,12 @@ const TABLE = /\.(csv|tsv|jsonl|json)$/i;
 const get = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const zone = get("upload");
 const bar = /** @type {HTMLProgressElement} */ (get("upload-bar"));
-/** @type {AbortController | null} */
-let running = null;
+const sending = new Sending(get("upload-cancel"));
 
-for (const button of /** @type {NodeListOf<HTMLElement>} */ (zone.querySelectorAll("[data-picks]"))) {
-  const input = /** @type {HTMLInputElement} */ (get(button.dataset.picks ?? ""));
-  button.addEventListener("click", () => input.click());
-  input.addEventListener("change", () => {
-    if (input.files?.length) void start(readChosen(input.files));
-    input.value = "";
-  });
-}
-zone.addEventListener("dragover", (event) => {
-  event.preventDefault();
-  zone.classList.add("over");
-});
-zone.addEventListener("dragleave", () => zone.classList.remove("over"));
-zone.addEventListener("drop", async (event) => {
-  event.preventDefault();
-  zone.classList.remove("over");
-  if (!event.dataTransfer || running) return;
+takeFiles(zone, zone, (found) => void start(found), () => {
+  if (sending.running) return false;
   show(zone.dataset.reading ?? "");
-  void start(await readDropped(event.dataTransfer));
-});
-get("upload-cancel").addEventListener("click", () => running?.abort());
-addEventListener("beforeunload", (event) => {
-  if (running) event.preventDefault();
+  return true;
 });
 
 /** @param {import("./tar.js").Entry[]} found */
@@ -48,10 +28,10 @@ async function start(found) {
     const { file } = found[0];
     return sendArchive(file, file.name.replace(ARCHIVE, ""), "auto", file.lastModified);
   }
-  const { name, entries } = splitRoot(found);
+  const { name: folder, entries } = splitRoot(found);
+  const name = folder || (found.length === 1 ? found[0].file.name : (zone.dataset.loose ?? "").replace("{count}", String(found.length)));
   const labelled = entries.some((entry) => entry.path.includes("/") || TABLE.test(entry.path));
-  const changed = entries.reduce((sum, { file }) => sum + file.lastModified, 0);
-  return sendArchive(packTar(entries), name, labelled ? "auto" : "none", changed);
+  return sendArchive(packTar(entries), name, labelled ? "auto" : "none", sumChanges(entries));
 }
 
 /** Send an archive, a large one in pieces. @param {Blob} body @param {string} name @param {string} labels @param {number} changed */
@@ -60,19 +40,18 @@ async function sendArchive(body, name, labels, changed) {
   get("upload-name").textContent = name || (zone.getAttribute("aria-label") ?? "");
   bar.value = 0;
   show(note);
-  const controller = new AbortController();
-  running = controller;
+  const signal = sending.begin();
   const report = (/** @type {number} */ sent) => {
     bar.value = body.size ? sent / body.size : 0;
     show(describeProgress((sent < body.size ? zone.dataset.sending : zone.dataset.storing) ?? "", sent, body.size) + note);
   };
   try {
     const make = body.size < RESUMED ? sendWhole : sendInPieces;
-    const made = await make(body, name, labels, changed, report, controller.signal);
-    running = null;
+    const made = await make(body, name, labels, changed, report, signal);
+    sending.end();
     location.assign(`/data/${made.id}`);
   } catch (error) {
-    if (controller.signal.aborted) return reset();
+    if (signal.aborted) return reset();
     fail(/** @type {Error} */ (error).message || (zone.dataset.broken ?? ""));
   }
 }
@@ -100,7 +79,7 @@ function show(text) {
 }
 
 function reset() {
-  running = null;
+  sending.end();
   get("upload-choice").hidden = false;
   get("upload-state").hidden = true;
 }

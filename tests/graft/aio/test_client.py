@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import TYPE_CHECKING
+import threading
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,8 +17,7 @@ from tests.support.misbehaving_server import DIGEST, FILE, Handler, give_file, l
 from tests.support.records import make_job
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
@@ -33,7 +35,8 @@ def test_a_job_is_started_followed_and_downloaded(server: type[Handler], tmp_pat
 
     def give_events(handler: Handler) -> None:
         after = int(handler.headers.get("Last-Event-ID") or 0)
-        lines = [f"data: {json.dumps({'id': str(n), 'seq': n})}\n\n" for n in range(after + 1, 7)]
+        events = [{"id": str(n), "seq": n, "kind": "phase"} for n in range(after + 1, 7)]
+        lines = [f"data: {json.dumps(event)}\n\n" for event in events]
         handler.give("".join(lines).encode(), 200, len("".join(lines[:2])) if after < 4 else None)
 
     ended = make_job(status="succeeded", checkpoints=["c"])
@@ -90,6 +93,68 @@ def test_a_folder_is_uploaded_while_the_loop_goes_on(server: type[Handler], tmp_
     found, turns = asyncio.run(upload())
     assert (found, len(bodies), bodies[0] == bodies[1]) == ("ds_1", 2, True)
     assert turns > 5
+
+
+def test_files_are_read_in_threads_and_a_folder_is_listed_once(
+    server: type[Handler], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("graft.aio.resumable.LARGE", 1000)
+    photos = tmp_path / "photos"
+    (photos / "cat").mkdir(parents=True)
+    (photos / "cat" / "1.png").write_bytes(b"1" * 2000)
+    threads: dict[str, list[int]] = defaultdict(list)
+
+    def watch(name: str) -> None:
+        function = getattr(Path, name)
+
+        def record(path: Path, *arguments: Any, **more: Any) -> Any:
+            if path.is_relative_to(photos):
+                threads[name].append(threading.get_ident())
+            return function(path, *arguments, **more)
+
+        monkeypatch.setattr(Path, name, record)
+
+    def give(body: object, **headers: str) -> Callable[[Handler], None]:
+        def answer(handler: Handler) -> None:
+            handler.read_body()
+            handler.give(json.dumps(body).encode(), **headers)
+
+        return answer
+
+    upload = {"id": "up_1", "offset": 0, "used_by": None}
+    server.answers = {
+        ("POST", "/v1/uploads"): give({}, Location="/v1/uploads/up_1"),
+        ("PATCH", "/v1/uploads/up_1"): give({}),
+        ("GET", "/v1/uploads/up_1"): give(upload),
+        **{
+            ("POST", f"/v1/{name}"): give({"id": "x", "data": [], "has_more": False})
+            for name in ("datasets", "predict")
+        },
+        ("POST", "/v1/recipes/check"): give({}),
+        ("GET", "/v1/datasets/x"): give({"id": "x", "status": "ready", "error": None}),
+        ("POST", "/v1/jobs"): give(make_job()),
+        ("POST", "/v1/backbones"): give({"id": "x"}),
+        ("POST", "/v1/models/m/saliency"): give({}),
+        ("POST", "/v1/models/m/nearest"): give({}),
+    }
+    for name in ("iterdir", "open"):
+        watch(name)
+
+    async def use() -> int:
+        async with AsyncClient(server.url) as client:
+            await client.fine_tune(photos, "local/small")
+            listed = len(threads["iterdir"])
+            image = photos / "cat" / "1.png"
+            await client.predict([image], ["m"])
+            await client.saliency(image, "m")
+            await client.nearest(image, "m")
+            await client.create_backbone(image, samples=photos)
+        assert listed == 2, "each folder once"
+        return threading.get_ident()
+
+    loop = asyncio.run(use())
+    assert {name: loop in idents for name, idents in threads.items()} == {"iterdir": False, "open": False}
 
 
 def test_lists_are_read_page_by_page_and_problems_are_errors(server: type[Handler]) -> None:

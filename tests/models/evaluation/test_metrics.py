@@ -6,9 +6,10 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from sklearn import metrics
 
-from models.evaluation.metrics import compute_constant_accuracy, evaluate, evaluate_multi_label
+from models.evaluation.metrics import compute_constant_accuracy, compute_probabilities, evaluate, evaluate_multi_label
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -129,3 +130,11 @@ def test_nothing_shown_and_nothing_predicted_gives_zeros() -> None:
 def test_huge_logits_of_several_labels_do_not_overflow() -> None:
     logits, targets = np.array([[1e4, -1e4]], np.float32), np.array([[0, 0]], np.float32)
     assert evaluate_multi_label(logits, targets, ["a", "b"])["loss"] == pytest.approx(5e3)
+
+
+def test_probabilities_are_those_of_torch() -> None:
+    logits = np.array([[3.0, -2.0, 0.5], [-900.0, 900.0, 0.0]], np.float32)
+    wide = torch.from_numpy(logits).double()
+    for is_multi_label, expected in ((False, wide.softmax(1)), (True, wide.sigmoid())):
+        found = compute_probabilities(logits, is_multi_label=is_multi_label)
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-12, atol=1e-300)

@@ -71,11 +71,29 @@ def test_a_layer_that_8_bits_cannot_hold_stays_in_float32(tmp_path: Path) -> Non
     found, outputs, expected, _ = run(network, tmp_path)
     assert found.float_layers
     assert len(found.float_layers) < found.layers
-    assert {onnx_model.name_module(name) for name in found.float_layers} & {"0", "2"}
+    assert set(found.float_layers) & {"0", "2"}
     assert found.expected_loss <= ALLOWED_LOSS
     assert (outputs.argmax(1) == expected.argmax(1)).mean() >= 0.8
     kinds = [node.op_type for node in onnx.load(tmp_path / "int8.onnx").graph.node]
     assert "QuantizeLinear" in kinds
+
+
+class Twice(nn.Module):
+    """A layer that multiplies twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = (nn.Parameter(0.1 * torch.randn(sides)) for sides in ((800, 8), (8, 4)))
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        """Multiply (B, 800) with two matrices: (B, 4)."""
+        return (values @ self.first) @ self.second
+
+
+def test_layers_are_counted_as_modules(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    found, *_ = run(nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), Twice()).eval(), tmp_path)
+    assert found.layers == 2
 
 
 def test_a_fitted_range_leaves_out_what_is_rare() -> None:

@@ -32,6 +32,12 @@ def make_rows(*numbers: int) -> np.ndarray:
     return np.array([[number * 8 + column for column in range(8)] for number in numbers], np.float16)
 
 
+def append(store: FeatureStore, digests: np.ndarray, view: int, rows: np.ndarray, seconds: float) -> None:
+    """Append rows as one that computes them."""
+    with store.lock():
+        store.append(digests, view, rows, seconds)
+
+
 def test_rows_are_read_as_written_in_every_process(tmp_path: Path) -> None:
     writer = open_store(tmp_path)
     with writer.lock():
@@ -45,9 +51,14 @@ def test_rows_are_read_as_written_in_every_process(tmp_path: Path) -> None:
         assert reader.sum_seconds(reader.find(digests([1, 2]), 0)) == 1.0
 
 
+def test_a_store_that_is_only_looked_into_makes_no_folder(tmp_path: Path) -> None:
+    assert missing(open_store(tmp_path), [1]) == [1]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_reader_finds_rows_that_were_appended_later(tmp_path: Path) -> None:
     reader, writer = open_store(tmp_path), open_store(tmp_path)
-    writer.append(digests([1]), 0, make_rows(1), 0.0)
+    append(writer, digests([1]), 0, make_rows(1), 0.0)
     assert missing(reader, [1]) == [1]
     with reader.lock():
         np.testing.assert_array_equal(read(reader, [1]), make_rows(1))
@@ -69,7 +80,7 @@ def test_a_reader_follows_several_shards_that_grow_in_turns(tmp_path: Path) -> N
 
 
 def test_stores_of_different_keys_share_nothing(tmp_path: Path) -> None:
-    open_store(tmp_path).append(digests([1]), 0, make_rows(1), 0.0)
+    append(open_store(tmp_path), digests([1]), 0, make_rows(1), 0.0)
     other = FeatureStore(FeatureCache(tmp_path), {"trunk": "u"}, (8,), np.dtype(np.float16))
     assert missing(other, [1]) == [1]
     assert missing(open_store(tmp_path, np.float32), [1]) == [1]
@@ -79,20 +90,20 @@ def test_stores_of_different_keys_share_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["index", "rows"])
 def test_a_torn_end_is_never_read_and_is_repaired_by_the_next_writer(tmp_path: Path, file: str, cut: int) -> None:
     writer = open_store(tmp_path)
-    writer.append(digests([1, 2]), 0, make_rows(1, 2), 0.0)
+    append(writer, digests([1, 2]), 0, make_rows(1, 2), 0.0)
     (path,) = writer.folder.glob(f"*.{file}")
     os.truncate(path, max(0, path.stat().st_size - cut))
     torn = open_store(tmp_path)
     torn_rows = missing(torn, [1, 2])
     assert torn_rows, "torn rows are missing"
-    torn.append(digests(torn_rows), 0, make_rows(*torn_rows), 0.0)
+    append(torn, digests(torn_rows), 0, make_rows(*torn_rows), 0.0)
     for reader in (torn, open_store(tmp_path)):
         np.testing.assert_array_equal(read(reader, [1, 2]), make_rows(1, 2))
 
 
 def test_a_row_that_changed_on_the_disk_is_not_read(tmp_path: Path) -> None:
     writer = open_store(tmp_path)
-    writer.append(digests([1, 2]), 0, make_rows(1, 2), 0.0)
+    append(writer, digests([1, 2]), 0, make_rows(1, 2), 0.0)
     (path,) = writer.folder.glob("*.rows")
     with path.open("r+b") as file:
         file.seek(3)
@@ -102,7 +113,7 @@ def test_a_row_that_changed_on_the_disk_is_not_read(tmp_path: Path) -> None:
 
 def test_a_full_disk_keeps_rows_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = open_store(tmp_path)
-    writer.append(digests([1]), 0, make_rows(1), 0.0)
+    append(writer, digests([1]), 0, make_rows(1), 0.0)
     opened = Path.open
 
     class Full:
@@ -130,8 +141,8 @@ def test_a_full_disk_keeps_rows_in_memory(tmp_path: Path, monkeypatch: pytest.Mo
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", full)
-        writer.append(digests([2, 3]), 1, make_rows(2, 3), 0.5)
-        writer.append(digests([4]), 1, make_rows(4), 0.5)
+        append(writer, digests([2, 3]), 1, make_rows(2, 3), 0.5)
+        append(writer, digests([4]), 1, make_rows(4), 0.5)
     assert writer.is_full
     np.testing.assert_array_equal(read(writer, [4, 2, 3], 1), make_rows(4, 2, 3))
     np.testing.assert_array_equal(read(writer, [1]), make_rows(1))
@@ -213,14 +224,14 @@ def test_only_one_process_computes_at_a_time(tmp_path: Path) -> None:
 
 def test_values_beyond_half_precision_are_clipped_not_infinite(tmp_path: Path) -> None:
     writer = open_store(tmp_path)
-    writer.append(digests([1]), 0, np.full((1, 8), 1e6, np.float32), 0.0)
+    append(writer, digests([1]), 0, np.full((1, 8), 1e6, np.float32), 0.0)
     assert read(writer, [1]).max() == np.finfo(np.float16).max
 
 
 def test_rows_found_before_a_shard_was_replaced_are_still_read(tmp_path: Path) -> None:
     """Another process deletes a shard, and a third one that has it open appends to new files of the same name."""
     reader, writer = open_store(tmp_path), open_store(tmp_path)
-    writer.append(digests([1, 2]), 0, make_rows(1, 2), 0.0)
+    append(writer, digests([1, 2]), 0, make_rows(1, 2), 0.0)
     reader.refresh()
     found = reader.find(digests([1, 2]), 0)
     (index,) = writer.folder.glob("*.index")
@@ -228,7 +239,7 @@ def test_rows_found_before_a_shard_was_replaced_are_still_read(tmp_path: Path) -
         file.unlink()
         file.touch()
     other = open_store(tmp_path)
-    other.append(digests([3, 4, 5]), 0, make_rows(3, 4, 5), 0.0)
+    append(other, digests([3, 4, 5]), 0, make_rows(3, 4, 5), 0.0)
     assert [file.name for file in writer.folder.glob("*.index")] == [index.name]
     for one in (reader, writer):
         with one.lock():

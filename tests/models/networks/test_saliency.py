@@ -13,7 +13,7 @@ from torch import nn
 from models.catalog.cuts import Top
 from models.networks.cut_network import cut_at
 from models.networks.feature_network import cut_before_classifier
-from models.networks.saliency import compute_saliency
+from models.networks.saliency import compute_saliency, find_position_axes
 from tests.support.networks import network as build_network
 
 if TYPE_CHECKING:
@@ -103,3 +103,21 @@ def test_where_nothing_speaks_for_the_class_it_is_empty() -> None:
     trunk = nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 4))
     found = compute_saliency(trunk, lambda value: 0 * value.sum(), torch.randn(1, 3, 8, 8))
     assert not found.any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "ratio", "axes"),
+    [
+        ((8, 7, 7), 1.0, (1, 2)),
+        ((7, 7, 8), 1.0, (0, 1)),
+        ((7, 7, 7), 1.0, (1, 2)),
+        ((4, 7, 64), 0.5, (0, 1)),  # of 100 x 200 pixels by stride 30
+        ((64, 4, 7), 0.5, (1, 2)),
+        ((64, 1, 1), 1.0, None),
+        ((64, 9, 2), 1.0, None),
+    ],
+)
+def test_positions_are_the_axes_in_the_proportions_of_the_input(
+    shape: tuple[int, int, int], ratio: float, axes: tuple[int, int] | None
+) -> None:
+    assert find_position_axes(shape, ratio) == axes

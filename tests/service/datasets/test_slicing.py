@@ -45,9 +45,9 @@ def index(tmp_path: Path) -> PackIndex:
         ("class", [["cat"], ["dog"], ["cat"], ["cat", "dog"], ["dog"]]),
         ("size", [["0-31"], ["32-63"], ["64-127"], ["1024-2047"], ["2048-"]]),
         ("shape", [["square"], ["square"], ["portrait"], ["square"], ["portrait"]]),
-        ("flag", [["small"], ["grayscale", "alpha", "small"], ["none"], ["none"], ["rotated", "elongated"]]),
-        ("format", [["png"], ["jpg"], ["jpg"], ["none"], ["hidden"]]),
-        ("folder", [["none"], ["x/a.b"], ["x"], ["x"], ["none"]]),
+        ("flag", [["small"], ["grayscale", "alpha", "small"], [""], [""], ["rotated", "elongated"]]),
+        ("format", [["png"], ["jpg"], ["jpg"], [""], ["hidden"]]),
+        ("folder", [[""], ["x/a.b"], ["x"], ["x"], [""]]),
     ],
 )
 def test_what_each_image_is_sliced_into(index: PackIndex, by: By, expected: list[list[str]]) -> None:
@@ -58,7 +58,20 @@ def test_what_each_image_is_sliced_into(index: PackIndex, by: By, expected: list
             check_name(by, name)
 
 
-@pytest.mark.parametrize(("by", "name"), [("size", "64"), ("shape", "round"), ("flag", "")])
+@pytest.mark.parametrize("by", ["class", "format", "folder"])
+def test_what_is_called_none_is_not_what_has_none(tmp_path: Path, by: By) -> None:
+    storage = Storage(str(tmp_path))
+    with storage.writing("index") as file:
+        entries = [
+            pack.Entry(bytes([place]) * 32, 0, 1, 80, 80, labels, "", name)
+            for place, (name, labels) in enumerate([("none/a.none", (0,)), ("b", ()), ("c.", (0, 1))])
+        ]
+        pack.write_index(file, entries)
+    find = build_finder(read_index(storage, "index"), ["none", "other"], by)
+    assert [next(iter(find(place))) for place in range(2)] == ["none", ""]
+
+
+@pytest.mark.parametrize(("by", "name"), [("size", "64"), ("size", ""), ("shape", "round"), ("flag", "none")])
 def test_a_slice_that_cannot_be_is_refused(by: By, name: str) -> None:
     with pytest.raises(SliceUnknown, match=by):
         check_name(by, name)

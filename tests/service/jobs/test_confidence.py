@@ -187,6 +187,24 @@ def test_a_job_without_test_images_has_empty_answers(
     assert ask(client, "slices", split="validation")["images"] == 6
 
 
+def test_one_threshold_counts_for_all_classes_where_each_image_has_one(
+    client: TestClient, db: Database, settings: Settings, tmp_path: Path
+) -> None:
+    add_many(db, settings, tmp_path)
+    response = client.get(f"/v1/jobs/{JOB}/thresholds?label=cat")
+    assert_problem(response, 422, "thresholds_of_all_classes", "leave `label` out")
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_a_chosen_class_is_counted_as_among_all(
+    client: TestClient, db: Database, settings: Settings, tmp_path: Path, number: int
+) -> None:
+    add_many(db, settings, tmp_path, is_multi_label=True, has_empty=True)
+    among_all = ask(client, "thresholds", at="0,0.3,0.9")["classes"][number]
+    (chosen,) = ask(client, "thresholds", at="0,0.3,0.9", label=among_all["name"])["classes"]
+    assert chosen == among_all
+
+
 def test_what_is_wrong_is_named(client: TestClient, db: Database, settings: Settings, tmp_path: Path) -> None:
     add_job(db, tmp_path, add_images(db, settings), predict())
     for at in ("2", "-0.1", "x", "0.5,,", "nan", ",".join(["0.5"] * 102)):

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pytest
 
+from models.datasets import pack
+from models.evaluation.image_predictions import write_predictions
+from service.datasets.pack_index import PackIndex
 from service.datasets.slicing import By
 from service.jobs import slices
+from service.jobs.confidence import count_answers
 from service.jobs.intervals import compute_interval
+from service.jobs.predictions import PredictionFile
+from service.jobs.slices import measure_slices
+from service.storage import Storage
 from tests.support.job_predictions import JOB, MANY_TEST, add_many, make_entries
 from tests.support.requests import assert_problem
 
@@ -41,7 +50,7 @@ def test_the_accuracy_of_a_slice_is_that_of_its_images(
     expected = {
         "png": of_test[MANY_TEST % 4 == 0],
         "jpg": of_test[(MANY_TEST % 4 == 1) | (MANY_TEST % 4 == 2)],
-        "none": of_test[MANY_TEST % 4 == 3],
+        "": of_test[MANY_TEST % 4 == 3],
     }
     by_name = {each["name"]: each for each in found["slices"]}
     assert by_name.keys() == expected.keys()
@@ -61,8 +70,11 @@ def test_the_accuracy_of_a_slice_is_that_of_its_images(
 def test_a_slice_opens_its_images(
     client: TestClient, db: Database, settings: Settings, tmp_path: Path, by: By, is_multi_label: bool
 ) -> None:
-    add_many(db, settings, tmp_path, is_multi_label=is_multi_label)
-    for each in ask(client, by=by)["slices"]:
+    add_many(db, settings, tmp_path, is_multi_label=is_multi_label, has_empty=is_multi_label)
+    listed = ask(client, by=by)["slices"]
+    if is_multi_label and by in ("class", "flag"):
+        assert {"class": "", "flag": "unlabelled"}[by] in {each["name"] for each in listed}
+    for each in listed:
         query: dict[str, str] = {"by": by, "slice": each["name"], "limit": "1000"}
         page = client.get(f"/v1/jobs/{JOB}/predictions", params=query).json()
         assert len(page["data"]) == each["images"]
@@ -82,8 +94,26 @@ def test_of_many_slices_those_with_the_most_images_are_listed(
     add_many(db, settings, tmp_path)
     monkeypatch.setattr(slices, "MOST_SLICES", 2)
     found = ask(client, by="folder")
-    assert "none" in {each["name"] for each in found["slices"]}
+    assert "" in {each["name"] for each in found["slices"]}
     assert (len(found["slices"]), found["left_out"]) == (2, 4)
+
+
+def test_what_is_counted_keeps_no_index_and_no_predictions_in_memory(tmp_path: Path) -> None:
+    storage, entries = Storage(str(tmp_path)), make_entries()
+    with storage.writing("index") as file:
+        pack.write_index(file, entries)
+    with storage.reading("index") as file:
+        index = PackIndex.from_bytes(file.read())
+    labels = np.arange(300) % 3
+    content = write_predictions({"test": (MANY_TEST, np.zeros((200, 3), np.float32), labels[MANY_TEST])}, index.names)
+    predictions = PredictionFile.from_bytes(content)
+    for by in get_args(By):
+        measure_slices(predictions, index, ["cat", "dog", "owl"], "test", by)
+    count_answers(predictions, index, "test", 3)
+    kept = [weakref.ref(each) for each in (index, predictions)]
+    del index, predictions
+    gc.collect()
+    assert [reference() for reference in kept] == [None, None]
 
 
 def test_what_is_wrong_is_named(client: TestClient, db: Database, settings: Settings, tmp_path: Path) -> None:
@@ -93,6 +123,8 @@ def test_what_is_wrong_is_named(client: TestClient, db: Database, settings: Sett
         assert_problem(client.get(predictions, params=query), 422, "slice_unknown", "size")
     assert_problem(client.get(predictions, params={"by": "class", "slice": "emu"}), 422, "label_unknown", "emu")
     assert client.get(predictions, params={"by": "folder", "slice": "attic"}).json()["data"] == []
+    unfilled = client.get(predictions, params={"by": "", "slice": ""}).json()["data"]
+    assert len(unfilled) == 100, "a form that is not filled in filters nothing"
     for address in (f"{predictions}?by=colour&slice=red", f"/v1/jobs/{JOB}/slices?by=colour"):
         assert client.get(address).status_code == 422
     assert_problem(client.get("/v1/jobs/job_none/slices"), 404, "job_not_found")

@@ -42,7 +42,12 @@ def test_where_the_first_change_is_made_already_the_learning_rate_changes() -> N
     recipe = {"gradient_clipping": {"kind": "by_norm", "limit": 1.0}, "optimizer": {"kind": "adam", "lr": 0.1}}
     changed = follow("diverged", recipe)
     assert changed is not None
-    assert changed["optimizer"] == {"kind": "adam", "lr": pytest.approx(0.03)}
+    assert changed["optimizer"] == {"kind": "adam", "lr": 0.03}
+
+
+@pytest.mark.parametrize(("lr", "expected"), [(0.1, 0.3), (1e-7, 3e-7), (0.0123456789, 0.037037)])
+def test_learning_rates_are_rounded_to_six_digits(lr: float, expected: float) -> None:
+    assert follow("learning_rate_too_low", {"optimizer": {"lr": lr}}) == {"optimizer": {"lr": expected}}
 
 
 def test_advice_that_no_value_follows_is_none() -> None:

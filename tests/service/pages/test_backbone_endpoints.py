@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from service.backbones import imports
-from service.pages.backbone_endpoints import INTERPOLATIONS
 from service.tables import Backbone
 from tests.support.requests import BACKBONES
 
@@ -141,10 +140,3 @@ def test_a_report_is_read_in_words(browse: Callable[..., Response], db: Database
         "1 min 15 s",
     ):
         assert part in text
-
-
-def test_interpolations_are_those_that_an_import_takes() -> None:
-    from models.catalog.preprocessing import GivenPreprocessing
-
-    for name in INTERPOLATIONS:
-        GivenPreprocessing.model_validate({"interpolation": name})

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.support.datasets import add_dataset
+from tests.support.job_predictions import add_images
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from httpx2 import Response
 
     from service.database import Database
+    from service.settings import Settings
 
 
 def test_a_validation_is_watched_until_it_ends(browse: Callable[..., Response], db: Database) -> None:
@@ -57,3 +59,11 @@ def test_images_of_each_split_are_counted(browse: Callable[..., Response], datas
     text = browse(f"/data/{dataset}").text
     for split in ("training", "validation", "test"):
         assert f"<dt>For {split}</dt><dd>3</dd>" in text
+    assert '<select id="split"' in text
+
+
+def test_images_are_filtered_by_split_only_where_the_archive_gives_one(
+    browse: Callable[..., Response], db: Database, settings: Settings
+) -> None:
+    text = browse(f"/data/{add_images(db, settings)}").text
+    assert ('<select id="flag"' in text, '<select id="split"' in text) == (True, False)

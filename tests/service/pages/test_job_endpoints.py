@@ -93,6 +93,12 @@ def test_advice_that_cannot_be_followed_says_why(browse: Callable[..., Response]
     text = browse(f"/jobs/{done}/advice?kind=underfitting").text
     assert "search" in text
     assert "data-creates" not in text
+    with db.writing() as session:
+        row = session.get_one(Job, done)
+        row.recipe = {**row.recipe, "optimizer": {"kind": "sgd", "lr": -1.0, "momentum": 0.9}, "search": None}
+    text = browse(f"/jobs/{done}/advice?kind=underfitting").text
+    assert "recipe.optimizer.sgd.momentum: Extra inputs are not permitted" in text
+    assert "recipe.optimizer.sgd.lr: Input should be greater than 0, or &#39;auto&#39;" in text, "as the API says it"
 
 
 def test_jobs_are_listed_by_state(browse: Callable[..., Response], job: str) -> None:
@@ -111,4 +117,6 @@ def test_jobs_are_compared(
     assert "optimizer.kind" in text
     assert "Accuracy, test" in text
     assert "not tested on the same images" in text
-    assert browse(f"/jobs/compare?id={done}").status_code == 422
+    for address in (f"/jobs/compare?id={done}&id={done}", "/jobs/compare"):
+        response = browse(address)
+        assert (response.status_code, "Choose 2 to 50 jobs in the list" in response.text) == (422, True)

@@ -69,6 +69,24 @@ def test_an_error_is_a_view_that_says_what_to_do(browse: Callable[..., Response]
     assert "There is no job job_none" in response.text
 
 
+def test_an_address_that_is_none_is_a_view_for_a_browser(browse: Callable[..., Response], client: TestClient) -> None:
+    for address in ("/nothing", "/jobs/a/b/c"):
+        response = browse(address)
+        assert (response.status_code, f"no page {address}" in response.text) == (404, True)
+    assert_problem(browse("/v1/nothing"), 404, "not_found")
+    assert_problem(client.get("/nothing"), 404, "not_found")
+
+
+def test_a_wrong_query_is_a_view_that_names_it(browse: Callable[..., Response]) -> None:
+    response = browse("/jobs?status=lost")
+    assert (response.status_code, "query.status: Input should be" in response.text) == (422, True)
+    assert "<html" in response.text
+
+
+def test_an_error_of_a_part_is_a_problem_that_the_page_tells(browse: Callable[..., Response]) -> None:
+    assert_problem(browse("/jobs/job_none/slices", **{"HX-Request": "true"}), 404, "job_not_found", "job_none")
+
+
 def test_json_in_a_script_cannot_end_it() -> None:
     from service.pages.rendering import _dump_json
 

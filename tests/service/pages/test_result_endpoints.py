@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from service.tables import Job
+from tests.support.broken_database import listening
 from tests.support.job_metrics import METRICS
 from tests.support.job_predictions import JOB, add_images, add_job, add_many
 
@@ -43,6 +44,14 @@ def test_a_diagram_and_its_table_say_the_same(browse: Callable[..., Response]) -
     assert bars == len(rows) > 5
     assert "earlier release, which did not measure its sets" in text
     assert "expected calibration error" not in text
+
+
+@pytest.mark.usefixtures("many")
+def test_a_job_is_read_once_for_all_that_its_confidence_shows(browse: Callable[..., Response], db: Database) -> None:
+    statements: list[str] = []
+    with listening(db, "before_cursor_execute", lambda *given: statements.append(given[2])):
+        assert browse(f"/jobs/{JOB}/confidence").status_code == 200
+    assert len([each for each in statements if "FROM jobs" in each]) == 1
 
 
 @pytest.mark.usefixtures("many")
@@ -87,6 +96,23 @@ def test_of_several_labels_a_class_is_chosen(
     assert text.count("<option>") == 3
     assert "owl is said for" in browse(f"/jobs/{JOB}/threshold?percent=30&label=owl").text
     assert browse(f"/jobs/{JOB}/threshold?label=emu").status_code == 422
+    of_none = browse(f"/jobs/{JOB}/threshold")
+    assert (of_none.status_code, "send `label`" in of_none.text) == (422, True)
+
+
+@pytest.mark.usefixtures("many")
+def test_a_threshold_of_one_class_is_refused_where_each_image_has_one(browse: Callable[..., Response]) -> None:
+    response = browse(f"/jobs/{JOB}/threshold?label=cat")
+    assert (response.status_code, "leave `label` out" in response.text) == (422, True)
+
+
+@pytest.mark.usefixtures("many")
+def test_a_slice_has_the_same_name_in_the_table_and_above_its_images(browse: Callable[..., Response]) -> None:
+    for by, name in (("size", "2048 px and more"), ("folder", "no folder"), ("flag", "nothing"), ("flag", "grey")):
+        table = browse(f"/jobs/{JOB}/slices?by={by}").text
+        (row,) = [row for row in table.split("<tr>") if f'<th scope="row">{name}' in row]
+        (address,) = re.findall(r'hx-get="([^"]*)"', row)
+        assert re.search(rf"<strong>[^<]*: {name}</strong>", browse(address.replace("&amp;", "&")).text)
 
 
 @pytest.mark.usefixtures("many")

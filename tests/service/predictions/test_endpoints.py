@@ -10,6 +10,7 @@ import torch
 
 from models.runtime import checkpoint_file
 from service.predictions import forwarding
+from tests.support.broken_database import listening
 from tests.support.checkpoints import add_job, store_and_publish
 from tests.support.images import png
 
@@ -70,14 +71,29 @@ def test_a_request_without_models_or_images_says_how(client: TestClient, checkpo
     assert "already" in problem(client.post(address, json=named_twice), 422, "models_missing")
 
 
-def test_too_many_images_are_refused(client: TestClient, checkpoint: str) -> None:
+def test_too_many_images_are_refused(client: TestClient, db: Database, checkpoint: str) -> None:
+    statements: list[str] = []
     address = f"/v1/checkpoints/{checkpoint}/predict"
     files = [("file", (f"{number}.png", b"x")) for number in range(257)]
     assert "256 images" in problem(client.post(address, files=files), 422, "too_many_images")
     images = [{"base64": "AA=="}] * 10_000
     problem(client.post(address, json={"images": images}), 422, "too_many_images")
     many = {"models": [checkpoint] * 1000, "images": images[:200]}
-    problem(client.post("/v1/predict", json=many), 422, "too_many_predictions")
+    with listening(db, "before_cursor_execute", lambda *given: statements.append(given[2])):
+        problem(client.post("/v1/predict", json=many), 422, "too_many_predictions")
+    assert statements == [], "none was looked up"
+
+
+@pytest.mark.parametrize(
+    "address", ["/v1/predict?models={}", "/v1/checkpoints/{}/predict", "/v1/checkpoints/{}/nearest"]
+)
+def test_a_name_is_looked_up_once(client: TestClient, db: Database, checkpoint: str, address: str) -> None:
+    statements: list[str] = []
+    for _ in ("looked up", "remembered, and confirmed"):
+        with listening(db, "before_cursor_execute", lambda *given: statements.append(given[2])):
+            problem(client.post(address.format(checkpoint), content=png(0)), 503, "no_predictor")
+        assert len([each for each in statements if "FROM checkpoints" in each]) == 1
+        statements.clear()
 
 
 @pytest.mark.parametrize(
