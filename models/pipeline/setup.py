@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from models.backbones.backbone import Backbone
     from models.backbones.pretrained_classifier import KeptClassifier
     from models.catalog.losses import Task
-    from models.catalog.recipe import ResolvedRecipe
+    from models.catalog.recipe import Recipe, ResolvedRecipe
     from models.datasets.pack import Pack
     from models.features.engines.selection import EngineChoice
     from models.features.sources import FeatureSource
