@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_origin
 
-from models.catalog.recipe import FAMILIES, Recipe
+from models.catalog.families import FAMILIES
+from models.catalog.recipe import Recipe
 from models.catalog.technique import Technique, members
 
 if TYPE_CHECKING:

@@ -56,14 +56,19 @@ def measure_alone(target: Target, bodies: list[bytes]) -> float:
 
 
 def measure_http(address: str, checkpoint: str, trunk: LoadedTrunk, sources: list[bytes]) -> None:
-    """Measure one image over HTTP, warm, new and known, against decoding and trunk.
+    """Measure one image over HTTP, warm, new and known, against decoding and trunk, in turns with a new one.
 
     By Python's own client: httpx takes a millisecond for itself.
     """
-    decode, compute = measure_parts(trunk, sources)
     target = Target(address.removeprefix("http://"), "POST", f"/v1/checkpoints/{checkpoint}/predict?top_k=1")
     measure_alone(target, make_fresh(sources, TIMES))
-    new = measure_alone(target, make_fresh(sources, 2 * TIMES))
+    connection = HTTPConnection(target.host, timeout=120)
+    requests, parts = [], []
+    for asked, computed in zip(make_fresh(sources, 2 * TIMES), make_fresh(sources, 2 * TIMES), strict=True):
+        requests.append(take_median(lambda body: target.ask(connection, body), [asked]))
+        parts.append(measure_parts(trunk, computed))
+    connection.close()
+    new, decode, compute = (median(seconds) for seconds in (requests, *zip(*parts, strict=True)))
     known = measure_alone(target, [sources[0]] * TIMES)
     print(
         f"\none image over HTTP, warm: p50 {1000 * new:.2f} ms; decoding {1000 * decode:.2f} ms and trunk "
@@ -72,17 +77,13 @@ def measure_http(address: str, checkpoint: str, trunk: LoadedTrunk, sources: lis
     print(f"a known image over HTTP: p50 {1000 * known:.2f} ms", flush=True)
 
 
-def measure_parts(trunk: LoadedTrunk, sources: list[bytes]) -> tuple[float, float]:
-    """Measure the seconds to decode and render an image, and those of the trunk for it, one after the other."""
-    decoding, computing = [], []
-    for data in make_fresh(sources, 2 * TIMES):
-        began = time.perf_counter()
-        pixels = trunk.views.render(decode_checked(data, Decoding()), b"", 0)
-        decoded = time.perf_counter()
-        trunk.engine(pixels[None])
-        computing.append(time.perf_counter() - decoded)
-        decoding.append(decoded - began)
-    return median(decoding), median(computing)
+def measure_parts(trunk: LoadedTrunk, data: bytes) -> tuple[float, float]:
+    """Measure the seconds to decode and render an image, and those of the trunk for it."""
+    began = time.perf_counter()
+    pixels = trunk.views.render(decode_checked(data, Decoding()), b"", 0)
+    decoded = time.perf_counter()
+    trunk.engine(pixels[None])
+    return decoded - began, time.perf_counter() - decoded
 
 
 def measure_throughput(address: str, checkpoint: str, trunk: LoadedTrunk, sources: list[bytes]) -> None:

@@ -93,7 +93,7 @@ def _head(recipe: Recipe) -> Iterator[str]:
 def _lda(recipe: Recipe) -> Iterator[str]:
     if recipe.loss != "auto" and recipe.loss.kind == "binary_cross_entropy":
         yield "LDA has logits of one label an image: take cross_entropy, or set head.start to zero"
-    if not recipe.has_features:
+    if not recipe.has_features and not recipe.starts_from_probe:
         yield "LDA needs features that are known before training: cache them, or set head.start to zero"
 
 
@@ -122,6 +122,8 @@ def _pretraining(recipe: Recipe) -> Iterator[str]:
 
 
 def _steps(recipe: Recipe) -> Iterator[str]:
+    if recipe.schedule == "auto":
+        return
     warmup, epochs = recipe.schedule.warmup_epochs, recipe.most_epochs
     if warmup >= epochs:
         yield (

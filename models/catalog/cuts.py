@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field
 
@@ -60,7 +60,13 @@ class All(Technique):
     """Freeze the backbone, train the head: features = trunk(image), logits = head(features) (Donahue et al., 2014)."""
 
     trains: ClassVar[bool] = False
+    probe: ClassVar[bool] = False
+    interpolate: ClassVar[bool] = False
     kind: Literal["all"] = "all"
+
+    def without_probe(self) -> Self:
+        """Return the cut itself: the head is all that it trains."""
+        return self
 
 
 class _Trained(Technique):
@@ -74,6 +80,18 @@ class _Trained(Technique):
     """Layer-wise decay: each stage's learning rate over that of the stage above it (Howard & Ruder, 2018)."""
     batch_norm: Literal["frozen", "trained"] = "frozen"
     """Statistics and weights of BatchNorm above the cut: frozen, or updated in training. Below, they are frozen."""
+    probe: bool = True
+    """Train the head alone first, on cached features of the frozen backbone, as `cut: all` does, and go on from there
+    (linear probing, then fine-tuning, LP-FT; Kumar et al., 2022): a new head does not disturb the stages, and what is
+    delivered is not less accurate than the head alone on the validation images. Not with `pretraining`."""
+    interpolate: bool = True
+    """Deliver the best of the points start + α·(best epoch - start), α = 1/4, 1/2, 3/4, 1, on the validation images
+    (weight-space ensembles, WiSE-FT; Wortsman et al., 2022); the start is that after `probe`, without which nothing is
+    interpolated."""
+
+    def without_probe(self) -> Self:
+        """Leave out the training of the head alone."""
+        return self.model_copy(update={"probe": False})
 
     def count_unfrozen(self, epoch: int, count: int) -> int:
         """Count the stages above the cut that are trained in epoch 1, 2, …, from the top; there are `count`."""
@@ -155,6 +173,8 @@ class Gradual(_Trained):
     """Number of stages trained in the end."""
     every: Epochs = 5
     """Epochs between one stage and the next."""
+    probe: bool = False
+    """Train the head alone first, until it is done, and not for `every` epochs only."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """Choose the cut below the trained stages; raises CutUnknown."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from models.catalog.activations import Activation
 from models.catalog.augmentations import Augmentation, Colour, Crop
 from models.catalog.cache import Cache
 from models.catalog.compatibility import conflicts
@@ -16,15 +15,13 @@ from models.catalog.gradient_clipping import Clipping
 from models.catalog.head_search import Search, Trial
 from models.catalog.heads import Head, Linear
 from models.catalog.image_ops import ImageAugmentation
-from models.catalog.initializers import Initializer
 from models.catalog.losses import BinaryCrossEntropy, CrossEntropy, Loss, Task
 from models.catalog.mixup import BatchAugmentation
-from models.catalog.normalizations import Normalization
 from models.catalog.optimizers import Adam, Optimizer
 from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import L2, Regularizer
 from models.catalog.sampling import Sampling, Shuffled
-from models.catalog.schedules import Constant, Schedule
+from models.catalog.schedules import Constant, Cosine, Schedule
 from models.catalog.technique import Epochs, Technique
 from models.catalog.weight_averaging import ExponentialMovingAverage
 
@@ -63,7 +60,7 @@ class Recipe(Technique):
     """Images per step; auto: 64, or fewer so that an epoch has at least eight steps."""
     epochs: Epochs | Auto = "auto"
     """Largest number of passes over the training images; auto: 200, which early stopping usually cuts short, or 20
-    where the whole backbone is trained."""
+    where stages of the backbone are trained."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Random seed of the new layers' weights, dropout, and the order of batches."""
     time_budget_seconds: Annotated[float, Field(gt=0.0, le=1e8)] | None = None
@@ -84,8 +81,9 @@ class Recipe(Technique):
     """Pretraining of the new layers before the task itself; null: none."""
     optimizer: Optimizer = Adam()
     """Update rule of the weights, with its learning rate."""
-    schedule: Schedule = Constant()
-    """Learning rate over time, as a multiple of the optimizer's."""
+    schedule: Auto | Schedule = "auto"
+    """Learning rate over time, as a multiple of the optimizer's; auto: constant, or cosine after a warm-up of one epoch
+    where stages of the backbone are trained."""
     gradient_clipping: Clipping | None = None
     """Limit on the size of gradients; null: none."""
     regularizers: Regularizers = (L2(),)
@@ -101,8 +99,9 @@ class Recipe(Technique):
     """Objective that training minimizes; auto: cross_entropy, or binary_cross_entropy for multi-label datasets."""
     sampling: Sampling = Shuffled()
     """Which training images an epoch goes through, and in which order."""
-    averaging: ExponentialMovingAverage | None = None
-    """Averaging of the weights over steps; null: none."""
+    averaging: Auto | ExponentialMovingAverage | None = "auto"
+    """Averaging of the weights over steps; null: none; auto: an exponential moving average where stages of the backbone
+    are trained."""
     early_stopping: EarlyStopping | None = EarlyStopping()
     """When to stop before the last epoch; the checkpoint is then that of the best epoch; null: train all epochs and
     keep the last, however good."""
@@ -157,7 +156,8 @@ class Recipe(Technique):
         loss = self._choose_loss(self._check_task(task))
         head = self.head.resolve(num_features, len(class_counts))
         if head.kind == "linear":
-            fits_lda = self.model_copy(update={"loss": loss}).fits_lda
+            of_head = self.to_probe() if self.starts_from_probe else self
+            fits_lda = of_head.model_copy(update={"loss": loss}).fits_lda
             head = head.resolve_start(can_start_from_lda=fits_lda, least_images=min(class_counts.values()))
         resolved = {
             "task": task,
@@ -170,13 +170,45 @@ class Recipe(Technique):
                 has_augmentations=bool(self.image_augmentations),
                 images_per_class=0.0 if self.cut.trains else images / len(class_counts),
             ),
-            "epochs": self.most_epochs,
+            "cut": self.cut if self.starts_from_probe else self.cut.without_probe(),
             "head": head,
             "regularizers": tuple(regularizer.resolve(images) for regularizer in self.regularizers),
             "loss": loss.resolve(class_counts, images),
             "search": None if self.search is None else self.search.resolve(images, num_features, len(class_counts)),
         }
-        return ResolvedRecipe.model_validate({**dict(self), **resolved})
+        return ResolvedRecipe.model_validate({**dict(self.resolve_by_cut()), **resolved})
+
+    def resolve_by_cut(self) -> Self:
+        """Replace every "auto" that depends on what is trained alone: epochs, schedule and averaging."""
+        trains = self.cut.trains
+        chosen: dict[str, object] = {"epochs": self.most_epochs, "schedule": self.schedule, "averaging": self.averaging}
+        if self.schedule == "auto":
+            chosen["schedule"] = Cosine(warmup_epochs=min(1, self.most_epochs / 2)) if trains else Constant()
+        if self.averaging == "auto":
+            chosen["averaging"] = ExponentialMovingAverage() if trains else None
+        return self.model_copy(update=chosen)
+
+    def without_probe(self) -> Self:
+        """Leave out the training of the head alone before that of stages."""
+        return self.model_copy(update={"cut": self.cut.without_probe()})
+
+    def to_probe(self) -> Recipe:
+        """Derive the recipe of the head alone on the frozen backbone, which is trained before stages are.
+
+        It is the same of a resolved recipe: what only fits the stages is left as in the empty recipe.
+        """
+        shared = {"task", "image_size", "batch_size", "seed", "validation_fraction", "test_fraction", "drop_stages"}
+        shared |= {"head", "regularizers", "loss", "sampling"}
+        augmentations = [a for a in self.augmentations if not (isinstance(a, BatchAugmentation) and a.needs_images)]
+        return Recipe.model_validate(
+            {
+                **{name: value for name, value in self if name in shared},
+                "precision": "exact" if self.precision == "exact" else "auto",
+                "cache": Cache(max_bytes=self.cache.max_bytes),
+                "augmentations": augmentations,
+                "early_stopping": self.early_stopping or EarlyStopping(),
+            }
+        )
 
     def _check_task(self, task: Task) -> Task:
         if self.task not in ("auto", task):
@@ -193,7 +225,7 @@ class Recipe(Technique):
         """Largest number of epochs of a resolved recipe."""
         if self.epochs != "auto":
             return self.epochs
-        return 20 if self.cut.kind == "none" else 200
+        return 20 if self.cut.trains else 200
 
     @property
     def image_augmentations(self) -> tuple[ImageAugmentation, ...]:
@@ -206,6 +238,16 @@ class Recipe(Technique):
         return self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_images
 
     @property
+    def starts_from_probe(self) -> bool:
+        """True where the head is trained alone before stages of the backbone are."""
+        return self.cut.probe and self.pretraining is None
+
+    @property
+    def interpolates(self) -> bool:
+        """True where weights between those after the probe and those of the best epoch are tried."""
+        return self.starts_from_probe and self.cut.interpolate
+
+    @property
     def starts_from_lda(self) -> bool:
         """True where the head starts from linear discriminant analysis; not known while head.start is "auto"."""
         return self.head.kind == "linear" and self.head.start == "lda"
@@ -214,7 +256,8 @@ class Recipe(Technique):
     def fits_lda(self) -> bool:
         """True where the head can be that of linear discriminant analysis; the loss is known."""
         loss = "auto" if self.loss == "auto" else self.loss.kind
-        return self.head.kind == "linear" and self.has_features and loss != "binary_cross_entropy"
+        is_known = self.has_features and not self.starts_from_probe
+        return self.head.kind == "linear" and is_known and loss != "binary_cross_entropy"
 
     @property
     def mixes_images(self) -> bool:
@@ -235,6 +278,8 @@ class ResolvedRecipe(Recipe):
     engine: Engine
     batch_size: BatchSize
     epochs: Epochs
+    schedule: Schedule
+    averaging: ExponentialMovingAverage | None
     loss: Loss
 
     @model_validator(mode="after")
@@ -283,26 +328,3 @@ def _find_auto(value: Any, path: str = "") -> Iterator[str]:
 
 def _batch_size(images: int) -> int:
     return max(2, min(64, images // 8))
-
-
-FAMILIES = {
-    "cuts": Cut,
-    "cache": Cache,
-    "heads": Head,
-    "activations": Activation,
-    "initializers": Initializer,
-    "normalizations": Normalization,
-    "pretraining": Pretraining,
-    "optimizers": Optimizer,
-    "schedules": Schedule,
-    "gradient_clipping": Clipping,
-    "regularizers": Regularizer,
-    "augmentations": Augmentation,
-    "losses": Loss,
-    "sampling": Sampling,
-    "averaging": ExponentialMovingAverage,
-    "early_stopping": EarlyStopping,
-    "target": Target,
-    "search": Search,
-}
-"""Every family of techniques, by name."""

@@ -47,7 +47,7 @@ def write_kept(spec: TrainingSpec, training: Training, ready: Prepared, kept: Ke
     name = kept.kind if kept.kind == "last" else f"{kept.kind}-{kept.epoch}"
     path = spec.checkpoint.with_name(f"{name}{spec.checkpoint.suffix}")
     evaluated = evaluate_weights(training, ready, path)
-    metrics = {**evaluated.metrics, "delivered": "epoch"}
+    metrics = {**evaluated.metrics, "delivered": "epoch", "interpolation": 1.0}
     write_checkpoint(spec, training, ready, replace(evaluated, metrics=metrics), path, kept)
     summary = {part: metrics[part] for part in ("validation", "test")}
     return CheckpointWritten(kind=kept.kind, epoch=kept.epoch, file=path.name, metrics=summary)
@@ -86,6 +86,7 @@ def compute_metrics(
         "initial": {"validation_accuracy": training.initial_accuracy},
         "baselines": training.selection.baselines,
         "delivered": training.selection.name,
+        "interpolation": training.selection.share,
         "best_epoch": training.best_epoch,
         "calibration": {
             "temperature": temperature,

@@ -13,17 +13,18 @@ from models.features.standardization import Standardization
 from models.messages import CheckpointWritten, EpochEnded, Finished, Noted, PhaseStarted, RecipeResolved
 from models.pipeline import state_file
 from models.pipeline.checkpoints import evaluate_weights, write_checkpoint, write_kept
+from models.pipeline.probe import start_from_probe
 from models.pipeline.progress import Progress
-from models.pipeline.setup import describe, prepare, report_limits
+from models.pipeline.setup import build_run, prepare
+from models.pipeline.setup_report import describe, report_limits
 from models.pipeline.snapshots import Pace, Snapshotter
 from models.pretraining.pretrain import Material, pretrain
 from models.runtime.micro_batches import report_micro_batches
 from models.runtime.stop_condition import StopCondition
 from models.runtime.supervisor_callbacks import Context
-from models.training.inputs import Subset, TrainingRun
+from models.training.inputs import Subset
 from models.training.loop import EpochComplete, Step, Training
 from models.training.start import start_training
-from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -66,24 +67,16 @@ def fine_tune(
     yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
     progress = plan(ready)
     yield from cache_features(ready, progress, snapshotter)
-    model = TrainableModel.from_recipe(
-        recipe,
-        len(spec.dataset.classes),
-        ready.cut_network,
-        ready.features,
-        ready.train.images,
-        None if ready.kept is None else (ready.kept.weight, ready.kept.bias),
-        Standardization(**state["standardization"]) if state else None,
-    )
-    run = TrainingRun(
-        recipe, spec.dataset.classes, model, ready.features, ready.train, ready.validation, stop_condition
-    )
     if state:
+        run = build_run(spec, ready, ready, stop_condition, Standardization(**state["standardization"]))
         training = Training(run, state["training"])
         epoch, step = training.epochs_done, training.done[0]
         message = f"Resumed after epoch {epoch}, step {step}"
         yield Noted(kind="resumed_from_snapshot", message=message, data={"epoch": epoch, "step": step})
+    elif ready.probe is not None:
+        training = yield from start_from_probe(spec, ready, stop_condition, progress, snapshotter)
     else:
+        run = build_run(spec, ready, ready, stop_condition)
         if recipe.pretraining is not None:
             run = yield from pretrain(run, choose_material(spec, pack, other_pack, ready))
         training = yield from start_training(run)
@@ -100,6 +93,8 @@ def fine_tune(
     yield PhaseStarted(phase="storing", elapsed=time.monotonic() - began)
     write_checkpoint(spec, training, ready, evaluated, spec.checkpoint)
     counts = [ready.features.counts, ready.exact_features.counts]
+    if ready.probe is not None:
+        counts.append(ready.probe.features.counts)
     yield Finished(
         stop_reason=training.stop_reason,
         epoch=training.best_epoch,
@@ -131,24 +126,26 @@ def plan(ready: Prepared) -> Progress:
     """Plan the work for progress reports: rows to compute and rows to train on."""
     recipe, train = ready.recipe, ready.train.images
     to_train = recipe.epochs * len(train)
-    if not ready.features.is_cached:
-        return Progress(to_train, to_train, ready.cut_network.share_above)
     to_compute = sum(source.count_missing(images, 0) for source, images in list_plain_views(ready))
+    if not ready.features.is_cached:
+        return Progress(to_compute + to_train, to_train, ready.cut_network.share_above)
     views = range(1, min(recipe.cache.first, recipe.epochs - 1) + 1)
     to_compute += sum(ready.features.count_missing(train, view) for view in views)
     return Progress(to_compute, to_train, ready.cut_network.share_above)
 
 
 def list_plain_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
-    """List the plain views that every fine-tuning on cached features needs."""
-    needed = [(ready.features, ready.images_to_cache)]
-    return [*needed, (ready.exact_features, ready.test.images)] if ready.is_tested_exactly else needed
+    """List the plain views that every fine-tuning needs, as far as they are cached."""
+    needed = [] if ready.probe is None else [(ready.probe.features, ready.probe.images_to_cache)]
+    if ready.features.is_cached:
+        needed.append((ready.features, ready.images_to_cache))
+        if ready.is_tested_exactly:
+            needed.append((ready.exact_features, ready.test.images))
+    return needed
 
 
 def cache_features(ready: Prepared, progress: Progress, snapshotter: Snapshotter) -> Iterator[Event]:
     """Compute the features of plain views that the cache lacks."""
-    if not ready.features.is_cached:
-        return
     needed = list_plain_views(ready)
     progress.start_phase(steps=sum(-(-len(images) // source.trunk.batch_size) for source, images in needed))
     for source, images in needed:

@@ -14,38 +14,45 @@ from models.backbones.pretrained_classifier import select_classes
 from models.datasets.splits import split
 from models.features.cache import FeatureCache
 from models.features.extractor import HALF, Extractor
-from models.messages import Noted
-from models.networks.cut_network import cut_at
+from models.networks.cut_network import CutNetwork, cut_at
 from models.networks.feature_network import cut_before_classifier
 from models.networks.graph_network import GraphNetwork
 from models.networks.truncation import drop_stages
 from models.pipeline.merge_head import find_head_slot
 from models.runtime import devices
 from models.runtime.checkpoint_file import digest_tensors
-from models.training.inputs import Subset
+from models.training.inputs import Subset, TrainingRun
+from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     import torch
 
     from models.backbones.backbone import Backbone
     from models.backbones.pretrained_classifier import KeptClassifier
     from models.catalog.losses import Task
-    from models.catalog.recipe import ResolvedRecipe
+    from models.catalog.recipe import Recipe, ResolvedRecipe
     from models.datasets.pack import Pack
     from models.features.engines.selection import EngineChoice
     from models.features.sources import FeatureSource
+    from models.features.standardization import Standardization
     from models.images.preprocessing import Preprocessing
-    from models.networks.cut_network import CutNetwork
     from models.networks.types import TimmNetwork
     from models.pipeline.merge_head import HeadSlot
     from models.pipeline.spec import TrainingSpec
+    from models.runtime.stop_condition import StopCondition
     from models.runtime.supervisor_callbacks import Context
 
 
-MANY_TIMES, LONG_SECONDS = 2.0, 600.0
-"""Images with this many times the backbone's own pixels are warned of if their features take as long."""
+@dataclass(frozen=True)
+class Probe:
+    """The head alone on the frozen backbone, to be trained before stages are."""
+
+    recipe: ResolvedRecipe
+    cut_network: CutNetwork
+    features: FeatureSource
+    images_to_cache: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,8 @@ class Prepared:
     """Bytes that the features may take."""
     views_dropped: int
     """Augmented views that do not fit the budget."""
+    probe: Probe | None
+    """What is trained before; None where training starts otherwise."""
     backbone_tensors: Mapping[str, str]
     """SHA-256 of each tensor of the backbone, by name, as it was loaded."""
 
@@ -117,29 +126,49 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     budget = min(wanted.cache.max_bytes or spec.cache_bytes, spec.cache_bytes)
     most_bytes = budget / images if wanted.has_features else math.inf
     cut_network = cut_at(feature_network, wanted.cut, most_bytes)
+    if not cut_network.stages:
+        wanted = wanted.without_probe()
     slot = find_head_slot(feature_network, wanted.head, dropped)
 
-    cache = FeatureCache(spec.cache, spec.cache_bytes) if wanted.has_features else None
-    extractor = Extractor(cut_network, preprocessing, devices.choose(spec.device), cache, context.heartbeat)
+    counts = train.count_images(len(classes)).tolist()
+    cache = FeatureCache(spec.cache, spec.cache_bytes)
+
+    def open_features(
+        wanted: Recipe, cut_network: CutNetwork, images_to_cache: np.ndarray
+    ) -> tuple[Extractor, EngineChoice, ResolvedRecipe]:
+        """Choose the engine of a trunk, and resolve the recipe that trains what is above it."""
+        own_cache = cache if wanted.has_features else None
+        extractor = Extractor(cut_network, preprocessing, devices.choose(spec.device), own_cache, context.heartbeat)
+        engine = extractor.choose_engine(wanted.engine, wanted.precision, pack, images_to_cache)
+        resolved = wanted.resolve(
+            task=task,
+            image_size=preprocessing.side,
+            num_features=feature_network.num_features,
+            class_counts=dict(zip(classes, counts, strict=True)),
+            images=len(train.images),
+            engine=engine.config.engine,
+            precision=engine.config.precision,
+        )
+        return extractor, engine, resolved
+
+    def limit_views(resolved: ResolvedRecipe, cut_network: CutNetwork) -> ResolvedRecipe:
+        """Limit the augmented views to those that fit the cache's budget."""
+        row = HALF.itemsize * math.prod(cut_network.shape)
+        return resolved.limit_views(max(0, (budget - row * images) // (row * len(train.images))))
+
     # Of several labels all logits count, not the greatest alone.
-    is_tested_exactly = cache is None or task == "multi_label" or wanted.precision == "exact"
+    is_tested_exactly = not wanted.has_features or task == "multi_label" or wanted.precision == "exact"
     cached = (train, validation) if is_tested_exactly else (train, validation, test)
     images_to_cache = np.concatenate([subset.images for subset in cached])
-    engine = extractor.choose_engine(wanted.engine, wanted.precision, pack, images_to_cache)
-
-    counts = train.count_images(len(classes)).tolist()
-    resolved = wanted.resolve(
-        task=task,
-        image_size=preprocessing.side,
-        num_features=feature_network.num_features,
-        class_counts=dict(zip(classes, counts, strict=True)),
-        images=len(train.images),
-        engine=engine.config.engine,
-        precision=engine.config.precision,
-    )
-    row = HALF.itemsize * math.prod(cut_network.shape)
-    views = (budget - row * images) // (row * len(train.images))
-    recipe = resolved if cache is None else resolved.limit_views(max(0, views))
+    extractor, engine, resolved = open_features(wanted, cut_network, images_to_cache)
+    recipe = limit_views(resolved, cut_network) if wanted.has_features else resolved
+    probe = None
+    if wanted.starts_from_probe:
+        whole = CutNetwork.from_feature_network(feature_network)
+        probed = np.concatenate([train.images, validation.images])
+        head_extractor, _, of_head = open_features(wanted.to_probe(), whole, probed)
+        of_head = limit_views(of_head, whole)
+        probe = Probe(of_head, whole, head_extractor.open_source(pack, of_head.image_augmentations), probed)
     return Prepared(
         recipe=recipe,
         backbone=backbone,
@@ -158,7 +187,30 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         is_tested_exactly=is_tested_exactly,
         budget=budget,
         views_dropped=resolved.cache.most - recipe.cache.most,
+        probe=probe,
         backbone_tensors=backbone_tensors,
+    )
+
+
+def build_run(
+    spec: TrainingSpec,
+    ready: Prepared,
+    part: Prepared | Probe,
+    stop_condition: StopCondition,
+    standardize: Standardization | None = None,
+) -> TrainingRun:
+    """Build the model of the whole fine-tuning, or of its probe, with all that its training needs."""
+    model = TrainableModel.from_recipe(
+        part.recipe,
+        len(spec.dataset.classes),
+        part.cut_network,
+        part.features,
+        ready.train.images,
+        None if ready.kept is None else (ready.kept.weight, ready.kept.bias),
+        standardize,
+    )
+    return TrainingRun(
+        part.recipe, spec.dataset.classes, model, part.features, ready.train, ready.validation, stop_condition
     )
 
 
@@ -190,88 +242,3 @@ def split_pack(pack: Pack, num_classes: int, fractions: SplitFractions) -> tuple
     parts = split(pack.lossless_digests, labels, pack.splits, fractions.validation_fraction, fractions.test_fraction)
     train, validation, test = (Subset(part, labels[part]) for part in (parts.train, parts.validation, parts.test))
     return train, validation, test
-
-
-def describe(ready: Prepared) -> Noted:
-    """Describe the setup in a log message: backbone, cut, features, images and engine."""
-    subsets = {"train": ready.train, "validation": ready.validation, "test": ready.test}
-    counts = {name: len(subset.labels) for name, subset in subsets.items()}
-    stages = [stage.name for stage in ready.cut_network.stages]
-    bytes_per_view = sum(counts.values()) * ready.features.bytes_per_row
-    cached = f"; a view of all takes {bytes_per_view / 1e6:,.1f} MB in the cache" if bytes_per_view else ""
-    seconds = ready.engine.seconds_per_image
-    time = "" if seconds is None else f"; {seconds:.2g} s to compute an image"
-    above = f", {', '.join(stages)} above it are trained" if stages else ""
-    num_features = ready.slot.feature_network.num_features
-    return Noted(
-        kind="prepared",
-        message=(
-            f"{ready.backbone.name}, cut at {ready.cut_network.cut}{above}, gives {num_features} features; "
-            f"{counts['train']} images to train on, {counts['validation']} to validate on, {counts['test']} to test "
-            f"on; computed by {ready.engine.config}: {ready.engine.reason}{cached}{time}"
-        ),
-        data={
-            "backbone_revision": ready.backbone.revision,
-            "cut": ready.cut_network.cut,
-            "stages": stages,
-            "dropped": ready.slot.dropped,
-            "num_features": num_features,
-            **counts,
-            "bytes_per_view": bytes_per_view,
-            "engine": str(ready.engine.config),
-            "seconds_per_image": seconds,
-            "engine_figures": ready.engine.measurements,
-        },
-    )
-
-
-def report_limits(ready: Prepared) -> Iterator[Noted]:
-    """Report classes of a kept head that are new, and what the cache's budget or the size of images changes."""
-    if ready.kept is not None and ready.kept.new:
-        known, new = ready.kept.known, ready.kept.new
-        yield Noted(
-            kind="classes_added",
-            message=f"The classifier is kept for {len(known)} classes; new and from zero: {', '.join(new)}",
-            data={"known": known, "new": new},
-        )
-    why = f"to stay within the cache's budget of {ready.budget:,} bytes: raise cache.max_bytes and GRAFT_CACHE_BYTES"
-    moved_from, cut = ready.cut_network.moved_from, ready.cut_network.cut
-    if moved_from is not None:
-        yield Noted(
-            level="warning",
-            kind="cut_moved",
-            message=f"The backbone is cut at {cut}, not at {moved_from}, {why}",
-            data={"from": moved_from, "to": cut},
-        )
-    if ready.views_dropped:
-        views = ready.recipe.cache.most
-        yield Noted(
-            level="warning",
-            kind="views_limited",
-            message=f"There are only {views} augmented views, {why}",
-            data={"views": views, "left_out": ready.views_dropped},
-        )
-    yield from _report_large_images(ready)
-
-
-def _report_large_images(ready: Prepared) -> Iterator[Noted]:
-    """Report how long features take, where images larger than the backbone's own make them slow."""
-    per_image = ready.engine.seconds_per_image
-    if per_image is None or ready.backbone.own_size is None:
-        return
-    size, own = ready.preprocessing.input_size, ready.backbone.own_size
-    ratio = math.prod(size) / math.prod(own)
-    plain, view = per_image * len(ready.images_to_cache), per_image * len(ready.train.images)
-    views = min(ready.recipe.cache.most, ready.recipe.epochs - 1)
-    if ratio < MANY_TIMES or plain + views * view < LONG_SECONDS:
-        return
-    yield Noted(
-        level="warning",
-        kind="large_images",
-        message=(
-            f"Images of {size[1]}x{size[2]} pixels have {ratio:.3g} times as many as the backbone's own {own[1]}x"
-            f"{own[2]}: on this machine their features take about {plain / 60:,.0f} minutes, and each augmented view "
-            f"of the training images {view / 60:,.0f} more, {views} views at most: set image_size or cache.views lower"
-        ),
-        data={"seconds": round(plain), "seconds_per_view": round(view), "views": views},
-    )

@@ -13,9 +13,10 @@ from models.messages import Diagnosed, EpochEnded, Noted
 from models.runtime.micro_batches import report_micro_batches
 from models.runtime.rng import get_random_state, seed_epoch, set_random_state
 from models.training.diagnostics import Diagnostics
+from models.training.interpolation import select_between
 from models.training.kept_epochs import KeptEpochs
 from models.training.selection import Selection
-from models.training.step import NotFinite, TrainStep
+from models.training.step import EpochTotals, NotFinite, TrainStep
 from models.training.validator import Validator
 from models.training.view_schedule import ViewSchedule
 
@@ -51,20 +52,6 @@ class EpochComplete:
     """An epoch is complete: validated, compared with the best, and its view schedule updated."""
 
 
-@dataclass
-class EpochTotals:
-    """Sums over the steps of a running epoch."""
-
-    steps: int = 0
-    seen: int = 0
-    correct: int = 0
-    loss_sum: float = 0.0
-    lr: float = 0.0
-    hits: int = 0
-    misses: int = 0
-    seconds: float = 0.0
-
-
 class Training:
     """Training loop over epochs: iterate over `train()`; the model then has the weights that are selected."""
 
@@ -94,6 +81,8 @@ class Training:
         self.kept = KeptEpochs(self.recipe.keep)
         self._improved_state: dict[str, Any] | None = None
         """The state of the last epoch that improved, for training to go on from when a view is added."""
+        self._start: dict[str, torch.Tensor] | None = None
+        """The weights before the first step, where those between them and the selected ones are tried."""
         self.validation_logits: np.ndarray
         """The logits of the validation images by the weights in use, (n, C); `train()` ends with the selected."""
         self._stop_reason: StopReason | None = None
@@ -114,6 +103,8 @@ class Training:
                 "fewer layers."
             ) from None
         self.initial_accuracy = start.accuracy
+        if self.recipe.interpolates and stopping is not None:
+            self._start = self.model.copy_state()
 
     @property
     def stop_reason(self) -> StopReason:
@@ -160,9 +151,11 @@ class Training:
                 )
             self._stop_reason = self._find_reason_to_stop(ended)
             yield EpochComplete()
-        self.use_weights(self.selection.state)
         if self.selection.name != "epoch":
             yield self.selection.report_baseline()
+        elif self._start is not None:
+            yield select_between(self._start, self.selection, self._validator, self.train_step.loss)
+        self.use_weights(self.selection.state)
         recalls = self._validator.measure_recalls(self.validation_logits)
         yield from self.diagnostics.final_findings(
             self.stop_reason, self.train_step.clipped_share, self.selection, recalls
@@ -181,6 +174,7 @@ class Training:
             running["random_state"] = get_random_state(self.model.device)
         return {
             "model": self.model.state_dict(),
+            "start": self._start,
             "selection": self.selection.state_dict(),
             "kept": self.kept.state_dict(),
             "improved_state": self._improved_state,
@@ -197,6 +191,7 @@ class Training:
 
     def _load(self, state: dict[str, Any]) -> None:
         self.model.load_state_dict(state["model"])
+        self._start = state.get("start")  # those of earlier releases have none
         self.selection.load_state_dict(state["selection"])
         if "kept" in state:  # those of earlier releases keep the best epoch alone
             self.kept.load_state_dict(state["kept"])

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 def start_training(run: TrainingRun) -> Generator[Noted | HeadsSearched, None, Training]:
     """Find where a training starts and at which rate; returns it before its first step. Raises TrainingDiverged."""
-    initialize_bias(run)
+    if not run.recipe.starts_from_probe:
+        initialize_bias(run)
     run = resolve_rate(run)
     fitted = None
     if run.recipe.fits_lda:

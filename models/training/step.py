@@ -28,6 +28,20 @@ class NotFinite(Exception):
     """A loss is NaN or infinite."""
 
 
+@dataclass
+class EpochTotals:
+    """Sums over the steps of a running epoch."""
+
+    steps: int = 0
+    seen: int = 0
+    correct: int = 0
+    loss_sum: float = 0.0
+    lr: float = 0.0
+    hits: int = 0
+    misses: int = 0
+    seconds: float = 0.0
+
+
 class TrainStep:
     """Optimizer steps on the trained parameters: mixing, loss, penalties, clipping, constraints, moving average."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from models.evaluation.calibration import fit_temperature
 from models.evaluation.metrics import evaluate, evaluate_multi_label
 from models.features.sources import forward_plain_views
 from models.training.class_priors import compute_class_weights, compute_prior_logits
@@ -89,7 +90,8 @@ class Validator:
             self.model.load_state_dict(self._copy_state(lda.weight, lda.bias))
             selection.add_baseline("lda", self.validate(compute_loss), self.model.copy_state)
             self.model.load_state_dict(own)
-        name = "lda" if self.run.recipe.starts_from_lda else "start"
+        recipe = self.run.recipe
+        name = "probe" if recipe.starts_from_probe else "lda" if recipe.starts_from_lda else "start"
         selection.add_baseline(name, start, self.model.copy_state)
         return start
 
@@ -98,7 +100,11 @@ class Validator:
         return {**self.model.copy_state(), "head.output.weight": weight, "head.output.bias": bias}
 
     def _compute_figures(self, logits: torch.Tensor, compute_loss: ComputeLoss) -> Figures:
-        loss = compute_loss(logits.to(self.model.device), self._labels.to(self.model.device)).item()
+        logits, labels = logits.to(self.model.device), self._labels.to(self.model.device)
+        loss, calibrated = compute_loss(logits, labels).item(), None
         if not math.isfinite(loss):
             raise NotFinite(f"The validation loss became {loss}.")
-        return Figures.from_logits(loss, logits.cpu(), self._labels, self._class_weights)
+        if self.run.recipe.cut.trains:
+            temperature = fit_temperature(logits.cpu().numpy(), self.run.validation.labels)
+            calibrated = compute_loss(logits / temperature, labels).item()
+        return Figures.from_logits(loss, logits.cpu(), self._labels, self._class_weights, calibrated)

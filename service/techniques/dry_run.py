@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models.catalog.cuts import All, CandidateCut, CutUnknown
-from models.catalog.recipe import FAMILIES, Recipe
+from models.catalog.families import FAMILIES
 from models.catalog.technique import Technique, members
 from service.backbones import repository as backbones
 from service.backbones.errors import BackboneNotFound
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.orm import Session
 
+    from models.catalog.recipe import Recipe
     from service.tables import Backbone
 
 
@@ -56,10 +57,9 @@ def _resolve(recipe: Recipe, dataset: Dataset | None, side: int | None) -> Recip
     resolved = recipe
     if dataset is not None and dataset.task is not None and dataset.task != "unlabelled":
         resolved = resolved.for_task(dataset.task)
-    more = {"epochs": resolved.most_epochs}
     if side is not None and resolved.image_size == "auto":
-        more["image_size"] = side
-    return resolved.model_copy(update=more)
+        resolved = resolved.model_copy(update={"image_size": side})
+    return resolved.resolve_by_cut()
 
 
 def _count_views(recipe: Recipe, dataset: Dataset) -> Costs:

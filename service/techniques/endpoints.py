@@ -6,7 +6,8 @@ from functools import cache
 
 from fastapi import APIRouter
 
-from models.catalog.recipe import FAMILIES, Recipe
+from models.catalog.families import FAMILIES
+from models.catalog.recipe import Recipe
 from models.catalog.technique import Technique, members
 from service.dependencies import DatabaseDep
 from service.json_body import JsonRoute

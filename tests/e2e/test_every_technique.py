@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from graft.client import Client
-from models.catalog.recipe import FAMILIES
+from models.catalog.families import FAMILIES
 from tests.support import deployments
 from tests.support.images import coloured_classes, write_zip
 from tests.support.recipe_variants import NAMES, TECHNIQUES, example, placed

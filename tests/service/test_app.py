@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from models.catalog.recipe import FAMILIES
+from models.catalog.families import FAMILIES
 from models.catalog.technique import members
 from service.backbones import listings
 from service.database import Database

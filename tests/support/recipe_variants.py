@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from models.catalog.recipe import FAMILIES
+from models.catalog.families import FAMILIES
 from models.catalog.technique import members
 
 if TYPE_CHECKING:

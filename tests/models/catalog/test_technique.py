@@ -15,7 +15,8 @@ import pytest
 from pydantic import ValidationError
 
 from models import catalog
-from models.catalog.recipe import FAMILIES, Recipe, ResolvedRecipe
+from models.catalog.families import FAMILIES
+from models.catalog.recipe import Recipe, ResolvedRecipe
 from models.catalog.technique import StrictModel, Technique, members
 from tests.support.recipe_variants import DATA, NAMES, TECHNIQUES, example, placed, recipe_with
 

@@ -28,6 +28,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "fitted": {"head": MLP, "augmentations": ["feature_noise"], "regularizers": ["l1", "max_norm"]},
     "uncached": {"cache": "off", "augmentations": ["horizontal_flip", "cutmix"], "epochs": 3},
     "unfrozen": {"cut": "top", "batch_size": 16, "epochs": 4},
+    "interpolated": {"cut": "top", "batch_size": 16, "epochs": 3, "early_stopping": {}},
+    "everything trained": {"cut": "none", "epochs": 2, "early_stopping": {}},
     "gradual": {"cut": {"kind": "gradual", "every": 1, "batch_norm": "trained"}, "epochs": 4},
     "balanced": {"sampling": "balanced", "schedule": {"kind": "performance", "patience": 1}},
     "searched": {"search": {"trials": 4}},

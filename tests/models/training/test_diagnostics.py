@@ -190,7 +190,8 @@ def test_a_baseline_that_is_delivered_or_should_be_is_told() -> None:
 
 
 def test_every_finding_comes_with_advice_in_the_recipes_own_words() -> None:
-    from models.catalog.recipe import FAMILIES, Recipe
+    from models.catalog.families import FAMILIES
+    from models.catalog.recipe import Recipe
     from models.catalog.technique import members
 
     everything = [member for family in FAMILIES.values() for member in members(family)]

@@ -114,3 +114,30 @@ def test_figures_are_of_the_labels_and_weights() -> None:
     assert figures.accuracy == pytest.approx(5 / 7)
     assert figures.balanced_accuracy == pytest.approx(np.mean([3 / 4, 0, 1])), "the fourth class does not occur"
     assert figures.weighted_accuracy == pytest.approx((3 + 2 * 2) / (4 + 3 + 2 * 2))
+
+
+@pytest.mark.parametrize(
+    ("points", "share"),
+    [
+        ([(0.25, (0.4, 0.9)), (0.5, (0.3, 0.9)), (0.75, (0.35, 0.9))], 0.5),
+        ([(0.25, (0.2, 0.79)), (0.5, (0.6, 0.95)), (0.75, (0.45, 0.85))], 1.0),
+    ],
+    ids=["the best of all", "none is as accurate as the baseline and better than the epoch"],
+)
+def test_between_start_and_epoch_the_best_point_is_selected(points: list[tuple[float, Row]], share: float) -> None:
+    selection = select(BASELINES, [(0.45, 0.85)], EarlyStopping())
+    for at, (loss, accuracy) in points:
+        selection.add_point(at, Figures(loss, accuracy, accuracy, accuracy), dict)
+    assert selection.share == share
+    best = {0.5: {"validation_loss": 0.3, "validation_accuracy": 0.9}}
+    assert selection.figures == best.get(share, {"validation_loss": 0.45, "validation_accuracy": 0.85})
+
+
+def test_where_logits_are_calibrated_their_loss_is_compared() -> None:
+    """Stages that are sure of themselves are more accurate at a greater loss."""
+    selection = Selection(EarlyStopping())
+    selection.add_baseline("probe", Figures(0.9, 0.7, 0.7, 0.7, calibrated_loss=0.85), dict)
+    assert selection.add_epoch(1, Figures(1.3, 0.8, 0.8, 0.8, calibrated_loss=0.7), dict)
+    assert not selection.add_epoch(2, Figures(1.1, 0.8, 0.8, 0.8, calibrated_loss=0.75), dict)
+    assert (selection.name, selection.epoch) == ("epoch", 1)
+    assert selection.figures == {"validation_loss": 1.3, "validation_accuracy": 0.8}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 import threading
 import time
@@ -10,102 +9,21 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from sqlalchemy import select, text, update
 
-from models.messages import EpochEnded
 from service.jobs import lifecycle
 from service.settings import Settings
 from service.startup import CannotStart
-from service.tables import Dataset, Epoch, Event, Job
-from tests.support.jobs import add_jobs, claim_job, event_kinds
+from tests.support.jobs import add_jobs
+from tests.support.tracked_jobs import METRICS, begin, read_scalars, run_twice, succeed, train, wait_until
 from workers.lease import fence
 from workers.tracking import tracking
 from workers.tracking.mlflow import name_tag
 from workers.tracking.tracker import TrackedJob
-from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from service.database import Database
-
-RECIPE = {"optimizer": {"kind": "adam", "beta2": 0.5}, "epochs": 4, "target": None}
-METRICS = {
-    "validation": {"accuracy": 0.9, "loss": 0.25, "confusion_matrix": [[1]]},
-    "test": {"accuracy": 0.75, "loss": 0.5, "note": "x"},
-}
-DETAILS = {"team@1": "bio", "graft.job": "job_other", "mlflow.runName": "mine", "mlflow.user": "me", "a/../b": "c"}
-SECONDS = 20.0
-
-
-def begin(database: Database, settings: Settings) -> JobAttempt:
-    """Claim and start the next attempt at the only job, as if the one before had lost its lease."""
-    with database.writing() as session:
-        session.execute(update(Job).values(lease_until=None, worker=None, recipe=RECIPE, details=DETAILS))
-        session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
-    attempt = JobAttempt(database, settings, claim_job(database))
-    attempt.fetch_inputs()
-    with database.writing() as session:
-        attempt.start(session, fence(session, attempt.claim))
-    return attempt
-
-
-def end_epoch(epoch: int, seconds: float = 2.0) -> EpochEnded:
-    """Make an epoch whose metrics are told by its number."""
-    return EpochEnded(
-        epoch=epoch, view=0, train_loss=1 / epoch, train_accuracy=0.5, validation_loss=2 / epoch,
-        validation_accuracy=1 - 1 / epoch, lr=0.125, seconds=seconds, cache_hits=3, cache_misses=4,
-    )  # fmt: skip
-
-
-def train(attempt: JobAttempt, *epochs: int, seconds: float = 2.0) -> None:
-    """Record epochs as a child's events."""
-    for epoch in epochs:
-        lines = [end_epoch(epoch, seconds).model_dump_json().encode()]
-        with attempt.database.writing() as session:
-            assert not attempt.record(session, fence(session, attempt.claim), lines)
-        attempt.confirm(lines)
-
-
-def end(attempt: JobAttempt) -> None:
-    """End the job well, and its attempt."""
-    with attempt.database.writing() as session:
-        lifecycle.succeed(session, fence(session, attempt.claim), stop_reason="epochs_done", metrics=METRICS)
-    attempt.clean_up(is_over=True)
-
-
-def succeed(attempt: JobAttempt) -> None:
-    """End the job well, and wait until the trackers know."""
-    end(attempt)
-    tracking.wait_for_trackers(60.0)
-
-
-def wait_until(is_so: Callable[[], Any]) -> None:
-    """Wait until what a tracker's thread does is seen."""
-    deadline = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < deadline, "the tracker was told nothing"
-        time.sleep(0.05)
-
-
-def run_twice(database: Database, settings: Settings, *, sent: Callable[[], Any]) -> None:
-    """Train two epochs, wait until `sent()` is true, lose that attempt, and train the job to its end in another."""
-    add_jobs(database, 1)
-    train(begin(database, settings), 1, 2)
-    wait_until(sent)
-    again = begin(database, settings)
-    train(again, 1, 2, 3, seconds=3.0)  # another worker is slower
-    succeed(again)
-
-
-def read_scalars(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    """Read steps and values of the only event file of the job."""
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    (file,) = (folder / "job_000").iterdir()
-    read = EventAccumulator(str(file)).Reload()
-    return {tag: [(event.step, event.value) for event in read.Scalars(tag)] for tag in read.Tags()["scalars"]}
 
 
 def read_log(content: bytes) -> list[bytes]:
@@ -216,112 +134,6 @@ def test_a_job_is_ended_once(database: Database, tmp_path: Path, monkeypatch: py
     attempt.clean_up(is_over=True)
     tracking.wait_for_trackers(60.0)
     assert len(list((settings.data / "wandb").rglob("*.wandb"))) == 1
-
-
-def test_a_tracker_that_cannot_be_written_to_costs_the_job_nothing(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", (0.1,))
-    (tmp_path / "file").touch()
-    settings = Settings(data=tmp_path / "data", tensorboard=tmp_path / "file")
-    add_jobs(database, 1)
-    attempt = begin(database, settings)
-    train(attempt, 1)
-    wait_until(lambda: "tracking_failed" in event_kinds(database))
-    train(attempt, 2)
-    succeed(attempt)
-    assert event_kinds(database).count("tracking_failed") == 1
-    assert event_kinds(database)[-1] == "succeeded"
-
-
-def test_results_that_a_tracker_does_not_take_at_once_are_sent_again(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", (0.1,) * 200)
-    (tmp_path / "board").touch()
-    add_jobs(database, 1)
-    attempt = begin(database, Settings(data=tmp_path / "data", tensorboard=tmp_path / "board"))
-    train(attempt, 1)
-    wait_until(lambda: "does not take" in caplog.text)
-    caplog.clear()
-    end(attempt)
-    wait_until(lambda: "does not take" in caplog.text)
-    (tmp_path / "board").unlink()
-    tracking.wait_for_trackers(60.0)
-    scalars = read_scalars(tmp_path / "board")
-    assert (scalars["lr"], scalars["result/test/accuracy"]) == ([(1, 0.125)], [(0, 0.75)])
-
-
-@pytest.mark.parametrize("table", ["jobs", "events"])
-def test_a_database_that_is_away_for_a_moment_ends_no_tracking(
-    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture, table: str
-) -> None:
-    """When the job is read, and when an error of the tracker is to be written down."""
-    (tmp_path / "board").touch()
-    add_jobs(database, 1)
-    attempt = begin(database, Settings(data=tmp_path / "data", tensorboard=tmp_path / "board"))
-    with database.writing() as session:
-        session.add(Epoch(job_id="job_000", **end_epoch(1).model_dump(exclude={"event"})))
-    with database.writing() as session:
-        session.execute(text(f"ALTER TABLE {table} RENAME TO away"))
-    attempt._tracking.update()
-    wait_until(lambda: "the database does not answer" in caplog.text)
-    assert "UPDATE" not in caplog.text
-    assert "SELECT" not in caplog.text
-    with database.writing() as session:
-        session.execute(text(f"ALTER TABLE away RENAME TO {table}"))
-    attempt._tracking.update()
-    wait_until(lambda: "tracking_failed" in event_kinds(database))
-    (tmp_path / "board").unlink()
-    succeed(attempt)
-    assert read_scalars(tmp_path / "board")["result/test/accuracy"] == [(0, 0.75)]
-
-
-def test_an_attempt_that_has_lost_its_job_tells_nothing(database: Database, tmp_path: Path) -> None:
-    folder = tmp_path / "board"
-    settings = Settings(data=tmp_path / "data", tensorboard=folder)
-    add_jobs(database, 1)
-    first, again = begin(database, settings), begin(database, settings)
-    train(again, 1)
-    wait_until(lambda: any(folder.glob("job_000/events*")))
-    first.clean_up(is_over=False)
-    tracking.wait_for_trackers(60.0)
-    succeed(again)
-    assert read_scalars(folder)["result/test/accuracy"] == [(0, 0.75)]
-
-
-def test_a_password_in_the_address_of_mlflow_is_told_to_nobody(
-    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    settings = Settings(data=tmp_path / "data", mlflow_url=f"http://somebody:s3cr%40et@127.0.0.1:{port}")
-    add_jobs(database, 1)
-    attempt = begin(database, settings)
-    train(attempt, 1)
-    wait_until(lambda: "tracking_failed" in event_kinds(database))
-    with database.reading() as session:
-        (message,) = session.scalars(select(Event.message).where(Event.kind == "tracking_failed"))
-    assert f"127.0.0.1:{port}" in message
-    for told in (message, caplog.text):
-        assert "s3cr" not in told
-        assert "somebody" not in told
-
-
-def test_a_tracker_that_does_not_answer_delays_no_worker_that_stops(
-    database: Database, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tracking, "RETRY_SECONDS", ())
-    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        settings = Settings(data=tmp_path / "data", mlflow_url=f"http://127.0.0.1:{silent.getsockname()[1]}")
-        add_jobs(database, 1)
-        attempt = begin(database, settings)
-        end(attempt)
-        tracking.wait_for_trackers(0.1)
-        assert "MLflow of job_000 does not answer" in caplog.text
-    tracking.wait_for_trackers(60.0)  # the connection is closed
 
 
 def test_names_of_tags_are_such_as_mlflow_takes() -> None:
