@@ -1,9 +1,8 @@
 """Accuracy and time by how much of a backbone is trained: `make unfreezing DATASET=path BACKBONE=local/NAME`.
 
-The head alone, the top stage, the top three, and the whole backbone, each by the recommended values of its recipe, on
-random stratified splits (60 : 15 : 25). Beside them is the training of the whole backbone from a new head, at a
-constant rate, without averaging and interpolation. Features are cached: the head alone comes first, and the others
-read its.
+The head alone, the top three stages, and the whole backbone, on random stratified splits (60 : 15 : 25); stages both
+with a new head, and from the head alone (LP-FT) with warm-up, cosine and averaged weights. Features are cached: the
+head alone comes first, and the others read its.
 """
 
 from __future__ import annotations
@@ -32,13 +31,13 @@ if TYPE_CHECKING:
 
     from models.datasets.validation import ValidatedDataset
 
-BARE: dict[str, Any] = {"probe": False, "interpolate": False}
+FROM_PROBE: dict[str, Any] = {"schedule": {"kind": "cosine", "warmup_epochs": 1}, "averaging": {}}
 RECIPES: dict[str, dict[str, Any]] = {
     "the head": {},
-    "the top stage": {"cut": "top"},
-    "the top 3 stages": {"cut": {"kind": "top", "stages": 3}},
-    "everything": {"cut": "none"},
-    "everything, from a new head": {"cut": {"kind": "none", **BARE}, "schedule": "constant", "averaging": None},
+    "the top 3 stages, with a new head": {"cut": {"kind": "top", "stages": 3}},
+    "the top 3 stages, from the head": {"cut": {"kind": "top", "stages": 3, "probe": True}, **FROM_PROBE},
+    "everything, with a new head": {"cut": "none"},
+    "everything, from the head": {"cut": {"kind": "none", "probe": True}, **FROM_PROBE},
 }
 HEADER = """\
 | trained | test accuracy, % | against the head | seconds | of the way from the head alone |

@@ -122,8 +122,6 @@ def _pretraining(recipe: Recipe) -> Iterator[str]:
 
 
 def _steps(recipe: Recipe) -> Iterator[str]:
-    if recipe.schedule == "auto":
-        return
     warmup, epochs = recipe.schedule.warmup_epochs, recipe.most_epochs
     if warmup >= epochs:
         yield (

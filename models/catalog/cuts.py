@@ -80,7 +80,7 @@ class _Trained(Technique):
     """Layer-wise decay: each stage's learning rate over that of the stage above it (Howard & Ruder, 2018)."""
     batch_norm: Literal["frozen", "trained"] = "frozen"
     """Statistics and weights of BatchNorm above the cut: frozen, or updated in training. Below, they are frozen."""
-    probe: bool = True
+    probe: bool = False
     """Train the head alone first, on cached features of the frozen backbone, as `cut: all` does, and go on from there
     (linear probing, then fine-tuning, LP-FT; Kumar et al., 2022): a new head does not disturb the stages, and what is
     delivered is not less accurate than the head alone on the validation images. Not with `pretraining`."""
@@ -173,8 +173,6 @@ class Gradual(_Trained):
     """Number of stages trained in the end."""
     every: Epochs = 5
     """Epochs between one stage and the next."""
-    probe: bool = False
-    """Train the head alone first, until it is done, and not for `every` epochs only."""
 
     def choose(self, cuts: Sequence[CandidateCut]) -> str | None:
         """Choose the cut below the trained stages; raises CutUnknown."""

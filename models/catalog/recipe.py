@@ -21,7 +21,7 @@ from models.catalog.optimizers import Adam, Optimizer
 from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import L2, Regularizer
 from models.catalog.sampling import Sampling, Shuffled
-from models.catalog.schedules import Constant, Cosine, Schedule
+from models.catalog.schedules import Constant, Schedule
 from models.catalog.technique import Epochs, Technique
 from models.catalog.weight_averaging import ExponentialMovingAverage
 
@@ -60,7 +60,7 @@ class Recipe(Technique):
     """Images per step; auto: 64, or fewer so that an epoch has at least eight steps."""
     epochs: Epochs | Auto = "auto"
     """Largest number of passes over the training images; auto: 200, which early stopping usually cuts short, or 20
-    where stages of the backbone are trained."""
+    where the whole backbone is trained."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Random seed of the new layers' weights, dropout, and the order of batches."""
     time_budget_seconds: Annotated[float, Field(gt=0.0, le=1e8)] | None = None
@@ -81,9 +81,8 @@ class Recipe(Technique):
     """Pretraining of the new layers before the task itself; null: none."""
     optimizer: Optimizer = Adam()
     """Update rule of the weights, with its learning rate."""
-    schedule: Auto | Schedule = "auto"
-    """Learning rate over time, as a multiple of the optimizer's; auto: constant, or cosine after a warm-up of one epoch
-    where stages of the backbone are trained."""
+    schedule: Schedule = Constant()
+    """Learning rate over time, as a multiple of the optimizer's."""
     gradient_clipping: Clipping | None = None
     """Limit on the size of gradients; null: none."""
     regularizers: Regularizers = (L2(),)
@@ -99,9 +98,8 @@ class Recipe(Technique):
     """Objective that training minimizes; auto: cross_entropy, or binary_cross_entropy for multi-label datasets."""
     sampling: Sampling = Shuffled()
     """Which training images an epoch goes through, and in which order."""
-    averaging: Auto | ExponentialMovingAverage | None = "auto"
-    """Averaging of the weights over steps; null: none; auto: an exponential moving average where stages of the backbone
-    are trained."""
+    averaging: ExponentialMovingAverage | None = None
+    """Averaging of the weights over steps; null: none."""
     early_stopping: EarlyStopping | None = EarlyStopping()
     """When to stop before the last epoch; the checkpoint is then that of the best epoch; null: train all epochs and
     keep the last, however good."""
@@ -171,22 +169,13 @@ class Recipe(Technique):
                 images_per_class=0.0 if self.cut.trains else images / len(class_counts),
             ),
             "cut": self.cut if self.starts_from_probe else self.cut.without_probe(),
+            "epochs": self.most_epochs,
             "head": head,
             "regularizers": tuple(regularizer.resolve(images) for regularizer in self.regularizers),
             "loss": loss.resolve(class_counts, images),
             "search": None if self.search is None else self.search.resolve(images, num_features, len(class_counts)),
         }
-        return ResolvedRecipe.model_validate({**dict(self.resolve_by_cut()), **resolved})
-
-    def resolve_by_cut(self) -> Self:
-        """Replace every "auto" that depends on what is trained alone: epochs, schedule and averaging."""
-        trains = self.cut.trains
-        chosen: dict[str, object] = {"epochs": self.most_epochs, "schedule": self.schedule, "averaging": self.averaging}
-        if self.schedule == "auto":
-            chosen["schedule"] = Cosine(warmup_epochs=min(1, self.most_epochs / 2)) if trains else Constant()
-        if self.averaging == "auto":
-            chosen["averaging"] = ExponentialMovingAverage() if trains else None
-        return self.model_copy(update=chosen)
+        return ResolvedRecipe.model_validate({**dict(self), **resolved})
 
     def without_probe(self) -> Self:
         """Leave out the training of the head alone before that of stages."""
@@ -225,7 +214,7 @@ class Recipe(Technique):
         """Largest number of epochs of a resolved recipe."""
         if self.epochs != "auto":
             return self.epochs
-        return 20 if self.cut.trains else 200
+        return 20 if self.cut.kind == "none" else 200
 
     @property
     def image_augmentations(self) -> tuple[ImageAugmentation, ...]:
@@ -278,8 +267,6 @@ class ResolvedRecipe(Recipe):
     engine: Engine
     batch_size: BatchSize
     epochs: Epochs
-    schedule: Schedule
-    averaging: ExponentialMovingAverage | None
     loss: Loss
 
     @model_validator(mode="after")

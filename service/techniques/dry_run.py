@@ -57,9 +57,10 @@ def _resolve(recipe: Recipe, dataset: Dataset | None, side: int | None) -> Recip
     resolved = recipe
     if dataset is not None and dataset.task is not None and dataset.task != "unlabelled":
         resolved = resolved.for_task(dataset.task)
+    more = {"epochs": resolved.most_epochs}
     if side is not None and resolved.image_size == "auto":
-        resolved = resolved.model_copy(update={"image_size": side})
-    return resolved.resolve_by_cut()
+        more["image_size"] = side
+    return resolved.model_copy(update=more)
 
 
 def _count_views(recipe: Recipe, dataset: Dataset) -> Costs:

@@ -97,9 +97,12 @@ REFUSALS = {
         [{"head": {"start": "lda"}, "loss": "focal"}, {"loss": "binary_cross_entropy"}],
     ),
     "LDA of nothing": Refusal(
-        {"head": {"start": "lda"}, "cut": {"kind": "none", "probe": False}},
+        {"head": {"start": "lda"}, "cut": "none"},
         "LDA needs features that are known before training: cache them, or set head.start to zero",
-        [{"head": {"start": "lda"}, "cut": "none"}, {"head": {"start": "zero"}, "cache": "off"}],
+        [
+            {"head": {"start": "lda"}, "cut": {"kind": "none", "probe": True}},
+            {"head": {"start": "zero"}, "cache": "off"},
+        ],
     ),
     "two lengths": Refusal(
         {"head": "cosine", "regularizers": ["max_norm"]},

@@ -13,9 +13,7 @@ from models.catalog.heads import MLP, Linear
 from models.catalog.losses import BinaryCrossEntropy, CrossEntropy
 from models.catalog.optimizers import Adam, Momentum
 from models.catalog.recipe import Recipe, ResolvedRecipe
-from models.catalog.schedules import Constant, Cosine
 from models.catalog.technique import Unresolved
-from models.catalog.weight_averaging import ExponentialMovingAverage
 from tests.support.recipe_variants import DATA
 
 
@@ -89,8 +87,8 @@ def test_views_are_for_few_images_or_for_what_can_learn_them_by_heart() -> None:
         ({"loss": "binary_cross_entropy"}, {"a": 40, "b": 40}, "zero"),
         ({"cache": "off"}, {"a": 40, "b": 40}, "zero"),
         ({"cut": "top"}, {"a": 40, "b": 40}, "lda"),
-        ({"cut": "none"}, {"a": 40, "b": 40}, "lda"),
-        ({"cut": {"kind": "none", "probe": False}}, {"a": 40, "b": 40}, "zero"),
+        ({"cut": "none"}, {"a": 40, "b": 40}, "zero"),
+        ({"cut": {"kind": "none", "probe": True}}, {"a": 40, "b": 40}, "lda"),
         ({"head": {"start": "zero"}}, {"a": 40, "b": 40}, "zero"),
         ({"head": {"start": "lda"}}, {"a": 4, "b": 4}, "lda"),
     ],
@@ -101,7 +99,7 @@ def test_a_linear_head_starts_where_it_can_start_well(
     assert resolved(choices, class_counts=counts).head.start == start
 
 
-@pytest.mark.parametrize("cut", ["all", "top", "none", {"kind": "gradual", "probe": True}])
+@pytest.mark.parametrize("cut", ["all", *({"kind": kind, "probe": True} for kind in ("top", "none", "gradual"))])
 def test_a_resolved_recipe_resolves_to_itself_and_has_the_same_probe(cut: object) -> None:
     """A job that is tried again starts from its resolved recipe."""
     choices = {"cut": cut, "augmentations": ["crop", "mixup"], "head": "mlp", "cache": {"max_bytes": 10**9}}
@@ -114,30 +112,17 @@ def test_a_resolved_recipe_resolves_to_itself_and_has_the_same_probe(cut: object
 
 
 def test_a_probe_is_the_empty_recipe_but_for_what_describes_head_and_data() -> None:
-    assert Recipe.model_validate({"cut": "none", "optimizer": "sgd", "epochs": 3}).to_probe() == Recipe()
+    assert (
+        Recipe.model_validate({"cut": {"kind": "none", "probe": True}, "optimizer": "sgd", "epochs": 3}).to_probe()
+        == Recipe()
+    )
     chosen = {"cut": "top", "head": "cosine", "loss": "focal", "seed": 7, "image_size": 32, "augmentations": ["cutmix"]}
     probe = Recipe.model_validate(chosen).to_probe()
     assert probe == Recipe.model_validate({**chosen, "cut": "all", "augmentations": []})
 
 
-@pytest.mark.parametrize(
-    ("choices", "schedule", "averaging", "epochs"),
-    [
-        ({}, Constant(), None, 200),
-        ({"cut": "top"}, Cosine(warmup_epochs=1.0), ExponentialMovingAverage(), 20),
-        ({"cut": "none", "epochs": 1}, Cosine(warmup_epochs=0.5), ExponentialMovingAverage(), 1),
-        ({"cut": "none", "averaging": None, "schedule": "constant"}, Constant(), None, 20),
-    ],
-)
-def test_rates_fall_and_weights_are_averaged_where_stages_are_trained(
-    choices: object, schedule: object, averaging: object, epochs: int
-) -> None:
-    recipe = resolved(choices)
-    assert (recipe.schedule, recipe.averaging, recipe.epochs) == (schedule, averaging, epochs)
-
-
 def test_pretrained_stages_have_no_probe_of_the_stages_before() -> None:
-    recipe = resolved({"cut": "top", "pretraining": "rotation"})
+    recipe = resolved({"cut": {"kind": "top", "probe": True}, "pretraining": "rotation"})
     assert recipe.cut.probe is False
 
 
