@@ -12,7 +12,7 @@ from models.runtime import devices
 from predictor.latency import measure_latency
 from service.storage import Storage
 from workers.entrypoints.training import PERMANENT
-from workers.work.recommending import Finished, Measured, Progressed, Unusable
+from workers.work.recommending import Measured, Progressed, Unusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +42,6 @@ def work(order: RecommendationOrder, context: Context) -> Iterator[Message]:
         except PERMANENT as error:
             yield Unusable(position=position, code=error.code, message=str(error))
         progress.done += 1
-    yield Finished()
 
 
 def _measure(position: int, spec: TrainingSpec, pack: Pack, context: Context, progress: _Progress) -> Iterator[Message]:

@@ -66,13 +66,7 @@ class Unusable(BaseModel):
     message: str
 
 
-class Finished(BaseModel):
-    """No candidate is left."""
-
-    event: Literal["finished"] = "finished"
-
-
-Message = Progressed | Measured | Unusable | Finished
+Message = Progressed | Measured | Unusable
 _MESSAGE: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="event")])
 
 
@@ -128,7 +122,10 @@ class RecommendationAttempt(QueuedAttempt[Recommendation]):
         )
 
     def record(self, session: Session, row: Recommendation, lines: list[bytes]) -> bool:
-        """Write messages to the candidates and the row; true if they end the work."""
+        """Write messages to the candidates and the row; true if none is left, which ends the work.
+
+        It ends with its last candidate: what is left to be finished by another attempt, no worker would claim.
+        """
         for line in lines:
             match _MESSAGE.validate_json(line):
                 case Progressed() as progressed:
@@ -145,10 +142,10 @@ class RecommendationAttempt(QueuedAttempt[Recommendation]):
                 case Unusable(position=position, code=code, message=message):
                     row.crashes = 0
                     _set_error(session, row, _find_candidate(session, row, position), code, message)
-                case Finished():
-                    _finish(session, row)
-                    return True
-        return False
+        if _find_left(session, row.id):
+            return False
+        _finish(session, row)
+        return True
 
     def fail(self, session: Session, row: Recommendation, cause: str, message: str) -> None:
         """Leave out the candidate that kept crashing, and go on with the others."""

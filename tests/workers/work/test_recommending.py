@@ -24,7 +24,7 @@ from workers import scratch
 from workers.entrypoints import recommending
 from workers.lease import Claim, claim, fence
 from workers.supervisor import Supervisor
-from workers.work.recommending import Measured, RecommendationAttempt
+from workers.work.recommending import Measured, RecommendationAttempt, Unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,6 +142,24 @@ def test_it_resumes_behind_the_candidates_that_are_measured(database: Database, 
         "Attempt 2 started, after 1 of 2 backbones",
         {"attempt": 2, "candidates": 1},
     )
+
+
+@pytest.mark.parametrize("candidate", [NAMES[0], "local/broken"])
+def test_it_ends_in_the_transaction_of_its_last_candidate(database: Database, settings: Settings, candidate: str) -> None:
+    """A worker that dies or stops after it leaves nothing to be claimed."""
+    recommendation = create(database, candidate)
+    held = take(database)
+    attempt = RecommendationAttempt(database, settings, held)
+    attempt.fetch_inputs()
+    with database.writing() as session:
+        order = attempt.start(session, fence(session, held))
+    for message in recommending.work(order, Context()):
+        with database.writing() as session:
+            is_over = attempt.record(session, fence(session, held), [message.model_dump_json().encode()])
+        assert is_over == isinstance(message, Measured | Unusable)
+    assert read(database, recommendation).status == ("succeeded" if candidate == NAMES[0] else "failed")
+    with database.writing() as session:
+        assert claim(session, Row, "queued", "running", "w", 60) is None
 
 
 def test_a_candidate_that_keeps_crashing_is_left_out(database: Database, settings: Settings) -> None:
