@@ -10,6 +10,7 @@ from service import event_log
 from service.backbones import repository
 from service.backbones.errors import BackboneInUse, BackboneNotUploaded, PreprocessingNotNeeded, UploadDropped
 from service.backbones.options import ImportOptions
+from service.recommendations import repository as recommendations
 from service.statuses import BackboneStatus
 from service.tables import Backbone, BackboneEvent, Job, now
 
@@ -134,6 +135,12 @@ def delete(session: Session, backbone_id: str) -> None:
     if job is not None:
         raise BackboneInUse(
             f"Job {job} uses backbone {backbone_id}, and its checkpoints are made of it. Delete its jobs first."
+        )
+    candidates = recommendations.find_unfinished_of_backbones(session, [backbone_id])
+    if candidates:
+        raise BackboneInUse(
+            f"Recommendation {candidates[0].recommendation_id} measures backbone {backbone_id}; wait until it has "
+            "ended, or cancel it."
         )
     session.delete(backbone)
 

@@ -12,6 +12,7 @@ from service.checkpoints import repository
 from service.checkpoints.errors import CheckpointInUse, CheckpointNamed
 from service.checkpoints.tables import DeletedCheckpoint
 from service.jobs.lifecycle import TERMINAL
+from service.recommendations import repository as recommendations
 from service.statuses import ExportStatus
 from service.tables import Checkpoint, Dataset, Export, Job
 
@@ -74,8 +75,8 @@ def require_unused(session: Session, checkpoint_ids: Sequence[str]) -> None:
 def find_uses(session: Session, checkpoint_ids: Sequence[str]) -> dict[str, CheckpointNamed | CheckpointInUse]:
     """Find those of these checkpoints that must not be deleted now, each with why.
 
-    A model's name points at it, a job that has not ended goes on from it, a batch prediction asks it, or a worker makes
-    an export of it.
+    A model's name points at it, a job that has not ended goes on from it, a recommendation is to measure it, a batch
+    prediction asks it, or a worker makes an export of it.
     """
     uses: dict[str, CheckpointNamed | CheckpointInUse] = {}
     exporting = select(Export).where(Export.checkpoint_id.in_(checkpoint_ids), Export.status == ExportStatus.EXPORTING)
@@ -87,6 +88,11 @@ def find_uses(session: Session, checkpoint_ids: Sequence[str]) -> dict[str, Chec
         uses[model.checkpoint_id] = CheckpointInUse(
             f"Prediction {model.prediction_id} asks checkpoint {model.checkpoint_id}; wait until it has ended, or "
             "cancel it."
+        )
+    for candidate in recommendations.find_unfinished_of_backbones(session, checkpoint_ids):
+        uses[candidate.backbone] = CheckpointInUse(
+            f"Recommendation {candidate.recommendation_id} measures checkpoint {candidate.backbone}; wait until it has "
+            "ended, or cancel it."
         )
     needed = select(Job.id, Job.backbone).where(Job.backbone.in_(checkpoint_ids), Job.status.not_in(TERMINAL))
     for job, backbone in session.execute(needed.order_by(Job.id.desc())):

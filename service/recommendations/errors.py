@@ -21,15 +21,18 @@ class CandidateNamedTwice(Unprocessable):
     """The request names a candidate twice."""
 
     code = "candidate_named_twice"
+    loc = "body.candidates"
 
 
 class TooManyCandidates(Unprocessable):
     """The request names more candidates than one recommendation measures."""
 
     code = "too_many_candidates"
+    loc = "body.candidates"
 
 
 class NoCandidates(Unprocessable):
     """The request names no candidates, and this service has none at hand."""
 
     code = "no_candidates"
+    loc = "body.candidates"

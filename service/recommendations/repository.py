@@ -49,6 +49,14 @@ def find_candidates(session: Session, recommendation_ids: Sequence[str]) -> dict
     return found
 
 
+def find_unfinished_of_backbones(session: Session, backbones: Sequence[str]) -> list[RecommendationCandidate]:
+    """Find the candidates that are left to measure, of recommendations that have not ended, among these backbones."""
+    candidate = RecommendationCandidate
+    query = select(candidate).join(Recommendation, Recommendation.id == candidate.recommendation_id)
+    query = query.where(candidate.backbone.in_(backbones), candidate.is_done.is_(False))
+    return list(session.scalars(query.where(Recommendation.finished_at.is_(None))))
+
+
 def find_at_hand(session: Session, limit: int) -> list[str]:
     """Find the backbones that need no download, at most `limit`.
 

@@ -278,6 +278,18 @@ def test_ready_ones_are_listed_and_others_where_they_are_asked_for(client: TestC
     assert client.post(f"/v1/backbones/{waiting}/inspect").json()["status"] == "failed"
 
 
+def test_one_that_a_recommendation_is_to_measure_cannot_be_deleted(
+    client: TestClient, db: Database, dataset: str
+) -> None:
+    backbone = upload(client)["id"]
+    accept(db, backbone)
+    body = {"dataset": dataset, "candidates": [backbone]}
+    made = client.post("/v1/backbones/recommend", json=body).json()["id"]
+    assert_problem(client.delete(f"/v1/backbones/{backbone}"), 409, "backbone_in_use", made, "cancel it")
+    client.post(f"/v1/recommendations/{made}/cancel")
+    assert client.delete(f"/v1/backbones/{backbone}").status_code == 204
+
+
 def test_a_job_names_one_that_is_ready(client: TestClient, db: Database, dataset: str) -> None:
     backbone = upload(client, name="My Net")["id"]
 

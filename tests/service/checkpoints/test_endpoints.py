@@ -187,6 +187,19 @@ def test_a_checkpoint_that_a_job_goes_on_from_cannot_be_deleted(
     assert client.delete(f"/v1/checkpoints/{checkpoint}").status_code == 204
 
 
+def test_a_checkpoint_that_a_recommendation_is_to_measure_cannot_be_deleted(
+    client: TestClient, db: Database, checkpoint: str
+) -> None:
+    with db.writing() as session:
+        session.execute(update(Job).values(status="succeeded"))
+    body = {"dataset": add_dataset(db), "candidates": [checkpoint]}
+    made = client.post("/v1/backbones/recommend", json=body).json()["id"]
+    for address in (f"/v1/checkpoints/{checkpoint}", "/v1/jobs/job_1"):
+        assert_problem(client.delete(address), 409, "checkpoint_in_use", made, checkpoint, "cancel it")
+    assert client.post(f"/v1/recommendations/{made}/cancel").status_code == 202
+    assert client.delete(f"/v1/checkpoints/{checkpoint}").status_code == 204
+
+
 def test_a_checkpoint_names_its_parent(client: TestClient, db: Database, checkpoint: str, tmp_path: Path) -> None:
     assert client.get(f"/v1/checkpoints/{checkpoint}").json()["parent"] is None
     child = create_job(client, add_dataset(db), backbone=checkpoint)["id"]

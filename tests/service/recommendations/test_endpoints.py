@@ -55,9 +55,12 @@ def test_what_cannot_be_done_is_refused_by_name(client: TestClient, db: Database
     assert_problem(unknown, 422, "backbone_unknown", BACKBONES[0])
     assert unknown.json()["errors"][0]["loc"] == "body.candidates.1"
     assert_problem(post(candidates=["ckpt_none"]), 422, "backbone_unknown", "ckpt_none")
-    assert_problem(post(candidates=[BACKBONES[0], BACKBONES[0]]), 422, "candidate_named_twice", BACKBONES[0])
-    many = [f"hf/a/b{number}" for number in range(MOST_CANDIDATES + 1)]
-    assert_problem(post(candidates=many), 422, "too_many_candidates", str(MOST_CANDIDATES))
+    twice = post(candidates=[BACKBONES[0], BACKBONES[0]])
+    assert_problem(twice, 422, "candidate_named_twice", BACKBONES[0])
+    many = post(candidates=[f"hf/a/b{number}" for number in range(MOST_CANDIDATES + 1)])
+    assert_problem(many, 422, "too_many_candidates", str(MOST_CANDIDATES))
+    for refused in (twice, many):
+        assert [error["loc"] for error in refused.json()["errors"]] == ["body.candidates"]
     malformed: list[dict[str, Any]] = [{"candidates": []}, {"min_accuracy": 90}, {"recipe": {}}]
     for bad in malformed:
         assert_problem(post(**bad), 422, "invalid_request")
