@@ -158,8 +158,11 @@ def recommend(
         print_json(ended)
     else:
         show([_describe_candidate(candidate) for candidate in ended.candidates], RANKING, as_json=False)
-        say(ended.advice or (ended.error or {}).get("message", f"The recommendation was {ended.status}."))
-    if ended.recommended is None:
+        if ended.status == "cancelled":
+            say("The recommendation was cancelled; a candidate that is not measured may be better.")
+        if message := ended.advice or (ended.error or {}).get("message"):
+            say(message)
+    if ended.status != "succeeded" or ended.recommended is None:
         raise typer.Exit(UNSUCCESSFUL)
 
 

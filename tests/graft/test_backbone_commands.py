@@ -22,11 +22,11 @@ from service.database import Database
 from service.settings import Settings
 from service.tables import Backbone, Recommendation
 from tests.support.datasets import add_dataset
-from tests.support.recommendations import succeed
+from tests.support.recommendations import cancel, succeed
 from tests.support.serving import running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -70,9 +70,9 @@ def importing(settings: Settings) -> Iterator[list[dict[str, Any]]]:
     database.close()
 
 
-@pytest.fixture
-def recommending(settings: Settings) -> Iterator[Database]:
-    """End recommendations as a worker would; the database."""
+@contextmanager
+def recommending(settings: Settings, end: Callable[[Database, str], None]) -> Iterator[Database]:
+    """End recommendations as a worker would; gives the database."""
     database, stopping = Database(settings.database), threading.Event()
 
     def work() -> None:
@@ -80,22 +80,39 @@ def recommending(settings: Settings) -> Iterator[Database]:
             with database.reading() as session:
                 queued = list(session.scalars(select(Recommendation.id).where(Recommendation.status == "queued")))
             for recommendation in queued:
-                succeed(database, recommendation)
+                end(database, recommendation)
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    yield database
-    stopping.set()
-    thread.join()
-    database.close()
+    try:
+        yield database
+    finally:
+        stopping.set()
+        thread.join()
+        database.close()
 
 
-def test_backbones_are_ranked(settings: Settings, recommending: Database) -> None:
-    dataset = add_dataset(recommending)
-    with recommending.writing() as session:
+def add_candidates(database: Database) -> str:
+    """Add a dataset and two backbones that are at hand; returns the dataset's id."""
+    with database.writing() as session:
         for name in ("local/a", "local/b"):
             session.add(Backbone(id=name, source="local", status="listed", architecture="a", attempt=0, crashes=0))
-    with serving(settings) as url:
+    return add_dataset(database)
+
+
+def test_a_ranking_that_was_cancelled_says_so(settings: Settings) -> None:
+    with recommending(settings, cancel) as database, serving(settings) as url:
+        command = ["backbones", "recommend", add_candidates(database), "--url", url]
+        done = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+        assert done.exit_code == 4, done.output
+        assert "a candidate that is not measured may be better" in done.output
+        assert "local/a is expected to have accuracy 90.0%." in done.output
+        assert CliRunner().invoke(app, [*command, "--json"]).exit_code == 4
+
+
+def test_backbones_are_ranked(settings: Settings) -> None:
+    with recommending(settings, succeed) as database, serving(settings) as url:
+        dataset = add_candidates(database)
 
         def run(*arguments: str, status: int = 0) -> str:
             done = CliRunner().invoke(app, ["backbones", "recommend", *arguments, "--url", url], env={"COLUMNS": "200"})

@@ -26,6 +26,16 @@ def start(db: Database, recommendation: str) -> None:
         queued_work.start(session, row, "", {})
 
 
+def cancel(db: Database, recommendation: str) -> None:
+    """Cancel it once its first candidate has figures, as a worker does."""
+    start(db, recommendation)
+    with db.writing() as session:
+        repository.find_candidates(session, [recommendation])[recommendation][0].figures = FIGURES
+        row = repository.get(session, recommendation, lock=True)
+        queued_work.cancel(session, row)
+        queued_work.interrupt(session, row)
+
+
 def succeed(db: Database, recommendation: str) -> None:
     """End it with figures of its first candidate, and an error of the others, as a worker does."""
     start(db, recommendation)
