@@ -30,9 +30,11 @@ def format_bytes(count: float | None) -> str:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Format a duration: 0.5 s, 42 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
+    """Format a duration: 12 ms, 0.5 s, 42 s, 3 min 20 s, 2 h 5 min, 3 d 4 h."""
     if seconds is None:
         return DASH
+    if 0 < seconds < 0.1:
+        return f"{1000 * seconds:.0f} ms"
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)

@@ -11,7 +11,9 @@ from service.pages import formats
     ("seconds", "text"),
     [
         (None, "–"),
-        (0.04, "0.0 s"),
+        (0, "0.0 s"),
+        (0.0123, "12 ms"),
+        (0.0996, "100 ms"),
         (9.9, "9.9 s"),
         (42.4, "42 s"),
         (60, "1 min"),
