@@ -93,7 +93,7 @@ def _head(recipe: Recipe) -> Iterator[str]:
 def _lda(recipe: Recipe) -> Iterator[str]:
     if recipe.loss != "auto" and recipe.loss.kind == "binary_cross_entropy":
         yield "LDA has logits of one label an image: take cross_entropy, or set head.start to zero"
-    if not recipe.has_features and not recipe.starts_from_probe:
+    if not recipe.has_features and not recipe.cut.probe:
         yield "LDA needs features that are known before training: cache them, or set head.start to zero"
 
 
@@ -112,6 +112,8 @@ def _pretraining(recipe: Recipe) -> Iterator[str]:
     chosen, head = recipe.pretraining, recipe.head
     if chosen is None:
         return
+    if recipe.cut.probe:
+        yield "cut.probe trains the head on stages as they were before pretraining: leave out one of the two"
     if head.kind != "mlp" and (chosen.kind in ("autoencoder", "restricted_boltzmann_machine") or not recipe.cut.trains):
         yield f"pretraining: {chosen.kind} trains hidden layers, and there are none: set head to mlp"
     if chosen.kind == "restricted_boltzmann_machine" and head.kind == "mlp":

@@ -154,7 +154,7 @@ class Recipe(Technique):
         loss = self._choose_loss(self._check_task(task))
         head = self.head.resolve(num_features, len(class_counts))
         if head.kind == "linear":
-            of_head = self.to_probe() if self.starts_from_probe else self
+            of_head = self.to_probe() if self.cut.probe else self
             fits_lda = of_head.model_copy(update={"loss": loss}).fits_lda
             head = head.resolve_start(can_start_from_lda=fits_lda, least_images=min(class_counts.values()))
         resolved = {
@@ -168,7 +168,6 @@ class Recipe(Technique):
                 has_augmentations=bool(self.image_augmentations),
                 images_per_class=0.0 if self.cut.trains else images / len(class_counts),
             ),
-            "cut": self.cut if self.starts_from_probe else self.cut.without_probe(),
             "epochs": self.most_epochs,
             "head": head,
             "regularizers": tuple(regularizer.resolve(images) for regularizer in self.regularizers),
@@ -227,14 +226,9 @@ class Recipe(Technique):
         return self.cache.mode != "off" and self.cut.kind != "none" and not self.mixes_images
 
     @property
-    def starts_from_probe(self) -> bool:
-        """True where the head is trained alone before stages of the backbone are."""
-        return self.cut.probe and self.pretraining is None
-
-    @property
     def interpolates(self) -> bool:
         """True where weights between those after the probe and those of the best epoch are tried."""
-        return self.starts_from_probe and self.cut.interpolate
+        return self.cut.probe and self.cut.interpolate
 
     @property
     def starts_from_lda(self) -> bool:
@@ -245,7 +239,7 @@ class Recipe(Technique):
     def fits_lda(self) -> bool:
         """True where the head can be that of linear discriminant analysis; the loss is known."""
         loss = "auto" if self.loss == "auto" else self.loss.kind
-        is_known = self.has_features and not self.starts_from_probe
+        is_known = self.has_features and not self.cut.probe
         return self.head.kind == "linear" and is_known and loss != "binary_cross_entropy"
 
     @property

@@ -163,7 +163,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     extractor, engine, resolved = open_features(wanted, cut_network, images_to_cache)
     recipe = limit_views(resolved, cut_network) if wanted.has_features else resolved
     probe = None
-    if wanted.starts_from_probe:
+    if wanted.cut.probe:
         whole = CutNetwork.from_feature_network(feature_network)
         probed = np.concatenate([train.images, validation.images])
         head_extractor, _, of_head = open_features(wanted.to_probe(), whole, probed)

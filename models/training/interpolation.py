@@ -17,17 +17,23 @@ if TYPE_CHECKING:
     from models.training.validator import ComputeLoss, Validator
 
 SHARES = (0.25, 0.5, 0.75)
-"""Points between the start of training and the selected epoch whose weights are tried, where a recipe interpolates."""
+"""Points between the start of training and the best epoch whose weights are tried, where a recipe interpolates."""
 
 
 def select_between(
     start: dict[str, torch.Tensor], selection: Selection, validator: Validator, compute_loss: ComputeLoss
 ) -> Noted:
-    """Try weights between `start` and those that are selected, and select the best on the validation images."""
-    end, model = selection.state, validator.model
+    """Try weights between `start` and those of the best epoch, and select the best on the validation images.
+
+    Where a baseline is better than each epoch, such as the start, a point between may still be better than both.
+    """
+    end, model = selection.improved_state or selection.state, validator.model
     for share in SHARES:
         model.load_state_dict(mix(start, end, share))
         selection.add_point(share, validator.validate(compute_loss), model.copy_state)
+    selection.improved_state = None
+    if selection.name != "epoch":
+        return selection.report_baseline()
     return Noted(
         kind="interpolated",
         message=f"Of the weights from before training (0) to epoch {selection.epoch} (1), those at "

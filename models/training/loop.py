@@ -77,12 +77,13 @@ class Training:
         )
         self._view_added = 0
         """The epoch after which the newest view was added."""
-        self.selection = Selection(stopping)
+        interpolates = self.recipe.interpolates and stopping is not None
+        self.selection = Selection(stopping, interpolates=interpolates)
         self.kept = KeptEpochs(self.recipe.keep)
         self._improved_state: dict[str, Any] | None = None
         """The state of the last epoch that improved, for training to go on from when a view is added."""
         self._start: dict[str, torch.Tensor] | None = None
-        """The weights before the first step, where those between them and the selected ones are tried."""
+        """The weights before the first step, where those between them and the best epoch's are tried."""
         self.validation_logits: np.ndarray
         """The logits of the validation images by the weights in use, (n, C); `train()` ends with the selected."""
         self._stop_reason: StopReason | None = None
@@ -103,7 +104,7 @@ class Training:
                 "fewer layers."
             ) from None
         self.initial_accuracy = start.accuracy
-        if self.recipe.interpolates and stopping is not None:
+        if interpolates:
             self._start = self.model.copy_state()
 
     @property
@@ -151,10 +152,10 @@ class Training:
                 )
             self._stop_reason = self._find_reason_to_stop(ended)
             yield EpochComplete()
-        if self.selection.name != "epoch":
-            yield self.selection.report_baseline()
-        elif self._start is not None:
+        if self._start is not None:
             yield select_between(self._start, self.selection, self._validator, self.train_step.loss)
+        elif self.selection.name != "epoch":
+            yield self.selection.report_baseline()
         self.use_weights(self.selection.state)
         recalls = self._validator.measure_recalls(self.validation_logits)
         yield from self.diagnostics.final_findings(

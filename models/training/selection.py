@@ -73,9 +73,9 @@ class Figures(NamedTuple):
 class Selection:
     """Keeps the best of the baselines and of the epochs so far."""
 
-    def __init__(self, stopping: EarlyStopping | None) -> None:
-        """Without early stopping, the last epoch is kept."""
-        self._stopping = stopping
+    def __init__(self, stopping: EarlyStopping | None, *, interpolates: bool = False) -> None:
+        """Without early stopping, the last epoch is kept; `interpolates`: points on the way to the best are tried."""
+        self._stopping, self._interpolates = stopping, interpolates
         self.name = ""
         """What is selected: the name of a baseline, or "epoch"."""
         self.epoch = 0
@@ -90,6 +90,8 @@ class Selection:
         """Validation loss and accuracy of each baseline, by name."""
         self.improved = 0
         """The last epoch that was better than all epochs before it."""
+        self.improved_state: State | None = None
+        """Its weights, where they may be interpolated; None while the selected weights are those of an epoch."""
         self.is_below_baseline = False
         """True if the last epoch is kept, as the recipe asks for, though a baseline is more accurate."""
         self._value: float | None = None
@@ -121,14 +123,20 @@ class Selection:
             self.name, self.epoch, self.state, self._value = "epoch", epoch, copy_state(), value
             self.figures, self.share = _summarize(figures), 1.0
             self.is_below_baseline = not is_eligible
+        if self.name == "epoch":
+            self.improved_state = None
+        elif improves and self._interpolates:
+            self.improved_state = copy_state()
         return is_better if self._stopping is not None else improves and is_eligible
 
     def add_point(self, share: float, figures: Figures, copy_state: Callable[[], State]) -> None:
-        """Take a point on the line from the start of training, share 0, to the selected epoch, 1, into account."""
+        """Take a point on the line from the start of training, share 0, to the best epoch, 1, into account."""
         value = self._get_value(figures)
         if _get_floor(figures) >= self._floor and self._is_improvement(value, self._value):
             self.state, self._value = copy_state(), value
             self.figures, self.share = _summarize(figures), share
+            if self.name != "epoch":
+                self.name, self.epoch = "epoch", self.improved
 
     def report_baseline(self) -> Noted:
         """Report that a baseline is delivered."""
@@ -149,6 +157,7 @@ class Selection:
             "share": self.share,
             "baselines": self.baselines,
             "improved": self.improved,
+            "improved_state": self.improved_state,
             "is_below_baseline": self.is_below_baseline,
             "values": [self._value, self._improved_value],
             "floor": self._floor,
@@ -159,6 +168,7 @@ class Selection:
         self.name, self.epoch, self.state = state["name"], state["epoch"], state["model"]
         self.figures, self.share = state.get("figures", {}), state.get("share")  # those of earlier releases have none
         self.baselines, self.improved = state["baselines"], state["improved"]
+        self.improved_state = state.get("improved_state")
         self.is_below_baseline, self._floor = state["is_below_baseline"], state["floor"]
         self._value, self._improved_value = state["values"]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def start_training(run: TrainingRun) -> Generator[Noted | HeadsSearched, None, Training]:
     """Find where a training starts and at which rate; returns it before its first step. Raises TrainingDiverged."""
-    if not run.recipe.starts_from_probe:
+    if not run.recipe.cut.probe:
         initialize_bias(run)
     run = resolve_rate(run)
     fitted = None

@@ -91,7 +91,7 @@ class Validator:
             selection.add_baseline("lda", self.validate(compute_loss), self.model.copy_state)
             self.model.load_state_dict(own)
         recipe = self.run.recipe
-        name = "probe" if recipe.starts_from_probe else "lda" if recipe.starts_from_lda else "start"
+        name = "probe" if recipe.cut.probe else "lda" if recipe.starts_from_lda else "start"
         selection.add_baseline(name, start, self.model.copy_state)
         return start
 

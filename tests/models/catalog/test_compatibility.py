@@ -126,6 +126,11 @@ REFUSALS = {
         "batch_norm needs batches of at least 2 images: raise batch_size, or take layer_norm",
         [{"head": {**MLP, "hidden": [8, {"normalization": "batch_norm"}]}, "batch_size": 2}],
     ),
+    "a probe of the stages before": Refusal(
+        {"cut": {"kind": "top", "probe": True}, "pretraining": "rotation"},
+        "cut.probe trains the head on stages as they were before pretraining: leave out one of the two",
+        [{"cut": "top", "pretraining": "rotation"}, {"cut": {"kind": "top", "probe": True}}],
+    ),
     "no layers for an autoencoder": Refusal(
         {"pretraining": "autoencoder"},
         "pretraining: autoencoder trains hidden layers, and there are none: set head to mlp",

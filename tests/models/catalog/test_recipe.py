@@ -121,11 +121,6 @@ def test_a_probe_is_the_empty_recipe_but_for_what_describes_head_and_data() -> N
     assert probe == Recipe.model_validate({**chosen, "cut": "all", "augmentations": []})
 
 
-def test_pretrained_stages_have_no_probe_of_the_stages_before() -> None:
-    recipe = resolved({"cut": {"kind": "top", "probe": True}, "pretraining": "rotation"})
-    assert recipe.cut.probe is False
-
-
 def test_the_old_name_of_lda_stays_valid() -> None:
     recipe = Recipe.model_validate({"head": {"start": "discriminant"}})
     assert recipe == Recipe.model_validate({"head": {"start": "lda"}})

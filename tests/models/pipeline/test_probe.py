@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from models.catalog.recipe import Recipe
 from models.messages import EpochEnded, Event, Noted, RecipeResolved
 from models.pipeline.fine_tune import fine_tune
-from models.training.interpolation import mix
+from models.training.interpolation import SHARES, mix
 from tests.support.small_job import last, small_job
 
 if TYPE_CHECKING:
@@ -73,6 +73,17 @@ def test_what_is_delivered_lies_on_the_line_from_the_probe_to_the_best_epoch(lr:
     )
     for name in names:
         assert torch.allclose(between[name], expected[name], atol=1e-6), name
+
+
+def test_a_part_of_the_way_is_delivered_where_the_whole_does_harm(tmp_path: Path) -> None:
+    events = list(fine_tune(*small_job(tmp_path, cut=WHOLE, epochs=1, seed=1, optimizer={"lr": 0.02})))
+    metrics, (epoch,) = last(events).metrics, [event for event in events if isinstance(event, EpochEnded)]
+    reached = metrics["baselines"]["probe"]["validation_accuracy"]
+    assert epoch.validation_accuracy < reached, "the epoch by itself is worse than the probe"
+    assert (metrics["delivered"], metrics["best_epoch"]) == ("epoch", 1)
+    assert metrics["interpolation"] in SHARES
+    assert metrics["validation"]["accuracy"] >= reached
+    assert noted(events, "interpolated")["share"] == metrics["interpolation"]
 
 
 def test_points_of_the_line_are_start_plus_share_of_the_way() -> None:

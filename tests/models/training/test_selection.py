@@ -133,6 +133,35 @@ def test_between_start_and_epoch_the_best_point_is_selected(points: list[tuple[f
     assert selection.figures == best.get(share, {"validation_loss": 0.45, "validation_accuracy": 0.85})
 
 
+def test_a_point_on_the_way_to_an_epoch_that_is_worse_than_the_start_may_be_better_than_both() -> None:
+    """Training harms, but a part of the way does not: no epoch is selected, a point is."""
+    selection = Selection(EarlyStopping(), interpolates=True)
+    selection.add_baseline("probe", Figures(0.5, 0.8, 0.8, 0.8), dict)
+    for epoch, loss in enumerate((0.7, 0.6, 0.9), 1):
+        weights = {"w": torch.tensor(float(epoch))}
+        selection.add_epoch(epoch, Figures(loss, 0.75, 0.75, 0.75), weights.copy)
+    assert (selection.name, selection.epoch, selection.improved_state) == ("probe", 0, {"w": torch.tensor(2.0)})
+    other = Selection(EarlyStopping(), interpolates=True)
+    other.load_state_dict(selection.state_dict())
+    for each in (selection, other):
+        each.add_point(0.25, Figures(0.45, 0.79, 0.79, 0.79), dict)
+        assert (each.name, each.share) == ("probe", None), "less accurate than the probe"
+        each.add_point(0.5, Figures(0.4, 0.82, 0.82, 0.82), dict)
+        assert (each.name, each.epoch, each.share) == ("epoch", 2, 0.5)
+        assert each.figures == {"validation_loss": 0.4, "validation_accuracy": 0.82}
+
+
+def test_the_weights_of_an_epoch_are_held_once() -> None:
+    selection = Selection(EarlyStopping(), interpolates=True)
+    selection.add_baseline("probe", Figures(0.5, 0.8, 0.8, 0.8), dict)
+    selection.add_epoch(1, Figures(0.6, 0.7, 0.7, 0.7), dict)
+    selection.add_epoch(2, Figures(0.4, 0.8, 0.8, 0.8), dict)
+    assert (selection.epoch, selection.improved_state) == (2, None)
+    assert select({"probe": (0.5, 0.8)}, [(0.6, 0.7)], EarlyStopping()).improved_state is None, (
+        "nothing is interpolated"
+    )
+
+
 def test_where_logits_are_calibrated_their_loss_is_compared() -> None:
     """Stages that are sure of themselves are more accurate at a greater loss."""
     selection = Selection(EarlyStopping())

@@ -145,7 +145,9 @@ def test_it_resumes_behind_the_candidates_that_are_measured(database: Database, 
 
 
 @pytest.mark.parametrize("candidate", [NAMES[0], "local/broken"])
-def test_it_ends_in_the_transaction_of_its_last_candidate(database: Database, settings: Settings, candidate: str) -> None:
+def test_it_ends_in_the_transaction_of_its_last_candidate(
+    database: Database, settings: Settings, candidate: str
+) -> None:
     """A worker that dies or stops after it leaves nothing to be claimed."""
     recommendation = create(database, candidate)
     held = take(database)
