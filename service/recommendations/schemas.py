@@ -34,6 +34,13 @@ class RecommendationProgress(DescribedModel):
     """The backbone that is being measured."""
     eta_seconds: float | None = None
 
+    @classmethod
+    def from_row(cls, row: tables.Recommendation) -> RecommendationProgress:
+        """Build the JSON of a row's progress: what it measured last is not being measured once no worker has it."""
+        progress = cls(**row.progress)
+        is_running = row.status in {WorkStatus.RUNNING, WorkStatus.CANCELLING}
+        return progress if is_running or progress.candidate is None else cls(percent=progress.percent)
+
 
 class RankedBackbone(DescribedModel):
     """A candidate, and what was measured; null until it is, or where it cannot be."""
@@ -144,7 +151,7 @@ class Recommendation(Identified):
             recommended=ranking.recommended,
             advice=ranking.advice,
             candidates=[RankedBackbone.from_ranked(ranked) for ranked in ranking.candidates],
-            progress=RecommendationProgress(**row.progress),
+            progress=RecommendationProgress.from_row(row),
             attempt=row.attempt,
             error=row.error,
             created_at=row.created_at,

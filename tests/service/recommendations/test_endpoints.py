@@ -150,6 +150,21 @@ def test_one_that_has_ended_is_deleted_and_holds_no_dataset(client: TestClient, 
         assert session.query(RecommendationEvent).count() == session.query(RecommendationCandidate).count() == 0
 
 
+def test_nothing_is_being_measured_while_no_worker_has_it(client: TestClient, db: Database, dataset: str) -> None:
+    made = create(client, dataset, BACKBONES[0])
+    measuring = {"percent": 40.0, "candidate": BACKBONES[0], "eta_seconds": 3.0}
+    start(db, made["id"])
+    with db.writing() as session:
+        repository.get(session, made["id"], lock=True).progress = measuring
+    address = f"/v1/recommendations/{made['id']}"
+    assert client.get(address).json()["progress"] == measuring
+    with db.writing() as session:
+        queued_work.requeue(session, repository.get(session, made["id"], lock=True), "drained", "", {})
+    stopped = {"percent": 40.0, "candidate": None, "eta_seconds": None}
+    assert client.get(address).json()["progress"] == stopped
+    assert client.post(f"{address}/cancel").json()["progress"] == stopped
+
+
 def test_events_are_streamed_until_it_ends(client: TestClient, db: Database, dataset: str) -> None:
     made = create(client, dataset, BACKBONES[0])
     succeed(db, made["id"])
