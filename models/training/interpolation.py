@@ -6,9 +6,11 @@ On the line between both, weights are often better than at either end, also on i
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from models.messages import Noted
+from models.training.step import NotFinite
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +32,8 @@ def select_between(
     end, model = selection.improved_state or selection.state, validator.model
     for share in SHARES:
         model.load_state_dict(mix(start, end, share))
-        selection.add_point(share, validator.validate(compute_loss), model.copy_state)
+        with suppress(NotFinite):  # such a point is none that could be selected
+            selection.add_point(share, validator.validate(compute_loss), model.copy_state)
     selection.improved_state = None
     if selection.name != "epoch":
         return selection.report_baseline()
