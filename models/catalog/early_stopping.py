@@ -21,8 +21,8 @@ class EarlyStopping(Technique):
 
     metric: Metric = "validation_loss"
     """Metric that has to improve: the validation loss falls, or the validation accuracy rises. Where the recipe weights
-    classes, in the accuracy too. Where stages of the backbone are trained, the loss is that after the temperature by
-    which the delivered weights are divided."""
+    classes, in the accuracy too. Where stages are trained from the head alone (`cut.probe`), the loss is that after the
+    temperature by which the delivered weights are divided."""
     patience: Epochs = 20
     """Epochs in a row without improvement after which training stops."""
     min_delta: NotNegative = 0.0

@@ -5,8 +5,9 @@ the priors for every image. No epoch is delivered that classifies fewer validati
 does. Where the recipe weights classes, by its loss or its sampling, the images of each class count by its weight, so
 that what a rare class costs the others is not held against it. Of several labels an image the loss alone decides.
 
-Trained stages become sure of themselves long before they stop to learn: their loss rises while their accuracy does. So
-their losses are compared after the temperature by which the delivered weights are divided.
+Trained stages become sure of themselves long before they stop to learn: their loss rises while their accuracy does.
+Where they start from the head alone, whose loss is small, losses are compared after the temperature by which the
+delivered weights are divided.
 """
 
 from __future__ import annotations

@@ -104,7 +104,7 @@ class Validator:
         loss, calibrated = compute_loss(logits, labels).item(), None
         if not math.isfinite(loss):
             raise NotFinite(f"The validation loss became {loss}.")
-        if self.run.recipe.cut.trains:
+        if self.run.recipe.cut.probe:
             temperature = fit_temperature(logits.cpu().numpy(), self.run.validation.labels)
             calibrated = compute_loss(logits / temperature, labels).item()
         return Figures.from_logits(loss, logits.cpu(), self._labels, self._class_weights, calibrated)
