@@ -17,7 +17,7 @@ from graft.images import decode
 from models.catalog.recipe import Recipe
 from models.messages import EpochEnded, HeadsSearched, Noted, PhaseStarted, Progressed, RecipeResolved
 from models.networks.image_sizes import InputSizeUnsupported
-from models.pipeline import setup
+from models.pipeline import setup_report
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.setup import split_pack
 from tests.support.small_job import CLASSES, GUIDE, Job, last, small_job
@@ -258,7 +258,7 @@ def test_a_size_that_the_backbone_cannot_take_fails_by_name_and_says_which_it_ta
 def test_images_that_take_long_are_warned_of_before_they_are_computed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, is_warned: bool
 ) -> None:
-    monkeypatch.setattr(setup, "LONG_SECONDS", 0.0)
+    monkeypatch.setattr(setup_report, "LONG_SECONDS", 0.0)
     warned = []
     for event in fine_tune(*small_job(tmp_path, image_size=size, cache={"views": 4})):
         if isinstance(event, PhaseStarted) and event.phase == "caching":
