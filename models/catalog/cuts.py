@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -64,10 +64,6 @@ class All(Technique):
     interpolate: ClassVar[bool] = False
     kind: Literal["all"] = "all"
 
-    def without_probe(self) -> Self:
-        """Return the cut itself: the head is all that it trains."""
-        return self
-
 
 class _Trained(Technique):
     """Base of the cuts that train stages of the backbone."""
@@ -88,10 +84,6 @@ class _Trained(Technique):
     """Deliver the best of the points start + α·(best epoch - start), α = 1/4, 1/2, 3/4, 1, on the validation images
     (weight-space ensembles, WiSE-FT; Wortsman et al., 2022); the start is that after `probe`, without which nothing is
     interpolated."""
-
-    def without_probe(self) -> Self:
-        """Leave out the training of the head alone."""
-        return self.model_copy(update={"probe": False})
 
     def count_unfrozen(self, epoch: int, count: int) -> int:
         """Count the stages above the cut that are trained in epoch 1, 2, …, from the top; there are `count`."""

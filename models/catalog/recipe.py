@@ -178,7 +178,7 @@ class Recipe(Technique):
 
     def without_probe(self) -> Self:
         """Leave out the training of the head alone before that of stages."""
-        return self.model_copy(update={"cut": self.cut.without_probe()})
+        return self.model_copy(update={"cut": self.cut.model_copy(update={"probe": False})})
 
     def to_probe(self) -> Recipe:
         """Derive the recipe of the head alone on the frozen backbone, which is trained before stages are.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,8 @@ def fine_tune(
     yield PhaseStarted(phase="preparing", elapsed=0.0)
     state = yield from read_snapshot(spec)
     ready = prepare(spec, pack, context)
+    if state:
+        ready = replace(ready, probe=None)  # its head is in the snapshot, and its features are needed no more
     recipe = ready.recipe
     yield RecipeResolved(recipe=recipe.model_dump(mode="json"))
     yield describe(ready)

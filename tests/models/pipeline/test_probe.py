@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,7 +13,7 @@ from models.catalog.recipe import Recipe
 from models.messages import EpochEnded, Event, Noted, RecipeResolved
 from models.pipeline.fine_tune import fine_tune
 from models.training.interpolation import SHARES, mix
-from tests.support.small_job import last, small_job
+from tests.support.small_job import cut_off, last, small_job
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +85,14 @@ def test_a_part_of_the_way_is_delivered_where_the_whole_does_harm(tmp_path: Path
     assert metrics["interpolation"] in SHARES
     assert metrics["validation"]["accuracy"] >= reached
     assert noted(events, "interpolated")["share"] == metrics["interpolation"]
+
+
+def test_a_training_of_stages_that_is_resumed_computes_no_features_of_the_head_alone(tmp_path: Path) -> None:
+    job = small_job(tmp_path, cut=WHOLE, epochs=2)
+    _, rest = cut_off(job, 1)
+    shutil.rmtree(tmp_path / "cache")
+    list(fine_tune(*rest))
+    assert list((tmp_path / "cache").rglob("*.index")) == []
 
 
 def test_points_of_the_line_are_start_plus_share_of_the_way() -> None:
