@@ -24,7 +24,7 @@ from workers import scratch
 from workers.entrypoints import recommending
 from workers.lease import Claim, claim, fence
 from workers.supervisor import Supervisor
-from workers.work.recommending import Measured, RecommendationAttempt, Unusable
+from workers.work.recommending import Measured, RecommendationAttempt, RecommendationOrder, Unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,6 +75,16 @@ def take(database: Database, worker: str = "w") -> Claim[Row]:
     return held
 
 
+def begin(database: Database, settings: Settings) -> tuple[Claim[Row], RecommendationAttempt, RecommendationOrder]:
+    """Claim it and start an attempt, without a child."""
+    held = take(database)
+    attempt = RecommendationAttempt(database, settings, held)
+    attempt.fetch_inputs()
+    with database.writing() as session:
+        order = attempt.start(session, fence(session, held))
+    return held, attempt, order
+
+
 def read(database: Database, recommendation: str) -> Recommendation:
     with database.reading() as session:
         row = repository.get(session, recommendation)
@@ -118,11 +128,7 @@ def test_candidates_are_ranked_and_a_job_finds_their_features(database: Database
 
 def test_it_resumes_behind_the_candidates_that_are_measured(database: Database, settings: Settings) -> None:
     create(database, *NAMES)
-    held = take(database)
-    attempt = RecommendationAttempt(database, settings, held)
-    attempt.fetch_inputs()
-    with database.writing() as session:
-        order = attempt.start(session, fence(session, held))
+    held, attempt, order = begin(database, settings)
     for message in recommending.work(order, Context()):
         with database.writing() as session:
             assert not attempt.record(session, fence(session, held), [message.model_dump_json().encode()])
@@ -150,11 +156,7 @@ def test_it_ends_in_the_transaction_of_its_last_candidate(
 ) -> None:
     """A worker that dies or stops after it leaves nothing to be claimed."""
     recommendation = create(database, candidate)
-    held = take(database)
-    attempt = RecommendationAttempt(database, settings, held)
-    attempt.fetch_inputs()
-    with database.writing() as session:
-        order = attempt.start(session, fence(session, held))
+    held, attempt, order = begin(database, settings)
     for message in recommending.work(order, Context()):
         with database.writing() as session:
             is_over = attempt.record(session, fence(session, held), [message.model_dump_json().encode()])
