@@ -78,6 +78,7 @@ for command in (
     job_commands.jobs,
     job_commands.job,
     job_commands.trials,
+    job_commands.candidates,
     job_commands.compare,
     job_commands.cancel,
     job_commands.pause,

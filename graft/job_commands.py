@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from graft.client import Client
     from graft.record import Fields
+    from graft.results.jobs import Candidate
 
 JobId = Annotated[str, typer.Argument(help="Its id, job_….", autocompletion=completion.complete_jobs)]
 Output = Annotated[Path, typer.Option(help="Where to put the checkpoint.")]
@@ -57,6 +58,9 @@ def train(
         ),
     ],
     recipe: Annotated[Path | None, typer.Option(help="A JSON or YAML file.")] = None,
+    quality: Annotated[
+        str | None, typer.Option(help="fast, balanced or best: how much time to take for accuracy.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="A field of the recipe, as in optimizer.kind=nesterov; may be given several times."),
@@ -71,7 +75,7 @@ def train(
 ) -> None:
     """Upload images, train, and download the checkpoint. The same command continues an upload that was cut off."""
     with connect(url) as client:
-        chosen = recipes.build_recipe(recipe, settings or [])
+        chosen = recipes.build_recipe(recipe, [*(settings or []), *([f"quality={quality}"] if quality else [])])
         found = inputs.parse_images(images)
         if not detach:
             inputs.check_output(output, overwrite=overwrite)
@@ -145,6 +149,27 @@ def trials(job: JobId, url: Url = None, as_json: AsJson = False) -> None:
     with connect(url) as client:
         rows = client.trials(job)
     show(rows, ("lr", "l2", "dropout", "epoch", "epochs", "validation_loss", "validation_accuracy"), as_json)
+
+
+def candidates(
+    job: JobId,
+    deliver: Annotated[int | None, typer.Option(help="Number of one to deliver by a job of its own.")] = None,
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the recipes that a job with a quality has tried, or deliver one of them."""
+    with connect(url) as client:
+        found = client.candidates(job)
+        if deliver is not None:
+            chosen = next((one for one in found if one.number == deliver), None)
+            if chosen is None:
+                raise typer.BadParameter(f"There is no candidate {deliver}.", param_hint="--deliver")
+            row = client.job(job)
+            made = client.create_job(row.dataset, row.backbone, chosen.recipe, f"{row.name or job}: {chosen.name}")
+            print_json(made) if as_json else say(f"Job {made.id}")
+            return
+    rows = found if as_json else [_describe_candidate(one) for one in found]
+    show(rows, ("number", "name", "validation", "loss", "epochs", "seconds", "MB", "ms", "is"), as_json)
 
 
 def compare(
@@ -243,6 +268,23 @@ def _describe_metrics(metrics: dict[str, Any]) -> str:
 def _format_main_metric(metrics: dict[str, float]) -> str:
     value = metrics.get("accuracy", metrics.get("map"))
     return "" if value is None else f"{value:.1%}"
+
+
+def _describe_candidate(found: Candidate) -> dict[str, Any]:
+    """Describe a candidate in the words of a table."""
+    accuracy, latency = found.validation_accuracy, found.seconds_per_image
+    tried = "best" if found.is_best else "on the Pareto front" if found.is_pareto else "tried"
+    return {
+        "number": found.number,
+        "name": found.name,
+        "validation": accuracy and f"{accuracy.share:.1%} ({accuracy.low:.1%}–{accuracy.high:.1%})",
+        "loss": None if found.validation_loss is None else f"{found.validation_loss:.3f}",
+        "epochs": found.epochs,
+        "seconds": f"{found.seconds:.0f}",
+        "MB": found.checkpoint_bytes and f"{found.checkpoint_bytes / 1e6:.1f}",
+        "ms": latency and f"{1000 * latency:.1f}",
+        "is": tried if found.reason is None else f"left out: {found.reason}",
+    }
 
 
 def _format_value(value: Any) -> str:

@@ -18,7 +18,7 @@ from graft.notebook import LiveOutput
 from graft.predictions import ENDED, Predictions
 from graft.results import jobs as results
 from graft.results.checkpoints import Checkpoint
-from graft.results.jobs import Calibration, Comparison, Epoch, ImagePrediction, Slices, Thresholds, Trial
+from graft.results.jobs import Calibration, Candidate, Comparison, Epoch, ImagePrediction, Slices, Thresholds, Trial
 from graft.results.shared import Event
 
 if TYPE_CHECKING:
@@ -205,6 +205,13 @@ class Jobs(Predictions):
     def trials(self, job: str) -> list[Trial]:
         """List the heads that a search has tried, the best first."""
         return list(self._iterate_pages(Trial, f"/v1/jobs/{job}/trials", {}))
+
+    def candidates(self, job: str) -> list[Candidate]:
+        """List the recipes that a job with a `quality` has tried or left out, the first one first.
+
+        Another one than the best is delivered by a job of its own: `create_job(dataset, backbone, candidate.recipe)`.
+        """
+        return list(self._iterate_pages(Candidate, f"/v1/jobs/{job}/candidates", {}))
 
     def job_predictions(self, job: str, **filters: Any) -> Iterator[ImagePrediction]:
         """List what a job's checkpoint predicts for its test images, the worst mistakes first.

@@ -95,6 +95,33 @@ class HeadsSearched(_Event):
     trials: list[Trial]
 
 
+class CandidateTried(_Event):
+    """A recipe that a ladder has tried or left out, with the figures of its validation images and its costs."""
+
+    event: Literal["candidate_tried"] = "candidate_tried"
+    number: int
+    """1, 2, … in the order of the ladder."""
+    name: str
+    recipe: dict[str, Any]
+    """Resolved where it was tried: a job by it alone gives the same checkpoint."""
+    reason: str | None = None
+    """Why it was left out; None where it was tried."""
+    is_better: bool = False
+    """True if it is better than all before it; the last such one is delivered."""
+    validation_accuracy: float | None = None
+    validation_loss: float | None = None
+    """Of the logits divided by their temperature."""
+    validation_images: int | None = None
+    epochs: int | None = None
+    """Epochs that it was trained for."""
+    seconds: float = 0.0
+    """Time to try it."""
+    checkpoint_bytes: int | None = None
+    """Bytes of the tensors of its checkpoint."""
+    seconds_per_image: float | None = None
+    """Measured time of one answer, in PyTorch's eager mode, decoding not included."""
+
+
 class Diagnosed(_Event):
     """All findings of the training diagnostics so far; replaces the last diagnosis."""
 
@@ -184,6 +211,7 @@ Event = Annotated[
     | EpochEnded
     | Noted
     | HeadsSearched
+    | CandidateTried
     | Diagnosed
     | ProgressSaved
     | CheckpointWritten

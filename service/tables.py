@@ -177,6 +177,29 @@ class Trial(_JobItem, Table):
     validation_accuracy: Mapped[float]
 
 
+class Candidate(_JobItem, Table):
+    """A recipe that a job with a `quality` has tried or left out."""
+
+    __tablename__ = "candidates"
+    _number = "number"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    """1, 2, … in the order in which they were tried."""
+    name: Mapped[str] = mapped_column(String(64))
+    recipe: Mapped[dict[str, Any]]
+    reason: Mapped[str | None]
+    """Why it was left out; None where it was tried."""
+    is_better: Mapped[bool]
+    """True if it is better than all before it; the last such one is delivered."""
+    validation_accuracy: Mapped[float | None]
+    validation_loss: Mapped[float | None]
+    validation_images: Mapped[int | None]
+    epochs: Mapped[int | None]
+    seconds: Mapped[float]
+    checkpoint_bytes: Mapped[int | None]
+    seconds_per_image: Mapped[float | None]
+
+
 class Crash(Table):
     """An attempt at a job that died."""
 

@@ -89,6 +89,7 @@ EXAMPLES = {
     "GET /v1/jobs/{job_id}/events": Example(headers=LIVE, output="events.txt"),
     "GET /v1/jobs/{job_id}/metrics": Example(query={"limit": 1000}),
     "GET /v1/jobs/{job_id}/trials": Example(),
+    "GET /v1/jobs/{job_id}/candidates": Example(),
     "GET /v1/jobs/{job_id}/predictions": Example(query={"split": "test", "order": "worst", "limit": 10}),
     "GET /v1/jobs/{job_id}/calibration": Example(),
     "GET /v1/jobs/{job_id}/thresholds": Example(query={"at": "0.8,0.9"}),

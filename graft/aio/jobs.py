@@ -17,7 +17,7 @@ from graft.http_options import build_options
 from graft.notebook import LiveOutput
 from graft.results import jobs as results
 from graft.results.checkpoints import Checkpoint
-from graft.results.jobs import Calibration, Comparison, Epoch, ImagePrediction, Slices, Thresholds, Trial
+from graft.results.jobs import Calibration, Candidate, Comparison, Epoch, ImagePrediction, Slices, Thresholds, Trial
 from graft.results.shared import Event
 
 if TYPE_CHECKING:
@@ -204,6 +204,13 @@ class AsyncJobs(AsyncPredictions):
     async def trials(self, job: str) -> list[Trial]:
         """List the heads that a search has tried, the best first."""
         return [one async for one in self._iterate_pages(Trial, f"/v1/jobs/{job}/trials", {})]
+
+    async def candidates(self, job: str) -> list[Candidate]:
+        """List the recipes that a job with a `quality` has tried or left out, the first one first.
+
+        Another one than the best is delivered by a job of its own: `create_job(dataset, backbone, candidate.recipe)`.
+        """
+        return [one async for one in self._iterate_pages(Candidate, f"/v1/jobs/{job}/candidates", {})]
 
     def job_predictions(self, job: str, **filters: Any) -> AsyncIterator[ImagePrediction]:
         """List what a job's checkpoint predicts for its test images, the worst mistakes first.

@@ -108,6 +108,37 @@ class Trial(Record):
     validation_accuracy: float
 
 
+class Candidate(Record):
+    """A recipe that a job has tried or left out, with its figures on the validation images and its costs."""
+
+    id: str
+    number: int
+    """1, 2, … in the order in which they were tried."""
+    name: str
+    recipe: dict[str, Any]
+    """Resolved where it was tried: a job with it, on the same dataset and backbone, delivers this candidate."""
+    reason: str | None
+    """Why it was left out; null where it was tried."""
+    is_best: bool
+    """Whether it is the best so far; in the end it is delivered."""
+    is_pareto: bool
+    """Whether no other is at least as accurate, as quickly trained, as small and as quick to answer, and better in
+    one of these."""
+    validation_accuracy: Interval | None
+    """Share of the validation images that it classifies correctly; of several labels, share of the labels. The test
+    images are only looked at by what is delivered."""
+    validation_loss: float | None
+    """Of the calibrated probabilities."""
+    epochs: int | None
+    """Number of epochs that it was trained."""
+    seconds: float
+    """Time to try it."""
+    checkpoint_bytes: int | None
+    """Bytes of the tensors of its checkpoint."""
+    seconds_per_image: float | None
+    """Time of one answer on the worker, in PyTorch's eager mode, decoding not included."""
+
+
 class ClassThreshold(Record):
     """Precision and recall of a class that is predicted from a probability on."""
 

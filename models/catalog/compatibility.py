@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from models.catalog.activations import Sigmoid
 from models.catalog.mixup import BatchAugmentation
 from models.catalog.normalizations import BatchNorm
+from models.catalog.quality import SHARED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +31,7 @@ def conflicts(recipe: Recipe) -> Iterator[str]:
     yield from _weights(recipe)
     yield from _search(recipe)
     yield from _task(recipe)
+    yield from _quality(recipe)
 
 
 def _data(recipe: Recipe) -> Iterator[str]:
@@ -164,3 +166,18 @@ def _task(recipe: Recipe) -> Iterator[str]:
         yield f"{' and '.join(mixed)} would blend yes and no of several labels: leave it out, the task is multi_label"
     if recipe.task == "multi_label" and recipe.head.kind == "keep":
         yield "head: keep trains a classifier of one label an image, and the task is multi_label: take linear"
+
+
+def _quality(recipe: Recipe) -> Iterator[str]:
+    if recipe.quality == "fast":
+        return
+    given = [
+        name
+        for name, field in type(recipe).model_fields.items()
+        if name not in SHARED and getattr(recipe, name) != field.get_default(call_default_factory=True)
+    ]
+    if given:
+        yield (
+            f"quality: {recipe.quality} chooses {', '.join(given)} itself: leave {'it' if len(given) == 1 else 'them'} "
+            "out, or set quality to fast"
+        )

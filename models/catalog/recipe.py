@@ -19,6 +19,7 @@ from models.catalog.losses import BinaryCrossEntropy, CrossEntropy, Loss, Task
 from models.catalog.mixup import BatchAugmentation
 from models.catalog.optimizers import Adam, Optimizer
 from models.catalog.pretraining import Pretraining
+from models.catalog.quality import SECONDS, Quality
 from models.catalog.regularizers import L2, Regularizer
 from models.catalog.sampling import Sampling, Shuffled
 from models.catalog.schedules import Constant, Schedule
@@ -45,6 +46,11 @@ class Recipe(Technique):
     A technique with default fields can be written as its kind alone: `"optimizer": "nesterov"`.
     """
 
+    quality: Quality = "fast"
+    """How much time to take for accuracy. fast: train by this recipe alone; balanced and best: try several, from a
+    linear probe to the whole backbone, deliver what is best on the validation images, and then be its recipe. These two
+    choose the cut, the head and the optimizer themselves. Within the time budget; without one, half an hour and four
+    hours."""
     task: Task | Auto = "auto"
     """Single-label or multi-label classification; auto: as in the dataset."""
     image_size: ImageSize | Auto = "auto"
@@ -64,7 +70,7 @@ class Recipe(Technique):
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 0
     """Random seed of the new layers' weights, dropout, and the order of batches."""
     time_budget_seconds: Annotated[float, Field(gt=0.0, le=1e8)] | None = None
-    """Seconds after which the job stops training or pretraining and keeps the best epoch so far; null: no limit."""
+    """Seconds after which the job stops training or pretraining and keeps the best so far; null: no limit of `fast`."""
     validation_fraction: Fraction = 0.15
     """Share of the images for validation, if the dataset has no split of its own."""
     test_fraction: Fraction = 0.15
@@ -214,6 +220,11 @@ class Recipe(Technique):
         if self.epochs != "auto":
             return self.epochs
         return 20 if self.cut.kind == "none" else 200
+
+    @property
+    def budget_seconds(self) -> float | None:
+        """Time budget of the job; None: no limit."""
+        return SECONDS.get(self.quality) if self.time_budget_seconds is None else self.time_budget_seconds
 
     @property
     def image_augmentations(self) -> tuple[ImageAugmentation, ...]:

@@ -110,6 +110,20 @@ def compute_probabilities(logits: np.ndarray, *, is_multi_label: bool) -> np.nda
     return softmax
 
 
+def compute_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Compute each image's cross entropy, (n,), from logits (n, C) and labels (n,).
+
+    With multi-hot labels (n, C), the mean of its binary cross entropies.
+    """
+    losses: np.ndarray
+    if labels.ndim == 1:
+        losses = -compute_log_probabilities(logits)[np.arange(len(labels)), labels]
+    else:
+        exact = logits.astype(float)
+        losses = (np.logaddexp(0, exact) - labels * exact).mean(1)
+    return losses
+
+
 def compute_binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
     """Compute the mean of log(1 + exp z) - t z over logits z and targets t, (n, C), in double precision."""
     exact = logits.astype(float)

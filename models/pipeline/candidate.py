@@ -14,9 +14,9 @@ import numpy as np
 from models import backbones
 from models.evaluation.metrics import compute_constant_accuracy, compute_log_probabilities, evaluate_multi_label
 from models.messages import BackboneFigures
-from models.pipeline.fine_tune import plan
-from models.pipeline.merge_head import describe_network, merge_head, to_plain_layers
+from models.pipeline.candidate_costs import count_checkpoint_bytes
 from models.pipeline.setup import prepare
+from models.pipeline.train_recipe import plan
 from models.runtime.supervisor_callbacks import no_heartbeat
 from models.training.inputs import Subset
 from models.training.leave_one_out import predict_left_out
@@ -76,7 +76,7 @@ def measure_backbone(
         computed=computed,
         seconds=prepare_seconds + plan(ready).work * seconds_per_image,
         seconds_per_image=seconds_per_image,
-        checkpoint_bytes=_count_bytes(ready, model),
+        checkpoint_bytes=count_checkpoint_bytes(ready, model),
         features_bytes=images * source.bytes_per_row,
         engine=str(ready.engine.config),
     )
@@ -114,10 +114,3 @@ def measure_accuracy(
         "constant": constant,
         "balanced_accuracy": balanced,
     }
-
-
-def _count_bytes(ready: Prepared, model: TrainableModel) -> int:
-    """Count the bytes of the tensors of a checkpoint with this head, which is merged into the network."""
-    merge_head(ready.slot, to_plain_layers(model))
-    network, _ = describe_network(ready.slot)
-    return sum(int(tensor.nbytes) for tensor in network.state_dict().values())

@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from models.features.sources import CachedFeatures
-from models.features.standardization import Standardization
-from models.messages import CheckpointWritten, EpochEnded, Finished, Noted, PhaseStarted, RecipeResolved
+from models.messages import CheckpointWritten, Finished, Noted, PhaseStarted
 from models.pipeline import state_file
 from models.pipeline.checkpoints import evaluate_weights, write_checkpoint, write_kept
-from models.pipeline.probe import start_from_probe
-from models.pipeline.progress import Progress
-from models.pipeline.setup import build_run, prepare
-from models.pipeline.setup_report import describe, report_limits
+from models.pipeline.ladder import climb
 from models.pipeline.snapshots import Pace, Snapshotter
-from models.pretraining.pretrain import Material, pretrain
-from models.runtime.micro_batches import report_micro_batches
+from models.pipeline.train_recipe import Inputs, train_recipe
 from models.runtime.stop_condition import StopCondition
 from models.runtime.supervisor_callbacks import Context
-from models.training.inputs import Subset
-from models.training.loop import EpochComplete, Step, Training
-from models.training.start import start_training
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     from models.datasets.pack import Pack
-    from models.features.sources import FeatureSource
     from models.messages import Event
     from models.pipeline.setup import Prepared
     from models.pipeline.spec import TrainingSpec
+    from models.training.loop import Training
 
 
 def fine_tune(
@@ -51,43 +38,23 @@ def fine_tune(
     Raises BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged.
     """
     began, context = time.monotonic(), context or Context()
-
     yield PhaseStarted(phase="preparing", elapsed=0.0)
     state = yield from read_snapshot(spec)
-    ready = prepare(spec, pack, context)
-    if state:
-        ready = replace(ready, probe=None)  # its head is in the snapshot, and its features are needed no more
-    recipe = ready.recipe
-    yield RecipeResolved(recipe=recipe.model_dump(mode="json"))
-    yield describe(ready)
-    yield from report_limits(ready)
     earlier = state["elapsed"] if state else 0.0
-    budget = recipe.time_budget_seconds
+    budget = spec.recipe.budget_seconds
     until = None if budget is None else began + budget - earlier
-    stop_condition = StopCondition(until, context.stop_requested)
-    snapshotter = Snapshotter(spec.checkpoint, Pace(spec.snapshot_seconds, context.snapshot_requested), began - earlier)
-
-    yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
-    progress = plan(ready)
-    yield from cache_features(ready, progress, snapshotter)
-    if state:
-        run = build_run(spec, ready, ready, stop_condition, Standardization(**state["standardization"]))
-        training = Training(run, state["training"])
-        epoch, step = training.epochs_done, training.done[0]
-        message = f"Resumed after epoch {epoch}, step {step}"
-        yield Noted(kind="resumed_from_snapshot", message=message, data={"epoch": epoch, "step": step})
-    elif ready.probe is not None:
-        training = yield from start_from_probe(spec, ready, stop_condition, progress, snapshotter)
-    else:
-        run = build_run(spec, ready, ready, stop_condition)
-        if recipe.pretraining is not None:
-            run = yield from pretrain(run, choose_material(spec, pack, other_pack, ready))
-        training = yield from start_training(run)
-    recipe = training.recipe
-    yield RecipeResolved(recipe=recipe.model_dump(mode="json"))
-
-    yield PhaseStarted(phase="training", elapsed=time.monotonic() - began)
-    yield from train(training, ready, progress, snapshotter)
+    inputs = Inputs(
+        spec,
+        pack,
+        other_pack,
+        context,
+        Snapshotter(spec.checkpoint, Pace(spec.snapshot_seconds, context.snapshot_requested), began - earlier),
+        StopCondition(until, context.stop_requested),
+        began,
+    )
+    is_ladder = spec.recipe.quality != "fast" or (state is not None and "ladder" in state)
+    trained = yield from (climb if is_ladder else train_recipe)(inputs, state)
+    ready, training = trained.ready, trained.training
 
     yield PhaseStarted(phase="evaluating", elapsed=time.monotonic() - began)
     yield from write_kept_epochs(spec, training, ready)
@@ -95,11 +62,9 @@ def fine_tune(
 
     yield PhaseStarted(phase="storing", elapsed=time.monotonic() - began)
     write_checkpoint(spec, training, ready, evaluated, spec.checkpoint)
-    counts = [ready.features.counts, ready.exact_features.counts]
-    if ready.probe is not None:
-        counts.append(ready.probe.features.counts)
+    counts = [source.counts for source in trained.sources]
     yield Finished(
-        stop_reason=training.stop_reason,
+        stop_reason=trained.stop_reason,
         epoch=training.best_epoch,
         classes=spec.dataset.classes,
         metrics=evaluated.metrics,
@@ -123,80 +88,6 @@ def read_snapshot(spec: TrainingSpec) -> Generator[Noted, None, dict[str, Any] |
         yield Noted(level="warning", kind="snapshot_unreadable", message=message)
         return None
     return state
-
-
-def plan(ready: Prepared) -> Progress:
-    """Plan the work for progress reports: rows to compute and rows to train on."""
-    recipe, train = ready.recipe, ready.train.images
-    to_train = recipe.epochs * len(train)
-    to_compute = sum(source.count_missing(images, 0) for source, images in list_plain_views(ready))
-    if not ready.features.is_cached:
-        return Progress(to_compute + to_train, to_train, ready.cut_network.share_above)
-    views = range(1, min(recipe.cache.first, recipe.epochs - 1) + 1)
-    to_compute += sum(ready.features.count_missing(train, view) for view in views)
-    return Progress(to_compute, to_train, ready.cut_network.share_above)
-
-
-def list_plain_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
-    """List the plain views that every fine-tuning needs, as far as they are cached."""
-    needed = [] if ready.probe is None else [(ready.probe.features, ready.probe.images_to_cache)]
-    if ready.features.is_cached:
-        needed.append((ready.features, ready.images_to_cache))
-        if ready.is_tested_exactly:
-            needed.append((ready.exact_features, ready.test.images))
-    return needed
-
-
-def cache_features(ready: Prepared, progress: Progress, snapshotter: Snapshotter) -> Iterator[Event]:
-    """Compute the features of plain views that the cache lacks."""
-    needed = list_plain_views(ready)
-    progress.start_phase(steps=sum(-(-len(images) // source.trunk.batch_size) for source, images in needed))
-    for source, images in needed:
-        before = source.counts.misses
-        for batch, _ in source.read_batches(images, 0, source.trunk.batch_size):
-            yield from progress.count_step(len(batch), source.counts.misses - before)
-            before = source.counts.misses
-            yield from snapshotter.save_features(source)
-        if source.trunk.micro_batches is not None and source.trunk.micro_batches.count > 1:
-            yield report_micro_batches(source.trunk.micro_batches, source.trunk.batch_size)
-
-
-def choose_material(spec: TrainingSpec, pack: Pack, other_pack: Pack | None, ready: Prepared) -> Material:
-    """Choose the images for pretraining: the other dataset's, or the training images."""
-    open_source = partial(ready.extractor.open_source, other_pack or pack)
-    if other_pack is None or spec.other_dataset is None:
-        return Material(open_source, ready.train, spec.dataset.classes)
-    everything = Subset(np.arange(len(other_pack)), other_pack.labels)
-    return Material(open_source, everything, spec.other_dataset.classes)
-
-
-def train(training: Training, ready: Prepared, progress: Progress, snapshotter: Snapshotter) -> Iterator[Event]:
-    """Train, report progress, and write snapshots."""
-    recipe, features, images = training.recipe, ready.features, ready.train.images
-    progress.start_phase(steps=recipe.epochs * recipe.count_steps(len(images)), epochs=recipe.epochs)
-    progress.resume(training.epochs_done, *training.done)
-    for event in training.train():
-        match event:
-            case Step():
-                yield from progress.count_step(event.images, event.computed, event.images)
-                yield from snapshotter.save_training(training)
-            case EpochComplete():
-                yield from snapshotter.save_training(training, ends_epoch=True)
-            case EpochEnded():
-                yield event
-                yield progress.end_epoch(event.epoch)
-            case Noted(kind="view_added"):
-                yield event
-                progress.add_work(features.count_missing(images, event.data["view"]))
-            case _:
-                yield event
-    if isinstance(features, CachedFeatures) and any(features.get_store(view).is_full for view in (0, 1)):
-        yield Noted(
-            level="warning",
-            kind="cache_full",
-            message="The feature cache is full, its disk or its budget: this job kept its features in memory, "
-            "later ones compute them again. Free some space in GRAFT_CACHE_DIR, or raise GRAFT_CACHE_BYTES.",
-        )
 
 
 def write_kept_epochs(spec: TrainingSpec, training: Training, ready: Prepared) -> Iterator[CheckpointWritten | Noted]:

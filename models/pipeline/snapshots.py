@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.features.sources import CachedFeatures
 from models.messages import Noted, ProgressSaved
@@ -30,6 +30,11 @@ class Pace:
         self._seconds, self._snapshot_requested = seconds, snapshot_requested
         self._taken = time.monotonic()
 
+    @property
+    def is_used(self) -> bool:
+        """True if a snapshot can be due."""
+        return self._seconds is not None
+
     def is_due(self, *, ends_epoch: bool = False) -> bool:
         """Check for a due snapshot; true once, then the time starts anew."""
         if self._seconds is None:
@@ -47,6 +52,8 @@ class Snapshotter:
     def __init__(self, checkpoint: Path, pace: Pace, began: float) -> None:
         """`began`: when the job began by time.monotonic(), the time of earlier attempts counted in."""
         self._checkpoint, self._pace, self._began = checkpoint, pace, began
+        self.ladder: dict[str, Any] | None = None
+        """State of the ladder of candidates that the training is one of."""
         self._number = 0
         self._has_failed = False
 
@@ -59,13 +66,20 @@ class Snapshotter:
         """Write a snapshot of the training, if one is due."""
         if not self._pace.is_due(ends_epoch=ends_epoch):
             return
+        state = {"training": training.state_dict(), "standardization": vars(training.model.standardize)}
+        yield from self._write(state, training.epochs_done)
+
+    def save_ladder(self) -> Iterator[ProgressSaved | Noted]:
+        """Write a snapshot of the ladder between two candidates, unless none is ever due."""
+        if self._pace.is_used:
+            yield from self._write({}, 0)
+
+    def _write(self, state: dict[str, Any], epochs: int) -> Iterator[ProgressSaved | Noted]:
         path = self._checkpoint.with_name(f"snapshot-{self._number}.safetensors")
         self._number += 1
-        state = {
-            "training": training.state_dict(),
-            "standardization": vars(training.model.standardize),
-            "elapsed": time.monotonic() - self._began,
-        }
+        state = {**state, "elapsed": time.monotonic() - self._began}
+        if self.ladder is not None:
+            state, epochs = {**state, "ladder": self.ladder}, 0  # its epochs are only recorded at its end
         try:
             state_file.write(path, state)
         except OSError as error:
@@ -80,4 +94,4 @@ class Snapshotter:
             self._has_failed = True
         else:
             self._has_failed = False
-            yield ProgressSaved(snapshot=path.name, epoch=training.epochs_done)
+            yield ProgressSaved(snapshot=path.name, epoch=epochs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +24,11 @@ class StopCondition:
         if self._stop_requested():
             return "stopped"
         return "time_budget" if self._until is not None and time.monotonic() >= self._until else None
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until the deadline; infinite without one."""
+        return math.inf if self._until is None else max(0.0, self._until - time.monotonic())
 
 
 NONE = StopCondition()

@@ -35,6 +35,9 @@ RARE = 0.5
 LOST = 0.5
 """A rare class is lost if its recall is less than this many times the mean of the other classes."""
 
+ENOUGH = 0.9
+"""Validation accuracy of a head on a frozen backbone below which training the backbone may be worth its time."""
+
 ONE_SIDED = (nn.ReLU,)
 """Activations whose units die."""
 LEVELS = {nn.Sigmoid: (0.5, 0.47), nn.Tanh: (0.0, 0.97)}
@@ -50,6 +53,8 @@ ADVICE = {
     "head.normalization: batch_norm.",
     "overfitting": "Raise head.dropout, add augmentations or mixup, or raise the strength of regularizers.",
     "underfitting": "Lower head.dropout, take head: mlp, or unfreeze a stage (cut: top).",
+    "head_not_enough": "Set quality: balanced, which trains the whole backbone too, and delivers what is better on the "
+    "validation images.",
     "learning_rate_too_high": "Choose a smaller optimizer.lr, or schedule: performance.",
     "learning_rate_too_low": "Choose a larger optimizer.lr, or more epochs.",
     "rare_class_lost": "Set loss.class_weights: auto, or sampling: balanced; more images of these classes help most.",
@@ -172,7 +177,12 @@ class Diagnostics:
             recalls: of what is delivered, on the validation images.
         """
         last = self._epochs[-1]
-        found = (*self._find_in_whole(stop_reason), *_find_in_selection(selection), *_find_lost_classes(recalls))
+        found = (
+            *self._find_in_whole(stop_reason),
+            *_find_in_selection(selection),
+            *_find_lost_classes(recalls),
+            *self._find_in_head(selection),
+        )
         for kind, message, data in found:
             yield self._add_finding(kind, last.epoch, message, data)
         yield Diagnosed(diagnosis={**self._summary(), "clipped_share": clipped})
@@ -227,6 +237,12 @@ class Diagnostics:
             and best.train_accuracy - best.validation_accuracy < 0.03
         ):
             yield "underfitting", f"Only {best.train_accuracy:.0%} of the training images are classified correctly", {}
+
+    def _find_in_head(self, selection: Selection) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        accuracy = selection.figures["validation_accuracy"]
+        if self.task == "single_label" and not self.model.cut_network.stages and accuracy < ENOUGH:
+            message = f"A head on the frozen backbone classifies {accuracy:.0%} of the validation images correctly"
+            yield "head_not_enough", message, {"validation_accuracy": accuracy}
 
     def _add_finding(self, kind: str, epoch: int, message: str, data: dict[str, Any]) -> Noted:
         advice = ADVICE[kind]

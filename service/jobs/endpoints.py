@@ -18,7 +18,8 @@ from service.checkpoints import repository as checkpoints
 from service.database import Database
 from service.dependencies import BodyDigestDep, CreatedByDep, DatabaseDep, IdempotencyKeyDep, QueueDep
 from service.event_stream import RESPONSES, Accept, Event, EventLog, LastEventId, give_events
-from service.jobs import comparison, creation, lifecycle, repository
+from service.jobs import candidates, comparison, creation, lifecycle, repository
+from service.jobs.candidates import Candidate
 from service.jobs.errors import JobNotFinished, JobsNotComparable
 from service.jobs.schemas import Comparison, Epoch, Job, JobCreate, Metadata, Trial
 from service.json_body import JsonRoute
@@ -185,6 +186,16 @@ def list_trials(job_id: str, database: DatabaseDep, limit: PageSize = 1000, afte
         repository.get(session, job_id)
         rows = repository.find_trials(session, job_id, after=start, limit=limit + 1)
     return Page.from_items([Trial.model_validate(row) for row in rows], limit)
+
+
+@router.get("/{job_id}/candidates")
+def list_candidates(job_id: str, database: DatabaseDep, limit: PageSize = 100, after: After = None) -> Page[Candidate]:
+    """List the recipes that a job with a `quality` has tried or left out, the first one first."""
+    start = parse_position(job_id, after)
+    with database.reading() as session:
+        repository.get(session, job_id)
+        found = candidates.build_candidates(repository.find_candidates(session, job_id))
+    return Page.from_items([one for one in found if one.number > start][: limit + 1], limit)
 
 
 def _parse_labels(labels: dict[str, str]) -> dict[str, str]:

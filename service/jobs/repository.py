@@ -1,4 +1,4 @@
-"""Every query about jobs, their events, epochs, trials and crashes."""
+"""Every query about jobs, their events, epochs, trials, candidates and crashes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from service import event_log
 from service.jobs.errors import JobNotFound
 from service.statuses import JobStatus
-from service.tables import Checkpoint, Crash, Epoch, Event, Job, Trial
+from service.tables import Candidate, Checkpoint, Crash, Epoch, Event, Job, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -175,6 +175,17 @@ def replace_trials(session: Session, job_id: str, trials: Sequence[Mapping[str, 
 def find_trials(session: Session, job_id: str, *, after: int, limit: int) -> list[Trial]:
     """Find at most `limit` trials of the job's search ranked below `after`, the best first."""
     query = select(Trial).where(Trial.job_id == job_id, Trial.rank > after).order_by(Trial.rank).limit(limit)
+    return list(session.scalars(query))
+
+
+def put_candidate(session: Session, job_id: str, candidate: Mapping[str, Any]) -> None:
+    """Record a candidate of the job's ladder; one that an earlier attempt recorded under its number is replaced."""
+    session.merge(Candidate(job_id=job_id, **candidate))
+
+
+def find_candidates(session: Session, job_id: str) -> list[Candidate]:
+    """Find the candidates of the job's ladder, in the order in which they were tried."""
+    query = select(Candidate).where(Candidate.job_id == job_id).order_by(Candidate.number)
     return list(session.scalars(query))
 
 

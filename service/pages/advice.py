@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from models.catalog.quality import SHARED
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -27,6 +29,8 @@ MOST_DROPOUT = 0.9
 
 def follow(kind: str, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     """Change a resolved recipe as a finding's advice says; None where no change of a value does it."""
+    if kind == "head_not_enough":  # a quality chooses the other fields itself
+        return {**{name: value for name, value in recipe.items() if name in SHARED}, "quality": "balanced"}
     for patch in _list_patches(kind, recipe):
         changed = apply(recipe, patch)
         if changed != recipe:

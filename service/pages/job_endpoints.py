@@ -13,7 +13,7 @@ from service.datasets import endpoints as datasets
 from service.dependencies import DatabaseDep
 from service.errors import GraftError, NotFound
 from service.event_stream import Event
-from service.jobs import comparison, repository
+from service.jobs import candidates, comparison, repository
 from service.jobs import endpoints as jobs
 from service.jobs.errors import JobsNotComparable
 from service.jobs.lifecycle import TERMINAL
@@ -127,10 +127,12 @@ def _collect(job: Job, database: DatabaseDep) -> dict[str, Any]:
     """Collect what the state of a job shows."""
     with database.reading() as session:
         events = [Event.model_validate(row) for row in repository.find_messages(session, job.id, EVENTS)]
+        tried = candidates.build_candidates(repository.find_candidates(session, job.id))
     findings = _list_findings(job)
     return {
         "job": job,
         "events": events,
+        "candidates": tried,
         "findings": findings,
         "phases": results.PHASES,
         "is_over": job.status in TERMINAL,

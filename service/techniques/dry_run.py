@@ -36,6 +36,8 @@ def check(session: Session, recipe: Recipe, dataset_id: str | None, backbone_nam
         warnings += _find_cut(costs, resolved, backbone, side)
         costs.seconds_per_image = jobs.find_seconds_per_image(session, backbone.id, resolved)
     _multiply(costs, recipe)
+    if recipe.quality != "fast":
+        costs.most_seconds = recipe.budget_seconds
     warnings += _compare_budget(costs, resolved)
     return CheckedRecipe(
         recipe=resolved.model_dump(mode="json"),
@@ -57,7 +59,7 @@ def _resolve(recipe: Recipe, dataset: Dataset | None, side: int | None) -> Recip
     resolved = recipe
     if dataset is not None and dataset.task is not None and dataset.task != "unlabelled":
         resolved = resolved.for_task(dataset.task)
-    more = {"epochs": resolved.most_epochs}
+    more = {"epochs": resolved.most_epochs} if recipe.quality == "fast" else {}
     if side is not None and resolved.image_size == "auto":
         more["image_size"] = side
     return resolved.model_copy(update=more)

@@ -151,6 +151,63 @@ def test_jobs_are_compared_by_results_and_by_what_differs(service: type[Handler]
     assert json.loads(run(service, "compare", JOB, "--json").stdout) == json.loads(json.dumps(body))
 
 
+CANDIDATE: dict[str, Any] = {
+    "id": f"{JOB}.1",
+    "number": 1,
+    "name": "probe",
+    "recipe": {"seed": 3},
+    "reason": None,
+    "is_best": False,
+    "is_pareto": True,
+    "validation_accuracy": {"share": 0.7, "low": 0.6, "high": 0.8},
+    "validation_loss": 0.5,
+    "epochs": 9,
+    "seconds": 12.4,
+    "checkpoint_bytes": 9_500_000,
+    "seconds_per_image": 0.0123,
+}
+LEFT_OUT: dict[str, Any] = {
+    **dict.fromkeys(CANDIDATE, None),
+    "id": f"{JOB}.2",
+    "number": 2,
+    "name": "whole_network",
+    "recipe": {},
+    "reason": "the job was stopped",
+    "is_best": False,
+    "is_pareto": False,
+    "seconds": 0.0,
+}
+
+
+def test_candidates_are_shown_with_their_figures_or_why_they_were_left_out(service: type[Handler]) -> None:
+    service.answers["GET", f"/v1/jobs/{JOB}/candidates"] = page(CANDIDATE, LEFT_OUT)
+    lines = [line.strip() for line in run(service, "candidates", JOB).output.splitlines()]
+    names = ["number", "name", "validation", "loss", "epochs", "seconds", "MB", "ms", "is"]
+    assert re.split(r"\s{2,}", lines[0]) == names
+    probe = ["1", "probe", "70.0% (60.0%–80.0%)", "0.500", "9", "12", "9.5", "12.3", "on the Pareto front"]
+    assert re.split(r"\s{2,}", lines[1]) == probe
+    assert lines[2].endswith("left out: the job was stopped")
+    assert json.loads(run(service, "candidates", JOB, "--json").stdout) == [CANDIDATE, LEFT_OUT]
+
+
+def test_another_candidate_is_delivered_by_a_job_of_its_recipe(service: type[Handler]) -> None:
+    asked: list[dict[str, Any]] = []
+
+    def start(handler: Handler) -> None:
+        asked.append(json.loads(handler.read_body()))
+        handler.give_json(make_job(**FIELDS))
+
+    service.answers["GET", f"/v1/jobs/{JOB}/candidates"] = page(CANDIDATE)
+    service.answers["GET", f"/v1/jobs/{JOB}"] = answer(make_job(**FIELDS, backbone="local/small"))
+    service.answers["POST", "/v1/jobs"] = start
+    assert run(service, "candidates", JOB, "--deliver", "1").output == f"Job {JOB}\n"
+    assert asked[0]["recipe"] == {"seed": 3}
+    assert (asked[0]["dataset"], asked[0]["backbone"]) == (DATASET, "local/small")
+    refused = run(service, "candidates", JOB, "--deliver", "9")
+    assert refused.exit_code
+    assert "There is no candidate 9" in refused.output
+
+
 @pytest.mark.parametrize("action", ["cancel", "pause", "stop", "resume"])
 def test_each_action_prints_the_new_state(service: type[Handler], action: str) -> None:
     service.answers["POST", f"/v1/jobs/{JOB}/{action}"] = answer(make_job(**FIELDS, status="pausing"))

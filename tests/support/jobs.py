@@ -94,3 +94,21 @@ def set_status(database: Database, job: str, status: JobStatus) -> None:
     """Put a job into a state."""
     with database.writing() as session:
         session.get_one(Job, job).status = status
+
+
+def make_candidate(number: int) -> dict[str, Any]:
+    """Make the fields of a candidate's row."""
+    return {
+        "number": number,
+        "name": f"candidate_{number}",
+        "recipe": {},
+        "reason": None,
+        "is_better": True,
+        "validation_accuracy": 0.5,
+        "validation_loss": 1.0,
+        "validation_images": 40,
+        "epochs": 3,
+        "seconds": 10.0,
+        "checkpoint_bytes": 1000,
+        "seconds_per_image": 0.01,
+    }

@@ -12,6 +12,7 @@ from sqlalchemy import delete
 from models.catalog.recipe import Recipe
 from models.messages import (
     EVENT,
+    CandidateTried,
     CheckpointWritten,
     Diagnosed,
     EpochEnded,
@@ -214,24 +215,40 @@ class JobAttempt(Attempt[Job]):
                 self._end_epoch(session, row, event)
             case Noted():
                 self._note(session, row, event)
-            case HeadsSearched():
-                self._record_trials(session, row, event)
+            case HeadsSearched() | CandidateTried():
+                self._record_tried(session, row, event)
             case ProgressSaved():
                 self._snapshots.record(session, row, event)
-            case RecipeResolved():
-                row.recipe = event.recipe
-            case Progressed() | Diagnosed():
+            case RecipeResolved() | Progressed() | Diagnosed():
                 self._update_row(row, event)
 
-    def _update_row(self, row: Job, event: Progressed | Diagnosed) -> None:
-        if isinstance(event, Diagnosed):
+    def _update_row(self, row: Job, event: RecipeResolved | Progressed | Diagnosed) -> None:
+        if isinstance(event, RecipeResolved):
+            row.recipe = event.recipe
+        elif isinstance(event, Diagnosed):
             row.diagnosis = event.diagnosis
         else:
             row.progress = event.model_dump(exclude={"event"})
 
-    def _record_trials(self, session: Session, row: Job, event: HeadsSearched) -> None:
+    def _record_tried(self, session: Session, row: Job, event: HeadsSearched | CandidateTried) -> None:
+        if isinstance(event, CandidateTried):
+            self._record_candidate(session, row, event)
+            return
         repository.replace_trials(session, row.id, [trial.model_dump() for trial in event.trials])
         repository.add_event(session, row, "info", "searched", event.message, {})
+
+    def _record_candidate(self, session: Session, row: Job, event: CandidateTried) -> None:
+        figures = event.model_dump(exclude={"event"})
+        repository.put_candidate(session, row.id, figures)
+        message = f"{event.name} is left out: {event.reason}"
+        if event.validation_accuracy is not None:
+            better = "the best so far" if event.is_better else "not better than the best so far"
+            message = (
+                f"{event.name}: {event.validation_accuracy:.1%} of the validation images classified correctly in "
+                f"{event.seconds:,.0f} s, {better}"
+            )
+        del figures["recipe"]  # it is in the candidate's row
+        repository.add_event(session, row, "info", "candidate_tried", message, figures)
 
     def _note(self, session: Session, row: Job, event: Noted) -> None:
         if event.kind == "snapshot_unreadable":  # all epochs are trained again

@@ -107,13 +107,14 @@ function begin(form) {
   function compose() {
     /** @type {Recipe} */
     const made = {};
-    for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (form?.querySelectorAll("[data-patch]:checked"))) {
+    const shown = `[data-depth=${value("depth")}]`;
+    for (const box of /** @type {NodeListOf<HTMLInputElement>} */ (form?.querySelectorAll(`${shown} [data-patch]:checked`))) {
       for (const [name, part] of Object.entries(JSON.parse(box.dataset.patch ?? "{}"))) {
         made[name] = Array.isArray(part) ? [...(made[name] ?? defaults?.[name] ?? []), ...part] : part;
       }
     }
-    const minutes = /** @type {HTMLInputElement} */ (get("minutes")).valueAsNumber;
-    if (minutes > 0) made.time_budget_seconds = 60 * minutes;
+    const minutes = /** @type {HTMLInputElement} */ (get("minutes"));
+    if (minutes.closest(shown) && minutes.valueAsNumber > 0) made.time_budget_seconds = 60 * minutes.valueAsNumber;
     return made;
   }
 
@@ -140,7 +141,7 @@ function begin(form) {
   form.addEventListener("change", (event) => {
     const { name, dataset } = /** @type {HTMLInputElement} */ (event.target);
     if (name === "depth") {
-      if (value("depth") !== "all") recipe = value("depth") === "few" ? compose() : {};
+      if (value("depth") !== "all") recipe = compose();
       void open();
       refresh(true);
     } else if (dataset.patch !== undefined) {

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from service.jobs import repository
 from service.statuses import JobStatus
 from service.tables import Job
-from tests.support.jobs import set_status
+from tests.support.jobs import make_candidate, set_status
 from tests.support.requests import create_job
 
 if TYPE_CHECKING:
@@ -99,6 +100,44 @@ def test_advice_that_cannot_be_followed_says_why(browse: Callable[..., Response]
     text = browse(f"/jobs/{done}/advice?kind=underfitting").text
     assert "recipe.optimizer.sgd.momentum: Extra inputs are not permitted" in text
     assert "recipe.optimizer.sgd.lr: Input should be greater than 0, or &#39;auto&#39;" in text, "as the API says it"
+
+
+def test_a_frozen_head_that_is_not_enough_leads_to_more_candidates(
+    browse: Callable[..., Response], client: TestClient, db: Database, done: str
+) -> None:
+    with db.writing() as session:
+        row = session.get_one(Job, done)
+        row.recipe = {**row.recipe, "epochs": 200, "image_size": 96}
+        finding = {"kind": "head_not_enough", "epoch": 3, "message": "It gets 70%.", "advice": "Set quality: balanced."}
+        row.diagnosis = {"findings": [finding], "layers": []}
+    text = browse(f"/jobs/{done}/advice?kind=head_not_enough").text
+    (given,) = re.findall(r'data-creates="/v1/jobs" data-goes="/jobs/" data-body="([^"]*)"', text)
+    made = client.post("/v1/jobs", json=json.loads(html.unescape(given))).json()
+    assert (made["recipe"]["quality"], made["recipe"]["image_size"], made["recipe"]["epochs"]) == (
+        "balanced",
+        96,
+        "auto",
+    )
+
+
+def test_candidates_are_shown_and_another_one_can_be_delivered(
+    browse: Callable[..., Response], client: TestClient, db: Database, done: str
+) -> None:
+    assert "Recipes that it has tried" not in browse(f"/jobs/{done}").text
+    with db.writing() as session:
+        for number in (1, 2):
+            tried = {**make_candidate(number), "recipe": {"seed": number}, "seconds": 10.0 * number}
+            repository.put_candidate(session, done, tried)
+        left_out = {"reason": "the <time> is up", "validation_accuracy": None, "is_better": False}
+        repository.put_candidate(session, done, {**make_candidate(3), **left_out})
+    text = browse(f"/jobs/{done}").text
+    assert "candidate_2 <strong>· best</strong>" in text
+    assert "50% (35% to 65%)" in text
+    assert "Left out: the &lt;time&gt; is up" in text
+    (given,) = re.findall(r'data-creates="/v1/jobs" data-goes="/jobs/" data-body="([^"]*)"', text)
+    made = client.post("/v1/jobs", json=json.loads(html.unescape(given))).json()
+    assert made["recipe"]["seed"] == 1, "the best is delivered already"
+    assert made["name"].endswith(": candidate_1")
 
 
 def test_jobs_are_listed_by_state(browse: Callable[..., Response], job: str) -> None:

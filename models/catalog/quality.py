@@ -1,0 +1,78 @@
+"""Quality: how much time a job may take for accuracy, and the recipes that it tries, the cheapest first.
+
+A linear probe of frozen features is cheap and hard to beat where the new images are like those of the pretraining;
+where they are not, training the whole backbone is worth points (Kornblith et al., 2019, arXiv:1805.08974; VTAB, Zhai et
+al., 2020, arXiv:1910.04867). Which of the two holds, a job finds out by trying.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from models.catalog.recipe import Recipe
+
+Quality = Literal["fast", "balanced", "best"]
+
+SECONDS = {"balanced": 1800.0, "best": 14400.0}
+"""Time budget of a job whose recipe has none, by quality."""
+
+SHARED = frozenset(
+    {
+        "task",
+        "image_size",
+        "precision",
+        "engine",
+        "batch_size",
+        "seed",
+        "time_budget_seconds",
+        "validation_fraction",
+        "test_fraction",
+        "cache",
+        "augmentations",
+        "loss",
+        "sampling",
+        "quality",
+    }
+)
+"""Fields that all candidates share with the recipe; those left out are chosen by the candidates."""
+
+
+class Candidate(NamedTuple):
+    """A recipe to try."""
+
+    name: str
+    recipe: Recipe
+
+
+def list_candidates(recipe: Recipe) -> list[Candidate]:
+    """List the recipes that a quality tries, the cheapest first; a recipe of its own is the only one of `fast`."""
+    shared = {name: value for name, value in recipe.model_dump(mode="json").items() if name in SHARED}
+    shared |= {"quality": "fast", "time_budget_seconds": None}
+    wanted = {"balanced": BALANCED, "best": BEST}.get(recipe.quality, {})
+    return [Candidate(name, type(recipe).model_validate({**shared, **changes})) for name, changes in wanted.items()]
+
+
+def _train_everything(lr: float, **cut: Any) -> dict[str, Any]:
+    """Train the whole backbone with AdamW by the one-cycle policy, and average the weights."""
+    return {
+        "cut": {"kind": "none", "lr_scale": 1.0, "lr_decay": 0.9, "batch_norm": "trained", **cut},
+        "optimizer": {"kind": "adamw", "lr": lr},
+        "schedule": "one_cycle",
+        "averaging": {},
+        "epochs": MOST_EPOCHS,
+    }
+
+
+MOST_EPOCHS, LEAST_EPOCHS = 20, 5
+"""Passes over the training images by which the whole backbone is trained: as many as fit the time."""
+
+BALANCED: dict[str, dict[str, Any]] = {
+    "probe": {},
+    "whole_network": _train_everything(1e-3),
+}
+BEST = {
+    **BALANCED,
+    "whole_network_from_probe": _train_everything(1e-3, probe=True),
+    "whole_network_slow": _train_everything(3e-4),
+}

@@ -1,0 +1,250 @@
+"""Ladder of candidates: train by one recipe after another, the cheapest first, and select the best.
+
+A candidate is selected where its loss on the validation images, after its temperature, is smaller than that of the best
+so far, and it does not classify fewer of them correctly beyond the noise of that difference. Only what is delivered is
+tested. Each candidate's recipe is that of an ordinary job, which gives the same checkpoint.
+
+What was decided is in the snapshot: an attempt that resumes decides nothing again.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from models.catalog.quality import LEAST_EPOCHS, list_candidates
+from models.catalog.recipe import Recipe
+from models.evaluation.calibration import fit_temperature
+from models.evaluation.metrics import compute_losses
+from models.messages import CandidateTried, Diagnosed, EpochEnded, Noted, PhaseStarted, Progressed, RecipeResolved
+from models.networks.tracing import SurgeryError
+from models.pipeline.candidate_costs import count_checkpoint_bytes, measure_epoch_seconds, measure_latency
+from models.pipeline.setup import prepare
+from models.pipeline.train_recipe import Trained, load_training, train_recipe
+from models.training.class_priors import compute_class_weights
+from models.training.loop import TrainingDiverged
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
+
+    from models.catalog.quality import Candidate
+    from models.messages import Event
+    from models.pipeline.train_recipe import Inputs
+
+SHARE_OF_TIME = 0.8
+"""Share of the seconds left that a candidate's epochs are planned to take."""
+
+
+def climb(inputs: Inputs, state: dict[str, Any] | None) -> Generator[Event, None, Trained]:
+    """Try the candidates of the spec's recipe, from the first one or where a snapshot's `state` was taken.
+
+    Returns the best one's training. Raises BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged.
+    """
+    ladder = Ladder(inputs, None if state is None else state["ladder"])
+    for number, candidate in enumerate(ladder.candidates, 1):
+        if number > len(ladder.state["tried"]):
+            yield from ladder.try_candidate(number, candidate, state)
+    return (yield from ladder.deliver())
+
+
+class Ladder:
+    """Tries candidates in their order, and keeps the training of the best."""
+
+    def __init__(self, inputs: Inputs, state: dict[str, Any] | None) -> None:
+        """Start at the first candidate, or where `state` was saved."""
+        wanted = inputs.spec.recipe.model_dump(mode="json")
+        self.state: dict[str, Any] = state or {"wanted": wanted, "tried": [], "running": None, "best": None}
+        """What snapshots keep: the recipe, what was tried, the candidate that is being trained, and the best one."""
+        self.candidates = list_candidates(Recipe.model_validate(self.state["wanted"]))
+        self._inputs = inputs
+        inputs.snapshotter.ladder = self.state
+        self._best: Trained | None = None
+        self._phases: set[str] = set()
+
+    def try_candidate(self, number: int, candidate: Candidate, state: dict[str, Any] | None) -> Iterator[Event]:
+        """Train by a candidate's recipe, or leave it out; `state` is a snapshot, perhaps of its training."""
+        began = time.monotonic()
+        try:
+            if self.state["running"] is None:
+                planned = self._plan(candidate)
+                self.state["running"] = {"recipe": planned.model_dump(mode="json"), "epochs": [], "diagnosis": {}}
+                state = None
+            recipe = Recipe.model_validate(self.state["running"]["recipe"])
+            trained = yield from self._train(number, candidate.name, recipe, state)
+            tried = self._compare(number, candidate.name, trained, time.monotonic() - began)
+        except (_LeftOut, SurgeryError, TrainingDiverged) as error:
+            if self.state["best"] is None:
+                raise
+            tried = CandidateTried(
+                number=number,
+                name=candidate.name,
+                recipe=candidate.recipe.model_dump(mode="json"),
+                reason=str(error),
+                seconds=round(time.monotonic() - began, 3),
+            )
+        self.state["tried"].append(tried.model_dump())
+        self.state["running"] = None
+        yield tried
+        yield from self._inputs.snapshotter.save_ladder()
+
+    def deliver(self) -> Generator[Event, None, Trained]:
+        """Return the best candidate's training, and report its recipe, its epochs and its diagnosis as the job's."""
+        best = self.state["best"]
+        trained = self._best or self._load(best)
+        yield RecipeResolved(recipe=best["recipe"])
+        for ended in best["epochs"]:
+            yield EpochEnded.model_validate(ended)
+        yield Diagnosed(diagnosis=best["diagnosis"])
+        tried = [candidate for candidate in self.state["tried"] if candidate["reason"] is None]
+        found = self.state["tried"][best["number"] - 1]
+        yield Noted(
+            kind="candidate_delivered",
+            message=f"Of {len(tried)} candidates {found['name']} is the best on the validation images, and is "
+            f"delivered: {found['validation_accuracy']:.1%} classified correctly",
+            data={"number": best["number"], "name": found["name"]},
+        )
+        return trained._replace(stop_reason=self._inputs.stop_condition.reason or trained.stop_reason)
+
+    def _plan(self, candidate: Candidate) -> Recipe:
+        """Plan a candidate: as many epochs as fit the time that is left. Raises _LeftOut."""
+        best, recipe, stop = self.state["best"], candidate.recipe, self._inputs.stop_condition
+        if best is None:
+            return recipe
+        if stop.reason is not None:
+            raise _LeftOut("the job was stopped" if stop.reason == "stopped" else "the time budget is used up")
+        if not best["misses"].any():
+            raise _LeftOut("the best so far makes no mistake on the validation images, which can show no better one")
+        if not recipe.cut.trains or math.isinf(stop.seconds_left):
+            return recipe
+        seconds = measure_epoch_seconds(self._narrow(recipe))
+        left = stop.seconds_left
+        epochs, least = (
+            min(recipe.most_epochs, int(SHARE_OF_TIME * left / seconds)),
+            min(recipe.most_epochs, LEAST_EPOCHS),
+        )
+        if epochs < least:
+            raise _LeftOut(f"{least} epochs would take about {least * seconds:,.0f} s, and {left:,.0f} s are left")
+        return recipe.model_copy(update={"epochs": epochs})
+
+    def _narrow(self, recipe: Recipe) -> Inputs:
+        """Narrow the job's inputs to one candidate, which has the same revision of the backbone as the others."""
+        return replace(self._inputs, spec=self._inputs.spec.model_copy(update={"recipe": recipe}))
+
+    def _train(
+        self, number: int, name: str, recipe: Recipe, state: dict[str, Any] | None
+    ) -> Generator[Event, None, Trained]:
+        """Train by a candidate's recipe; its epochs and its diagnosis are kept until it is delivered."""
+        running = self.state["running"]
+        events = _Returning(train_recipe(self._narrow(recipe), state if state and "training" in state else None))
+        for event in events:
+            if isinstance(event, EpochEnded):
+                running["epochs"].append(event.model_dump())
+            elif isinstance(event, RecipeResolved):
+                running["recipe"] = event.recipe
+            elif isinstance(event, Diagnosed):
+                running["diagnosis"] = event.diagnosis
+            else:
+                yield from self._pass_on(number, name, event)
+        return events.value
+
+    def _pass_on(self, number: int, name: str, event: Event) -> Iterator[Event]:
+        """Pass on an event of a candidate's training as one of the whole job."""
+        match event:
+            case PhaseStarted():
+                if not self._phases & {event.phase, "training"}:
+                    self._phases.add(event.phase)
+                    yield event
+            case Progressed():
+                done = (number - 1 + event.percent / 100) / len(self.candidates)
+                yield event.model_copy(update={"percent": round(99 * done, 1), "eta_seconds": None})
+            case Noted():
+                message, data = f"{name}: {event.message}", {**event.data, "candidate": name}
+                yield event.model_copy(update={"message": message, "data": data})
+            case _:
+                yield event
+
+    def _compare(self, number: int, name: str, trained: Trained, seconds: float) -> CandidateTried:
+        """Compare a candidate with the best so far, and keep the better one."""
+        ready, training = trained.ready, trained.training
+        labels = ready.validation.labels
+        logits = training.validation_logits / fit_temperature(training.validation_logits, labels)
+        weights = compute_class_weights(training.run).numpy()[labels] if labels.ndim == 1 else np.ones(len(labels))
+        losses = compute_losses(logits, labels)
+        hits = logits.argmax(1) == labels if labels.ndim == 1 else ((logits > 0) == (labels > 0)).mean(1)
+        if ready.backbone.revision is not None:
+            spec = self._inputs.spec.model_copy(update={"backbone_commit": ready.backbone.revision})
+            self._inputs = replace(self._inputs, spec=spec)
+        best, running = self.state["best"], self.state["running"]
+        is_better = best is None or is_improvement(
+            weights * losses, weights * (1 - hits), best["losses"].numpy(), best["misses"].numpy()
+        )
+        if is_better:
+            self._best = trained
+            self.state["best"] = {
+                **running,
+                "number": number,
+                "losses": torch.from_numpy(weights * losses),
+                "misses": torch.from_numpy(weights * (1 - hits)),
+                **_shed(training.state_dict()),
+                "standardization": vars(training.model.standardize),
+                "stop_reason": trained.stop_reason,
+            }
+        return CandidateTried(
+            number=number,
+            name=name,
+            recipe=running["recipe"],
+            is_better=is_better,
+            validation_accuracy=float(np.mean(hits)),
+            validation_loss=float(np.mean(losses)),
+            validation_images=len(labels),
+            epochs=len(running["epochs"]),
+            seconds=round(seconds, 3),
+            checkpoint_bytes=count_checkpoint_bytes(ready, training.model),
+            seconds_per_image=measure_latency(ready),
+        )
+
+    def _load(self, best: dict[str, Any]) -> Trained:
+        """Load the best candidate's training from a snapshot."""
+        inputs = self._narrow(Recipe.model_validate(best["recipe"]))
+        ready = replace(prepare(inputs.spec, inputs.pack, inputs.context), probe=None)
+        training = load_training(inputs, ready, best)
+        training.use_weights(training.selection.state)
+        return Trained(ready, training, training.stop_reason)
+
+
+def is_improvement(losses: np.ndarray, misses: np.ndarray, best_losses: np.ndarray, best_misses: np.ndarray) -> bool:
+    """Tell whether a candidate is better than the best so far, by each validation image's loss and miss, (n,).
+
+    Its mean loss is smaller, and it does not miss more by more than the standard error of that difference, if both were
+    equally good (McNemar, 1947): Σd ≤ √Σd² for the differences d of the misses.
+    """
+    if np.mean(losses) >= np.mean(best_losses):
+        return False
+    more = misses - best_misses
+    return bool(np.sum(more) <= math.sqrt(np.sum(more**2)))
+
+
+class _LeftOut(Exception):
+    """A candidate is not tried; says why."""
+
+
+class _Returning:
+    """Iterates over a generator's events, and then has what it returns."""
+
+    value: Trained
+
+    def __init__(self, events: Generator[Event, None, Trained]) -> None:
+        self._events = events
+
+    def __iter__(self) -> Iterator[Event]:
+        self.value = yield from self._events
+
+
+def _shed(state: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a finished training's state what only further steps need: the optimizer's moments."""
+    return {"training": {**state, "train_step": {**state["train_step"], "moments": {}}, "improved_state": None}}

@@ -1,0 +1,225 @@
+"""Ladder of candidates: the best on the validation images is delivered, however often the job is cut off."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from models.catalog import quality
+from models.catalog.recipe import Recipe
+from models.messages import (
+    CandidateTried,
+    Diagnosed,
+    EpochEnded,
+    Finished,
+    Noted,
+    PhaseStarted,
+    Progressed,
+    ProgressSaved,
+    RecipeResolved,
+)
+from models.pipeline import ladder
+from models.pipeline.fine_tune import fine_tune
+from models.pipeline.ladder import is_improvement
+from models.runtime.supervisor_callbacks import Context
+from tests.support.images import coloured_classes, write_zip
+from tests.support.small_job import Job, last, small_job
+from tests.support.small_pack import packed
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from models.messages import Event
+
+PROBE = {"epochs": 3, "early_stopping": None}
+TWENTY = quality.BALANCED["whole_network"]
+WHOLE = {**TWENTY, "epochs": 2}
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A job of quality `balanced` on images of which a third has a wrong label."""
+    files = list(coloured_classes(3, 30).items())
+    draw = random.Random(0)
+    labels = [path.split("/")[0] for path, _ in files]
+    wrong = [draw.choice(labels) if draw.random() < 0.5 else label for label in labels]
+    mixed = {f"{label}/{number}.png": data for number, (label, (_, data)) in enumerate(zip(wrong, files, strict=True))}
+    made = small_job(tmp_path)
+    pack = packed(write_zip(tmp_path / "small.zip", mixed))
+    return made._replace(pack=pack).change(recipe=Recipe(quality="balanced", image_size=32))
+
+
+@pytest.fixture(autouse=True)
+def short_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates that train for a few epochs."""
+    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "whole_network": WHOLE, "slower": {**WHOLE, "seed": 0}})
+
+
+def list_tried(events: list[Event]) -> list[CandidateTried]:
+    """The candidates that were tried or left out."""
+    return [event for event in events if isinstance(event, CandidateTried)]
+
+
+def find_best(events: list[Event]) -> CandidateTried:
+    """The candidate that is delivered."""
+    return [tried for tried in list_tried(events) if tried.is_better][-1]
+
+
+def test_the_best_candidate_is_delivered_as_a_job_by_its_recipe_alone_delivers_it(job: Job) -> None:
+    events = list(fine_tune(*job))
+    first, *others = list_tried(events)
+    assert first.name == "probe"
+    assert first.is_better
+    assert [one.name for one in others] == ["whole_network", "slower"]
+    best = find_best(events)
+    ended = last(events)
+    assert ended.metrics["validation"]["accuracy"] == best.validation_accuracy
+    assert ended.metrics["validation"]["loss"] == pytest.approx(best.validation_loss)
+    assert best.checkpoint_bytes == pytest.approx(job.checkpoint.stat().st_size, abs=20_000)
+    *_, resolved = (event.recipe for event in events if isinstance(event, RecipeResolved))
+    assert resolved == best.recipe
+    assert resolved["quality"] == "fast"
+    ladder_bytes = job.checkpoint.read_bytes()
+    again = list(fine_tune(*job.change(recipe=Recipe.model_validate(best.recipe))))
+    assert last(again).metrics == ended.metrics
+    assert job.checkpoint.read_bytes() == ladder_bytes
+    epochs = [[event.epoch for event in heard if isinstance(event, EpochEnded)] for heard in (events, again)]
+    assert epochs[0] == epochs[1] == list(range(1, (best.epochs or 0) + 1))
+
+
+def test_its_events_are_those_of_one_job(job: Job) -> None:
+    events = list(fine_tune(*job))
+    phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
+    assert phases == ["preparing", "caching", "training", "evaluating", "storing"]
+    percents = [event.percent for event in events if isinstance(event, Progressed)]
+    assert percents == sorted(percents)
+    notes = [event for event in events if isinstance(event, Noted)]
+    assert {note.data.get("candidate") for note in notes} >= {"probe", "whole_network", "slower"}
+    assert notes[-1].kind == "candidate_delivered"
+    assert notes[-1].data["name"] == find_best(events).name
+    assert sum(isinstance(event, Diagnosed) for event in events) == 1
+
+
+def test_cut_off_anywhere_it_decides_nothing_again_and_ends_with_the_same_bytes(job: Job) -> None:
+    whole = list(fine_tune(*job.change(snapshot_seconds=0.0)))
+    expected = job.checkpoint.read_bytes()
+    snapshots = [event for event in whole if isinstance(event, ProgressSaved) and event.snapshot]
+    assert {saved.epoch for saved in snapshots} == {0}, "epochs are recorded at the end"
+    draw = random.Random(1)
+    for after in {len(snapshots), *draw.sample(range(1, len(snapshots)), 2)}:
+        heard, rest = cut_off_anywhere(job, after)
+        after_it = list(fine_tune(*rest))
+        assert job.checkpoint.read_bytes() == expected, f"cut off at snapshot {after} of {len(snapshots)}"
+        assert last(after_it).metrics == last(whole).metrics
+        decided = [timeless(one) for one in list_tried(heard) + list_tried(after_it)]
+        assert decided == [timeless(one) for one in list_tried(whole)]
+
+
+def cut_off_anywhere(job: Job, after: int) -> tuple[list[Event], Job]:
+    """Run a job until it has written `after` snapshots; the next attempt has the recipe of the job's row."""
+    heard: list[Event] = []
+    recipe = job.spec.recipe
+    for event in fine_tune(*job.change(snapshot_seconds=0.0)):
+        heard.append(event)
+        if isinstance(event, RecipeResolved):
+            recipe = Recipe.model_validate(event.recipe)
+        if isinstance(event, ProgressSaved) and event.snapshot:
+            after -= 1
+            if not after:
+                return heard, job.change(recipe=recipe, snapshot=job.checkpoint.with_name(event.snapshot))
+    raise AssertionError("it ended before")
+
+
+def timeless(tried: CandidateTried) -> dict[str, Any]:
+    """A candidate without what depends on the time."""
+    return tried.model_dump(exclude={"seconds", "seconds_per_image"})
+
+
+def test_a_retry_after_the_decision_delivers_it_too(job: Job) -> None:
+    """The row then has the recipe of the best candidate, whose quality is fast."""
+    events = list(fine_tune(*job.change(snapshot_seconds=0.0)))
+    expected = job.checkpoint.read_bytes()
+    *_, saved = (event.snapshot for event in events if isinstance(event, ProgressSaved) and event.snapshot)
+    *_, resolved = (event.recipe for event in events if isinstance(event, RecipeResolved))
+    rest = job.change(recipe=Recipe.model_validate(resolved), snapshot=job.checkpoint.with_name(saved))
+    job.checkpoint.unlink()
+    assert last(list(fine_tune(*rest))).metrics == last(events).metrics
+    assert job.checkpoint.read_bytes() == expected
+
+
+def test_what_does_not_fit_the_time_is_left_out_and_says_so(job: Job) -> None:
+    recipe = Recipe(quality="balanced", image_size=32, time_budget_seconds=1e-3)
+    events = list(fine_tune(*job.change(recipe=recipe)))
+    first, *others = list_tried(events)
+    assert first.reason is None
+    assert {one.reason for one in others} == {"the time budget is used up"}
+    assert last(events).stop_reason == "time_budget"
+    assert find_best(events).name == "probe"
+
+
+def test_fewer_epochs_are_planned_where_time_is_short(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "whole_network": TWENTY})
+    monkeypatch.setattr(ladder, "measure_epoch_seconds", lambda inputs: 1000.0)
+    for budget, expected in ((6500.0, 5), (5900.0, None)):
+        recipe = Recipe(quality="balanced", image_size=32, time_budget_seconds=budget)
+        _, whole = list_tried(list(fine_tune(*job.change(recipe=recipe))))
+        assert whole.recipe["epochs"] == (expected or 20)
+        if expected is None:
+            assert whole.reason is not None
+            assert whole.reason.startswith("5 epochs would take about 5,000 s, and 5,")
+
+
+def test_a_stop_delivers_the_best_so_far(job: Job) -> None:
+    events: list[Event] = []
+    context = Context(stop_requested=lambda: bool(list_tried(events)))
+    events.extend(fine_tune(*job._replace(context=context)))
+    assert [one.reason for one in list_tried(events)] == [None, "the job was stopped", "the job was stopped"]
+    ended = events[-1]
+    assert isinstance(ended, Finished)
+    assert ended.stop_reason == "stopped"
+
+
+def test_no_more_is_tried_where_no_mistake_is_left(tmp_path: Path) -> None:
+    job = small_job(tmp_path).change(recipe=Recipe(quality="balanced", image_size=32))
+    monkey = {"probe": {}, "whole_network": WHOLE}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(quality, "BALANCED", monkey)
+        events = list(fine_tune(*job))
+    assert last(events).metrics["validation"]["accuracy"] == 1.0
+    probe, whole = list_tried(events)
+    assert probe.reason is None
+    assert whole.reason is not None
+    assert whole.reason.startswith("the best so far makes no mistake")
+    assert whole.seconds < probe.seconds
+
+
+def test_a_candidate_that_diverges_is_left_out(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = {**WHOLE, "optimizer": {"kind": "sgd", "lr": 1e20}}
+    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "whole_network": broken})
+    events = list(fine_tune(*job))
+    probe, whole = list_tried(events)
+    assert probe.reason is None
+    assert whole.reason is not None
+    assert "learning rate" in whole.reason
+    assert find_best(events).name == "probe"
+    assert last(events).metrics["validation"]["accuracy"] == probe.validation_accuracy
+
+
+@pytest.mark.parametrize(
+    ("losses", "misses", "expected"),
+    [
+        ([0.4, 0.4, 0.4, 0.4], [0, 0, 0, 0], True),
+        ([0.5, 0.5, 0.5, 0.5], [0, 0, 0, 0], False),
+        ([0.4, 0.4, 0.4, 0.4], [1, 0, 0, 0], True),
+        ([0.4, 0.4, 0.4, 0.4], [1, 1, 1, 0], False),
+        ([math.inf, 0.1, 0.1, 0.1], [0, 0, 0, 0], False),
+    ],
+    ids=["better", "equal", "one miss more is noise", "three misses more are not", "not finite"],
+)
+def test_the_smaller_loss_wins_unless_more_is_missed(losses: list[float], misses: list[float], expected: bool) -> None:
+    best = np.full(4, 0.5), np.zeros(4)
+    assert is_improvement(np.array(losses), np.array(misses), *best) is expected
