@@ -104,5 +104,5 @@ def _advise(ranking: Sequence[RankedCandidate], min_accuracy: float | None) -> s
         )
     return (
         f"{lack} Name other candidates, add images ({figures['sample']:,} were looked at), or train more than a head: "
-        'the recipe {"cut": "none"} trains the whole network.'
+        'the recipe {"quality": "balanced"} trains the whole network too.'
     )
