@@ -9,7 +9,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --max-worker-restart 0
 # For all platforms, and every Python from the oldest that is supported.
 LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-.PHONY: help setup demo up test test-extended test-all check check-page format docs guide screenshots lock demo-backbone migrate revision api worker predictor benchmarks accuracy recommend imports coverage-of-backbones calibration imbalance sets views search cuts unfreezing reuse scale stored-bytes cache-index polls predict page-lighthouse page-times client-size parity peers faults experiments clean
+.PHONY: help setup demo up test test-extended test-all check check-page format docs guide screenshots lock demo-backbone migrate revision api worker predictor benchmarks accuracy recommend quality imports coverage-of-backbones calibration imbalance sets views search cuts unfreezing reuse scale stored-bytes cache-index polls predict page-lighthouse page-times client-size parity peers faults experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -99,6 +99,9 @@ accuracy: setup ## the empty recipe against a linear probe; BACKBONE=local/NAME 
 
 recommend: setup ## whether the recommended backbone is the best one, by real jobs; GRAFT_MATERIAL=folder
 	@$(BIN)/python -m benchmarks.recommend
+
+quality: setup ## recipes and peers over a battery of image sets, resumable; GRAFT_MATERIAL=folder SETS='a b' BACKBONES='a b' SPLITS=5 METHODS='a b' BUDGET=60 IMAGE_SIZE=128 SUMMARY=1
+	@$(BIN)/python -W ignore -m benchmarks.quality $(if $(SETS),--sets $(SETS)) $(if $(BACKBONES),--backbones $(BACKBONES)) $(if $(SPLITS),--splits $(SPLITS)) $(if $(METHODS),--methods $(METHODS)) $(if $(BUDGET),--budget $(BUDGET)) $(if $(IMAGE_SIZE),--image-size $(IMAGE_SIZE)) $(if $(SUMMARY),--summary)
 
 imports: setup ## imported backbones beside their own source; BACKBONE=local/NAME DATASET=archive FILE='file …' SAME='file …'
 	@$(BIN)/python -m benchmarks.imports $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)') $(foreach file,$(FILE),--file '$(file)') $(foreach file,$(SAME),--same '$(file)')

@@ -15,6 +15,7 @@ from models.datasets.splits import split
 
 if TYPE_CHECKING:
     from models.datasets.pack import Pack
+    from models.datasets.splits import Split
 
 PARTS = {"train": "train", "validation": "val", "test": "test"}
 """Folder name of each part of the split."""
@@ -57,12 +58,17 @@ def export(dataset: Path, folder: Path) -> dict[str, int]:
         raise SystemExit("Peers are measured on images of one class each; this dataset has some of several.")
     recipe = Recipe()
     parts = split(pack.lossless_digests, pack.labels, pack.splits, recipe.validation_fraction, recipe.test_fraction)
+    return write_images(pack, classes, parts, folder / "images")
+
+
+def write_images(pack: Pack, classes: list[str], parts: Split, folder: Path) -> dict[str, int]:
+    """Write the images of a split to `folder`: part/class/image; return the number of images of each part."""
     counts = {}
     for part, called in PARTS.items():
         chosen = getattr(parts, part).tolist()
         counts[part] = len(chosen)
         for image in chosen:
-            _write(pack, image, folder / "images" / called / classes[pack.labels[image]])
+            _write(pack, image, folder / called / classes[pack.labels[image]])
     return counts
 
 

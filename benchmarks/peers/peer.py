@@ -47,12 +47,12 @@ def install(peer: str) -> Path:
     return python
 
 
-def run(peer: str, inputs: Inputs, seed: int) -> Outcome:
-    """Run one job in the peer's installed environment; raises PeerFailed."""
+def run(peer: str, inputs: Inputs, seed: int, *options: str) -> Outcome:
+    """Run one job in the peer's installed environment, with options of its script; raises PeerFailed."""
     command = [str(ENVIRONMENTS / peer / "bin" / "python"), str(SCRIPTS / f"{peer}.py")]
     offline = {"HF_HUB_OFFLINE": "1", "HF_HUB_CACHE": str(inputs.hub_cache)}
     began = time.perf_counter()
-    output = _run([*command, str(inputs.images), str(inputs.backbone), str(seed)], offline)
+    output = _run([*command, str(inputs.images), str(inputs.backbone), str(seed), *options], offline)
     process_seconds = time.perf_counter() - began
     return Outcome(process_seconds=process_seconds, **json.loads(output.splitlines()[-1]))
 

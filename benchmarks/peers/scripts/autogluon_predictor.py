@@ -1,5 +1,7 @@
 """AutoGluon's MultiModalPredictor with its own defaults: the whole network is trained, layers below more slowly.
 
+With the option best_quality, by that preset.
+
 Its timm is too old for `local-dir:`, so the network comes from the Hub's cache on this machine.
 """
 
@@ -15,7 +17,7 @@ import pandas
 from autogluon.multimodal import MultiModalPredictor
 
 
-def main(images: Path, backbone: Path, seed: int) -> None:
+def main(images: Path, backbone: Path, seed: int, preset: str | None = None) -> None:
     """Train and print the outcome."""
     began = time.perf_counter()
     train, validation, test = (list_images(images / part) for part in ("train", "val", "test"))
@@ -24,6 +26,7 @@ def main(images: Path, backbone: Path, seed: int) -> None:
         predictor.fit(
             train,
             tuning_data=validation,
+            presets=preset,
             hyperparameters={
                 "model.names": ["timm_image"],
                 "model.timm_image.checkpoint_name": f"hf-hub:local/{backbone.name}",
@@ -47,4 +50,4 @@ def list_images(folder: Path) -> pandas.DataFrame:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

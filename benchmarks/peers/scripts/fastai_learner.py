@@ -1,4 +1,7 @@
-"""fastai's vision_learner: its frozen body and its own head for five epochs of one cycle, with its augmentation."""
+"""fastai's vision_learner with its own head and augmentation: its frozen body for five epochs of one cycle.
+
+With the option fine_tune, one epoch with the frozen body, and then ten of everything.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from fastai.vision.all import (
     vision_learner,
 )
 
-EPOCHS = 5
+EPOCHS, FINE_TUNED = 5, 10
 
 
 class Stopwatch(Callback):
@@ -35,7 +38,7 @@ class Stopwatch(Callback):
         self.seconds.append(time.perf_counter() - self.began)
 
 
-def main(images: Path, backbone: Path, seed: int) -> None:
+def main(images: Path, backbone: Path, seed: int, option: str = "") -> None:
     """Train and print the outcome."""
     began = time.perf_counter()
     set_seed(seed)
@@ -46,12 +49,15 @@ def main(images: Path, backbone: Path, seed: int) -> None:
     stopwatch = Stopwatch()
     learner = vision_learner(loaders, f"local-dir:{backbone}", metrics=accuracy, cbs=stopwatch)
     with learner.no_bar():
-        learner.fit_one_cycle(EPOCHS)
+        if option == "fine_tune":
+            learner.fine_tune(FINE_TUNED)
+        else:
+            learner.fit_one_cycle(EPOCHS)
         tested = learner.dls.test_dl(get_image_files(images / "test"), with_labels=True)
         outcome = {
             "validation": learner.validate()[1],
             "test": learner.validate(dl=tested)[1],
-            "epochs": EPOCHS,
+            "epochs": 1 + FINE_TUNED if option == "fine_tune" else EPOCHS,
             "epoch_seconds": statistics.median(stopwatch.seconds),
             "seconds": time.perf_counter() - began,
         }
@@ -59,4 +65,4 @@ def main(images: Path, backbone: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), *sys.argv[4:])

@@ -1,0 +1,1 @@
+"""Tests of the comparison over the battery of image sets."""
