@@ -75,7 +75,8 @@ class _Trained(Technique):
     lr_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
     """Layer-wise decay: each stage's learning rate over that of the stage above it (Howard & Ruder, 2018)."""
     batch_norm: Literal["frozen", "trained"] = "frozen"
-    """Statistics and weights of BatchNorm above the cut: frozen, or updated in training. Below, they are frozen."""
+    """Statistics and weights of BatchNorm above the cut: frozen, or updated in training. Below, they are frozen.
+    `tuning: norm_only` trains the weights and `bias_only` the biases in any case."""
     probe: bool = False
     """Train the head alone first, on cached features of the frozen backbone, as `cut: all` does, and go on from there
     (linear probing, then fine-tuning, LP-FT; Kumar et al., 2022): a new head does not disturb the stages, and what is

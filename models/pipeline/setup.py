@@ -125,7 +125,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     feature_network = cut_before_classifier(network, size, identity)
     budget = min(wanted.cache.max_bytes or spec.cache_bytes, spec.cache_bytes)
     most_bytes = budget / images if wanted.has_features else math.inf
-    cut_network = cut_at(feature_network, wanted.cut, most_bytes)
+    cut_network = cut_at(feature_network, wanted.cut, most_bytes, wanted.tuning)
     if wanted.cut.probe and not cut_network.stages:
         wanted = wanted.without_probe()
     slot = find_head_slot(feature_network, wanted.head, dropped)
