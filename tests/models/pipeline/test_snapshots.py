@@ -39,6 +39,12 @@ RECIPES: dict[str, dict[str, Any]] = {
         "optimizer": {"kind": "adam", "lr": 0.002},
         "pretraining": {"kind": "rotation", "epochs": 3, "lr": 0.002},
     },
+    "adapted norms": {
+        "cut": {"kind": "top", "probe": True, "batch_norm": "adapted"},
+        "epochs": 3,
+        "early_stopping": {},
+    },
+    "adapted norms of the whole": {"cut": {"kind": "none", "batch_norm": "adapted"}, "epochs": 2},
     "norms alone": {"cut": "top", "tuning": "norm_only", "epochs": 3},
     "gradual": {"cut": {"kind": "gradual", "every": 1, "batch_norm": "trained"}, "epochs": 4},
     "balanced": {"sampling": "balanced", "schedule": {"kind": "performance", "patience": 1}},
