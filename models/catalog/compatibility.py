@@ -108,6 +108,11 @@ def _cut(recipe: Recipe) -> Iterator[str]:
         )
     if cut.kind != "all" and cut.batch_norm == "trained" and recipe.batch_size == 1:
         yield "cut.batch_norm: trained needs batches of at least 2 images: raise batch_size, or leave it frozen"
+    if cut.kind == "all" and recipe.tuning.kind != "full":
+        yield (
+            f"tuning: {recipe.tuning.kind} trains weights of stages above the cut, and cut: all leaves none there: "
+            "set cut to none or top, or leave tuning out"
+        )
 
 
 def _pretraining(recipe: Recipe) -> Iterator[str]:

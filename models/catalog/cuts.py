@@ -60,6 +60,7 @@ class All(Technique):
     """Freeze the backbone, train the head: features = trunk(image), logits = head(features) (Donahue et al., 2014)."""
 
     trains: ClassVar[bool] = False
+    batch_norm: ClassVar[str] = "frozen"
     probe: ClassVar[bool] = False
     interpolate: ClassVar[bool] = False
     kind: Literal["all"] = "all"
@@ -74,8 +75,10 @@ class _Trained(Technique):
     """Learning rate of the topmost stage, as a multiple of the head's."""
     lr_decay: Annotated[float, Field(gt=0.0, le=1.0)] = 0.75
     """Layer-wise decay: each stage's learning rate over that of the stage above it (Howard & Ruder, 2018)."""
-    batch_norm: Literal["frozen", "trained"] = "frozen"
-    """Statistics and weights of BatchNorm above the cut: frozen, or updated in training. Below, they are frozen."""
+    batch_norm: Literal["frozen", "adapted", "trained"] = "frozen"
+    """Statistics and weights of BatchNorm above the cut: frozen; frozen after the statistics are estimated anew on the
+    training images, before anything is trained (AdaBN; Li et al., 2018); or updated in training. Below: frozen.
+    `tuning: norm_only` trains the weights and `bias_only` the biases in any case."""
     probe: bool = False
     """Train the head alone first, on cached features of the frozen backbone, as `cut: all` does, and go on from there
     (linear probing, then fine-tuning, LP-FT; Kumar et al., 2022): a new head does not disturb the stages, and what is

@@ -18,10 +18,12 @@ from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import Regularizer
 from models.catalog.sampling import Sampling
 from models.catalog.schedules import Schedule
+from models.catalog.tuning import Tuning
 from models.catalog.weight_averaging import ExponentialMovingAverage
 
 FAMILIES = {
     "cuts": Cut,
+    "tuning": Tuning,
     "cache": Cache,
     "heads": Head,
     "activations": Activation,

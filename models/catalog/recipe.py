@@ -24,6 +24,7 @@ from models.catalog.regularizers import L2, Regularizer
 from models.catalog.sampling import Sampling, Shuffled
 from models.catalog.schedules import Constant, Schedule
 from models.catalog.technique import Epochs, Technique
+from models.catalog.tuning import Full, Tuning
 from models.catalog.weight_averaging import ExponentialMovingAverage
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Recipe(Technique):
     """Number of the backbone's top stages to remove; the head reads the output of the stage below them."""
     cut: Cut = All()
     """How much of the backbone is frozen and computed once, and which stages are trained with the head."""
+    tuning: Tuning = Full()
+    """Which weights of the stages above the cut are trained."""
     cache: Cache = Cache()
     """Caching of the frozen part's features."""
     head: Head = Linear()

@@ -11,14 +11,17 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.catalog.cuts import CutUnknown, assign_stages
+from models.catalog.tuning import Full
 from models.networks.candidate_cuts import list_candidate_cuts
 from models.networks.feature_network import ConcatenateVectors, FrozenNetwork
 from models.networks.tracing import SurgeryError
+from models.networks.types import as_module
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from models.catalog.cuts import CandidateCut, Cut
+    from models.catalog.tuning import Tuning
     from models.networks.feature_network import FeatureNetwork, NetworkTail
 
 
@@ -28,6 +31,12 @@ class CutUnsupported(SurgeryError):
     code = "cut_unsupported"
 
 
+class TuningUnsupported(SurgeryError):
+    """The network has no weights above the cut that the recipe's tuning trains."""
+
+    code = "tuning_unsupported"
+
+
 @dataclass(frozen=True)
 class TrainedStage:
     """A stage above the cut."""
@@ -35,6 +44,8 @@ class TrainedStage:
     name: str
     parameters: dict[str, nn.Parameter]
     """Parameters by their names in the network, BatchNorm's included."""
+    unselected: frozenset[str] = frozenset()
+    """Names of the parameters that the recipe's tuning does not train."""
 
 
 @dataclass(frozen=True)
@@ -70,28 +81,32 @@ class CutNetwork:
     def set_modes(self, unfrozen: int, norms_train: bool) -> None:
         """Unfreeze the topmost `unfrozen` stages and freeze the others, the statistics of their BatchNorm included.
 
-        Trained stages run in evaluation mode too, except that the weights and statistics of their BatchNorm change if
-        `norms_train`.
+        Of a stage, the parameters are unfrozen that the recipe's tuning trains. Trained stages run in evaluation mode
+        too, except that the weights and statistics of their BatchNorm change if `norms_train`.
         """
         self.top.eval()
-        learning = {id(parameter) for stage in self.stages[:unfrozen] for parameter in stage.parameters.values()}
-        for stage in self.stages:
-            for parameter in stage.parameters.values():
-                parameter.requires_grad_(id(parameter) in learning)
+        learning: set[int] = set()
+        for depth, stage in enumerate(self.stages):
+            for name, parameter in stage.parameters.items():
+                parameter.requires_grad_(depth < unfrozen and name not in stage.unselected)
+                if depth < unfrozen:
+                    learning.add(id(parameter))
         for module in self.top.modules():
             if isinstance(module, _BatchNorm):
                 own = list(module.parameters(recurse=False))
                 module.training = norms_train and any(id(parameter) in learning for parameter in own)
-                for parameter in own:
-                    parameter.requires_grad_(module.training)
+                for parameter in own if module.training else ():
+                    parameter.requires_grad_(True)
             elif hasattr(module, "attention_bias_cache"):
                 module.training = True  # else timm's LeViT and its like compute their biases once, and never again
 
 
-def cut_at(feature_network: FeatureNetwork, cut: Cut, most_bytes: float = math.inf) -> CutNetwork:
+def cut_at(
+    feature_network: FeatureNetwork, cut: Cut, most_bytes: float = math.inf, tuning: Tuning | None = None
+) -> CutNetwork:
     """Cut a network as a recipe asks, or at the next cut above whose value takes at most `most_bytes` per image.
 
-    Raises CutUnsupported.
+    `tuning`: which parameters above the cut are trained; all by default. Raises CutUnsupported, TuningUnsupported.
     """
     if cut.kind == "all":
         return CutNetwork.from_feature_network(feature_network)
@@ -103,7 +118,7 @@ def cut_at(feature_network: FeatureNetwork, cut: Cut, most_bytes: float = math.i
     name = _find_affordable(wanted, candidates, most_bytes)
     moved_from = None if name == wanted else wanted
     tail = feature_network.tail
-    stages = _stages_above(name, tail, candidates)
+    stages = _select(_stages_above(name, tail, candidates), as_module(feature_network.network), tuning or Full())
     if not stages:  # the features are the same before the classifier, and the fewest numbers to cache
         return replace(CutNetwork.from_feature_network(feature_network), moved_from=moved_from)
     if name is None:
@@ -132,6 +147,21 @@ def _find_affordable(wanted: str | None, candidates: Sequence[CandidateCut], mos
         return None
     above = candidates[names.index(wanted) :]
     return next((candidate.name for candidate in above if candidate.bytes <= most_bytes), names[-1])
+
+
+def _select(stages: Sequence[TrainedStage], network: nn.Module, tuning: Tuning) -> list[TrainedStage]:
+    """Mark the parameters of stages that a tuning does not train. Raises TuningUnsupported."""
+    selected = []
+    for stage in stages:
+        parts = {name: name.rpartition(".") for name in stage.parameters}
+        others = {n for n, (path, _, own) in parts.items() if not tuning.selects(network.get_submodule(path), own)}
+        selected.append(replace(stage, unselected=frozenset(others)))
+    if stages and tuning.kind != "full" and all(len(stage.unselected) == len(stage.parameters) for stage in selected):
+        raise TuningUnsupported(
+            f"This backbone has no {tuning.words} above the cut, which tuning: {tuning.kind} would train: cut it "
+            "lower, or set tuning to full."
+        )
+    return selected
 
 
 def _stages_above(cut: str | None, tail: NetworkTail, candidates: Sequence[CandidateCut]) -> list[TrainedStage]:

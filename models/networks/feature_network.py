@@ -90,6 +90,10 @@ class FeatureNetwork:
     sample_images: torch.Tensor
     """(2, 3, H, W), the random images that the cut was tested with."""
 
+    def compute_digest(self) -> str:
+        """Compute the digest anew, of the weights and statistics that the trunk has now."""
+        return self.tail.compute_digest(self.tail.trunk, self.cut, self.identity)
+
 
 @torch.no_grad()
 def cut_before_classifier(

@@ -211,7 +211,7 @@ class Ladder:
     def _load(self, best: dict[str, Any]) -> Trained:
         """Load the best candidate's training from a snapshot."""
         inputs = self._narrow(Recipe.model_validate(best["recipe"]))
-        ready = replace(prepare(inputs.spec, inputs.pack, inputs.context), probe=None)
+        ready = replace(prepare(inputs.spec, inputs.pack, inputs.context), probe=None, open_probe=None)
         training = load_training(inputs, ready, best)
         training.use_weights(training.selection.state)
         return Trained(ready, training, training.stop_reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -25,7 +25,7 @@ from models.training.inputs import Subset, TrainingRun
 from models.training.trainable_model import TrainableModel
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     import torch
 
@@ -85,6 +85,8 @@ class Prepared:
     """Augmented views that do not fit the budget."""
     probe: Probe | None
     """What is trained before; None where training starts otherwise."""
+    open_probe: Callable[[], Probe] | None
+    """Opens it where BatchNorm is adapted before; None where it is open already, or there is none."""
     backbone_tensors: Mapping[str, str]
     """SHA-256 of each tensor of the backbone, by name, as it was loaded."""
 
@@ -125,7 +127,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     feature_network = cut_before_classifier(network, size, identity)
     budget = min(wanted.cache.max_bytes or spec.cache_bytes, spec.cache_bytes)
     most_bytes = budget / images if wanted.has_features else math.inf
-    cut_network = cut_at(feature_network, wanted.cut, most_bytes)
+    cut_network = cut_at(feature_network, wanted.cut, most_bytes, wanted.tuning)
     if wanted.cut.probe and not cut_network.stages:
         wanted = wanted.without_probe()
     slot = find_head_slot(feature_network, wanted.head, dropped)
@@ -162,13 +164,18 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     images_to_cache = np.concatenate([subset.images for subset in cached])
     extractor, engine, resolved = open_features(wanted, cut_network, images_to_cache)
     recipe = limit_views(resolved, cut_network) if wanted.has_features else resolved
-    probe = None
-    if wanted.cut.probe:
+
+    def open_probe() -> Probe:
+        """Open the features of the whole backbone as it is now, for the head alone."""
         whole = CutNetwork.from_feature_network(feature_network)
+        if is_adapted:
+            whole = replace(whole, digest=feature_network.compute_digest())
         probed = np.concatenate([train.images, validation.images])
         head_extractor, _, of_head = open_features(wanted.to_probe(), whole, probed)
         of_head = limit_views(of_head, whole)
-        probe = Probe(of_head, whole, head_extractor.open_source(pack, of_head.image_augmentations), probed)
+        return Probe(of_head, whole, head_extractor.open_source(pack, of_head.image_augmentations), probed)
+
+    is_adapted = wanted.cut.batch_norm == "adapted"
     return Prepared(
         recipe=recipe,
         backbone=backbone,
@@ -187,7 +194,8 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         is_tested_exactly=is_tested_exactly,
         budget=budget,
         views_dropped=resolved.cache.most - recipe.cache.most,
-        probe=probe,
+        probe=open_probe() if wanted.cut.probe and not is_adapted else None,
+        open_probe=open_probe if wanted.cut.probe and is_adapted else None,
         backbone_tensors=backbone_tensors,
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 from models.features.sources import CachedFeatures
 from models.features.standardization import Standardization
 from models.messages import EpochEnded, Noted, PhaseStarted, RecipeResolved
+from models.pipeline.adaptation import adapt
 from models.pipeline.probe import start_from_probe
 from models.pipeline.progress import Progress
 from models.pipeline.setup import build_run, prepare
@@ -73,14 +74,22 @@ def train_recipe(inputs: Inputs, state: dict[str, Any] | None = None) -> Generat
     spec, snapshotter, began = inputs.spec, inputs.snapshotter, inputs.began
     ready = prepare(spec, inputs.pack, inputs.context)
     if state:
-        ready = replace(ready, probe=None)  # its head is in the snapshot, and its features are needed no more
+        # Its head is in the snapshot, and its features are needed no more.
+        ready = replace(ready, probe=None, open_probe=None)
     yield RecipeResolved(recipe=ready.recipe.model_dump(mode="json"))
     yield describe(ready)
     yield from report_limits(ready)
 
     yield PhaseStarted(phase="caching", elapsed=time.monotonic() - began)
     progress = plan(ready)
-    yield from cache_features(ready, progress, snapshotter)
+    yield from cache_features(list_plain_views(ready), progress, snapshotter)
+    if ready.recipe.cut.batch_norm == "adapted" and not state:
+        yield from adapt(ready, progress)
+        if ready.open_probe is not None:
+            ready = replace(ready, probe=ready.open_probe(), open_probe=None)
+            views = list_probe_views(ready)
+            progress.add_work(sum(source.count_missing(images, 0) for source, images in views))
+            yield from cache_features(views, progress, snapshotter)
     if state:
         training = load_training(inputs, ready, state)
         epoch, step = training.epochs_done, training.done[0]
@@ -118,9 +127,14 @@ def plan(ready: Prepared) -> Progress:
     return Progress(to_compute, to_train, ready.cut_network.share_above)
 
 
+def list_probe_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
+    """List the plain views that the probe needs."""
+    return [] if ready.probe is None else [(ready.probe.features, ready.probe.images_to_cache)]
+
+
 def list_plain_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
     """List the plain views that every fine-tuning needs, as far as they are cached."""
-    needed = [] if ready.probe is None else [(ready.probe.features, ready.probe.images_to_cache)]
+    needed = list_probe_views(ready)
     if ready.features.is_cached:
         needed.append((ready.features, ready.images_to_cache))
         if ready.is_tested_exactly:
@@ -128,9 +142,10 @@ def list_plain_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
     return needed
 
 
-def cache_features(ready: Prepared, progress: Progress, snapshotter: Snapshotter) -> Iterator[Event]:
+def cache_features(
+    needed: list[tuple[FeatureSource, np.ndarray]], progress: Progress, snapshotter: Snapshotter
+) -> Iterator[Event]:
     """Compute the features of plain views that the cache lacks."""
-    needed = list_plain_views(ready)
     progress.start_phase(steps=sum(-(-len(images) // source.trunk.batch_size) for source, images in needed))
     for source, images in needed:
         before = source.counts.misses

@@ -45,7 +45,7 @@ def train_on_pretext(
     lr = find_rate(own, learner.head, nn.CrossEntropyLoss(), features, labels) if chosen.lr == "auto" else chosen.lr
     own = own.with_rate(lr)
     first, _ = _evaluate(learner, features, labels)
-    optimizer = own.optimizer.build(learner.parameter_groups(own))
+    optimizer = learner.build_optimizer(own)
     torch.manual_seed(recipe.seed)
     for epoch in range(1, chosen.epochs + 1):
         _train_epoch(own, learner, task, optimizer, epoch, run.stop_condition)
@@ -67,7 +67,7 @@ def replace_output(model: TrainableModel, num_classes: int) -> TrainableModel:
     nn.init.xavier_uniform_(output.weight)
     nn.init.zeros_(output.bias)
     head = HeadModule(model.head.dropout, output, model.head.hidden).to(model.device)
-    return TrainableModel(model.cut_network, head, model.standardize, is_mixed=model.is_mixed)
+    return TrainableModel(model.cut_network, head, model.standardize, model.updates, is_mixed=model.is_mixed)
 
 
 def _sample(

@@ -49,7 +49,7 @@ class TrainStep:
         recipe, model = run.recipe, run.model
         self.recipe, self.model, self.source, self.diagnostics = recipe, model, run.source, diagnostics
         self.loss = run.build_loss()
-        self.optimizer = recipe.optimizer.build(model.parameter_groups(recipe))
+        self.optimizer = model.build_optimizer(recipe)
         self._rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
         self._average = MovingAverage(recipe.averaging, model) if recipe.averaging is not None else None
         self._steps = self._clipped = 0

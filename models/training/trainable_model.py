@@ -11,15 +11,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.features.sources import forward_plain_views
 from models.features.standardization import Standardization
+from models.nn.low_rank import LowRankUpdate, merge_after_steps
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
 
     from models.catalog.recipe import Recipe, ResolvedRecipe
+    from models.catalog.tuning import Tuning
     from models.features.sources import FeatureSource
-    from models.networks.cut_network import CutNetwork
+    from models.networks.cut_network import CutNetwork, TrainedStage
     from models.nn.head import HeadModule
 
 
@@ -27,11 +29,27 @@ class TrainableModel(nn.Module):
     """logits = head(standardized top(rows)); the standardization is that of the top before its first step."""
 
     def __init__(
-        self, cut_network: CutNetwork, head: HeadModule, standardize: Standardization, *, is_mixed: bool = False
+        self,
+        cut_network: CutNetwork,
+        head: HeadModule,
+        standardize: Standardization,
+        updates: Mapping[str, LowRankUpdate] | None = None,
+        *,
+        is_mixed: bool = False,
     ) -> None:
-        """Where `is_mixed`, the top computes in bfloat16 while it is trained (Micikevicius et al., 2018)."""
+        """Join the parts of the model.
+
+        Args:
+            cut_network: whose top the head stands on.
+            head: on standardized features.
+            standardize: of the top's output.
+            updates: what is trained instead of weights of the stages, by their names.
+            is_mixed: the top computes in bfloat16 while it is trained (Micikevicius et al., 2018).
+        """
         super().__init__()
         self.cut_network, self.top, self.head, self.standardize = cut_network, cut_network.top, head, standardize
+        self.updates = dict(updates or {})
+        self.low_rank = nn.ModuleList(self.updates.values())
         self.top.to(memory_format=torch.channels_last)
         self.is_mixed = is_mixed
 
@@ -67,7 +85,8 @@ class TrainableModel(nn.Module):
             head.output.load_state_dict({"weight": weight, "bias": bias})
         device = source.trunk.device if cut_network.stages else torch.device("cpu")
         is_mixed = bool(cut_network.stages) and recipe.precision == "bfloat16"
-        return cls(cut_network, head.to(device), standardize.to(device), is_mixed=is_mixed)
+        updates = _build_updates(cut_network, recipe.tuning)
+        return cls(cut_network, head.to(device), standardize.to(device), updates, is_mixed=is_mixed)
 
     @property
     def device(self) -> torch.device:
@@ -129,9 +148,37 @@ class TrainableModel(nn.Module):
         groups = [{"params": list(self.head.parameters()), "lr": rate}]
         if recipe.cut.kind != "all":
             for depth, stage in enumerate(self.cut_network.stages):
-                groups.append({"params": list(stage.parameters.values()), "lr": rate * recipe.cut.scale_lr(depth)})
+                lr = rate * recipe.cut.scale_lr(depth) * recipe.tuning.lr_scale
+                groups.append({"params": list(self._find_trained(stage)), "lr": lr})
         return groups
+
+    def build_optimizer(self, recipe: Recipe) -> torch.optim.Optimizer:
+        """Build the recipe's optimizer of all that is trained."""
+        optimizer = recipe.optimizer.build(self.parameter_groups(recipe))
+        merge_after_steps(optimizer, list(self.updates.values()))
+        return optimizer
+
+    def _find_trained(self, stage: TrainedStage) -> Iterator[nn.Parameter]:
+        """Find the parameters of a stage that are trained in some epoch, or updates in their places."""
+        norms = {
+            id(own) for module in self.top.modules() if isinstance(module, _BatchNorm) for own in module.parameters()
+        }
+        for name, parameter in stage.parameters.items():
+            if name in self.updates:
+                yield from self.updates[name].parameters()
+            elif name not in stage.unselected or id(parameter) in norms:
+                yield parameter
 
     def copy_state(self) -> dict[str, torch.Tensor]:
         """Copy everything that training changes."""
         return {name: tensor.detach().clone() for name, tensor in self.state_dict().items()}
+
+
+def _build_updates(cut_network: CutNetwork, tuning: Tuning) -> dict[str, LowRankUpdate]:
+    """Build the low-rank updates of a tuning, by the names of their weights."""
+    updates = {}
+    for stage in cut_network.stages:
+        for name, parameter in stage.parameters.items():
+            if name not in stage.unselected and (update := tuning.build_update(parameter)) is not None:
+                updates[name] = update
+    return updates

@@ -142,6 +142,7 @@ WORK_CODES = {
     "input_size_unsupported",
     "surgery_error",
     "training_diverged",
+    "tuning_unsupported",
     "unsupported_model",
     "unsupported_operator",
     "untraceable",

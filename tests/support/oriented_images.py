@@ -62,7 +62,7 @@ def deep() -> CutNetwork:
     top = nn.Sequential(nn.Conv2d(3, 6, 3), norm, nn.ReLU(), nn.Flatten())
     top(torch.randn(512, 3, 4, 4))  # gives the norm its running means
     norm.momentum = 0.1
-    stages = [TrainedStage("stage", dict(top.named_parameters()))]
+    stages = [TrainedStage("stage", dict(top.named_parameters()), frozenset({"1.weight", "1.bias"}))]
     return CutNetwork(FrozenNetwork(nn.AdaptiveAvgPool2d(4)), top, "grid", (3, 4, 4), "", stages)
 
 

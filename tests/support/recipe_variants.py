@@ -51,6 +51,8 @@ def _place(family: str, given: Any) -> dict[str, Any]:
             return {"pretraining": given, "head": {"kind": "mlp", "hidden": [8], "activation": "sigmoid"}}
         case "regularizers" | "augmentations":
             return {family: [given]}
+        case "tuning":
+            return {"cut": "top", "tuning": given}
         case "losses":
             return {"loss": given}
         case "cuts" | "heads" | "optimizers" | "schedules":

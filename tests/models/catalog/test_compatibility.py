@@ -86,6 +86,12 @@ REFUSALS = {
             {"cut": "top", "batch_size": 1},
         ],
     ),
+    "tuning of nothing": Refusal(
+        {"tuning": "lora"},
+        "tuning: lora trains weights of stages above the cut, and cut: all leaves none there: set cut to none or top, "
+        "or leave tuning out",
+        [{"tuning": "lora", "cut": "top"}, {"tuning": "norm_only", "cut": "none"}, {"tuning": "full"}],
+    ),
     "keep without its stages": Refusal(
         {"head": "keep", "drop_stages": 1},
         "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear",

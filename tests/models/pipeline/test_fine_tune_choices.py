@@ -34,6 +34,9 @@ CHOICES: dict[str, dict[str, Any]] = {
     "gradual unfreezing": {"cut": {"kind": "gradual", "stages": 2, "every": 1}, "epochs": 4},
     "everything trained": {"cut": "none", "epochs": 2},
     "everything trained, its norms too": {"cut": {"kind": "none", "batch_norm": "trained"}, "epochs": 2},
+    "low-rank updates": {"cut": TOP, "tuning": "lora", "epochs": 3},
+    "biases alone, all of them": {"cut": "none", "tuning": "bias_only", "epochs": 2},
+    "norms alone": {"cut": TOP, "tuning": "norm_only", "epochs": 3},
     "no cache": {"cache": {"mode": "off"}, "epochs": 3},
     "images that are mixed": {"augmentations": ["cutmix", "horizontal_flip"], "epochs": 3},
 }
