@@ -18,6 +18,7 @@ from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import Regularizer
 from models.catalog.sampling import Sampling
 from models.catalog.schedules import Schedule
+from models.catalog.sharpness import Sharpness
 from models.catalog.weight_averaging import ExponentialMovingAverage
 
 FAMILIES = {
@@ -31,6 +32,7 @@ FAMILIES = {
     "optimizers": Optimizer,
     "schedules": Schedule,
     "gradient_clipping": Clipping,
+    "sharpness": Sharpness,
     "regularizers": Regularizer,
     "augmentations": Augmentation,
     "losses": Loss,

@@ -22,6 +22,7 @@ from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import L2, Regularizer
 from models.catalog.sampling import Sampling, Shuffled
 from models.catalog.schedules import Constant, Schedule
+from models.catalog.sharpness import Sharpness
 from models.catalog.technique import Epochs, Technique
 from models.catalog.weight_averaging import ExponentialMovingAverage
 
@@ -85,6 +86,8 @@ class Recipe(Technique):
     """Learning rate over time, as a multiple of the optimizer's."""
     gradient_clipping: Clipping | None = None
     """Limit on the size of gradients; null: none."""
+    sharpness: Sharpness | None = None
+    """Sharpness-aware minimization, at two passes a step; null: none. Pretraining and a probe go without."""
     regularizers: Regularizers = (L2(),)
     """Penalties and constraints on the weights of the new layers."""
     augmentations: Augmentations = (

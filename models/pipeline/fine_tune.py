@@ -128,13 +128,14 @@ def read_snapshot(spec: TrainingSpec) -> Generator[Noted, None, dict[str, Any] |
 def plan(ready: Prepared) -> Progress:
     """Plan the work for progress reports: rows to compute and rows to train on."""
     recipe, train = ready.recipe, ready.train.images
+    passes = 1 if recipe.sharpness is None else 2
     to_train = recipe.epochs * len(train)
     to_compute = sum(source.count_missing(images, 0) for source, images in list_plain_views(ready))
     if not ready.features.is_cached:
-        return Progress(to_compute + to_train, to_train, ready.cut_network.share_above)
+        return Progress(to_compute + to_train, to_train, passes * ready.cut_network.share_above)
     views = range(1, min(recipe.cache.first, recipe.epochs - 1) + 1)
     to_compute += sum(ready.features.count_missing(train, view) for view in views)
-    return Progress(to_compute, to_train, ready.cut_network.share_above)
+    return Progress(to_compute, to_train, passes * ready.cut_network.share_above)
 
 
 def list_plain_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:

@@ -14,7 +14,9 @@ from models.catalog.mixup import BatchAugmentation, FeatureAugmentation
 from models.catalog.regularizers import Constraint, Penalty
 from models.evaluation.metrics import count_correct
 from models.runtime.micro_batches import MicroBatches
+from models.runtime.rng import get_random_state, set_random_state
 from models.training.ema import MovingAverage
+from models.training.perturbation import perturb
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +45,11 @@ class EpochTotals:
 
 
 class TrainStep:
-    """Optimizer steps on the trained parameters: mixing, loss, penalties, clipping, constraints, moving average."""
+    """Optimizer steps on the trained parameters: mixing, loss, penalties, clipping, constraints, moving average.
+
+    With sharpness-aware minimization, the gradient of the loss is that of perturbed weights; penalties, as in the
+    paper, are those of the weights themselves.
+    """
 
     def __init__(self, run: TrainingRun, diagnostics: Diagnostics) -> None:
         recipe, model = run.recipe, run.model
@@ -89,8 +95,6 @@ class TrainStep:
             return self._evaluate(inputs, labels)
         is_watched = self.diagnostics.is_watching(number)
         loss, correct = self._compute_gradient(inputs, labels, is_watched)
-        if is_watched:
-            self.diagnostics.record_gradients()  # the gradient of the loss alone: that of a penalty never vanishes
         for term in self._penalties:
             term.compute_penalty(self._weights).backward()  # type: ignore[no-untyped-call]
         self._clip()
@@ -140,7 +144,20 @@ class TrainStep:
         """Compute the gradient of the whole batch, in micro-batches if memory is short."""
         batch = self._mix(inputs, labels)
         least = 2 if self.model.needs_two else 1
-        return self.micro_batches.run(lambda count: self._accumulate(batch, count, is_watched), len(labels) // least)
+        return self.micro_batches.run(lambda count: self._run_passes(batch, count, is_watched), len(labels) // least)
+
+    def _run_passes(self, batch: _Batch, count: int, is_watched: bool) -> tuple[float, int]:
+        """Compute the gradient in `count` parts; returns what the unperturbed weights give."""
+        sharpness, device = self.recipe.sharpness, self.model.device
+        state = None if sharpness is None else get_random_state(device)
+        result = self._accumulate(batch, count, is_watched)
+        if is_watched:
+            self.diagnostics.record_gradients()  # the gradient of the loss alone: that of a penalty never vanishes
+        if sharpness is not None and state is not None:
+            with perturb(sharpness, self.model, self._parameters()):
+                set_random_state(state, device)  # dropout and noise are those of the first pass
+                self._accumulate(batch, count, is_watched=False)
+        return result
 
     def _mix(self, inputs: torch.Tensor, labels: torch.Tensor) -> _Batch:
         if not self._mixes:

@@ -25,7 +25,7 @@ SETTLED = {"engine": "eager", "precision": "float32"}
 """What is otherwise chosen by measuring, so that two jobs of one recipe give the same figures."""
 WITHOUT: dict[str, Any] = {"regularizers": [], "augmentations": []}
 """The recipe without a technique of the family, where it can be without; in other families, with the default one."""
-OPTIONAL = {"pretraining", "gradient_clipping", "averaging", "early_stopping", "target", "search"}
+OPTIONAL = {"pretraining", "gradient_clipping", "sharpness", "averaging", "early_stopping", "target", "search"}
 BITING: dict[str, dict[str, Any]] = {
     "PiecewiseConstant": {"boundaries": [2.0], "factors": [1.0, 0.1]},
     "Performance": {"patience": 1},
