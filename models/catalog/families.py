@@ -6,6 +6,7 @@ from models.catalog.activations import Activation
 from models.catalog.augmentations import Augmentation
 from models.catalog.cache import Cache
 from models.catalog.cuts import Cut
+from models.catalog.distillation import Distillation
 from models.catalog.early_stopping import EarlyStopping, Target
 from models.catalog.gradient_clipping import Clipping
 from models.catalog.head_search import Search
@@ -18,6 +19,7 @@ from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import Regularizer
 from models.catalog.sampling import Sampling
 from models.catalog.schedules import Schedule
+from models.catalog.sharpness import Sharpness
 from models.catalog.tuning import Tuning
 from models.catalog.weight_averaging import ExponentialMovingAverage
 
@@ -33,9 +35,11 @@ FAMILIES = {
     "optimizers": Optimizer,
     "schedules": Schedule,
     "gradient_clipping": Clipping,
+    "sharpness": Sharpness,
     "regularizers": Regularizer,
     "augmentations": Augmentation,
     "losses": Loss,
+    "distillation": Distillation,
     "sampling": Sampling,
     "averaging": ExponentialMovingAverage,
     "early_stopping": EarlyStopping,

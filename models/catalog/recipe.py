@@ -10,6 +10,7 @@ from models.catalog.augmentations import Augmentation, Colour, Crop
 from models.catalog.cache import Cache
 from models.catalog.compatibility import conflicts
 from models.catalog.cuts import All, Cut
+from models.catalog.distillation import Distillation
 from models.catalog.early_stopping import EarlyStopping, Target
 from models.catalog.gradient_clipping import Clipping
 from models.catalog.head_search import Search, Trial
@@ -23,6 +24,7 @@ from models.catalog.quality import SECONDS, Quality
 from models.catalog.regularizers import L2, Regularizer
 from models.catalog.sampling import Sampling, Shuffled
 from models.catalog.schedules import Constant, Schedule
+from models.catalog.sharpness import Sharpness
 from models.catalog.technique import Epochs, Technique
 from models.catalog.tuning import Full, Tuning
 from models.catalog.weight_averaging import ExponentialMovingAverage
@@ -48,10 +50,9 @@ class Recipe(Technique):
     """
 
     quality: Quality = "fast"
-    """How much time to take for accuracy. fast: train by this recipe alone; balanced and best: try several, from a
-    linear probe to the whole backbone, deliver what is best on the validation images, and then be its recipe. These two
-    choose the cut, the head and the optimizer themselves. Within the time budget; without one, half an hour and four
-    hours."""
+    """How much time to take for accuracy. fast: this recipe alone; balanced, best: several, which choose cut, head and
+    optimizer themselves, from a linear probe to the whole backbone, within the time budget, else half an hour or four
+    hours; the best on the validation images is delivered, and its recipe is then the job's."""
     task: Task | Auto = "auto"
     """Single-label or multi-label classification; auto: as in the dataset."""
     image_size: ImageSize | Auto = "auto"
@@ -94,6 +95,8 @@ class Recipe(Technique):
     """Learning rate over time, as a multiple of the optimizer's."""
     gradient_clipping: Clipping | None = None
     """Limit on the size of gradients; null: none."""
+    sharpness: Sharpness | None = None
+    """Sharpness-aware minimization, at two passes a step; null: none. Pretraining and a probe go without."""
     regularizers: Regularizers = (L2(),)
     """Penalties and constraints on the weights of the new layers."""
     augmentations: Augmentations = (
@@ -105,6 +108,8 @@ class Recipe(Technique):
     are no augmented views."""
     loss: Auto | Loss = "auto"
     """Objective that training minimizes; auto: cross_entropy, or binary_cross_entropy for multi-label datasets."""
+    distillation: Distillation | None = None
+    """Knowledge distillation from a checkpoint; null: none. Pretraining and a probe go without."""
     sampling: Sampling = Shuffled()
     """Which training images an epoch goes through, and in which order."""
     averaging: ExponentialMovingAverage | None = None

@@ -22,7 +22,7 @@ class Progress:
     """Progress of a job, counted in rows that the trunk computes; training on a row counts as a part of one."""
 
     def __init__(self, to_compute: int, to_train: int, share_above: float = 0.0) -> None:
-        """`share_above`: share of the network's work that lies above the cut, and is trained."""
+        """`share_above`: share of the network's work that lies above the cut and is trained, times passes of a step."""
         self._train_cost = READ_COST + TRAIN_COST * share_above
         self._work = to_compute + self._train_cost * to_train
         self._done = self._share = 0.0

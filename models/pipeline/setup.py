@@ -19,6 +19,7 @@ from models.networks.feature_network import cut_before_classifier
 from models.networks.graph_network import GraphNetwork
 from models.networks.truncation import drop_stages
 from models.pipeline.merge_head import find_head_slot
+from models.pipeline.teacher import Teacher
 from models.runtime import devices
 from models.runtime.checkpoint_file import digest_tensors
 from models.training.inputs import Subset, TrainingRun
@@ -87,6 +88,8 @@ class Prepared:
     """What is trained before; None where training starts otherwise."""
     open_probe: Callable[[], Probe] | None
     """Opens it where BatchNorm is adapted before; None where it is open already, or there is none."""
+    teacher: Teacher | None
+    """The checkpoint that the recipe distils."""
     backbone_tensors: Mapping[str, str]
     """SHA-256 of each tensor of the backbone, by name, as it was loaded."""
 
@@ -176,6 +179,10 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         return Probe(of_head, whole, head_extractor.open_source(pack, of_head.image_augmentations), probed)
 
     is_adapted = wanted.cut.batch_norm == "adapted"
+    teacher = None
+    if wanted.distillation is not None:
+        device, name = devices.choose(spec.device), wanted.distillation.teacher
+        teacher = Teacher.load(name, spec.teacher_folder, classes, pack, device, cache, context.heartbeat)
     return Prepared(
         recipe=recipe,
         backbone=backbone,
@@ -196,6 +203,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         views_dropped=resolved.cache.most - recipe.cache.most,
         probe=open_probe() if wanted.cut.probe and not is_adapted else None,
         open_probe=open_probe if wanted.cut.probe and is_adapted else None,
+        teacher=teacher,
         backbone_tensors=backbone_tensors,
     )
 
@@ -217,9 +225,12 @@ def build_run(
         None if ready.kept is None else (ready.kept.weight, ready.kept.bias),
         standardize,
     )
-    return TrainingRun(
+    run = TrainingRun(
         part.recipe, spec.dataset.classes, model, part.features, ready.train, ready.validation, stop_condition
     )
+    if part.recipe.distillation is None or ready.teacher is None:
+        return run
+    return replace(run, teacher_logits=ready.teacher.compute_logits(ready.train.images))
 
 
 def _find_left_out(network: TimmNetwork, dropped: list[str]) -> list[str]:

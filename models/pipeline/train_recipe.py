@@ -63,7 +63,8 @@ class Trained(NamedTuple):
     def sources(self) -> list[FeatureSource]:
         """All sources of features that it used."""
         probe = [] if self.ready.probe is None else [self.ready.probe.features]
-        return [self.ready.features, self.ready.exact_features, *probe]
+        teacher = [] if self.ready.teacher is None else [self.ready.teacher.logits]
+        return [self.ready.features, self.ready.exact_features, *probe, *teacher]
 
 
 def train_recipe(inputs: Inputs, state: dict[str, Any] | None = None) -> Generator[Event, None, Trained]:
@@ -118,13 +119,14 @@ def load_training(inputs: Inputs, ready: Prepared, state: dict[str, Any]) -> Tra
 def plan(ready: Prepared) -> Progress:
     """Plan the work for progress reports: rows to compute and rows to train on."""
     recipe, train = ready.recipe, ready.train.images
+    passes = 1 if recipe.sharpness is None else 2
     to_train = recipe.epochs * len(train)
     to_compute = sum(source.count_missing(images, 0) for source, images in list_plain_views(ready))
     if not ready.features.is_cached:
-        return Progress(to_compute + to_train, to_train, ready.cut_network.share_above)
+        return Progress(to_compute + to_train, to_train, passes * ready.cut_network.share_above)
     views = range(1, min(recipe.cache.first, recipe.epochs - 1) + 1)
     to_compute += sum(ready.features.count_missing(train, view) for view in views)
-    return Progress(to_compute, to_train, ready.cut_network.share_above)
+    return Progress(to_compute, to_train, passes * ready.cut_network.share_above)
 
 
 def list_probe_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
@@ -135,6 +137,8 @@ def list_probe_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
 def list_plain_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
     """List the plain views that every fine-tuning needs, as far as they are cached."""
     needed = list_probe_views(ready)
+    if ready.teacher is not None:
+        needed.append((ready.teacher.logits, ready.train.images))
     if ready.features.is_cached:
         needed.append((ready.features, ready.images_to_cache))
         if ready.is_tested_exactly:

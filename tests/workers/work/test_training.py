@@ -24,12 +24,14 @@ from models.pipeline import state_file
 from service.jobs import lifecycle, repository, snapshots
 from service.storage import StorageUnavailable
 from service.tables import Dataset, Epoch, Event, Job
+from tests.support.checkpoints import add_small_checkpoint
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job
 from workers.lease import fence
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from models.pipeline.spec import TrainingSpec
     from service.database import Database
@@ -95,6 +97,16 @@ def test_the_next_attempt_loads_the_backbone_of_the_same_commit(database: Databa
         assert not attempt.record(session, fence(session, attempt.claim), [described.model_dump_json().encode()])
     _, order = begun(database, settings)
     assert order.backbone_commit == "0" * 40
+
+
+def test_each_attempt_gets_the_file_of_the_teacher(database: Database, settings: Settings, tmp_path: Path) -> None:
+    teacher = add_small_checkpoint(database, tmp_path)
+    with database.writing() as session:
+        session.execute(update(Job).values(status="queued", recipe={"distillation": {"teacher": teacher}}))
+    for _ in range(2):
+        _, spec = begun(database, settings)
+        assert spec.teacher_folder is not None
+        assert (spec.teacher_folder / "model.safetensors").read_bytes() == (tmp_path / "small.safetensors").read_bytes()
 
 
 def test_the_next_attempt_gets_the_newest_snapshot(database: Database, settings: Settings) -> None:
