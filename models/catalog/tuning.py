@@ -49,10 +49,10 @@ class LoRA(Technique):
     words: ClassVar[str] = "weight of a linear layer or convolution that is larger than a low-rank update of it"
     kind: Literal["lora"] = "lora"
     rank: Annotated[int, Field(ge=1, le=1024)] = 8
-    """Rows of A, and columns of B: the most that the rank of a weight's change can be."""
+    """Rows of A, and columns of B: the rank that a weight's change has at most, before `averaging`."""
     alpha: Annotated[float, Field(gt=0.0, le=1e4)] = 16.0
     """The change is alpha/rank·B·A: of another rank, it is as large at the same learning rate."""
-    lr_scale: LrScale = 10.0
+    lr_scale: LrScale = 5.0
     """Learning rate of A and B, as a multiple of that which the cut gives their stage."""
 
     def selects(self, layer: nn.Module, name: str) -> bool:
