@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from models.nn.low_rank import LowRankUpdate
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
@@ -26,11 +28,20 @@ def perturb(sharpness: Sharpness, network: torch.nn.Module, parameters: Sequence
     held = [*trained, *_find_statistics(network)]
     own = [tensor.clone() for tensor in held]
     torch._foreach_add_(trained, sharpness.compute_ascent(trained, gradients))
+    _merge_updates(network)
     try:
         yield
     finally:
         for tensor, value in zip(held, own, strict=True):
             tensor.copy_(value)
+        _merge_updates(network)
+
+
+def _merge_updates(network: torch.nn.Module) -> None:
+    """Merge low-rank updates whose factors have moved into the weights that layers compute with."""
+    for module in network.modules():
+        if isinstance(module, LowRankUpdate):
+            module.merge()
 
 
 def _find_statistics(network: torch.nn.Module) -> Iterator[torch.Tensor]:

@@ -11,6 +11,7 @@ from torch import nn
 
 from models.catalog.sharpness import SAM
 from models.messages import Diagnosed, EpochEnded, Noted
+from models.nn.low_rank import LowRankUpdate
 from models.runtime.rng import seed_epoch
 from models.training.loop import Step, Training, TrainingDiverged
 from models.training.perturbation import perturb
@@ -279,3 +280,28 @@ def test_a_second_pass_that_diverges_is_retried_from_weights_without_it(pack: Pa
     for name, parameter in training.model.head.named_parameters():
         assert torch.equal(weights[name], before[f"head.{name}"]), "no step was done"
         assert torch.isfinite(parameter).all()
+
+
+def test_low_rank_updates_move_by_their_factors() -> None:
+    """The second gradient is that of a branch with moved factors beside the frozen layer, and all is restored."""
+    torch.manual_seed(0)
+    layer = nn.Linear(6, 5)
+    frozen = copy.deepcopy(layer.weight.detach())
+    update = LowRankUpdate(layer.weight, 2, 1.5)
+    nn.init.normal_(update.up)
+    update.merge()
+    network = nn.ModuleList([layer, update])
+    factors = [update.down, update.up]
+    x, merged = torch.randn(4, 6), layer.weight.detach().clone()
+    layer(x).square().sum().backward()
+    gradients = [factor.grad.clone() for factor in factors if factor.grad is not None]
+    moves = SAM(rho=0.5).compute_ascent([factor.detach() for factor in factors], gradients)
+    moved = [(factor.detach() + move).requires_grad_() for factor, move in zip(factors, moves, strict=True)]
+    with perturb(SAM(rho=0.5), network, factors):
+        update.zero_grad()
+        layer(x).square().sum().backward()
+    weight = frozen + 1.5 * moved[1] @ moved[0]
+    nn.functional.linear(x, weight, layer.bias.detach()).square().sum().backward()  # type: ignore[no-untyped-call]
+    for factor, reference in zip(factors, moved, strict=True):
+        torch.testing.assert_close(factor.grad, reference.grad)
+    assert torch.equal(layer.weight, merged)
