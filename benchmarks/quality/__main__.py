@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from benchmarks.machine import describe
 from benchmarks.peers.peer import PeerFailed
-from benchmarks.quality import outer_peers
 from benchmarks.quality.battery import SETS, find_archive
 from benchmarks.quality.cell import NAMES, Cell, find_backbone
 from benchmarks.quality.figure import draw_figure
@@ -24,6 +23,7 @@ from benchmarks.quality.methods import IN_PROCESS, METHODS, run_method
 from benchmarks.quality.rows import Key, Table
 from benchmarks.quality.splits import PackedSet
 from benchmarks.quality.summary import format_cells, format_methods, select
+from benchmarks.quality.tasks import TASKS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,7 +46,11 @@ def main() -> None:
     methods = [method for method in chosen.methods if any(key.method == method for key in rows)]
     budget = "each in its own time" if chosen.budget is None else f"{chosen.budget:g} seconds each"
     print(f"\n{describe()}. Images of {chosen.image_size} pixels; {budget}.\n")
-    print(format_methods(rows, methods), format_cells(rows, methods), sep="\n\n")
+    print(format_methods(rows, methods))
+    rendered = {key: row for key, row in rows.items() if key.set in TASKS}
+    if 0 < len(rendered) < len(rows):
+        print(f"\nThe rendered tasks alone:\n\n{format_methods(rendered, methods)}")
+    print(f"\n{format_cells(rows, methods)}")
     figure = chosen.table.with_suffix(".svg")
     draw_figure(rows, methods, figure)
     print(f"\nFigure: {figure}")
@@ -74,7 +78,7 @@ def list_keys(chosen: argparse.Namespace) -> Iterator[Key]:
 
 
 def run_rows(table: Table, keys: Iterator[Key]) -> None:
-    """Run those rows that the table lacks; what a peer fails at is said, and tried again by the next command."""
+    """Run those rows that the table lacks; what fails is said, and tried again by the next command."""
     packed: dict[str, PackedSet] = {}
     failed: set[tuple[str, str]] = set()
     with tempfile.TemporaryDirectory(prefix="graft-quality-") as name:
@@ -89,12 +93,13 @@ def run_rows(table: Table, keys: Iterator[Key]) -> None:
             cell = Cell(images, backbone, key.split, key.image_size, key.budget, key.set in MIRRORED)
             was_begun = table.begin(key)
             try:
-                if key.method in outer_peers.OUTER_PEERS:
-                    outer_peers.install(key.method)
                 row = run_method(key.method, cell)
             except PeerFailed as error:
-                print(f"{key.method} {error}", flush=True)
+                print(f"{key.method}: {error}", flush=True)
                 failed.add((key.backbone, key.method))
+                continue
+            except Exception as error:  # whatever fails in one row, the others are measured
+                print(f"{' '.join(map(str, key[:4]))} failed: {type(error).__name__}: {error}", flush=True)
                 continue
             table.add(key, replace(row, resumed=was_begun))
             about, figures = " ".join(map(str, key[:4])), f"{100 * row.accuracy:.1f}%, {row.seconds:.0f} s"

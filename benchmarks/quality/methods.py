@@ -33,17 +33,11 @@ METHODS = (*IN_PROCESS, *OUTER_PEERS)
 
 def run_method(method: str, cell: Cell) -> Row:
     """Run a method on a cell; raises PeerFailed for one in an environment of its own."""
-    began, times = time.perf_counter(), os.times()
     if method in OUTER_PEERS:
-        outcome = run_outer_peer(method, cell)
-        seconds = outcome.seconds  # without imports and start-up, which Graft's workers have behind them
-        return Row(outcome.test, round(seconds, 2), round(_count_cpu(times), 2), (), "")
+        outcome, cpu_seconds = run_outer_peer(method, cell)
+        # Without imports and start-up, which Graft's workers have behind them.
+        return Row(outcome.test, round(outcome.seconds, 2), round(cpu_seconds, 2), (), "")
+    began, before = time.perf_counter(), os.times()
     confidences, right, note = IN_PROCESS[method](cell)
-    seconds = time.perf_counter() - began
-    return make_row(confidences.tolist(), right.tolist(), seconds, _count_cpu(times), note)
-
-
-def _count_cpu(before: os.times_result) -> float:
-    """Count the processor seconds of this process and its children since then."""
-    now = os.times()
-    return sum(now[:4]) - sum(before[:4])
+    seconds, after = time.perf_counter() - began, os.times()
+    return make_row(confidences.tolist(), right.tolist(), seconds, sum(after[:4]) - sum(before[:4]), note)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -23,25 +24,27 @@ OUTER_PEERS = {
 """Script and option of each."""
 
 
-def install(method: str) -> None:
-    """Install the environment of a peer, unless it is there; raises PeerFailed."""
-    peer.install(OUTER_PEERS[method][0])
+def run_outer_peer(method: str, cell: Cell) -> tuple[Outcome, float]:
+    """Run a peer in its environment, which is installed if it is not there; raises PeerFailed.
 
-
-def run_outer_peer(method: str, cell: Cell) -> Outcome:
-    """Run a peer in its installed environment; raises PeerFailed."""
+    Returns its outcome, and the processor seconds of its process.
+    """
     if cell.backbone.is_imported:
         raise peer.PeerFailed("takes backbones of timm alone")
     if cell.budget is not None:
         raise peer.PeerFailed("is measured in its own time alone")
     name, option = OUTER_PEERS[method]
+    peer.install(name)
     with tempfile.TemporaryDirectory(prefix="graft-quality-") as scratch:
         folder = Path(scratch)
         write_images(cell.images.pack, cell.images.classes, cell.images.split, folder / "images")
         backbone = write_resized(cell.backbone, cell.image_size, folder)
         link_hub_cache(backbone, folder / "hub")
         inputs = Inputs(cell.images.packed, folder / "images", backbone, folder / "hub", "")
-        return peer.run(name, inputs, cell.seed, option)
+        before = os.times()
+        outcome = peer.run(name, inputs, cell.seed, option)
+        after = os.times()
+    return outcome, after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def write_resized(backbone: BackboneFiles, side: int, folder: Path) -> Path:

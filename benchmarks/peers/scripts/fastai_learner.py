@@ -43,8 +43,10 @@ def main(images: Path, backbone: Path, seed: int, option: str = "") -> None:
     began = time.perf_counter()
     set_seed(seed)
     side = json.loads((backbone / "config.json").read_text())["pretrained_cfg"]["input_size"][1]
+    # It leaves out an incomplete batch: of fewer images than one batch, none would be trained on.
+    batch = min(64, len(get_image_files(images / "train")) // 2)
     loaders = ImageDataLoaders.from_folder(
-        images, train="train", valid="val", item_tfms=Resize(side), batch_tfms=aug_transforms()
+        images, train="train", valid="val", bs=batch, item_tfms=Resize(side), batch_tfms=aug_transforms()
     )
     stopwatch = Stopwatch()
     learner = vision_learner(loaders, f"local-dir:{backbone}", metrics=accuracy, cbs=stopwatch)
