@@ -53,7 +53,7 @@ def select_classes(backbone: Backbone, classes: Sequence[str]) -> KeptClassifier
         raise ClassesDiffer(
             "This backbone's classifier is not one linear layer that could be kept: set head to linear."
         )
-    names = _class_names(backbone)
+    names = read_class_names(backbone)
     if len(names) != len(classifier.weight):
         raise ClassesDiffer(
             "This backbone's configuration does not name the classes of its classifier: set head to linear."
@@ -83,7 +83,8 @@ def find_classifier(network: TimmNetwork) -> nn.Module:
     return classifier
 
 
-def _class_names(backbone: Backbone) -> list[str]:
+def read_class_names(backbone: Backbone) -> list[str]:
+    """Read the names of the classes of a backbone's classifier; empty where they are not known."""
     given = backbone.pretrained_cfg.get("label_names")
     if given:
         return list(given)

@@ -6,6 +6,7 @@ from models.catalog.activations import Activation
 from models.catalog.augmentations import Augmentation
 from models.catalog.cache import Cache
 from models.catalog.cuts import Cut
+from models.catalog.distillation import Distillation
 from models.catalog.early_stopping import EarlyStopping, Target
 from models.catalog.gradient_clipping import Clipping
 from models.catalog.head_search import Search
@@ -36,6 +37,7 @@ FAMILIES = {
     "regularizers": Regularizer,
     "augmentations": Augmentation,
     "losses": Loss,
+    "distillation": Distillation,
     "sampling": Sampling,
     "averaging": ExponentialMovingAverage,
     "early_stopping": EarlyStopping,

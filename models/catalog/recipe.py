@@ -10,6 +10,7 @@ from models.catalog.augmentations import Augmentation, Colour, Crop
 from models.catalog.cache import Cache
 from models.catalog.compatibility import conflicts
 from models.catalog.cuts import All, Cut
+from models.catalog.distillation import Distillation
 from models.catalog.early_stopping import EarlyStopping, Target
 from models.catalog.gradient_clipping import Clipping
 from models.catalog.head_search import Search, Trial
@@ -99,6 +100,8 @@ class Recipe(Technique):
     are no augmented views."""
     loss: Auto | Loss = "auto"
     """Objective that training minimizes; auto: cross_entropy, or binary_cross_entropy for multi-label datasets."""
+    distillation: Distillation | None = None
+    """Knowledge distillation from a checkpoint; null: none. Pretraining and a probe go without."""
     sampling: Sampling = Shuffled()
     """Which training images an epoch goes through, and in which order."""
     averaging: ExponentialMovingAverage | None = None

@@ -98,6 +98,8 @@ def fine_tune(
     counts = [ready.features.counts, ready.exact_features.counts]
     if ready.probe is not None:
         counts.append(ready.probe.features.counts)
+    if ready.teacher is not None:
+        counts.append(ready.teacher.logits.counts)
     yield Finished(
         stop_reason=training.stop_reason,
         epoch=training.best_epoch,
@@ -141,6 +143,8 @@ def plan(ready: Prepared) -> Progress:
 def list_plain_views(ready: Prepared) -> list[tuple[FeatureSource, np.ndarray]]:
     """List the plain views that every fine-tuning needs, as far as they are cached."""
     needed = [] if ready.probe is None else [(ready.probe.features, ready.probe.images_to_cache)]
+    if ready.teacher is not None:
+        needed.append((ready.teacher.logits, ready.train.images))
     if ready.features.is_cached:
         needed.append((ready.features, ready.images_to_cache))
         if ready.is_tested_exactly:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from models.networks.feature_network import cut_before_classifier
 from models.networks.graph_network import GraphNetwork
 from models.networks.truncation import drop_stages
 from models.pipeline.merge_head import find_head_slot
+from models.pipeline.teacher import Teacher
 from models.runtime import devices
 from models.runtime.checkpoint_file import digest_tensors
 from models.training.inputs import Subset, TrainingRun
@@ -85,6 +86,8 @@ class Prepared:
     """Augmented views that do not fit the budget."""
     probe: Probe | None
     """What is trained before; None where training starts otherwise."""
+    teacher: Teacher | None
+    """The checkpoint that the recipe distils."""
     backbone_tensors: Mapping[str, str]
     """SHA-256 of each tensor of the backbone, by name, as it was loaded."""
 
@@ -169,6 +172,10 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         head_extractor, _, of_head = open_features(wanted.to_probe(), whole, probed)
         of_head = limit_views(of_head, whole)
         probe = Probe(of_head, whole, head_extractor.open_source(pack, of_head.image_augmentations), probed)
+    teacher = None
+    if wanted.distillation is not None:
+        device, name = devices.choose(spec.device), wanted.distillation.teacher
+        teacher = Teacher.load(name, spec.teacher_folder, classes, pack, device, cache, context.heartbeat)
     return Prepared(
         recipe=recipe,
         backbone=backbone,
@@ -188,6 +195,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         budget=budget,
         views_dropped=resolved.cache.most - recipe.cache.most,
         probe=probe,
+        teacher=teacher,
         backbone_tensors=backbone_tensors,
     )
 
@@ -209,9 +217,12 @@ def build_run(
         None if ready.kept is None else (ready.kept.weight, ready.kept.bias),
         standardize,
     )
-    return TrainingRun(
+    run = TrainingRun(
         part.recipe, spec.dataset.classes, model, part.features, ready.train, ready.validation, stop_condition
     )
+    if part.recipe.distillation is None or ready.teacher is None:
+        return run
+    return replace(run, teacher_logits=ready.teacher.compute_logits(ready.train.images))
 
 
 def _find_left_out(network: TimmNetwork, dropped: list[str]) -> list[str]:

@@ -51,6 +51,8 @@ class TrainingSpec(_Spec):
     """The folder, of this attempt alone, with the files of an uploaded backbone or of a checkpoint."""
     backbone_commit: str | None = None
     """Commit of the Hub's repository from which an earlier attempt loaded the backbone; this one does too."""
+    teacher_folder: Path | None = None
+    """The folder, of this attempt alone, with the file of the checkpoint that the recipe distils."""
     recipe: Recipe
     device: str
     """cpu, cuda, mps or auto."""

@@ -10,10 +10,12 @@ import numpy as np
 from models.runtime.stop_condition import NONE
 
 if TYPE_CHECKING:
+    import torch
     from torch import nn
 
     from models.catalog.recipe import ResolvedRecipe
     from models.features.sources import FeatureSource
+    from models.nn.losses import DistillationLoss
     from models.runtime.stop_condition import StopCondition
     from models.training.trainable_model import TrainableModel
 
@@ -33,7 +35,7 @@ class Subset:
 
 @dataclass(frozen=True)
 class TrainingRun:
-    """Inputs of one training run: recipe, model, feature source, training and validation images."""
+    """Inputs of one training run: recipe, model, feature source, training and validation images, a teacher's logits."""
 
     recipe: ResolvedRecipe
     classes: list[str]
@@ -42,8 +44,15 @@ class TrainingRun:
     train: Subset
     validation: Subset
     stop_condition: StopCondition = NONE
+    teacher_logits: torch.Tensor | None = None
+    """(n, C), of the training images, where the recipe distils them."""
 
     def build_loss(self) -> nn.Module:
         """Build the recipe's loss on the device of the head."""
         loss: nn.Module = self.recipe.loss.build(self.classes)
         return loss.to(self.model.device)
+
+    def build_distillation(self) -> DistillationLoss | None:
+        """Build the loss by which the recipe distils; None where it does not."""
+        distillation = self.recipe.distillation
+        return None if distillation is None else distillation.build(self.recipe.task)

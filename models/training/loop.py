@@ -7,8 +7,6 @@ import time
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from models.messages import Diagnosed, EpochEnded, Noted
 from models.runtime.micro_batches import report_micro_batches
 from models.runtime.rng import get_random_state, seed_epoch, set_random_state
@@ -17,6 +15,7 @@ from models.training.interpolation import select_between
 from models.training.kept_epochs import KeptEpochs
 from models.training.selection import Selection
 from models.training.step import EpochTotals, NotFinite, TrainStep
+from models.training.targets import TargetTable
 from models.training.validator import Validator
 from models.training.view_schedule import ViewSchedule
 
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
     import numpy as np
+    import torch
 
     from models.messages import StopReason
     from models.training.inputs import TrainingRun
@@ -61,11 +61,8 @@ class Training:
         `lda`: a classifier for the linear head, to compare with.
         """
         self.run, self.recipe, self.model, self.source = run, run.recipe, run.model, run.source
-        train = run.train
-        self._targets = torch.from_numpy(train.labels)
-        self._labels = self._targets.new_zeros((int(train.images.max()) + 1, *train.labels.shape[1:]))
-        self._labels[torch.from_numpy(train.images)] = self._targets
-        self.diagnostics = Diagnostics(run.model, run.recipe.count_steps(len(train.images)), run.recipe.task)
+        self._targets = TargetTable(run)
+        self.diagnostics = Diagnostics(run.model, run.recipe.count_steps(len(run.train.images)), run.recipe.task)
         self.train_step = TrainStep(run, self.diagnostics)
         self._has_retried = False
         self.losses: list[float] = []
@@ -270,7 +267,7 @@ class Training:
         began = time.perf_counter()
         counts = self.source.counts
         seed_epoch(self.recipe.seed, epoch)
-        order = self.run.train.images[self.recipe.sampling.draw_order(self._targets).numpy()]
+        order = self.run.train.images[self.recipe.sampling.draw_order(self._targets.labels).numpy()]
         self.model.start_epoch(self.recipe, epoch)
         if self._random_state is not None:
             set_random_state(self._random_state, self.model.device)
@@ -279,20 +276,20 @@ class Training:
         for images, rows in self.source.read_batches(order[totals.seen :], view, size):
             micro_batches = self.train_step.micro_batches.count
             factor = self._schedule(epoch - 1 + totals.seen / len(order))
-            labels = self._labels[torch.from_numpy(images)].to(self.model.device)
-            loss, correct = self.train_step.step(self.source.to_input(rows), labels, factor, totals.steps)
+            targets = self._targets.look_up(images)
+            loss, correct = self.train_step.step(self.source.to_input(rows), targets, factor, totals.steps)
             computed = counts.misses - before.misses
             now = time.perf_counter()
             totals.steps += 1
-            totals.seen += len(labels)
+            totals.seen += len(images)
             totals.correct += correct
-            totals.loss_sum += loss * len(labels)
+            totals.loss_sum += loss * len(images)
             totals.lr = self.train_step.lr * factor
             totals.hits += counts.hits - before.hits
             totals.misses += computed
             totals.seconds += now - began
             before, began = replace(counts), now
-            yield Step(len(labels), computed)
+            yield Step(len(images), computed)
             if self.train_step.micro_batches.count > micro_batches:
                 yield report_micro_batches(self.train_step.micro_batches, size)
             if self.run.stop_condition.reason is not None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from models.training.diagnostics import Diagnostics
     from models.training.inputs import TrainingRun
+    from models.training.targets import Targets
 
 
 class NotFinite(Exception):
@@ -54,7 +55,7 @@ class TrainStep:
     def __init__(self, run: TrainingRun, diagnostics: Diagnostics) -> None:
         recipe, model = run.recipe, run.model
         self.recipe, self.model, self.source, self.diagnostics = recipe, model, run.source, diagnostics
-        self.loss = run.build_loss()
+        self.loss, self._distillation = run.build_loss(), run.build_distillation()
         self.optimizer = recipe.optimizer.build(model.parameter_groups(recipe))
         self._rates: list[float] = [group["lr"] for group in self.optimizer.param_groups]
         self._average = MovingAverage(recipe.averaging, model) if recipe.averaging is not None else None
@@ -84,17 +85,17 @@ class TrainStep:
         """Give the model its moving average for weights in a `with` block, where the recipe averages."""
         return nullcontext() if self._average is None else self._average.swap_in()
 
-    def step(self, inputs: torch.Tensor, labels: torch.Tensor, factor: float, number: int) -> tuple[float, int]:
+    def step(self, inputs: torch.Tensor, targets: Targets, factor: float, number: int) -> tuple[float, int]:
         """Do one step at the learning rates times `factor`; `number` counts the steps of the epoch.
 
         Returns the loss without penalties, and how many images were classified correctly. Raises NotFinite.
         """
         for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
             group["lr"] = rate * factor
-        if len(labels) == 1 and self.model.needs_two:
-            return self._evaluate(inputs, labels)
+        if len(inputs) == 1 and self.model.needs_two:
+            return self._evaluate(_Batch(inputs, targets.labels, targets.labels, 1.0, targets.soft))
         is_watched = self.diagnostics.is_watching(number)
-        loss, correct = self._compute_gradient(inputs, labels, is_watched)
+        loss, correct = self._compute_gradient(self._mix(inputs, targets), is_watched)
         for term in self._penalties:
             term.compute_penalty(self._weights).backward()  # type: ignore[no-untyped-call]
         self._clip()
@@ -140,11 +141,10 @@ class TrainStep:
         if self._average is not None:
             self._average.load_state_dict(state["average"])
 
-    def _compute_gradient(self, inputs: torch.Tensor, labels: torch.Tensor, is_watched: bool) -> tuple[float, int]:
+    def _compute_gradient(self, batch: _Batch, is_watched: bool) -> tuple[float, int]:
         """Compute the gradient of the whole batch, in micro-batches if memory is short."""
-        batch = self._mix(inputs, labels)
-        least = 2 if self.model.needs_two else 1
-        return self.micro_batches.run(lambda count: self._run_passes(batch, count, is_watched), len(labels) // least)
+        most = len(batch.labels) // (2 if self.model.needs_two else 1)
+        return self.micro_batches.run(lambda count: self._run_passes(batch, count, is_watched), most)
 
     def _run_passes(self, batch: _Batch, count: int, is_watched: bool) -> tuple[float, int]:
         """Compute the gradient in `count` parts; returns what the unperturbed weights give."""
@@ -159,11 +159,14 @@ class TrainStep:
                 self._accumulate(batch, count, is_watched=False)
         return result
 
-    def _mix(self, inputs: torch.Tensor, labels: torch.Tensor) -> _Batch:
+    def _mix(self, inputs: torch.Tensor, targets: Targets) -> _Batch:
+        labels, soft = targets
         if not self._mixes:
-            return _Batch(inputs, labels, labels, 1.0)
+            return _Batch(inputs, labels, labels, 1.0, soft)
         mixed = self._mixes[int(torch.randint(len(self._mixes), ()))].mix(inputs)
-        return _Batch(mixed.rows, labels, labels[mixed.partners], mixed.share)
+        if soft is not None:
+            soft = mixed.share * soft + (1 - mixed.share) * soft[mixed.partners]
+        return _Batch(mixed.rows, labels, labels[mixed.partners], mixed.share, soft)
 
     def _accumulate(self, batch: _Batch, count: int, is_watched: bool) -> tuple[float, int]:
         self.optimizer.zero_grad(set_to_none=True)
@@ -171,9 +174,7 @@ class TrainStep:
         for part in batch.split(count):
             share = len(part.labels) / len(batch.labels)
             logits = self._forward(part.inputs, is_watched)
-            loss: torch.Tensor = self.loss(logits, part.labels)
-            if self._mixes:
-                loss = part.share * loss + (1 - part.share) * self.loss(logits, part.others)
+            loss = self._compute_loss(logits, part)
             value = loss.item()
             if not math.isfinite(value):
                 raise NotFinite(f"The loss became {value}.")
@@ -181,6 +182,14 @@ class TrainStep:
             loss_sum += share * value
             correct += count_correct(logits, part.labels if part.share >= 0.5 else part.others)
         return loss_sum, correct
+
+    def _compute_loss(self, logits: torch.Tensor, part: _Batch) -> torch.Tensor:
+        loss: torch.Tensor = self.loss(logits, part.labels)
+        if self._mixes:
+            loss = part.share * loss + (1 - part.share) * self.loss(logits, part.others)
+        if self._distillation is not None and part.soft is not None:
+            loss = self._distillation(loss, logits, part.soft)
+        return loss
 
     def _forward(self, inputs: torch.Tensor, is_watched: bool) -> torch.Tensor:
         features = self.model.forward_features(self.source.forward_trunk(inputs))
@@ -197,11 +206,11 @@ class TrainStep:
     def _parameters(self) -> list[torch.nn.Parameter]:
         return [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
 
-    def _evaluate(self, inputs: torch.Tensor, labels: torch.Tensor) -> tuple[float, int]:
+    def _evaluate(self, batch: _Batch) -> tuple[float, int]:
         """Compute loss and hits of a batch of one image, which has no variance to learn from with BatchNorm."""
         with self.model.evaluating(), torch.no_grad():
-            logits = self.model(self.source.forward_trunk(inputs))
-        return self.loss(logits, labels).item(), count_correct(logits, labels)
+            logits = self.model(self.source.forward_trunk(batch.inputs))
+        return self._compute_loss(logits, batch).item(), count_correct(logits, batch.labels)
 
 
 def _align(moment: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
@@ -217,8 +226,11 @@ class _Batch:
     labels: torch.Tensor
     others: torch.Tensor
     share: float
+    soft: torch.Tensor | None
+    """(B, C), of a teacher, mixed as the labels are."""
 
     def split(self, count: int) -> Iterator[_Batch]:
         tensors = (tensor.tensor_split(count) for tensor in (self.inputs, self.labels, self.others))
-        for inputs, labels, others in zip(*tensors, strict=True):
-            yield _Batch(inputs, labels, others, self.share)
+        softs = [None] * count if self.soft is None else self.soft.tensor_split(count)
+        for inputs, labels, others, soft in zip(*tensors, softs, strict=True):
+            yield _Batch(inputs, labels, others, self.share, soft)

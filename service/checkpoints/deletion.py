@@ -75,8 +75,8 @@ def require_unused(session: Session, checkpoint_ids: Sequence[str]) -> None:
 def find_uses(session: Session, checkpoint_ids: Sequence[str]) -> dict[str, CheckpointNamed | CheckpointInUse]:
     """Find those of these checkpoints that must not be deleted now, each with why.
 
-    A model's name points at it, a job that has not ended goes on from it, a recommendation is to measure it, a batch
-    prediction asks it, or a worker makes an export of it.
+    A model's name points at it, a job that has not ended goes on from it or distils it, a recommendation is to measure
+    it, a batch prediction asks it, or a worker makes an export of it.
     """
     uses: dict[str, CheckpointNamed | CheckpointInUse] = {}
     exporting = select(Export).where(Export.checkpoint_id.in_(checkpoint_ids), Export.status == ExportStatus.EXPORTING)
@@ -99,6 +99,10 @@ def find_uses(session: Session, checkpoint_ids: Sequence[str]) -> dict[str, Chec
         uses[backbone] = CheckpointInUse(
             f"Job {job} goes on from checkpoint {backbone}; wait until it has ended, or cancel it."
         )
+    teacher = Job.recipe["distillation"]["teacher"].as_string()
+    distilled = select(Job.id, teacher).where(teacher.in_(checkpoint_ids), Job.status.not_in(TERMINAL))
+    for job, name in session.execute(distilled.order_by(Job.id.desc())):
+        uses[name] = CheckpointInUse(f"Job {job} distils checkpoint {name}; wait until it has ended, or cancel it.")
     for checkpoint_id, names in repository.find_names(session, checkpoint_ids).items():
         if names:
             uses[checkpoint_id] = CheckpointNamed(

@@ -10,7 +10,7 @@ class CheckpointNotFound(NotFound):
 
 
 class CheckpointInUse(Conflict):
-    """A job that has not ended goes on from the checkpoint."""
+    """A job that has not ended goes on from the checkpoint, or distils it."""
 
     code = "checkpoint_in_use"
 

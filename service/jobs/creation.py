@@ -17,15 +17,20 @@ from service.jobs.errors import (
     DatasetUnknown,
     DatasetUnlabelled,
     RecipeDoesNotFit,
+    TeacherDoesNotFit,
+    TeacherUnknown,
 )
 from service.statuses import BackboneStatus, DatasetStatus, JobStatus
-from service.tables import Backbone, Dataset, Job, new_id
+from service.tables import Backbone, Checkpoint, Dataset, Job, new_id
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from models.catalog.recipe import Recipe
     from service.jobs.schemas import JobCreate
+
+NAMES_SHOWN = 10
+"""Most classes that a message names."""
 
 
 def create_job(session: Session, request: JobCreate, created_by: str | None = None) -> Job:
@@ -59,11 +64,14 @@ def create_job(session: Session, request: JobCreate, created_by: str | None = No
 def check(session: Session, recipe: Recipe, dataset: str | None, backbone: str | None) -> str | None:
     """Check a recipe against the dataset and the backbone that are given; returns the dataset of its pretraining.
 
-    Raises: DatasetUnknown, DatasetNotReady, DatasetUnlabelled, RecipeDoesNotFit, ClassUnknown, BackboneUnknown,
-    BackboneNotReady.
+    Raises: DatasetUnknown, DatasetNotReady, DatasetUnlabelled, RecipeDoesNotFit, ClassUnknown, TeacherUnknown,
+    TeacherDoesNotFit, BackboneUnknown, BackboneNotReady.
     """
-    if dataset is not None:
-        _check_recipe(recipe, lock_ready_dataset(session, dataset))
+    ready = None if dataset is None else lock_ready_dataset(session, dataset)
+    if ready is not None:
+        _check_recipe(recipe, ready)
+    if recipe.distillation is not None:
+        _check_teacher(session, recipe.distillation.teacher, ready)
     other = _check_other_dataset(session, recipe)
     if backbone is not None:
         _check_backbone(session, backbone)
@@ -108,6 +116,38 @@ def _check_recipe(recipe: Recipe, dataset: Dataset) -> None:
         raise ClassUnknown(
             f"class_weights names {', '.join(unknown)}; the classes of {dataset.id} are {', '.join(classes)}."
         )
+
+
+def _check_teacher(session: Session, teacher: str, dataset: Dataset | None) -> None:
+    """Check that a checkpoint exists, and knows the classes of the dataset; it cannot be deleted before the commit.
+
+    Raises TeacherUnknown, TeacherDoesNotFit.
+    """
+    if not checkpoints.lock_against_deletion(session, teacher):
+        raise TeacherUnknown(
+            f"There is no checkpoint {teacher}: it may have been deleted. GET /v1/jobs/JOB/checkpoints lists a job's."
+        )
+    if dataset is None:
+        return
+    checkpoint = session.get_one(Checkpoint, teacher)
+    known, wanted = set(checkpoint.classes), {entry["name"] for entry in dataset.classes}
+    if known != wanted:
+        raise TeacherDoesNotFit(
+            f"A teacher must have the dataset's classes. {teacher} lacks {_list_names(wanted - known)} of dataset "
+            f"{dataset.id}, and has {_list_names(known - wanted)} that the dataset lacks."
+        )
+    task = session.get_one(Dataset, session.get_one(Job, checkpoint.job_id).dataset_id).task
+    if task != dataset.task:
+        raise TeacherDoesNotFit(
+            f"Teacher {teacher} was trained on {task} images, and the images of dataset {dataset.id} are "
+            f"{dataset.task}: choose one of the same task."
+        )
+
+
+def _list_names(names: set[str]) -> str:
+    shown = sorted(names)[:NAMES_SHOWN]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return f"{', '.join(shown) or 'none'}{more}"
 
 
 def _check_other_dataset(session: Session, recipe: Recipe) -> str | None:

@@ -87,6 +87,20 @@ class BackboneNotReady(Unprocessable):
     loc = "body.backbone"
 
 
+class TeacherUnknown(Unprocessable):
+    """The recipe distils a checkpoint that does not exist."""
+
+    code = "teacher_unknown"
+    loc = "body.recipe.distillation.teacher"
+
+
+class TeacherDoesNotFit(Unprocessable):
+    """The recipe distils a checkpoint of other classes, or of another task, than the dataset's."""
+
+    code = "teacher_does_not_fit"
+    loc = "body.recipe.distillation.teacher"
+
+
 class ClassUnknown(Unprocessable):
     """The recipe names a class that the dataset does not have."""
 

@@ -25,7 +25,16 @@ SETTLED = {"engine": "eager", "precision": "float32"}
 """What is otherwise chosen by measuring, so that two jobs of one recipe give the same figures."""
 WITHOUT: dict[str, Any] = {"regularizers": [], "augmentations": []}
 """The recipe without a technique of the family, where it can be without; in other families, with the default one."""
-OPTIONAL = {"pretraining", "gradient_clipping", "sharpness", "averaging", "early_stopping", "target", "search"}
+OPTIONAL = {
+    "pretraining",
+    "gradient_clipping",
+    "sharpness",
+    "distillation",
+    "averaging",
+    "early_stopping",
+    "target",
+    "search",
+}
 BITING: dict[str, dict[str, Any]] = {
     "PiecewiseConstant": {"boundaries": [2.0], "factors": [1.0, 0.1]},
     "Performance": {"patience": 1},
@@ -59,21 +68,29 @@ def dataset(client: Client, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture(scope="module")
-def jobs(client: Client, dataset: str) -> dict[str, str]:
+def known(client: Client, dataset: str) -> dict[str, str]:
+    """Ids that required fields of techniques name: a dataset, and a checkpoint that knows its classes."""
+    job = client.wait(client.create_job(dataset, "local/small", {"epochs": 2})["id"])
+    (checkpoint,) = client.checkpoints(job["id"])
+    return {"dataset": dataset, "teacher": str(checkpoint["id"])}
+
+
+@pytest.fixture(scope="module")
+def jobs(client: Client, dataset: str, known: dict[str, str]) -> dict[str, str]:
     """The id of a job for each technique, and for each family one without; all are asked for at once."""
-    recipes = {name: recipe_of(*choice, dataset) for name, choice in zip(NAMES, TECHNIQUES, strict=True)}
+    recipes = {name: recipe_of(*choice, known) for name, choice in zip(NAMES, TECHNIQUES, strict=True)}
     recipes.update((family, recipe_without(family)) for family in FAMILIES)
     return {name: client.create_job(dataset, "local/small", recipe)["id"] for name, recipe in recipes.items()}
 
 
-def recipe_of(family: str, technique: type[Technique], dataset: str) -> dict[str, Any]:
+def recipe_of(family: str, technique: type[Technique], known: dict[str, str]) -> dict[str, Any]:
     """The JSON of a recipe with the technique."""
-    return {**placed(family, fields_of(technique, dataset)), **SETTLED}
+    return {**placed(family, fields_of(technique, known)), **SETTLED}
 
 
-def fields_of(technique: type[Technique], dataset: str) -> dict[str, Any]:
+def fields_of(technique: type[Technique], known: dict[str, str]) -> dict[str, Any]:
     """The JSON of the technique."""
-    return {**example(technique, dataset).model_dump(mode="json"), **BITING.get(technique.__name__, {})}
+    return {**example(technique, **known).model_dump(mode="json"), **BITING.get(technique.__name__, {})}
 
 
 def recipe_without(family: str) -> dict[str, Any]:
@@ -108,13 +125,13 @@ def values_in(stored: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize(("name", "family", "technique"), [(n, *t) for n, t in zip(NAMES, TECHNIQUES, strict=True)])
 def test_a_job_uses_it(
-    client: Client, jobs: dict[str, str], dataset: str, name: str, family: str, technique: type[Technique]
+    client: Client, jobs: dict[str, str], known: dict[str, str], name: str, family: str, technique: type[Technique]
 ) -> None:
     job, without = client.wait(jobs[name]), client.wait(jobs[family])
     for ended in (job, without):
         assert ended["status"] == "succeeded", ended["error"]
     assert '"auto"' not in json.dumps(job["recipe"])
-    given = fields_of(technique, dataset)
+    given = fields_of(technique, known)
     # A search is replaced by what it has found.
     assert family == "search" or any(is_resolved_from(given, value) for value in values_in(job["recipe"]))
     assert job["diagnosis"]["layers"]

@@ -100,6 +100,8 @@ SERVICE_CODES = {
     "request_too_large": 413,
     "scope_missing": 403,
     "slice_unknown": 422,
+    "teacher_does_not_fit": 422,
+    "teacher_unknown": 422,
     "threshold_of_which_class": 422,
     "thresholds_of_all_classes": 422,
     "too_many_candidates": 422,

@@ -25,17 +25,15 @@ DATA: dict[str, Any] = {
 """Facts of a dataset and a backbone, to resolve a recipe for."""
 
 
-def recipe_with(family: str, technique: type[Technique], dataset: str | None = None) -> dict[str, Any]:
-    """Make the JSON of a recipe that uses a technique with its defaults; `dataset` is one that pretraining can name."""
-    return placed(family, example(technique, dataset).model_dump(mode="json"))
+def recipe_with(family: str, technique: type[Technique]) -> dict[str, Any]:
+    """Make the JSON of a recipe that uses a technique with its defaults."""
+    return placed(family, example(technique).model_dump(mode="json"))
 
 
-def example(technique: type[Technique], dataset: str | None = None) -> Technique:
-    """Make a technique with its defaults; a required field gets its example."""
+def example(technique: type[Technique], **known: str) -> Technique:
+    """Make a technique with its defaults; a required field gets its example, or the value that is `known`."""
     required = {name: field.examples[0] for name, field in technique.model_fields.items() if field.is_required()}
-    if "dataset" in required and dataset is not None:
-        required["dataset"] = dataset
-    return technique.model_validate(required)
+    return technique.model_validate({name: known.get(name, value) for name, value in required.items()})
 
 
 def placed(family: str, given: Any) -> dict[str, Any]:

@@ -28,13 +28,13 @@ FOLDER = "backbone"
 """The folder in an attempt's folder."""
 
 
-def fetch(database: Database, settings: Settings, name: str, scratch: Path) -> Path | None:
+def fetch(database: Database, settings: Settings, name: str, scratch: Path, folder_name: str = FOLDER) -> Path | None:
     """Bring the files of the backbone of this name into a folder of the attempt; None for a backbone that a source has.
 
     Each is verified by its digest. Where one is missing or damaged, the folder is left empty: the child reports it.
     Raises StorageUnavailable, and OSError for a full disk.
     """
-    folder = scratch / FOLDER
+    folder = scratch / folder_name
     if not name.startswith((UPLOADED, CHECKPOINT)):
         return None
     shutil.rmtree(folder, ignore_errors=True)

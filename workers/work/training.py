@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 CHECKPOINT = "best.safetensors"
 """The checkpoint's name in an attempt's folder."""
 
+TEACHER = "teacher"
+"""The folder, in an attempt's folder, of the checkpoint that the recipe distils."""
+
 
 class StoredFile(NamedTuple):
     """A checkpoint's file whose tensors are in the database, its prediction statistics and its predictions."""
@@ -73,6 +76,8 @@ class JobAttempt(Attempt[Job]):
         self._tracking = Tracking(database, settings, claim)
         self._backbone_folder: Path | None = None
         """The folder with the files of an uploaded backbone, or of a checkpoint."""
+        self._teacher_folder: Path | None = None
+        """The folder with the file of the checkpoint that the recipe distils."""
         self._phase: Phase = "preparing"
         self._store_seconds = 0.0
         self._kept: dict[str, CheckpointWritten] = {}
@@ -95,11 +100,15 @@ class JobAttempt(Attempt[Job]):
         return self._phase in ("caching", "training")
 
     def fetch_inputs(self) -> None:
-        """Bring the job's newest snapshot, and the files of its backbone, to this machine. Raises OSError."""
+        """Bring the newest snapshot, and the files of backbone and teacher, to this machine. Raises OSError."""
         self._snapshots.fetch()
         with self.database.reading() as session:
-            backbone = session.get_one(Job, self.claim.id).backbone
+            job = session.get_one(Job, self.claim.id)
+            backbone, distillation = job.backbone, job.recipe.get("distillation")
         self._backbone_folder = backbone_files.fetch(self.database, self.settings, backbone, self.scratch)
+        if distillation is not None:
+            teacher = distillation["teacher"]
+            self._teacher_folder = backbone_files.fetch(self.database, self.settings, teacher, self.scratch, TEACHER)
 
     def start(self, session: Session, row: Job) -> TrainingSpec:
         """Start from the newest snapshot; forget what an earlier attempt measured after it."""
@@ -121,6 +130,7 @@ class JobAttempt(Attempt[Job]):
             backbones=self.settings.backbones,
             backbone_commit=repository.find_backbone_commit(session, row.id),
             backbone_folder=self._backbone_folder,
+            teacher_folder=self._teacher_folder,
             recipe=Recipe.model_validate(row.recipe),
             device=self.settings.device,
             cache=self.settings.cache,

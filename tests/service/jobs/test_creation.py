@@ -5,12 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from sqlalchemy import update
 
+from service.tables import Dataset, Job
+from tests.support.checkpoints import add_small_checkpoint
 from tests.support.datasets import add_dataset
 from tests.support.requests import assert_problem, build_job_request, create_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from fastapi.testclient import TestClient
 
@@ -75,3 +79,73 @@ def test_a_dataset_that_pretraining_uses_cannot_be_deleted(client: TestClient, d
 def test_a_checkpoint_that_does_not_exist_is_no_backbone(client: TestClient, db: Database) -> None:
     request = build_job_request(add_dataset(db), backbone="ckpt_none")
     assert_problem(client.post("/v1/jobs", json=request), 422, "backbone_unknown", "no checkpoint ckpt_none")
+
+
+@pytest.fixture
+def teacher(db: Database, tmp_path: Path) -> str:
+    """The id of a checkpoint of the classes a and b, of a job that has ended."""
+    checkpoint = add_small_checkpoint(db, tmp_path)
+    with db.writing() as session:
+        session.execute(update(Job).values(status="succeeded"))
+        session.execute(update(Dataset).values(task="single_label"))
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("columns", "named", "code", "says"),
+    [
+        ({}, "ckpt_none", "teacher_unknown", ["no checkpoint ckpt_none"]),
+        ({}, None, "teacher_does_not_fit", ["lacks cat, dog of dataset", "has a, b that"]),
+        ({"classes": [{"name": "b"}]}, None, "teacher_does_not_fit", ["lacks none of", "has a that"]),
+        (
+            {"classes": [{"name": f"class {number:02}"} for number in range(12)]},
+            None,
+            "teacher_does_not_fit",
+            ["class 08, class 09 and 2 more of dataset"],
+        ),
+        (
+            {"classes": [{"name": "b"}, {"name": "a"}], **MULTI_LABEL},
+            None,
+            "teacher_does_not_fit",
+            ["single_label", "multi_label"],
+        ),
+    ],
+)
+def test_a_teacher_that_does_not_fit_is_refused_by_its_field(
+    client: TestClient,
+    db: Database,
+    rows: Callable[[], dict[str, int]],
+    teacher: str,
+    columns: dict[str, Any],
+    named: str | None,
+    code: str,
+    says: list[str],
+) -> None:
+    recipe, dataset = {"distillation": {"teacher": named or teacher}}, add_dataset(db, **columns)
+    before = rows()
+    for address, body in (
+        ("/v1/jobs", build_job_request(dataset, recipe=recipe)),
+        ("/v1/recipes/check", {"dataset": dataset, "recipe": recipe}),
+    ):
+        problem = assert_problem(client.post(address, json=body), 422, code, *says)
+        assert [error["loc"] for error in problem["errors"]] == ["body.recipe.distillation.teacher"]
+    assert rows() == before
+
+
+def test_a_teacher_may_have_the_classes_in_another_order(client: TestClient, db: Database, teacher: str) -> None:
+    dataset = add_dataset(db, classes=[{"name": "b", "count": 5}, {"name": "a", "count": 5}])
+    recipe = {"distillation": {"teacher": teacher}}
+    assert create_job(client, dataset, recipe=recipe)["recipe"]["distillation"]["teacher"] == teacher
+    checked = client.post("/v1/recipes/check", json={"dataset": dataset, "recipe": recipe})
+    assert checked.status_code == 200
+    assert client.post("/v1/recipes/check", json={"recipe": recipe}).status_code == 200
+
+
+def test_a_checkpoint_that_a_job_distils_cannot_be_deleted(client: TestClient, db: Database, teacher: str) -> None:
+    dataset = add_dataset(db, classes=[{"name": "a", "count": 5}, {"name": "b", "count": 5}])
+    create_job(client, dataset)
+    student = create_job(client, dataset, recipe={"distillation": {"teacher": teacher}})
+    for address in (f"/v1/checkpoints/{teacher}", "/v1/jobs/job_1"):
+        assert_problem(client.delete(address), 409, "checkpoint_in_use", student["id"], teacher, "distils", "cancel it")
+    assert client.post(f"/v1/jobs/{student['id']}/cancel").status_code == 202
+    assert client.delete(f"/v1/checkpoints/{teacher}").status_code == 204
