@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 import torch
-from sqlalchemy import delete
+from sqlalchemy import delete, update
 
 from models import backbones
 from models.backbones.errors import WeightsUnavailable
 from models.runtime.checkpoint_file import write
 from service.storage import Storage
-from service.tables import Backbone, Chunk
-from tests.support.checkpoints import add_job, store_and_publish
+from service.tables import Backbone, Chunk, Dataset, Job
+from tests.support.checkpoints import add_job, add_small_checkpoint, store_and_publish
+from tests.support.jobs import claim_job
+from workers.lease import fence
 from workers.work import backbone_files
+from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,3 +89,21 @@ def test_a_checkpoint_is_written_from_the_tensors_in_the_database(
 
 def test_backbones_of_sources_have_no_files_to_bring(database: Database, settings: Settings, tmp_path: Path) -> None:
     assert backbone_files.fetch(database, settings, "timm/resnet18.a1_in1k", tmp_path / "scratch") is None
+
+
+def test_a_job_gets_the_file_of_its_teacher_in_a_folder_of_its_own(
+    database: Database, settings: Settings, tmp_path: Path
+) -> None:
+    teacher = add_small_checkpoint(database, tmp_path)
+    with database.writing() as session:
+        session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
+        job = {"status": "queued", "backbone": teacher, "recipe": {"distillation": {"teacher": teacher}}}
+        session.execute(update(Job).values(**job))
+    attempt = JobAttempt(database, settings, claim_job(database))
+    attempt.fetch_inputs()
+    with database.writing() as session:
+        spec = attempt.start(session, fence(session, attempt.claim))
+    assert spec.teacher_folder != spec.backbone_folder
+    for folder in (spec.teacher_folder, spec.backbone_folder):
+        assert folder is not None
+        assert (folder / "model.safetensors").read_bytes() == (tmp_path / "small.safetensors").read_bytes()
