@@ -24,6 +24,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     "top_from_probe": {"cut": {"kind": "top", "stages": 1, "probe": True}, **FROM_PROBE},
     "whole": {"cut": "none"},
     "whole_from_probe": {"cut": {"kind": "none", "probe": True}, **FROM_PROBE},
+    "balanced": {"quality": "balanced"},
+    "best": {"quality": "best"},
 }
 """Recipes by the name of their method."""
 

@@ -53,26 +53,23 @@ def list_candidates(recipe: Recipe) -> list[Candidate]:
     return [Candidate(name, type(recipe).model_validate({**shared, **changes})) for name, changes in wanted.items()]
 
 
-def _train_everything(lr: float, **cut: Any) -> dict[str, Any]:
-    """Train the whole backbone with AdamW by the one-cycle policy, and average the weights."""
-    return {
-        "cut": {"kind": "none", "lr_scale": 1.0, "lr_decay": 0.9, "batch_norm": "trained", **cut},
-        "optimizer": {"kind": "adamw", "lr": lr},
-        "schedule": "one_cycle",
-        "averaging": {},
-        "epochs": MOST_EPOCHS,
-    }
+LEAST_EPOCHS = 5
+"""Fewest passes over the training images, of those that a candidate asks for, with which it is tried."""
 
-
-MOST_EPOCHS, LEAST_EPOCHS = 20, 5
-"""Passes over the training images by which the whole backbone is trained: as many as fit the time."""
-
+_ONE_CYCLE = {"optimizer": {"kind": "adamw", "lr": 1e-3}, "schedule": "one_cycle", "averaging": {}, "epochs": 20}
 BALANCED: dict[str, dict[str, Any]] = {
     "probe": {},
-    "whole_network": _train_everything(1e-3),
+    "whole_network": {"cut": {"kind": "none"}},
 }
-BEST = {
+"""Changes of the empty recipe, by the name of the candidate."""
+BEST: dict[str, dict[str, Any]] = {
     **BALANCED,
-    "whole_network_from_probe": _train_everything(1e-3, probe=True),
-    "whole_network_slow": _train_everything(3e-4),
+    "whole_network_from_probe": {
+        "cut": {"kind": "none", "lr_scale": 1.0, "lr_decay": 0.9, "probe": True},
+        **_ONE_CYCLE,
+    },
+    "whole_network_and_batch_norm": {
+        "cut": {"kind": "none", "lr_scale": 1.0, "lr_decay": 0.9, "batch_norm": "trained"},
+        **_ONE_CYCLE,
+    },
 }
