@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import ForeignKey, LargeBinary, String, case, type_coerce
 from sqlalchemy.orm import Mapped, mapped_column
@@ -19,6 +19,11 @@ from service.checkpoints.tables import DeletedCheckpoint as DeletedCheckpoint
 from service.checkpoints.tables import ImagePredictions as ImagePredictions
 from service.checkpoints.tables import PredictionStatistics as PredictionStatistics
 from service.exports.tables import Export as Export
+from service.jobs.tables import Candidate as Candidate
+from service.jobs.tables import Crash as Crash
+from service.jobs.tables import Epoch as Epoch
+from service.jobs.tables import Event as Event
+from service.jobs.tables import Trial as Trial
 from service.keys.tables import ApiKey as ApiKey
 from service.models.tables import Model as Model
 from service.models.tables import ModelMove as ModelMove
@@ -27,7 +32,7 @@ from service.recommendations.tables import Recommendation as Recommendation
 from service.recommendations.tables import RecommendationCandidate as RecommendationCandidate
 from service.recommendations.tables import RecommendationEvent as RecommendationEvent
 from service.statuses import DatasetStatus, JobStatus
-from service.table_base import CompressedJson, Leased, LogEntry, status_type
+from service.table_base import CompressedJson, Leased, status_type
 from service.table_base import Table as Table
 from service.table_base import new_id as new_id
 from service.table_base import now as now
@@ -117,97 +122,6 @@ class Job(Leased, Table):
         """Build the SQL of what the worker that holds it is asked to do: its status, or to stop."""
         is_stopping = cls.is_stopping & (cls.status == JobStatus.RUNNING)
         return case((is_stopping, "stopping"), else_=type_coerce(cls.status, String))
-
-
-class _JobItem:
-    """Base of rows that belong to a job and are numbered in it: their key, and their id in the API."""
-
-    _number: ClassVar[str]
-    """Name of the column of the number."""
-
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-
-    @property
-    def id(self) -> str:
-        """The API's id, JOB.NUMBER."""
-        return f"{self.job_id}.{getattr(self, self._number)}"
-
-
-class Event(_JobItem, LogEntry, Table):
-    """An entry of a job's log, numbered without gaps."""
-
-    __tablename__ = "events"
-    _number = "seq"
-    owner = "job_id"
-
-
-class Epoch(_JobItem, Table):
-    """Metrics of one epoch of a job."""
-
-    __tablename__ = "epochs"
-    _number = "epoch"
-
-    epoch: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    view: Mapped[int]
-    train_loss: Mapped[float]
-    train_accuracy: Mapped[float]
-    validation_loss: Mapped[float]
-    validation_accuracy: Mapped[float]
-    validation_balanced_accuracy: Mapped[float | None]
-    lr: Mapped[float]
-    seconds: Mapped[float]
-    cache_hits: Mapped[int]
-    cache_misses: Mapped[int]
-
-
-class Trial(_JobItem, Table):
-    """A head that a job's search has tried, with the metrics of its best epoch."""
-
-    __tablename__ = "trials"
-    _number = "rank"
-
-    rank: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    """0 is the best."""
-    lr: Mapped[float]
-    l2: Mapped[float]
-    dropout: Mapped[float]
-    epoch: Mapped[int]
-    epochs: Mapped[int]
-    validation_loss: Mapped[float | None]
-    validation_accuracy: Mapped[float]
-
-
-class Candidate(_JobItem, Table):
-    """A recipe that a job with a `quality` has tried or left out."""
-
-    __tablename__ = "candidates"
-    _number = "number"
-
-    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    """1, 2, … in the order in which they were tried."""
-    name: Mapped[str] = mapped_column(String(64))
-    recipe: Mapped[dict[str, Any]]
-    reason: Mapped[str | None]
-    """Why it was left out; None where it was tried."""
-    is_better: Mapped[bool]
-    """True if it is better than all before it; the last such one is delivered."""
-    validation_accuracy: Mapped[float | None]
-    validation_loss: Mapped[float | None]
-    validation_images: Mapped[int | None]
-    epochs: Mapped[int | None]
-    seconds: Mapped[float]
-    checkpoint_bytes: Mapped[int | None]
-    seconds_per_image: Mapped[float | None]
-
-
-class Crash(Table):
-    """An attempt at a job that died."""
-
-    __tablename__ = "crashes"
-
-    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
-    attempt: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    cause: Mapped[str]
 
 
 class Tensor(Table):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What one attempt at a fine-tuning works with."""
+    """Inputs of one attempt at a fine-tuning."""
 
     spec: TrainingSpec
     pack: Pack

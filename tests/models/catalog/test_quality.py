@@ -1,4 +1,4 @@
-"""What a quality tries, and what it leaves to the recipe."""
+"""Candidates of a quality: which recipes it tries, and what it leaves to the user's."""
 
 from __future__ import annotations
 

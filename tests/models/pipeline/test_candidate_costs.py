@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def list_inputs(job: Job) -> Inputs:
-    """What an attempt at a job works with."""
+    """Inputs of an attempt at a job."""
     snapshotter = Snapshotter(job.checkpoint, Pace(None), 0.0)
     return Inputs(job.spec, job.pack, None, Context(), snapshotter, StopCondition(), time.monotonic())
 

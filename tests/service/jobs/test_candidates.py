@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+from service.jobs import repository
 from service.jobs.candidates import build_candidates
 from service.jobs.intervals import compute_interval
 from service.tables import Candidate
 from tests.support.jobs import make_candidate
+from tests.support.requests import create_job
+
+if TYPE_CHECKING:
+    from fastapi.testclient import TestClient
+
+    from service.database import Database
 
 
 def make_row(number: int, **fields: object) -> Candidate:
@@ -35,3 +44,16 @@ def test_accuracies_have_intervals_of_the_validation_images() -> None:
     assert tried.validation_accuracy == compute_interval(0.5, 40)
     assert left_out.validation_accuracy is None
     assert (left_out.reason, left_out.id) == ("why", "job_1.2")
+
+
+def test_candidates_are_listed_page_by_page(client: TestClient, dataset: str, db: Database) -> None:
+    job = create_job(client, dataset, recipe={"quality": "balanced"})["id"]
+    assert client.get(f"/v1/jobs/{job}/candidates").json()["data"] == []
+    with db.writing() as session:
+        for number in (1, 2, 3):
+            repository.put_candidate(session, job, make_candidate(number))
+    page = client.get(f"/v1/jobs/{job}/candidates", params={"limit": 2}).json()
+    assert [one["number"] for one in page["data"]] == [1, 2]
+    assert page["has_more"]
+    rest = client.get(f"/v1/jobs/{job}/candidates", params={"after": page["last_id"]}).json()
+    assert [(one["id"], one["name"]) for one in rest["data"]] == [(f"{job}.3", "candidate_3")]

@@ -16,7 +16,7 @@ from service.statuses import JobStatus
 from service.tables import Epoch
 from tests.support.backbones import build_listing
 from tests.support.datasets import add_dataset
-from tests.support.jobs import add_events, make_candidate, set_status
+from tests.support.jobs import add_events, set_status
 from tests.support.requests import BACKBONE, assert_problem, build_job_request, create_job
 
 if TYPE_CHECKING:
@@ -293,19 +293,6 @@ def test_metrics_have_a_row_for_each_epoch(client: TestClient, dataset: str, db:
     assert page["data"][0]["cache_misses"] == 2
     rest = client.get(f"/v1/jobs/{job}/metrics", params={"after": page["last_id"]}).json()
     assert [row["epoch"] for row in rest["data"]] == [3]
-
-
-def test_candidates_are_listed_page_by_page(client: TestClient, dataset: str, db: Database) -> None:
-    job = create_job(client, dataset, recipe={"quality": "balanced"})["id"]
-    assert client.get(f"/v1/jobs/{job}/candidates").json()["data"] == []
-    with db.writing() as session:
-        for number in (1, 2, 3):
-            repository.put_candidate(session, job, make_candidate(number))
-    page = client.get(f"/v1/jobs/{job}/candidates", params={"limit": 2}).json()
-    assert [one["number"] for one in page["data"]] == [1, 2]
-    assert page["has_more"]
-    rest = client.get(f"/v1/jobs/{job}/candidates", params={"after": page["last_id"]}).json()
-    assert [(one["id"], one["name"]) for one in rest["data"]] == [(f"{job}.3", "candidate_3")]
 
 
 def test_trials_are_those_of_the_newest_search(client: TestClient, dataset: str, db: Database) -> None:

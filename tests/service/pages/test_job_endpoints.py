@@ -132,7 +132,7 @@ def test_candidates_are_shown_and_another_one_can_be_delivered(
         repository.put_candidate(session, done, {**make_candidate(3), **left_out})
     text = browse(f"/jobs/{done}").text
     assert "candidate_2 <strong>· best</strong>" in text
-    assert "50% (35% to 65%)" in text
+    assert "50.0% (35.2% to 64.8%)" in text
     assert "Left out: the &lt;time&gt; is up" in text
     (given,) = re.findall(r'data-creates="/v1/jobs" data-goes="/jobs/" data-body="([^"]*)"', text)
     made = client.post("/v1/jobs", json=json.loads(html.unescape(given))).json()

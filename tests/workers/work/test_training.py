@@ -9,29 +9,17 @@ import pytest
 import torch
 from sqlalchemy import func, select, update
 
-from models.messages import (
-    CandidateTried,
-    Diagnosed,
-    EpochEnded,
-    HeadsSearched,
-    Noted,
-    PhaseStarted,
-    Progressed,
-    ProgressSaved,
-    Trial,
-)
+from models.messages import Diagnosed, EpochEnded, HeadsSearched, Noted, PhaseStarted, Progressed, ProgressSaved, Trial
 from models.pipeline import state_file
 from service.jobs import lifecycle, repository, snapshots
 from service.storage import StorageUnavailable
 from service.tables import Dataset, Epoch, Event, Job
-from tests.support.checkpoints import add_small_checkpoint
 from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job
 from workers.lease import fence
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from models.pipeline.spec import TrainingSpec
     from service.database import Database
@@ -99,16 +87,6 @@ def test_the_next_attempt_loads_the_backbone_of_the_same_commit(database: Databa
     assert order.backbone_commit == "0" * 40
 
 
-def test_each_attempt_gets_the_file_of_the_teacher(database: Database, settings: Settings, tmp_path: Path) -> None:
-    teacher = add_small_checkpoint(database, tmp_path)
-    with database.writing() as session:
-        session.execute(update(Job).values(status="queued", recipe={"distillation": {"teacher": teacher}}))
-    for _ in range(2):
-        _, spec = begun(database, settings)
-        assert spec.teacher_folder is not None
-        assert (spec.teacher_folder / "model.safetensors").read_bytes() == (tmp_path / "small.safetensors").read_bytes()
-
-
 def test_the_next_attempt_gets_the_newest_snapshot(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     first, _ = begun(database, settings)
@@ -171,29 +149,6 @@ def test_trials_diagnosis_and_progress_become_rows_of_the_job(database: Database
     assert job.diagnosis == {"findings": []}
     assert job.progress["percent"] == 40.0
     assert event_kinds(database)[-1] == "searched"
-
-
-def test_a_candidate_that_is_tried_again_takes_the_place_of_the_one_before(
-    database: Database, settings: Settings
-) -> None:
-    add_jobs(database, 1)
-    tried = CandidateTried(number=1, name="probe", recipe={"seed": 0}, is_better=True, validation_accuracy=0.5)
-    left_out = CandidateTried(number=2, name="whole_network", recipe={}, reason="the time budget is used up")
-    for accuracy in (0.5, 0.75):
-        attempt, _ = begun(database, settings)
-        events = (tried.model_copy(update={"validation_accuracy": accuracy}), left_out)
-        with database.writing() as session:
-            attempt.record(session, fence(session, attempt.claim), [one.model_dump_json().encode() for one in events])
-    with database.reading() as session:
-        rows = repository.find_candidates(session, attempt.claim.id)
-        event = list(session.scalars(select(Event).order_by(Event.seq)))[-1]
-        assert [(row.name, row.validation_accuracy, row.reason) for row in rows] == [
-            ("probe", 0.75, None),
-            ("whole_network", None, "the time budget is used up"),
-        ]
-        assert event.kind == "candidate_tried"
-        assert event.message == "whole_network is left out: the time budget is used up"
-        assert "recipe" not in event.data
 
 
 def test_a_snapshot_takes_the_place_of_the_one_before(database: Database, settings: Settings) -> None:
