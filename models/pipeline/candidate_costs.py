@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 STEPS, SECONDS = 6, 10.0
 """Steps by which an epoch is timed, and seconds after which no further one begins; the first is not counted."""
+ANY_RATE = 1e-6
+"""Learning rate of steps that are only timed."""
 FORWARD_SHARE = 1 / 3
 """Share of a training step's work that computing an image takes."""
 ANSWERS = 5
@@ -37,7 +39,12 @@ def measure_epoch_seconds(inputs: Inputs) -> float:
     spec = inputs.spec.model_copy(update={"recipe": inputs.spec.recipe.without_probe()})
     ready = prepare(spec, inputs.pack, inputs.context)
     images = ready.recipe.batch_size * STEPS
-    few = replace(ready, train=_take(ready.train, images), validation=_take(ready.validation, images))
+    few = replace(
+        ready,
+        recipe=ready.recipe.with_rate(ANY_RATE),
+        train=_take(ready.train, images),
+        validation=_take(ready.validation, images),
+    )
     training = Training(build_run(spec, few, few, inputs.stop_condition))
     began, done = time.perf_counter(), 0
     for event in training.train():

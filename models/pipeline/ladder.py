@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from models.messages import Event
     from models.pipeline.train_recipe import Inputs
 
+ANSWERED = "head_not_enough"
+"""Finding of the diagnostics whose advice is to try such candidates."""
 SHARE_OF_TIME = 0.8
 """Share of the seconds left that a candidate's epochs are planned to take."""
 
@@ -147,7 +149,8 @@ class Ladder:
             elif isinstance(event, RecipeResolved):
                 running["recipe"] = event.recipe
             elif isinstance(event, Diagnosed):
-                running["diagnosis"] = event.diagnosis
+                findings = [found for found in event.diagnosis["findings"] if found["kind"] != ANSWERED]
+                running["diagnosis"] = {**event.diagnosis, "findings": findings}
             else:
                 yield from self._pass_on(number, name, event)
         return events.value
@@ -162,6 +165,8 @@ class Ladder:
             case Progressed():
                 done = (number - 1 + event.percent / 100) / len(self.candidates)
                 yield event.model_copy(update={"percent": round(99 * done, 1), "eta_seconds": None})
+            case Noted(kind=kind) if kind == ANSWERED:
+                return
             case Noted():
                 message, data = f"{name}: {event.message}", {**event.data, "candidate": name}
                 yield event.model_copy(update={"message": message, "data": data})

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from models.messages import Event
 
 PROBE = {"epochs": 3, "early_stopping": None}
-TWENTY = quality.BALANCED["whole_network"]
-WHOLE = {**TWENTY, "epochs": 2}
+WHOLE = {**quality.BALANCED["whole_network"], "epochs": 2}
+SLOWER = {**quality.BEST["whole_network_and_batch_norm"], "epochs": 2}
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def job(tmp_path: Path) -> Job:
 @pytest.fixture(autouse=True)
 def short_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates that train for a few epochs."""
-    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "whole_network": WHOLE, "slower": {**WHOLE, "seed": 0}})
+    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "whole_network": WHOLE, "slower": SLOWER})
 
 
 def list_tried(events: list[Event]) -> list[CandidateTried]:
@@ -91,6 +91,13 @@ def test_the_best_candidate_is_delivered_as_a_job_by_its_recipe_alone_delivers_i
     assert epochs[0] == epochs[1] == list(range(1, (best.epochs or 0) + 1))
 
 
+def test_each_candidate_of_the_best_quality_can_be_tried(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    short = {name: {**changes, "epochs": 2, "early_stopping": None} for name, changes in quality.BEST.items()}
+    monkeypatch.setattr(quality, "BEST", short)
+    events = list(fine_tune(*job.change(recipe=Recipe(quality="best", image_size=32))))
+    assert [(one.name, one.reason) for one in list_tried(events)] == [(name, None) for name in quality.BEST]
+
+
 def test_its_events_are_those_of_one_job(job: Job) -> None:
     events = list(fine_tune(*job))
     phases = [event.phase for event in events if isinstance(event, PhaseStarted)]
@@ -101,7 +108,9 @@ def test_its_events_are_those_of_one_job(job: Job) -> None:
     assert {note.data.get("candidate") for note in notes} >= {"probe", "whole_network", "slower"}
     assert notes[-1].kind == "candidate_delivered"
     assert notes[-1].data["name"] == find_best(events).name
-    assert sum(isinstance(event, Diagnosed) for event in events) == 1
+    (diagnosed,) = (event for event in events if isinstance(event, Diagnosed))
+    kinds = {finding["kind"] for finding in diagnosed.diagnosis["findings"]} | {note.kind for note in notes}
+    assert "head_not_enough" not in kinds, "its advice is what the job does"
 
 
 def test_cut_off_anywhere_it_decides_nothing_again_and_ends_with_the_same_bytes(job: Job) -> None:
@@ -162,7 +171,7 @@ def test_what_does_not_fit_the_time_is_left_out_and_says_so(job: Job) -> None:
 
 
 def test_fewer_epochs_are_planned_where_time_is_short(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "whole_network": TWENTY})
+    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "whole_network": {**WHOLE, "epochs": 20}})
     monkeypatch.setattr(ladder, "measure_epoch_seconds", lambda inputs: 1000.0)
     for budget, expected in ((6500.0, 5), (5900.0, None)):
         recipe = Recipe(quality="balanced", image_size=32, time_budget_seconds=budget)
