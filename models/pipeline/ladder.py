@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 SHARE_OF_TIME = 0.8
 """Share of the seconds left that a candidate's epochs are planned to take."""
+TRIES_MORE = "head_not_enough"
+"""Finding that advises a quality, which the job has."""
 
 
 def climb(inputs: Inputs, state: dict[str, Any] | None) -> Generator[Event, None, Trained]:
@@ -100,12 +102,13 @@ class Ladder:
         for ended in best["epochs"]:
             yield EpochEnded.model_validate(ended)
         yield Diagnosed(diagnosis=best["diagnosis"])
-        tried = [candidate for candidate in self.state["tried"] if candidate["reason"] is None]
+        tried = sum(candidate["reason"] is None for candidate in self.state["tried"])
         found = self.state["tried"][best["number"] - 1]
         yield Noted(
             kind="candidate_delivered",
-            message=f"Of {len(tried)} candidates {found['name']} is the best on the validation images, and is "
-            f"delivered: {found['validation_accuracy']:.1%} classified correctly",
+            message=f"{found['name']} is delivered, "
+            + (f"the best of {tried} candidates on the validation images" if tried > 1 else "the only one tried")
+            + f": {found['validation_accuracy']:.1%} classified correctly",
             data={"number": best["number"], "name": found["name"]},
         )
         return trained._replace(stop_reason=self._inputs.stop_condition.reason or trained.stop_reason)
@@ -115,13 +118,13 @@ class Ladder:
         best, recipe, stop = self.state["best"], candidate.recipe, self._inputs.stop_condition
         if best is None:
             return recipe
-        if stop.reason is not None:
-            raise _LeftOut("the job was stopped" if stop.reason == "stopped" else "the time budget is used up")
+        self._leave_out_if_over()
         if not best["misses"].any():
             raise _LeftOut("the best so far makes no mistake on the validation images, which can show no better one")
         if not recipe.cut.trains or math.isinf(stop.seconds_left):
             return recipe
         seconds = measure_epoch_seconds(self._narrow(recipe))
+        self._leave_out_if_over()
         left = stop.seconds_left
         epochs, least = (
             min(recipe.most_epochs, int(SHARE_OF_TIME * left / seconds)),
@@ -130,6 +133,12 @@ class Ladder:
         if epochs < least:
             raise _LeftOut(f"{least} epochs would take about {least * seconds:,.0f} s, and {left:,.0f} s are left")
         return recipe.model_copy(update={"epochs": epochs})
+
+    def _leave_out_if_over(self) -> None:
+        """Leave a candidate out where the job is to stop. Raises _LeftOut."""
+        reason = self._inputs.stop_condition.reason
+        if reason is not None:
+            raise _LeftOut("the job was stopped" if reason == "stopped" else "the time budget is used up")
 
     def _narrow(self, recipe: Recipe) -> Inputs:
         """Narrow the job's inputs to one candidate, which has the same revision of the backbone as the others."""
@@ -147,8 +156,9 @@ class Ladder:
             elif isinstance(event, RecipeResolved):
                 running["recipe"] = event.recipe
             elif isinstance(event, Diagnosed):
-                running["diagnosis"] = event.diagnosis
-            else:
+                findings = [one for one in event.diagnosis["findings"] if one["kind"] != TRIES_MORE]
+                running["diagnosis"] = {**event.diagnosis, "findings": findings}
+            elif not (isinstance(event, Noted) and event.kind == TRIES_MORE):
                 yield from self._pass_on(number, name, event)
         return events.value
 

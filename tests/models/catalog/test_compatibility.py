@@ -92,6 +92,17 @@ REFUSALS = {
         "or leave tuning out",
         [{"tuning": "lora", "cut": "top"}, {"tuning": "norm_only", "cut": "none"}, {"tuning": "full"}],
     ),
+    "quality with a cut and a head": Refusal(
+        {"quality": "balanced", "cut": "none", "head": "mlp"},
+        "quality: balanced chooses cut, head itself: leave this out, or set quality to fast",
+        [{"quality": "balanced"}, {"quality": "best", "image_size": 64}, {"quality": "fast", "cut": "none"}],
+    ),
+    "quality with batches of one image": Refusal(
+        {"quality": "best", "batch_size": 1},
+        "quality: best trains the whole network too, and cut.batch_norm: trained needs batches of at least 2 "
+        "images: raise batch_size, or leave it frozen",
+        [{"quality": "best", "batch_size": 2}, {"quality": "fast", "batch_size": 1}],
+    ),
     "keep without its stages": Refusal(
         {"head": "keep", "drop_stages": 1},
         "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear",

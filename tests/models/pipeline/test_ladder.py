@@ -101,6 +101,7 @@ def test_its_events_are_those_of_one_job(job: Job) -> None:
     assert {note.data.get("candidate") for note in notes} >= {"probe", "whole_network", "slower"}
     assert notes[-1].kind == "candidate_delivered"
     assert notes[-1].data["name"] == find_best(events).name
+    assert notes[-1].message.startswith(f"{find_best(events).name} is delivered, the best of 3 candidates on the valid")
     assert sum(isinstance(event, Diagnosed) for event in events) == 1
 
 
@@ -181,6 +182,33 @@ def test_a_stop_delivers_the_best_so_far(job: Job) -> None:
     ended = events[-1]
     assert isinstance(ended, Finished)
     assert ended.stop_reason == "stopped"
+
+
+def test_a_stop_while_an_epoch_is_timed_leaves_the_candidate_out(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = []
+
+    def measure(inputs: object) -> float:
+        stopped.append(inputs)
+        return 1.0
+
+    monkeypatch.setattr(ladder, "measure_epoch_seconds", measure)
+    context = Context(stop_requested=lambda: bool(stopped))
+    events = list(fine_tune(*job._replace(context=context)))
+    assert [one.reason for one in list_tried(events)] == [None, "the job was stopped", "the job was stopped"]
+    (note,) = (one.message for one in events if isinstance(one, Noted) and one.kind == "candidate_delivered")
+    assert note.startswith("probe is delivered, the only one tried: ")
+
+
+def test_a_quality_is_not_advised_to_a_job_that_has_one(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE})
+    kinds = []
+    for recipe in (job.spec.recipe, Recipe.model_validate({"image_size": 32, **PROBE})):
+        events = list(fine_tune(*job.change(recipe=recipe)))
+        *_, diagnosed = (event for event in events if isinstance(event, Diagnosed))
+        findings = {finding["kind"] for finding in diagnosed.diagnosis["findings"]}
+        kinds.append("head_not_enough" in findings)
+        assert any(isinstance(event, Noted) and event.kind == "head_not_enough" for event in events) is kinds[-1]
+    assert kinds == [False, True]
 
 
 def test_no_more_is_tried_where_no_mistake_is_left(tmp_path: Path) -> None:
