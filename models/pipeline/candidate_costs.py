@@ -58,8 +58,8 @@ def measure_epoch_seconds(inputs: Inputs) -> float:
 
 def measure_latency(ready: Prepared) -> float:
     """Measure the seconds that the trained network takes for one image, in PyTorch's eager mode."""
-    network = ready.slot.network.eval()
-    parameter = next(iter(network.parameters()))
+    parameter = next(iter(ready.slot.network.parameters()))
+    network = ready.slot.network.eval().to(parameter.device)  # a head is merged on the CPU, wherever the backbone is
     image = torch.zeros(1, 3, *ready.preprocessing.input_size[-2:], device=parameter.device, dtype=parameter.dtype)
     seconds = []
     with torch.inference_mode():

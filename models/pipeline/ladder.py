@@ -183,23 +183,23 @@ class Ladder:
         ready, training = trained.ready, trained.training
         labels = ready.validation.labels
         logits = training.validation_logits / fit_temperature(training.validation_logits, labels)
-        weights = compute_class_weights(training.run).numpy()[labels] if labels.ndim == 1 else np.ones(len(labels))
-        losses = compute_losses(logits, labels)
+        losses, misses = judge(logits, labels, compute_class_weights(training.run).numpy())
         hits = logits.argmax(1) == labels if labels.ndim == 1 else ((logits > 0) == (labels > 0)).mean(1)
         if ready.backbone.revision is not None:
             spec = self._inputs.spec.model_copy(update={"backbone_commit": ready.backbone.revision})
             self._inputs = replace(self._inputs, spec=spec)
         best, running = self.state["best"], self.state["running"]
-        is_better = best is None or is_improvement(
-            weights * losses, weights * (1 - hits), best["losses"].numpy(), best["misses"].numpy()
+        is_better = best is None or (
+            training.best_epoch > 0  # what needs no step of it, such as its probe, differs by rounding alone
+            and is_improvement(losses, misses, best["losses"].numpy(), best["misses"].numpy())
         )
         if is_better:
             self._best = trained
             self.state["best"] = {
                 **running,
                 "number": number,
-                "losses": torch.from_numpy(weights * losses),
-                "misses": torch.from_numpy(weights * (1 - hits)),
+                "losses": torch.from_numpy(losses),
+                "misses": torch.from_numpy(misses),
                 **_shed(training.state_dict()),
                 "standardization": vars(training.model.standardize),
                 "stop_reason": trained.stop_reason,
@@ -210,7 +210,7 @@ class Ladder:
             recipe=running["recipe"],
             is_better=is_better,
             validation_accuracy=float(np.mean(hits)),
-            validation_loss=float(np.mean(losses)),
+            validation_loss=float(np.mean(compute_losses(logits, labels))),
             validation_images=len(labels),
             epochs=len(running["epochs"]),
             seconds=round(seconds, 3),
@@ -225,6 +225,19 @@ class Ladder:
         training = load_training(inputs, ready, best)
         training.use_weights(training.selection.state)
         return Trained(ready, training, training.stop_reason)
+
+
+def judge(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute each image's loss and miss, (n,), by the weights of the classes, (C,).
+
+    Of several labels an image, the mean over labels, of which those that it has are weighted, as in training.
+    """
+    if labels.ndim == 1:
+        of_images = weights[labels]
+        return of_images * compute_losses(logits, labels), of_images * (logits.argmax(1) != labels)
+    of_labels, exact = np.where(labels > 0, weights, 1.0), logits.astype(float)
+    losses = np.logaddexp(0, exact) - labels * exact
+    return (of_labels * losses).mean(1), (of_labels * ((exact > 0) != (labels > 0))).mean(1)
 
 
 def is_improvement(losses: np.ndarray, misses: np.ndarray, best_losses: np.ndarray, best_misses: np.ndarray) -> bool:
