@@ -265,12 +265,11 @@ def test_the_smaller_loss_wins_unless_more_is_missed(losses: list[float], misses
 
 def test_classes_that_the_recipe_weights_more_count_more() -> None:
     weights = np.array([1.0, 3.0])
-    even = np.zeros((2, 2))
-    losses, misses = judge(even + [[1.0, 0.0]], np.array([0, 1]), weights)
+    losses, misses = judge(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]), weights)
     expected = np.log1p(np.exp([-1.0, 1.0]))
     np.testing.assert_allclose(losses, weights * expected)
     np.testing.assert_array_equal(misses, [0.0, 3.0])
-    losses, misses = judge(even + [[1.0, -1.0]], np.array([[1.0, 0.0], [0.0, 1.0]]), weights)
+    losses, misses = judge(np.array([[1.0, -1.0], [1.0, -1.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), weights)
     right, wrong = expected
     np.testing.assert_allclose(losses, [(right + right) / 2, (wrong + 3 * wrong) / 2])
     np.testing.assert_array_equal(misses, [0.0, (1 + 3) / 2])
