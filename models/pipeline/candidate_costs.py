@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from models.training.trainable_model import TrainableModel
 
 STEPS, SECONDS = 6, 10.0
-"""Steps by which an epoch is timed, and seconds after which no further one begins; the first only counts where it is the only one."""
+"""Steps by which an epoch is timed, and seconds after which no further one begins; the first only counts if alone."""
 ANY_RATE = 1e-6
 """Learning rate of the steps that are timed, of which nothing is kept."""
 FORWARD_SHARE = 1 / 3
