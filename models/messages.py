@@ -103,7 +103,7 @@ class CandidateTried(_Event):
     """1, 2, … in the order of the ladder."""
     name: str
     recipe: dict[str, Any]
-    """Resolved where it was tried: a job by it alone gives the same checkpoint."""
+    """Resolved where it was tried: a job by it alone gives the same checkpoint, if time did not cut it short."""
     reason: str | None = None
     """Why it was left out; None where it was tried."""
     is_better: bool = False

@@ -116,7 +116,8 @@ class Candidate(Record):
     """1, 2, … in the order in which they were tried."""
     name: str
     recipe: dict[str, Any]
-    """Resolved where it was tried: a job with it, on the same dataset and backbone, delivers this candidate."""
+    """Resolved where it was tried: a job with it, on the same dataset and backbone, delivers this candidate, if
+    neither the time budget nor a stop cut it short."""
     reason: str | None
     """Why it was left out; null where it was tried."""
     is_best: bool

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from models.catalog.activations import Sigmoid
 from models.catalog.mixup import BatchAugmentation
 from models.catalog.normalizations import BatchNorm
-from models.catalog.quality import SHARED
+from models.catalog.quality import SHARED, list_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,7 +184,10 @@ def _quality(recipe: Recipe) -> Iterator[str]:
         if name not in SHARED and getattr(recipe, name) != field.get_default(call_default_factory=True)
     ]
     if given:
-        yield (
-            f"quality: {recipe.quality} chooses {', '.join(given)} itself: leave {'it' if len(given) == 1 else 'them'} "
-            "out, or set quality to fast"
-        )
+        yield f"quality: {recipe.quality} chooses {', '.join(given)} itself: leave this out, or set quality to fast"
+        return
+    try:
+        list_candidates(recipe)
+    except ValidationError as error:
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        yield f"quality: {recipe.quality} trains the whole network too, and {reason}"

@@ -46,11 +46,26 @@ class Candidate(NamedTuple):
 
 
 def list_candidates(recipe: Recipe) -> list[Candidate]:
-    """List the recipes that a quality tries, the cheapest first; a recipe of its own is the only one of `fast`."""
+    """List the recipes that a quality tries, the cheapest first; `fast` has none. Raises ValidationError."""
     shared = {name: value for name, value in recipe.model_dump(mode="json").items() if name in SHARED}
     shared |= {"quality": "fast", "time_budget_seconds": None}
     wanted = {"balanced": BALANCED, "best": BEST}.get(recipe.quality, {})
-    return [Candidate(name, type(recipe).model_validate({**shared, **changes})) for name, changes in wanted.items()]
+    return [
+        Candidate(name, type(recipe).model_validate({**_fit(shared, changes), **changes}))
+        for name, changes in wanted.items()
+    ]
+
+
+def _fit(shared: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Leave out what is said of features that are computed once, where a candidate has none."""
+    if changes.get("cut", {}).get("kind") != "none":
+        return shared
+    cache = shared["cache"]
+    return {
+        **shared,
+        "engine": "auto" if shared["engine"] == "openvino" else shared["engine"],
+        "cache": {**cache, "mode": "auto" if cache["mode"] == "on" else cache["mode"]},
+    }
 
 
 LEAST_EPOCHS = 5

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -17,14 +16,16 @@ from models.training.inputs import Subset
 from models.training.loop import Step, Training
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from models.pipeline.setup import Prepared
     from models.pipeline.train_recipe import Inputs
     from models.training.trainable_model import TrainableModel
 
 STEPS, SECONDS = 6, 10.0
-"""Steps by which an epoch is timed, and seconds after which no further one begins; the first is not counted."""
+"""Steps by which an epoch is timed, and seconds after which no further one begins; the first only counts if alone."""
 ANY_RATE = 1e-6
-"""Learning rate of steps that are only timed."""
+"""Learning rate of the steps that are timed, of which nothing is kept."""
 FORWARD_SHARE = 1 / 3
 """Share of a training step's work that computing an image takes."""
 ANSWERS = 5
@@ -39,32 +40,30 @@ def measure_epoch_seconds(inputs: Inputs) -> float:
     spec = inputs.spec.model_copy(update={"recipe": inputs.spec.recipe.without_probe()})
     ready = prepare(spec, inputs.pack, inputs.context)
     images = ready.recipe.batch_size * STEPS
-    few = replace(
-        ready,
-        recipe=ready.recipe.with_rate(ANY_RATE),
-        train=_take(ready.train, images),
-        validation=_take(ready.validation, images),
-    )
+    timed = ready.recipe.with_rate(ANY_RATE)  # one that is still auto is found on all images
+    few = replace(ready, recipe=timed, train=_take(ready.train, images), validation=_take(ready.validation, images))
     training = Training(build_run(spec, few, few, inputs.stop_condition))
-    began, done = time.perf_counter(), 0
+    began, first, done = time.perf_counter(), 0, 0
     for event in training.train():
         inputs.context.heartbeat()
         if not isinstance(event, Step):
             break
-        if not done:
-            began = time.perf_counter()
+        seconds = time.perf_counter() - began
         done += event.images
-        counted, seconds = done - ready.recipe.batch_size, time.perf_counter() - began
-        if seconds > SECONDS:
+        per_image = seconds / (done - first)
+        if not first:
+            first, began = done, time.perf_counter()
+        elif seconds > SECONDS:
             break
-    per_image = seconds / counted if counted > 0 else math.inf
     return per_image * (len(ready.train.images) + FORWARD_SHARE * len(ready.validation.images))
 
 
 def measure_latency(ready: Prepared) -> float:
     """Measure the seconds that the trained network takes for one image, in PyTorch's eager mode."""
-    network = ready.slot.network.eval()
-    parameter = next(iter(network.parameters()))
+    parameter = next(iter(ready.slot.network.parameters()))
+    network = (
+        cast("nn.Module", ready.slot.network).eval().to(parameter.device)
+    )  # a head is merged on the CPU, wherever the backbone is
     image = torch.zeros(1, 3, *ready.preprocessing.input_size[-2:], device=parameter.device, dtype=parameter.dtype)
     seconds = []
     with torch.inference_mode():

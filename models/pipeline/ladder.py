@@ -17,10 +17,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from models.backbones.errors import BackboneError
 from models.catalog.quality import LEAST_EPOCHS, list_candidates
 from models.catalog.recipe import Recipe
 from models.evaluation.calibration import fit_temperature
 from models.evaluation.metrics import compute_losses
+from models.features.trunk import FeaturesNotFinite
 from models.messages import CandidateTried, Diagnosed, EpochEnded, Noted, PhaseStarted, Progressed, RecipeResolved
 from models.networks.tracing import SurgeryError
 from models.pipeline.candidate_costs import count_checkpoint_bytes, measure_epoch_seconds, measure_latency
@@ -36,10 +38,10 @@ if TYPE_CHECKING:
     from models.messages import Event
     from models.pipeline.train_recipe import Inputs
 
-ANSWERED = "head_not_enough"
-"""Finding of the diagnostics whose advice is to try such candidates."""
 SHARE_OF_TIME = 0.8
 """Share of the seconds left that a candidate's epochs are planned to take."""
+TRIES_MORE = "head_not_enough"
+"""Finding that advises a quality, which the job has."""
 
 
 def climb(inputs: Inputs, state: dict[str, Any] | None) -> Generator[Event, None, Trained]:
@@ -79,7 +81,7 @@ class Ladder:
             recipe = Recipe.model_validate(self.state["running"]["recipe"])
             trained = yield from self._train(number, candidate.name, recipe, state)
             tried = self._compare(number, candidate.name, trained, time.monotonic() - began)
-        except (_LeftOut, SurgeryError, TrainingDiverged) as error:
+        except (_LeftOut, BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged) as error:
             if self.state["best"] is None:
                 raise
             tried = CandidateTried(
@@ -102,12 +104,13 @@ class Ladder:
         for ended in best["epochs"]:
             yield EpochEnded.model_validate(ended)
         yield Diagnosed(diagnosis=best["diagnosis"])
-        tried = [candidate for candidate in self.state["tried"] if candidate["reason"] is None]
+        tried = sum(candidate["reason"] is None for candidate in self.state["tried"])
         found = self.state["tried"][best["number"] - 1]
         yield Noted(
             kind="candidate_delivered",
-            message=f"Of {len(tried)} candidates {found['name']} is the best on the validation images, and is "
-            f"delivered: {found['validation_accuracy']:.1%} classified correctly",
+            message=f"{found['name']} is delivered, "
+            + (f"the best of {tried} candidates on the validation images" if tried > 1 else "the only one tried")
+            + f": {found['validation_accuracy']:.1%} classified correctly",
             data={"number": best["number"], "name": found["name"]},
         )
         return trained._replace(stop_reason=self._inputs.stop_condition.reason or trained.stop_reason)
@@ -117,13 +120,13 @@ class Ladder:
         best, recipe, stop = self.state["best"], candidate.recipe, self._inputs.stop_condition
         if best is None:
             return recipe
-        if stop.reason is not None:
-            raise _LeftOut("the job was stopped" if stop.reason == "stopped" else "the time budget is used up")
+        self._leave_out_if_over()
         if not best["misses"].any():
             raise _LeftOut("the best so far makes no mistake on the validation images, which can show no better one")
         if not recipe.cut.trains or math.isinf(stop.seconds_left):
             return recipe
         seconds = measure_epoch_seconds(self._narrow(recipe))
+        self._leave_out_if_over()
         left = stop.seconds_left
         epochs, least = (
             min(recipe.most_epochs, int(SHARE_OF_TIME * left / seconds)),
@@ -132,6 +135,12 @@ class Ladder:
         if epochs < least:
             raise _LeftOut(f"{least} epochs would take about {least * seconds:,.0f} s, and {left:,.0f} s are left")
         return recipe.model_copy(update={"epochs": epochs})
+
+    def _leave_out_if_over(self) -> None:
+        """Leave a candidate out where the job is to stop. Raises _LeftOut."""
+        reason = self._inputs.stop_condition.reason
+        if reason is not None:
+            raise _LeftOut("the job was stopped" if reason == "stopped" else "the time budget is used up")
 
     def _narrow(self, recipe: Recipe) -> Inputs:
         """Narrow the job's inputs to one candidate, which has the same revision of the backbone as the others."""
@@ -149,9 +158,9 @@ class Ladder:
             elif isinstance(event, RecipeResolved):
                 running["recipe"] = event.recipe
             elif isinstance(event, Diagnosed):
-                findings = [found for found in event.diagnosis["findings"] if found["kind"] != ANSWERED]
+                findings = [one for one in event.diagnosis["findings"] if one["kind"] != TRIES_MORE]
                 running["diagnosis"] = {**event.diagnosis, "findings": findings}
-            else:
+            elif not (isinstance(event, Noted) and event.kind == TRIES_MORE):
                 yield from self._pass_on(number, name, event)
         return events.value
 
@@ -165,8 +174,6 @@ class Ladder:
             case Progressed():
                 done = (number - 1 + event.percent / 100) / len(self.candidates)
                 yield event.model_copy(update={"percent": round(99 * done, 1), "eta_seconds": None})
-            case Noted(kind=kind) if kind == ANSWERED:
-                return
             case Noted():
                 message, data = f"{name}: {event.message}", {**event.data, "candidate": name}
                 yield event.model_copy(update={"message": message, "data": data})
@@ -178,23 +185,23 @@ class Ladder:
         ready, training = trained.ready, trained.training
         labels = ready.validation.labels
         logits = training.validation_logits / fit_temperature(training.validation_logits, labels)
-        weights = compute_class_weights(training.run).numpy()[labels] if labels.ndim == 1 else np.ones(len(labels))
-        losses = compute_losses(logits, labels)
+        losses, misses = judge(logits, labels, compute_class_weights(training.run).numpy())
         hits = logits.argmax(1) == labels if labels.ndim == 1 else ((logits > 0) == (labels > 0)).mean(1)
         if ready.backbone.revision is not None:
             spec = self._inputs.spec.model_copy(update={"backbone_commit": ready.backbone.revision})
             self._inputs = replace(self._inputs, spec=spec)
         best, running = self.state["best"], self.state["running"]
-        is_better = best is None or is_improvement(
-            weights * losses, weights * (1 - hits), best["losses"].numpy(), best["misses"].numpy()
+        is_better = best is None or (
+            training.best_epoch > 0  # what needs no step of it, such as its probe, differs by rounding alone
+            and is_improvement(losses, misses, best["losses"].numpy(), best["misses"].numpy())
         )
         if is_better:
             self._best = trained
             self.state["best"] = {
                 **running,
                 "number": number,
-                "losses": torch.from_numpy(weights * losses),
-                "misses": torch.from_numpy(weights * (1 - hits)),
+                "losses": torch.from_numpy(losses),
+                "misses": torch.from_numpy(misses),
                 **_shed(training.state_dict()),
                 "standardization": vars(training.model.standardize),
                 "stop_reason": trained.stop_reason,
@@ -205,7 +212,7 @@ class Ladder:
             recipe=running["recipe"],
             is_better=is_better,
             validation_accuracy=float(np.mean(hits)),
-            validation_loss=float(np.mean(losses)),
+            validation_loss=float(np.mean(compute_losses(logits, labels))),
             validation_images=len(labels),
             epochs=len(running["epochs"]),
             seconds=round(seconds, 3),
@@ -220,6 +227,19 @@ class Ladder:
         training = load_training(inputs, ready, best)
         training.use_weights(training.selection.state)
         return Trained(ready, training, training.stop_reason)
+
+
+def judge(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Compute each image's loss and miss, (n,), by the weights of the classes, (C,).
+
+    Of several labels an image, the mean over labels, of which those that it has are weighted, as in training.
+    """
+    if labels.ndim == 1:
+        of_images = weights[labels]
+        return of_images * compute_losses(logits, labels), of_images * (logits.argmax(1) != labels)
+    of_labels, exact = np.where(labels > 0, weights, 1.0), logits.astype(float)
+    losses = np.logaddexp(0, exact) - labels * exact
+    return (of_labels * losses).mean(1), (of_labels * ((exact > 0) != (labels > 0))).mean(1)
 
 
 def is_improvement(losses: np.ndarray, misses: np.ndarray, best_losses: np.ndarray, best_misses: np.ndarray) -> bool:

@@ -29,8 +29,11 @@ MOST_DROPOUT = 0.9
 
 def follow(kind: str, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     """Change a resolved recipe as a finding's advice says; None where no change of a value does it."""
-    if kind == "head_not_enough":  # a quality chooses the other fields itself
-        return {**{name: value for name, value in recipe.items() if name in SHARED}, "quality": "balanced"}
+    if kind == "head_not_enough":
+        # A quality chooses the other fields itself; what suits frozen features need not suit the whole network.
+        precision = "exact" if recipe.get("precision") == "exact" else "auto"
+        shared = {name: value for name, value in recipe.items() if name in SHARED}
+        return {**shared, "engine": "auto", "precision": precision, "quality": "balanced"}
     for patch in _list_patches(kind, recipe):
         changed = apply(recipe, patch)
         if changed != recipe:

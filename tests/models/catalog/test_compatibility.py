@@ -92,6 +92,17 @@ REFUSALS = {
         "or leave tuning out",
         [{"tuning": "lora", "cut": "top"}, {"tuning": "norm_only", "cut": "none"}, {"tuning": "full"}],
     ),
+    "quality with a cut and a head": Refusal(
+        {"quality": "balanced", "cut": "none", "head": "mlp"},
+        "quality: balanced chooses cut, head itself: leave this out, or set quality to fast",
+        [{"quality": "balanced"}, {"quality": "best", "image_size": 64}, {"quality": "fast", "cut": "none"}],
+    ),
+    "quality with batches of one image": Refusal(
+        {"quality": "best", "batch_size": 1},
+        "quality: best trains the whole network too, and cut.batch_norm: trained needs batches of at least 2 "
+        "images: raise batch_size, or leave it frozen",
+        [{"quality": "best", "batch_size": 2}, {"quality": "fast", "batch_size": 1}],
+    ),
     "keep without its stages": Refusal(
         {"head": "keep", "drop_stages": 1},
         "head: keep needs the stages below the backbone's classifier: set drop_stages to 0, or head to linear",
@@ -317,10 +328,3 @@ def test_choices_that_do_not_fit_the_task_are_refused_once_it_is_known() -> None
     assert recipe.for_task("single_label").task == "single_label"
     with pytest.raises(ValueError, match=r"focal learns one label.*mixup would blend.*head: keep trains"):
         recipe.for_task("multi_label")
-
-
-def test_another_task_than_the_datasets_is_refused() -> None:
-    with pytest.raises(
-        ValueError, match="the dataset is multi_label, the recipe's task is single_label: leave task out"
-    ):
-        Recipe(task="single_label").for_task("multi_label")

@@ -52,9 +52,23 @@ def test_a_budget_is_the_recipes_own_or_that_of_its_quality(quality: Quality) ->
 )
 def test_what_a_quality_chooses_itself_is_refused(field: str, value: object) -> None:
     with pytest.raises(
-        ValueError, match=rf"quality: balanced chooses {field} itself: leave it out, or set quality to fast"
+        ValueError, match=rf"quality: balanced chooses {field} itself: leave this out, or set quality to fast"
     ):
         Recipe.model_validate({"quality": "balanced", field: value})
+
+
+@pytest.mark.parametrize("quality", ["balanced", "best"])
+def test_what_is_said_of_cached_features_is_kept_by_candidates_that_have_some(quality: str) -> None:
+    given = {"cache": {"mode": "on", "views": 2}, "engine": "openvino"}
+    (_, probe), *others = list_candidates(Recipe.model_validate({"quality": quality, **given}))
+    assert (probe.engine, probe.cache.mode) == ("openvino", "on")
+    assert {(one.engine, one.cache.mode, one.cache.views) for _, one in others} == {("auto", "auto", 2)}
+
+
+@pytest.mark.parametrize(("batch_size", "words"), [(1, "at least 2 images"), (4096, "lower batch_size to 1024")])
+def test_what_a_candidate_cannot_do_is_refused(batch_size: int, words: str) -> None:
+    with pytest.raises(ValueError, match=f"quality: best trains the whole network too, and .*{words}"):
+        Recipe.model_validate({"quality": "best", "batch_size": batch_size})
 
 
 def test_every_field_is_shared_or_refused() -> None:

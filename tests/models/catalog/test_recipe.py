@@ -223,3 +223,10 @@ def test_an_invalid_value_is_refused_with_the_name_of_its_field(recipe: dict[str
     with pytest.raises(ValidationError) as refused:
         Recipe.model_validate(recipe)
     assert ".".join(map(str, refused.value.errors()[0]["loc"])).startswith(place)
+
+
+def test_another_task_than_the_datasets_is_refused() -> None:
+    with pytest.raises(
+        ValueError, match="the dataset is multi_label, the recipe's task is single_label: leave task out"
+    ):
+        Recipe(task="single_label").for_task("multi_label")

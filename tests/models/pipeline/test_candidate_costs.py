@@ -39,6 +39,11 @@ def test_an_epoch_is_timed_by_a_few_of_its_steps(probe: bool, tmp_path: Path) ->
     assert min(took) / 10 < measured < 10 * max(took)
 
 
+def test_an_epoch_of_one_step_is_timed_by_that_step(tmp_path: Path) -> None:
+    job = small_job(tmp_path, cut="none", epochs=3, batch_size=128)
+    assert 0 < measure_epoch_seconds(list_inputs(job)) < 100
+
+
 def test_an_answers_time_is_that_of_the_whole_network(tmp_path: Path) -> None:
     job = small_job(tmp_path)
     ready = prepare(job.spec, job.pack, Context())

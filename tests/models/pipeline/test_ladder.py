@@ -24,7 +24,7 @@ from models.messages import (
 )
 from models.pipeline import ladder
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.ladder import is_improvement
+from models.pipeline.ladder import is_improvement, judge
 from models.runtime.supervisor_callbacks import Context
 from tests.support.images import coloured_classes, write_zip
 from tests.support.small_job import Job, last, small_job
@@ -108,6 +108,7 @@ def test_its_events_are_those_of_one_job(job: Job) -> None:
     assert {note.data.get("candidate") for note in notes} >= {"probe", "whole_network", "slower"}
     assert notes[-1].kind == "candidate_delivered"
     assert notes[-1].data["name"] == find_best(events).name
+    assert notes[-1].message.startswith(f"{find_best(events).name} is delivered, the best of 3 candidates on the valid")
     (diagnosed,) = (event for event in events if isinstance(event, Diagnosed))
     kinds = {finding["kind"] for finding in diagnosed.diagnosis["findings"]} | {note.kind for note in notes}
     assert "head_not_enough" not in kinds, "its advice is what the job does"
@@ -192,6 +193,43 @@ def test_a_stop_delivers_the_best_so_far(job: Job) -> None:
     assert ended.stop_reason == "stopped"
 
 
+def test_a_stop_while_an_epoch_is_timed_leaves_the_candidate_out(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = []
+
+    def measure(inputs: object) -> float:
+        stopped.append(inputs)
+        return 1.0
+
+    monkeypatch.setattr(ladder, "measure_epoch_seconds", measure)
+    context = Context(stop_requested=lambda: bool(stopped))
+    events = list(fine_tune(*job._replace(context=context)))
+    assert [one.reason for one in list_tried(events)] == [None, "the job was stopped", "the job was stopped"]
+    (note,) = (one.message for one in events if isinstance(one, Noted) and one.kind == "candidate_delivered")
+    assert note.startswith("probe is delivered, the only one tried: ")
+
+
+def test_a_quality_is_not_advised_to_a_job_that_has_one(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE})
+    kinds = []
+    for recipe in (job.spec.recipe, Recipe.model_validate({"image_size": 32, **PROBE})):
+        events = list(fine_tune(*job.change(recipe=recipe)))
+        *_, diagnosed = (event for event in events if isinstance(event, Diagnosed))
+        findings = {finding["kind"] for finding in diagnosed.diagnosis["findings"]}
+        kinds.append("head_not_enough" in findings)
+        assert any(isinstance(event, Noted) and event.kind == "head_not_enough" for event in events) is kinds[-1]
+    assert kinds == [False, True]
+
+
+def test_a_candidate_that_falls_back_on_its_probe_is_no_better_one(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut = {"kind": "none", "probe": True, "interpolate": False}
+    worse = {"cut": cut, "optimizer": {"kind": "sgd", "lr": 30.0}, "epochs": 1}
+    monkeypatch.setattr(quality, "BALANCED", {"probe": {}, "from_probe": worse})
+    monkeypatch.setattr(ladder, "is_improvement", lambda *_: True)
+    events = list(fine_tune(*job))
+    assert any(isinstance(event, Noted) and event.kind == "baseline_delivered" for event in events)
+    assert [one.is_better for one in list_tried(events)] == [True, False]
+
+
 def test_no_more_is_tried_where_no_mistake_is_left(tmp_path: Path) -> None:
     job = small_job(tmp_path).change(recipe=Recipe(quality="balanced", image_size=32))
     monkey = {"probe": {}, "whole_network": WHOLE}
@@ -232,3 +270,15 @@ def test_a_candidate_that_diverges_is_left_out(job: Job, monkeypatch: pytest.Mon
 def test_the_smaller_loss_wins_unless_more_is_missed(losses: list[float], misses: list[float], expected: bool) -> None:
     best = np.full(4, 0.5), np.zeros(4)
     assert is_improvement(np.array(losses), np.array(misses), *best) is expected
+
+
+def test_classes_that_the_recipe_weights_more_count_more() -> None:
+    weights = np.array([1.0, 3.0])
+    losses, misses = judge(np.array([[1.0, 0.0], [1.0, 0.0]]), np.array([0, 1]), weights)
+    expected = np.log1p(np.exp([-1.0, 1.0]))
+    np.testing.assert_allclose(losses, weights * expected)
+    np.testing.assert_array_equal(misses, [0.0, 3.0])
+    losses, misses = judge(np.array([[1.0, -1.0], [1.0, -1.0]]), np.array([[1.0, 0.0], [0.0, 1.0]]), weights)
+    right, wrong = expected
+    np.testing.assert_allclose(losses, [(right + right) / 2, (wrong + 3 * wrong) / 2])
+    np.testing.assert_array_equal(misses, [0.0, (1 + 3) / 2])

@@ -107,7 +107,8 @@ def test_a_frozen_head_that_is_not_enough_leads_to_more_candidates(
 ) -> None:
     with db.writing() as session:
         row = session.get_one(Job, done)
-        row.recipe = {**row.recipe, "epochs": 200, "image_size": 96}
+        resolved = {"engine": "openvino", "precision": "bfloat16", "cache": {"mode": "on", "views": 4}}
+        row.recipe = {**row.recipe, "epochs": 200, "image_size": 96, **resolved}
         finding = {"kind": "head_not_enough", "epoch": 3, "message": "It gets 70%.", "advice": "Set quality: balanced."}
         row.diagnosis = {"findings": [finding], "layers": []}
     text = browse(f"/jobs/{done}/advice?kind=head_not_enough").text
@@ -118,6 +119,7 @@ def test_a_frozen_head_that_is_not_enough_leads_to_more_candidates(
         96,
         "auto",
     )
+    assert (made["recipe"]["engine"], made["recipe"]["precision"]) == ("auto", "auto")
 
 
 def test_candidates_are_shown_and_another_one_can_be_delivered(
