@@ -36,8 +36,9 @@ def check(session: Session, recipe: Recipe, dataset_id: str | None, backbone_nam
         warnings += _find_cut(costs, resolved, backbone, side)
         costs.seconds_per_image = jobs.find_seconds_per_image(session, backbone.id, resolved)
     _multiply(costs, recipe)
-    if recipe.quality != "fast":
+    if recipe.budget_seconds is not None and recipe.quality != "fast":
         costs.most_seconds = recipe.budget_seconds
+        costs.least_seconds = None if costs.least_seconds is None else min(costs.least_seconds, costs.most_seconds)
     warnings += _compare_budget(costs, resolved)
     return CheckedRecipe(
         recipe=resolved.model_dump(mode="json"),

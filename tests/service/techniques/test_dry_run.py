@@ -161,3 +161,19 @@ def test_seconds_are_told_where_a_worker_has_measured_them(
     assert costs["least_seconds"] == (None if seconds is None else pytest.approx(100 * seconds))
     other = check(client, images, {"cut": {"kind": "top", "stages": 1}})["costs"]
     assert other["seconds_per_image"] is None, "another cut costs something else"
+
+
+@pytest.mark.parametrize(("budget", "least", "most"), [(None, 4.0, 1800.0), (60.0, 4.0, 60.0), (2.0, 2.0, 2.0)])
+def test_a_quality_takes_from_its_first_candidate_to_its_budget(
+    client: TestClient, images: str, db: Database, budget: float | None, least: float, most: float
+) -> None:
+    recipe, job = check(client, images, {})["recipe"], create_job(client, images)["id"]
+    with db.writing() as session:
+        row = session.get_one(Job, job)
+        row.recipe, row.cache = recipe, {"hits": 200, "misses": 5, "saved_seconds": 8.0}
+        repository.add_event(session, row, "info", "prepared", "", {"seconds_per_image": None})
+    found = check(client, images, {"quality": "balanced", "time_budget_seconds": budget})
+    assert found["costs"]["least_seconds"] == pytest.approx(least)
+    assert found["costs"]["most_seconds"] == most
+    again = check(client, images, found["recipe"])
+    assert again["recipe"] == found["recipe"], "what it gives can be sent"
