@@ -239,8 +239,9 @@ class Diagnostics:
             yield "underfitting", f"Only {best.train_accuracy:.0%} of the training images are classified correctly", {}
 
     def _find_in_head(self, selection: Selection) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        accuracy = selection.figures["validation_accuracy"]
-        if self.task == "single_label" and not self.model.cut_network.stages and accuracy < ENOUGH:
+        accuracy = selection.figures.get("validation_accuracy", 1.0)  # earlier releases' snapshots have none
+        is_frozen, learns = not self.model.cut_network.stages, not list(_find_in_selection(selection))
+        if self.task == "single_label" and is_frozen and learns and accuracy < ENOUGH:
             message = f"A head on the frozen backbone classifies {accuracy:.0%} of the validation images correctly"
             yield "head_not_enough", message, {"validation_accuracy": accuracy}
 

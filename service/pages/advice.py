@@ -30,6 +30,8 @@ MOST_DROPOUT = 0.9
 def follow(kind: str, recipe: Mapping[str, Any]) -> dict[str, Any] | None:
     """Change a resolved recipe as a finding's advice says; None where no change of a value does it."""
     if kind == "head_not_enough":
+        if recipe.get("quality", "fast") != "fast":
+            return None
         # A quality chooses the other fields itself; what suits frozen features need not suit the whole network.
         precision = "exact" if recipe.get("precision") == "exact" else "auto"
         shared = {name: value for name, value in recipe.items() if name in SHARED}

@@ -189,6 +189,16 @@ def test_a_baseline_that_is_delivered_or_should_be_is_told() -> None:
         assert [event.kind for event in heard if isinstance(event, Noted)] == [kind]
 
 
+@pytest.mark.parametrize(("accuracy", "expected"), [(0.5, True), (0.89, True), (0.9, False)])
+def test_a_head_alone_that_leaves_much_to_gain_is_told(accuracy: float, expected: bool) -> None:
+    selection = Selection(EarlyStopping())
+    selection.add_epoch(1, Figures(0.5, accuracy, accuracy, accuracy), dict)
+    diagnostics = Diagnostics(bare_model(), 4, "single_label")
+    list(diagnostics.examine(ended(1)))
+    heard = list(diagnostics.final_findings("stopped", None, selection, HEALTHY))
+    assert ("head_not_enough" in [event.kind for event in heard if isinstance(event, Noted)]) is expected
+
+
 def test_every_finding_comes_with_advice_in_the_recipes_own_words() -> None:
     from models.catalog.families import FAMILIES
     from models.catalog.recipe import Recipe

@@ -63,7 +63,7 @@ def test_choices_in_words_are_recipes(browse: Callable[..., Response], dataset: 
     import json
 
     patches = re.findall(r'data-patch="([^"]*)"', browse("/train").text)
-    assert len(patches) == 7
+    assert len(patches) == 10
     for patch in patches:
         Recipe.model_validate(json.loads(html.unescape(html.unescape(patch))))
 
