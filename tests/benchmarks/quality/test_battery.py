@@ -21,6 +21,8 @@ from benchmarks.quality.tasks import TASKS
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.extended
+
 DIGESTS = {
     "counting": "3c63511e8874a9c2",
     "orientation": "47d9eed72bd55224",

@@ -22,6 +22,8 @@ from benchmarks.quality.tasks import draw_clean
 from models.catalog.recipe import Recipe
 from tests.support.images import write_zip
 
+pytestmark = pytest.mark.extended
+
 SMALL = Path(__file__).parents[3] / "demo" / "backbones" / "rendered_shapes"
 
 
