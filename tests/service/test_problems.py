@@ -60,7 +60,10 @@ def test_an_address_without_its_version_is_completed(client: TestClient) -> None
             {"recipe": {"head": {"kind": "mlp", "activation": "relo"}}},
             ["recipe.head.mlp.activation: There is no", "did you mean relu?"],
         ),
-        ({"recipe": {"learning_rate": 0.1}}, ["body.recipe.learning_rate", "the fields here are task,", "optimizer"]),
+        (
+            {"recipe": {"learning_rate": 0.1}},
+            ["body.recipe.learning_rate", "the fields here are quality, task,", "optimizer"],
+        ),
         (
             {"recipe": {"optimizer": {"kind": "adam", "rate": 1}}},
             ["recipe.optimizer.adam.rate", "the fields here are lr, kind, beta1"],

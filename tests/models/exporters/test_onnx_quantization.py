@@ -13,6 +13,7 @@ from torch import nn
 
 from models.exporters import onnx_model
 from models.exporters.onnx_quantization import ALLOWED_LOSS, Quantized, compute_expected_loss, fit_range, quantize
+from tests.support.onnx_models import needs_exact_integers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,6 +56,7 @@ def run(network: nn.Module, folder: Path) -> tuple[Quantized, np.ndarray, np.nda
     return found, onnx_model.Session(folder / "int8.onnx").run(IMAGES[48:]), expected, len(beats)
 
 
+@needs_exact_integers
 def test_all_layers_have_8_bits_where_that_costs_nothing(tmp_path: Path) -> None:
     found, outputs, expected, beats = run(build(1.0), tmp_path)
     assert (found.layers, found.float_layers) == (5, [])

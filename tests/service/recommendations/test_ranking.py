@@ -72,7 +72,7 @@ def test_none_suffices_that_is_not_surely_better_than_the_constant() -> None:
     assert (found.recommended, found.candidates[0].suffices) == (None, False)
     assert found.advice is not None
     assert "accuracy 50.0%: the best, a, has accuracy 55.0%" in found.advice
-    assert '{"cut": "none"}' in found.advice
+    assert '{"quality": "balanced"}' in found.advice
 
 
 def test_none_suffices_below_the_accuracy_that_is_needed() -> None:

@@ -9,7 +9,16 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
-from tests.support.onnx_models import build_model, check_nodes, compare, convert_model, integers, node, numbers
+from tests.support.onnx_models import (
+    build_model,
+    check_nodes,
+    compare,
+    convert_model,
+    integers,
+    needs_exact_integers,
+    node,
+    numbers,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,6 +125,7 @@ def test_images_of_integers(tmp_path: Path) -> None:
     assert converted.preprocessing.std == (1 / 255,) * 3
 
 
+@needs_exact_integers
 def test_linear_operators_of_integers(tmp_path: Path) -> None:
     constants = {
         **SCALES,
