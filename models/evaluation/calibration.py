@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from models.evaluation.metrics import compute_binary_cross_entropy, compute_log_probabilities, compute_probabilities
+from models.evaluation.metrics import compute_binary_cross_entropy, compute_losses, compute_probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,7 +68,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 def _compute_single_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Compute the negative log-likelihood of all images."""
-    return float(-compute_log_probabilities(logits)[np.arange(len(labels)), labels].sum())
+    return float(compute_losses(logits, labels).sum())
 
 
 def _compute_multi_loss(logits: np.ndarray, targets: np.ndarray) -> float:

@@ -28,7 +28,7 @@ def evaluate(logits: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> 
     f1 = _ratio(2 * hits, support + predicted)
     occurs = (support + predicted) > 0
     return {
-        "loss": float(-compute_log_probabilities(logits)[np.arange(len(labels)), labels].mean()),
+        "loss": float(compute_losses(logits, labels).mean()),
         "accuracy": float(hits.sum() / len(labels)),
         "balanced_accuracy": float((hits[support > 0] / support[support > 0]).mean()),
         "macro_f1": float(f1[occurs].mean()),
@@ -115,19 +115,23 @@ def compute_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
     With multi-hot labels (n, C), the mean of its binary cross entropies.
     """
-    losses: np.ndarray
-    if labels.ndim == 1:
-        losses = -compute_log_probabilities(logits)[np.arange(len(labels)), labels]
-    else:
-        exact = logits.astype(float)
-        losses = (np.logaddexp(0, exact) - labels * exact).mean(1)
+    if labels.ndim == 2:
+        means: np.ndarray = compute_binary_losses(logits, labels).mean(1)
+        return means
+    losses: np.ndarray = -compute_log_probabilities(logits)[np.arange(len(labels)), labels]
+    return losses
+
+
+def compute_binary_losses(logits: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Compute log(1 + exp z) - t z of logits z and targets t, (n, C), in double precision."""
+    exact = logits.astype(float)
+    losses: np.ndarray = np.logaddexp(0, exact) - targets * exact
     return losses
 
 
 def compute_binary_cross_entropy(logits: np.ndarray, targets: np.ndarray) -> float:
     """Compute the mean of log(1 + exp z) - t z over logits z and targets t, (n, C), in double precision."""
-    exact = logits.astype(float)
-    return float((np.logaddexp(0, exact) - targets * exact).mean())
+    return float(compute_binary_losses(logits, targets).mean())
 
 
 def _average_precision(scores: np.ndarray, truth: np.ndarray) -> float | None:

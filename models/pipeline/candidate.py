@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from models import backbones
-from models.evaluation.metrics import compute_constant_accuracy, compute_log_probabilities, evaluate_multi_label
+from models.evaluation.metrics import compute_constant_accuracy, compute_losses, evaluate_multi_label
 from models.messages import BackboneFigures
 from models.pipeline.candidate_costs import count_checkpoint_bytes
 from models.pipeline.setup import prepare
@@ -104,7 +104,7 @@ def measure_accuracy(
         replicates = is_right[draws].mean(1).tolist()
         shares = np.bincount(labels, minlength=len(classes)) / len(labels)
         constant, value, metric = compute_constant_accuracy(shares, labels), float(is_right.mean()), "accuracy"
-        loss = float(-compute_log_probabilities(logits)[np.arange(len(labels)), labels].mean())
+        loss = float(compute_losses(logits, labels).mean())
         balanced = float(np.mean([is_right[labels == label].mean() for label in np.unique(labels)]))
     return {
         "metric": metric,

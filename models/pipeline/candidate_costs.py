@@ -5,19 +5,18 @@ from __future__ import annotations
 import statistics
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from models.networks.types import as_module
 from models.pipeline.merge_head import describe_network, merge_head, to_plain_layers
 from models.pipeline.setup import build_run, prepare
 from models.training.inputs import Subset
 from models.training.loop import Step, Training
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from models.pipeline.setup import Prepared
     from models.pipeline.train_recipe import Inputs
     from models.training.trainable_model import TrainableModel
@@ -61,9 +60,8 @@ def measure_epoch_seconds(inputs: Inputs) -> float:
 def measure_latency(ready: Prepared) -> float:
     """Measure the seconds that the trained network takes for one image, in PyTorch's eager mode."""
     parameter = next(iter(ready.slot.network.parameters()))
-    network = (
-        cast("nn.Module", ready.slot.network).eval().to(parameter.device)
-    )  # a head is merged on the CPU, wherever the backbone is
+    # A head is merged on the CPU, wherever the backbone is.
+    network = as_module(ready.slot.network).eval().to(parameter.device)
     image = torch.zeros(1, 3, *ready.preprocessing.input_size[-2:], device=parameter.device, dtype=parameter.dtype)
     seconds = []
     with torch.inference_mode():

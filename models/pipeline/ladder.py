@@ -21,12 +21,13 @@ from models.backbones.errors import BackboneError
 from models.catalog.quality import LEAST_EPOCHS, list_candidates
 from models.catalog.recipe import Recipe
 from models.evaluation.calibration import fit_temperature
-from models.evaluation.metrics import compute_losses
+from models.evaluation.metrics import compute_binary_losses, compute_losses
 from models.features.trunk import FeaturesNotFinite
 from models.messages import CandidateTried, Diagnosed, EpochEnded, Noted, PhaseStarted, Progressed, RecipeResolved
 from models.networks.tracing import SurgeryError
 from models.pipeline.candidate_costs import count_checkpoint_bytes, measure_epoch_seconds, measure_latency
 from models.pipeline.setup import prepare
+from models.pipeline.snapshots import collect_state
 from models.pipeline.train_recipe import Trained, load_training, train_recipe
 from models.training.class_priors import compute_class_weights
 from models.training.loop import TrainingDiverged
@@ -202,9 +203,7 @@ class Ladder:
                 "number": number,
                 "losses": torch.from_numpy(losses),
                 "misses": torch.from_numpy(misses),
-                **_shed(training.state_dict()),
-                "standardization": vars(training.model.standardize),
-                "stop_reason": trained.stop_reason,
+                **_shed(collect_state(training)),
             }
         return CandidateTried(
             number=number,
@@ -237,9 +236,9 @@ def judge(logits: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> tuple[
     if labels.ndim == 1:
         of_images = weights[labels]
         return of_images * compute_losses(logits, labels), of_images * (logits.argmax(1) != labels)
-    of_labels, exact = np.where(labels > 0, weights, 1.0), logits.astype(float)
-    losses = np.logaddexp(0, exact) - labels * exact
-    return (of_labels * losses).mean(1), (of_labels * ((exact > 0) != (labels > 0))).mean(1)
+    of_labels = np.where(labels > 0, weights, 1.0)
+    losses, misses = compute_binary_losses(logits, labels), (logits > 0) != (labels > 0)
+    return (of_labels * losses).mean(1), (of_labels * misses).mean(1)
 
 
 def is_improvement(losses: np.ndarray, misses: np.ndarray, best_losses: np.ndarray, best_misses: np.ndarray) -> bool:
@@ -272,4 +271,6 @@ class _Returning:
 
 def _shed(state: dict[str, Any]) -> dict[str, Any]:
     """Leave out of a finished training's state what only further steps need: the optimizer's moments."""
-    return {"training": {**state, "train_step": {**state["train_step"], "moments": {}}, "improved_state": None}}
+    training = state["training"]
+    step = {**training["train_step"], "moments": {}}
+    return {**state, "training": {**training, "train_step": step, "improved_state": None}}

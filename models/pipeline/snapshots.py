@@ -22,6 +22,11 @@ LEAST_SECONDS = 1.0
 """Least seconds between two snapshots at the ends of epochs: one takes longer than many an epoch of a head alone."""
 
 
+def collect_state(training: Training) -> dict[str, Any]:
+    """Collect the state of a training that `load_training` loads; its tensors are shared, not copied."""
+    return {"training": training.state_dict(), "standardization": vars(training.model.standardize)}
+
+
 class Pace:
     """Decides when a snapshot is due."""
 
@@ -66,8 +71,7 @@ class Snapshotter:
         """Write a snapshot of the training, if one is due."""
         if not self._pace.is_due(ends_epoch=ends_epoch):
             return
-        state = {"training": training.state_dict(), "standardization": vars(training.model.standardize)}
-        yield from self._write(state, training.epochs_done)
+        yield from self._write(collect_state(training), training.epochs_done)
 
     def save_ladder(self) -> Iterator[ProgressSaved | Noted]:
         """Write a snapshot of the ladder between two candidates, unless none is ever due."""

@@ -177,12 +177,9 @@ class Diagnostics:
             recalls: of what is delivered, on the validation images.
         """
         last = self._epochs[-1]
-        found = (
-            *self._find_in_whole(stop_reason),
-            *_find_in_selection(selection),
-            *_find_lost_classes(recalls),
-            *self._find_in_head(selection),
-        )
+        of_selection = list(_find_in_selection(selection))
+        of_head = () if of_selection else self._find_in_head(selection)
+        found = (*self._find_in_whole(stop_reason), *of_selection, *_find_lost_classes(recalls), *of_head)
         for kind, message, data in found:
             yield self._add_finding(kind, last.epoch, message, data)
         yield Diagnosed(diagnosis={**self._summary(), "clipped_share": clipped})
@@ -240,8 +237,7 @@ class Diagnostics:
 
     def _find_in_head(self, selection: Selection) -> Iterator[tuple[str, str, dict[str, Any]]]:
         accuracy = selection.figures.get("validation_accuracy", 1.0)  # earlier releases' snapshots have none
-        is_frozen, learns = not self.model.cut_network.stages, not list(_find_in_selection(selection))
-        if self.task == "single_label" and is_frozen and learns and accuracy < ENOUGH:
+        if self.task == "single_label" and not self.model.cut_network.stages and accuracy < ENOUGH:
             message = f"A head on the frozen backbone classifies {accuracy:.0%} of the validation images correctly"
             yield "head_not_enough", message, {"validation_accuracy": accuracy}
 

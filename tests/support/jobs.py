@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from service.jobs import repository
 from service.statuses import JobStatus, WorkStatus
 from service.tables import BatchPrediction, Dataset, Event, Job, Recommendation
-from workers.lease import Claim, claim
+from workers.lease import Claim, claim, fence
+from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
+    from models.pipeline.spec import TrainingSpec
     from service.database import Database
+    from service.settings import Settings
 
 
 def build_job(job_id: str, status: JobStatus, attempt: int = 0, backbone: str = "hf/some/net") -> Job:
@@ -112,3 +115,14 @@ def make_candidate(number: int) -> dict[str, Any]:
         "checkpoint_bytes": 1000,
         "seconds_per_image": 0.01,
     }
+
+
+def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingSpec]:
+    """Claim and start the next attempt at the only job."""
+    with database.writing() as session:
+        session.execute(update(Job).values(lease_until=None, worker=None))
+        session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
+    attempt = JobAttempt(database, settings, claim_job(database))
+    attempt.fetch_inputs()
+    with database.writing() as session:
+        return attempt, attempt.start(session, fence(session, attempt.claim))

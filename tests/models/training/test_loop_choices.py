@@ -77,8 +77,9 @@ def test_the_share_of_clipped_steps_is_reported(pack: Pack, tmp_path: Path, most
     assert last["clipped_share"] == share
 
 
-def test_the_averaged_weights_are_validated_and_delivered(pack: Pack) -> None:
-    training = uncached_training(pack, averaging={"decay": 0.6}, early_stopping=None, epochs=1)
+@pytest.mark.parametrize("sharpness", [None, "sam"])
+def test_the_averaged_weights_are_validated_and_delivered(pack: Pack, sharpness: str | None) -> None:
+    training = uncached_training(pack, averaging={"decay": 0.6}, early_stopping=None, epochs=1, sharpness=sharpness)
     averaged = training.model.head.output.weight.detach().clone()
     steps = 0
     for event in training.train():

@@ -13,7 +13,7 @@ from models.catalog.sharpness import SAM
 from models.messages import Diagnosed, EpochEnded, Noted
 from models.nn.low_rank import LowRankUpdate
 from models.runtime.rng import seed_epoch
-from models.training.loop import Step, Training, TrainingDiverged
+from models.training.loop import Training, TrainingDiverged
 from models.training.perturbation import perturb
 from tests.support.small_training import small_run, train_small, uncached_training
 
@@ -206,18 +206,6 @@ def test_mixing_penalties_clipping_and_constraints_act_as_in_a_plain_loop(pack: 
     share = training.train_step.clipped_share
     assert share is not None
     assert 0 < share <= 1
-
-
-def test_the_moving_average_is_that_of_weights_after_steps(pack: Pack) -> None:
-    training = uncached_training(pack, sharpness="sam", averaging={"decay": 0.6}, early_stopping=None, epochs=1)
-    averaged = training.model.head.output.weight.detach().clone()
-    steps = 0
-    for event in training.train():
-        if isinstance(event, Step):
-            share = min(0.6, (1 + steps) / (10 + steps))
-            averaged = share * averaged + (1 - share) * training.model.head.output.weight.detach()
-            steps += 1
-    torch.testing.assert_close(training.model.head.output.weight.detach(), averaged)
 
 
 def test_figures_and_diagnosis_are_those_of_the_first_pass(pack: Pack, tmp_path: Path) -> None:

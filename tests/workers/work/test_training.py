@@ -14,27 +14,15 @@ from models.pipeline import state_file
 from service.jobs import lifecycle, repository, snapshots
 from service.storage import StorageUnavailable
 from service.tables import Dataset, Epoch, Event, Job
-from tests.support.jobs import add_jobs, claim_job, event_kinds, read_job
+from tests.support.jobs import add_jobs, begun, claim_job, event_kinds, read_job
 from workers.lease import fence
 from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from models.pipeline.spec import TrainingSpec
     from service.database import Database
     from service.settings import Settings
-
-
-def begun(database: Database, settings: Settings) -> tuple[JobAttempt, TrainingSpec]:
-    """Claim and start the next attempt at the only job."""
-    with database.writing() as session:
-        session.execute(update(Job).values(lease_until=None, worker=None))
-        session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
-    attempt = JobAttempt(database, settings, claim_job(database))
-    attempt.fetch_inputs()
-    with database.writing() as session:
-        return attempt, attempt.start(session, fence(session, attempt.claim))
 
 
 def take(attempt: JobAttempt, name: str, epoch: int) -> bytes:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from models.messages import CandidateTried
 from service.jobs import repository
-from service.tables import Dataset, Event, Job
-from tests.support.jobs import add_jobs, claim_job
+from service.tables import Event
+from tests.support.jobs import add_jobs, begun
 from workers.lease import fence
-from workers.work.training import JobAttempt
 
 if TYPE_CHECKING:
     from service.database import Database
@@ -25,13 +24,7 @@ def test_a_candidate_that_is_tried_again_takes_the_place_of_the_one_before(
     tried = CandidateTried(number=1, name="probe", recipe={"seed": 0}, is_better=True, validation_accuracy=0.5)
     left_out = CandidateTried(number=2, name="whole_network", recipe={}, reason="the time budget is used up")
     for accuracy in (0.5, 0.75):
-        with database.writing() as session:
-            session.execute(update(Job).values(lease_until=None, worker=None))
-            session.execute(update(Dataset).values(pack="pack", index="index", digest="0" * 64))
-        attempt = JobAttempt(database, settings, claim_job(database))
-        attempt.fetch_inputs()
-        with database.writing() as session:
-            attempt.start(session, fence(session, attempt.claim))
+        attempt, _ = begun(database, settings)
         events = (tried.model_copy(update={"validation_accuracy": accuracy}), left_out)
         with database.writing() as session:
             attempt.record(session, fence(session, attempt.claim), [one.model_dump_json().encode() for one in events])
