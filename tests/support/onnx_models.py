@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,10 +19,6 @@ if TYPE_CHECKING:
     from models.conversion.converted import ConvertedNetwork
 
 OPSETS = range(9, 24)
-needs_exact_integers = pytest.mark.skipif(
-    platform.machine() in ("x86_64", "AMD64") and not torch.cpu._is_vnni_supported(),
-    reason="onnxruntime's sums of 8-bit products overflow on processors without VNNI",
-)
 
 
 def node(kind: str, inputs: str, outputs: str = "y", **attributes: Any) -> onnx.NodeProto:

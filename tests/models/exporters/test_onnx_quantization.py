@@ -13,7 +13,6 @@ from torch import nn
 
 from models.exporters import onnx_model
 from models.exporters.onnx_quantization import ALLOWED_LOSS, Quantized, compute_expected_loss, fit_range, quantize
-from tests.support.onnx_models import needs_exact_integers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,16 +23,16 @@ IMAGES = np.random.default_rng(0).standard_normal((64, 3, 12, 12)).astype(np.flo
 def build(spread: float) -> nn.Sequential:
     """A network whose first activations have channels of two sizes, of which the larger ones say nothing."""
     torch.manual_seed(0)
-    first, second, last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1), nn.Linear(512, 4)
+    first, second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 1, bias=False)
+    third, fourth, last = nn.Conv2d(8, 8, 3, bias=False), nn.Conv2d(8, 8, 1, bias=False), nn.Linear(512, 4, bias=False)
     with torch.no_grad():
         for parameter in first.parameters():
             parameter[:4].mul_(spread)
         second.weight[:, :4] = 0
-        last.weight.mul_(50)
-        last.bias.zero_()
+        last.weight.mul_(300)
     network = nn.Sequential(
-        *(first, nn.ReLU(), second, nn.ReLU(), nn.Conv2d(8, 8, 3), nn.ReLU()),
-        *(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Flatten(), last),
+        *(first, nn.ReLU(), second, nn.ReLU(), third, nn.ReLU()),
+        *(fourth, nn.ReLU(), nn.Flatten(), last),
     )
     return network.eval()
 
@@ -56,12 +55,11 @@ def run(network: nn.Module, folder: Path) -> tuple[Quantized, np.ndarray, np.nda
     return found, onnx_model.Session(folder / "int8.onnx").run(IMAGES[48:]), expected, len(beats)
 
 
-@needs_exact_integers
 def test_all_layers_have_8_bits_where_that_costs_nothing(tmp_path: Path) -> None:
     found, outputs, expected, beats = run(build(1.0), tmp_path)
     assert (found.layers, found.float_layers) == (5, [])
     assert found.expected_loss <= ALLOWED_LOSS
-    assert np.abs(outputs - expected).max() < 0.1 * np.abs(expected).max()
+    assert np.abs(outputs - expected).max() < 0.15 * np.abs(expected).max()
     assert beats > 24
     graph = onnx.load(tmp_path / "int8.onnx").graph
     weights = {tensor.name: tensor.data_type for tensor in graph.initializer if len(tensor.dims) > 1}

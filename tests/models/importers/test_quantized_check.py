@@ -15,7 +15,6 @@ from models.importers.numeric_check import check_numbers
 from models.importers.quantized_check import correlate
 from models.runtime.supervisor_callbacks import no_heartbeat
 from tests.support.imported_networks import OnnxOriginal, as_read, make_graph, make_images, make_network
-from tests.support.onnx_models import needs_exact_integers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -70,7 +69,6 @@ def scale_layer(network: Any) -> None:
 WRONG = {"BGR": flip_channels, "a transposed kernel": transpose_kernel, "a scale of 1.5": scale_layer}
 
 
-@needs_exact_integers
 def test_the_right_network_agrees(quantized: QuantizedOriginal) -> None:
     read = as_read(make_graph(make_network()), quantized, is_quantized=True)
     check = check_numbers(read, make_images(COUNT), no_heartbeat)

@@ -15,7 +15,6 @@ from tests.support.onnx_models import (
     compare,
     convert_model,
     integers,
-    needs_exact_integers,
     node,
     numbers,
 )
@@ -125,7 +124,6 @@ def test_images_of_integers(tmp_path: Path) -> None:
     assert converted.preprocessing.std == (1 / 255,) * 3
 
 
-@needs_exact_integers
 def test_linear_operators_of_integers(tmp_path: Path) -> None:
     constants = {
         **SCALES,
