@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,9 +27,11 @@ def postgresql_server() -> Iterator[str]:
 
 
 @pytest.fixture
-def postgresql_url(postgresql_server: str) -> str:
+def postgresql_url(postgresql_server: str) -> Iterator[str]:
     """Create a migrated database on PostgreSQL."""
-    return databases.create(postgresql_server, template="template_graft")
+    url = databases.create(postgresql_server, template="template_graft")
+    yield url
+    databases.drop(postgresql_server, url)
 
 
 @pytest.fixture(scope="session")
@@ -38,12 +41,18 @@ def redis_url() -> Iterator[str]:
         yield server.url()
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a migrated database on SQLite, of which tests take copies."""
+    file = tmp_path_factory.mktemp("template") / "graft.sqlite"
+    migrations.upgrade(f"sqlite:///{file}")
+    return file
+
+
 @pytest.fixture
-def sqlite_url(tmp_path: Path) -> str:
+def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
     """Create a migrated database on SQLite."""
-    url = f"sqlite:///{tmp_path / 'graft.sqlite'}"
-    migrations.upgrade(url)
-    return url
+    return f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'graft.sqlite')}"
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
