@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+
+# Before torch is imported: tensors are tiny here, and threads would wait for one another longer than they work.
+os.environ["OMP_NUM_THREADS"] = "1"
+
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -59,10 +59,11 @@ def test_predictions_are_those_of_the_delivered_files(
     predictor = BatchPredictor(ModelMemory(stored, settings), build(trained, names), pack)
     found = predict(predictor)
     assert [image.position for image in found] == list(range(len(pack)))
-    files = [pack.read_file(position) for position in range(len(pack))]
+    compared = [*range(0, len(pack), 7), BATCH - 1, BATCH]
+    files = [pack.read_file(position) for position in compared]
     for place, name in enumerate(names):
         classes, expected = predict_plainly(trained.files[name], files)
-        for image, probabilities in zip(found, expected, strict=True):
+        for image, probabilities in zip([found[position] for position in compared], expected, strict=True):
             prediction = image.predictions[place]
             assert (prediction["model"], prediction["checkpoint"]) == (f"my {name}", trained.ids[name])
             best, second = probabilities.topk(2)[1].tolist()

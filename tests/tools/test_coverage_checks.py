@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 import torch
@@ -21,9 +21,6 @@ from tools.coverage_checks import (
     check_structure,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 FAMILIES = ["test_resnet", "test_vit", "test_efficientnet", "torchvision/squeezenet1_1"]
 SLOW = [
     "beit_base_patch16_224", "botnet26t_256", "cait_xxs24_224", "coat_lite_tiny", "coatnet_nano_rw_224",
@@ -36,15 +33,6 @@ SLOW = [
     "twins_svt_small", "visformer_tiny", "volo_d1_224", "xcit_nano_12_p16_224", "torchvision/googlenet",
     "torchvision/maxvit_t", "torchvision/regnet_y_400mf", "torchvision/swin_t", "torchvision/vit_b_32",
 ]  # fmt: skip
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Use one thread, as the coverage does."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", [*FAMILIES, *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW)])

@@ -67,8 +67,15 @@ def figures(events: list[Event]) -> list[dict[str, Any]]:
     return [event.model_dump(exclude={"seconds"}) for event in events if isinstance(event, EpochEnded)]
 
 
+EXTENDED = {
+    *OPTIMIZERS[1:-1],
+    *("everything trained", "low-rank updates", "adapted norms of the whole", "norms alone", "sharp stages"),
+}
+"""Of which others have the parts."""
+
+
 @pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=[pytest.mark.extended] * (name in OPTIMIZERS[1:-1])) for name in RECIPES]
+    "name", [pytest.param(name, marks=[pytest.mark.extended] * (name in EXTENDED)) for name in RECIPES]
 )
 def test_whoever_takes_it_up_ends_with_the_same_bytes(name: str, tmp_path: Path) -> None:
     job = small_job(tmp_path, **{"early_stopping": None, "epochs": 6, **RECIPES[name]})
