@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from models.backbones.backbone import Backbone
     from models.importers.preprocessing import Decision
     from models.importers.reader import ReadNetwork
+    from models.networks.types import TimmNetwork
 
 GRAPH = "graph.json"
 NAME = "bb_import"
@@ -35,17 +36,24 @@ BLOCK = 1 << 20
 
 def write_folder(folder: Path, read: ReadNetwork, decision: Decision, labels: list[str] | None) -> None:
     """Write a network with its configuration; the same bytes for the same network."""
-    module = as_module(read.network)
-    cfg: dict[str, Any] = {**read.pretrained_cfg, **decision.cfg, "num_classes": read.network.num_classes}
+    cfg: dict[str, Any] = {**read.pretrained_cfg, **decision.cfg}
     if labels is not None:
         cfg["label_names"] = labels
     if read.licence is not None:
         cfg["license"] = read.licence
+    write_network(folder, read.network, read.architecture, read.model_args, cfg)
+
+
+def write_network(
+    folder: Path, network: TimmNetwork, architecture: str, model_args: dict[str, Any], cfg: dict[str, Any]
+) -> None:
+    """Write a network with how it is built, and with timm's configuration; the same bytes for the same network."""
+    module = as_module(network)
     config = {
-        "architecture": read.architecture,
-        "num_classes": read.network.num_classes,
-        "pretrained_cfg": cfg,
-        "model_args": read.model_args,
+        "architecture": architecture,
+        "num_classes": network.num_classes,
+        "pretrained_cfg": {**cfg, "num_classes": network.num_classes},
+        "model_args": model_args,
     }
     replaced: Sequence[str] = getattr(module, "replaced", ())
     if replaced:

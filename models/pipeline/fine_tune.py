@@ -16,6 +16,7 @@ from models.runtime.supervisor_callbacks import Context
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
+    from pathlib import Path
 
     from models.datasets.pack import Pack
     from models.messages import Event
@@ -39,7 +40,7 @@ def fine_tune(
     """
     began, context = time.monotonic(), context or Context()
     yield PhaseStarted(phase="preparing", elapsed=0.0)
-    state = yield from read_snapshot(spec)
+    state = yield from read_snapshot(spec.snapshot)
     earlier = state["elapsed"] if state else 0.0
     budget = spec.recipe.budget_seconds
     until = None if budget is None else began + budget - earlier
@@ -77,12 +78,12 @@ def fine_tune(
     )
 
 
-def read_snapshot(spec: TrainingSpec) -> Generator[Noted, None, dict[str, Any] | None]:
+def read_snapshot(snapshot: Path | None) -> Generator[Noted, None, dict[str, Any] | None]:
     """Read the training snapshot to resume from; if it cannot be read, report so and start over."""
-    if spec.snapshot is None:
+    if snapshot is None:
         return None
     try:
-        state: dict[str, Any] = state_file.read(spec.snapshot)
+        state: dict[str, Any] = state_file.read(snapshot)
     except state_file.StateUnreadable as error:
         message = f"The snapshot cannot be read: {error}; training starts over"
         yield Noted(level="warning", kind="snapshot_unreadable", message=message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from models.features.sources import CachedFeatures
@@ -69,9 +70,14 @@ class Snapshotter:
 
     def save_training(self, training: Training, *, ends_epoch: bool = False) -> Iterator[ProgressSaved | Noted]:
         """Write a snapshot of the training, if one is due."""
-        if not self._pace.is_due(ends_epoch=ends_epoch):
-            return
-        yield from self._write(collect_state(training), training.epochs_done)
+        yield from self.save(partial(collect_state, training), training.epochs_done, ends_epoch=ends_epoch)
+
+    def save(
+        self, collect: Callable[[], dict[str, Any]], epochs: int, *, ends_epoch: bool = False
+    ) -> Iterator[ProgressSaved | Noted]:
+        """Write a snapshot of what `collect` collects after this many epochs, if one is due."""
+        if self._pace.is_due(ends_epoch=ends_epoch):
+            yield from self._write(collect(), epochs)
 
     def save_ladder(self) -> Iterator[ProgressSaved | Noted]:
         """Write a snapshot of the ladder between two candidates, unless none is ever due."""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
+from models.catalog.backbone_pretraining import BackboneMethod
 from models.catalog.recipe import Recipe
 
 
@@ -61,6 +62,32 @@ class TrainingSpec(_Spec):
     cache_bytes: int
     checkpoint: Path
     """The file to write, in a folder of this attempt alone; snapshots are written beside it."""
+    snapshot: Path | None = None
+    """The snapshot to resume from."""
+    snapshot_seconds: float | None = None
+    """Seconds between two snapshots, at most; None: none are written."""
+
+
+class PretrainingSpec(_Spec):
+    """The pretraining of one backbone: images, the backbone to start from, method, and where its files are."""
+
+    storage: str
+    """URL of the storage that holds the datasets."""
+    dataset: DatasetSpec
+    backbone: str
+    """The backbone to start from."""
+    backbones: Path | None
+    """The directory of local backbones."""
+    backbone_folder: Path | None = None
+    """The folder, of this attempt alone, with the files of an uploaded backbone or of a checkpoint."""
+    method: BackboneMethod
+    image_size: int | None = None
+    """Longer side of the images, in pixels; None: the backbone's own."""
+    seed: int = 0
+    device: str
+    """cpu, cuda, mps or auto."""
+    folder: Path
+    """An empty folder, in which the new backbone's files are written; snapshots are written beside it."""
     snapshot: Path | None = None
     """The snapshot to resume from."""
     snapshot_seconds: float | None = None

@@ -1,1 +1,1 @@
-"""Pretraining of new layers before they learn their task."""
+"""Pretraining of new layers before they learn their task, and of whole backbones."""

@@ -134,7 +134,7 @@ class TrainStep:
         """Restore what `copy_moments()` gave."""
         parameters = self._parameters()
         moments = {
-            int(place): {name: _align(value, parameters[int(place)]) for name, value in values.items()}
+            int(place): {name: align_moment(value, parameters[int(place)]) for name, value in values.items()}
             for place, values in state["moments"].items()
         }
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
@@ -213,7 +213,7 @@ class TrainStep:
         return self._compute_loss(logits, batch).item(), count_correct(logits, batch.labels)
 
 
-def _align(moment: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
+def align_moment(moment: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
     """Copy an optimizer's moment to the memory layout of its parameter, which fused kernels require."""
     return torch.empty_like(parameter).copy_(moment) if moment.shape == parameter.shape else moment.clone()
 
