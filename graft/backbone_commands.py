@@ -1,4 +1,4 @@
-"""Command line of backbones: `graft backbones` lists them; add, preprocessing and delete are for uploaded ones."""
+"""Command line of backbones: `graft backbones` lists them, add imports one, pretrain makes one of images."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typer.core import TyperGroup
 from graft import inputs
 from graft.backbone_report import describe
 from graft.progress import follow, show_upload
+from graft.recipes import build_recipe
 from graft.terminal import (
     INTERRUPTED,
     UNREACHABLE,
@@ -49,7 +50,10 @@ class ListsByDefault(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(cls=ListsByDefault, help="List backbones, or add one from a file of another framework.")
+app = typer.Typer(
+    cls=ListsByDefault,
+    help="List backbones, add one from a file of another framework, or pretrain one on images of your own.",
+)
 
 Architecture = Annotated[
     str | None, typer.Option(help="Architecture of weights that do not say theirs: timm's, or torchvision/NAME.")
@@ -128,6 +132,31 @@ def preprocessing(
 
 
 @app.command()
+def pretrain(
+    dataset: Annotated[str, typer.Argument(help="Id of the dataset, ds_…; its labels are not needed.")],
+    source: Annotated[str, typer.Argument(metavar="FROM", help="The backbone to start from.")],
+    method: Annotated[
+        str, typer.Option(help="contrastive, masked, denoising, or supervised, which learns the dataset's labels.")
+    ] = "contrastive",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="An option of the method, as in --set epochs=50; repeatable.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Longer side of the images, in pixels; by default the backbone's own.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of all random choices.")] = 0,
+    name: Annotated[str, typer.Option(help="A name for people.")] = "",
+    url: Url = None,
+    as_json: AsJson = False,
+) -> None:
+    """Pretrain a backbone on the images of a dataset, and wait until other jobs can name it."""
+    chosen = build_recipe(None, settings or []) | {"kind": method}
+    with connect(url) as client:
+        made = client.pretrain_backbone(dataset, source, chosen, name=name, image_size=image_size, seed=seed)
+        _finish(client, made.id, as_json=as_json)
+
+
+@app.command()
 def recommend(
     dataset: Annotated[str, typer.Argument(help="Its id, ds_….")],
     candidates: Annotated[
@@ -168,7 +197,7 @@ def recommend(
 
 @app.command(name="show")
 def show_backbone(backbone: str, url: Url = None, as_json: AsJson = False) -> None:
-    """Show a backbone, and what its import found."""
+    """Show a backbone, and what its import or its pretraining found."""
     with connect(url) as client:
         found = client.backbone(backbone)
     if as_json:
@@ -180,7 +209,7 @@ def show_backbone(backbone: str, url: Url = None, as_json: AsJson = False) -> No
 
 @app.command()
 def delete(backbone: str, url: Url = None, as_json: AsJson = False) -> None:
-    """Delete an uploaded backbone that no job uses."""
+    """Delete an uploaded or pretrained backbone that no job uses; ends its import or pretraining."""
     with connect(url) as client:
         client.delete_backbone(backbone)
     if as_json:
@@ -236,18 +265,18 @@ def _upload(
 
 
 def _finish(client: Client, backbone: str, after: str | None = None, *, as_json: bool) -> None:
-    """Show the import until it has ended, and its report; fails unless the backbone is ready."""
+    """Show an import or a pretraining until it has ended, and its report; fails unless the backbone is ready."""
     where = choose_console(as_json)
     say(f"Backbone {backbone}", where)
     try:
         for event in client.import_events(backbone, after):
-            if event["kind"] not in ("uploaded", "answered", "failed"):
+            if event["kind"] not in ("uploaded", "queued", "answered", "failed"):
                 where.print(f"{event['time'][11:19]} {event['message']}", style="dim", markup=False)
     except KeyboardInterrupt:
-        fail(f"The import goes on. See it with `graft backbones show {backbone}`.", INTERRUPTED)
+        fail(f"The service goes on with it. See it with `graft backbones show {backbone}`.", INTERRUPTED)
     except httpx.TransportError as error:
         fail(
-            f"The service does not answer ({error}). The import goes on; see graft backbones show {backbone}.",
+            f"The service does not answer ({error}). It goes on; see graft backbones show {backbone}.",
             UNREACHABLE,
         )
     found = client.backbone(backbone)

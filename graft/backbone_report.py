@@ -54,6 +54,11 @@ def _describe_state(backbone: Fields) -> Iterator[str]:
         size = "x".join(map(str, backbone["input_size"] or ()))
         parameters = f"{backbone['parameters']:,} parameters" if backbone["parameters"] else "parameters unknown"
         yield f"architecture {backbone['architecture']}, {parameters}, input {size}, licence {backbone['licence']}"
+    if backbone["pretrained_from"]:
+        made = backbone["pretraining"]
+        yield f"pretrained from {backbone['pretrained_from']} on {backbone['pretrained_on']}: {made['method']['kind']}"
+        if losses := made.get("losses"):
+            yield f"loss {losses[0]:.4g} in the first epoch, {losses[-1]:.4g} in the last, on {made['images']:,} images"
     if backbone["digest"]:
         yield f"file: {backbone['format'] or 'format unknown'}, {backbone['bytes']:,} bytes, {backbone['digest']}"
 

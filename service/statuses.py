@@ -48,10 +48,12 @@ class BackboneStatus(StrEnum):
     """Its cuts and their costs are known."""
     IMPORTING = "importing"
     """Uploaded; a worker imports it, or will."""
+    PRETRAINING = "pretraining"
+    """Asked for; a worker pretrains it on the images of a dataset, or will."""
     READY = "ready"
-    """Imported: jobs can name it, and its cuts are known."""
+    """Imported or pretrained: jobs can name it, and its cuts are known."""
     FAILED = "failed"
-    """It could not be inspected, or imported; `error` has the reason. A later request inspects again."""
+    """It could not be inspected, imported or pretrained; `error` has the reason. A later request inspects again."""
 
 
 class ExportStatus(StrEnum):

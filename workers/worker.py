@@ -27,6 +27,7 @@ from workers.work.exporting import ExportAttempt
 from workers.work.importing import ImportAttempt
 from workers.work.inspection import BackboneAttempt
 from workers.work.predicting import PredictionAttempt
+from workers.work.pretraining import PretrainingAttempt
 from workers.work.recommending import RecommendationAttempt
 from workers.work.training import JobAttempt
 from workers.work.validation import DatasetAttempt
@@ -68,6 +69,7 @@ WORK_KINDS: tuple[WorkKind[Any], ...] = (
     *(WorkKind(Dataset, "validating", "validating", DatasetAttempt, lane) for lane in range(VALIDATIONS)),
     WorkKind(Backbone, "inspecting", "inspecting", BackboneAttempt),
     WorkKind(Backbone, "importing", "importing", ImportAttempt),
+    WorkKind(Backbone, "pretraining", "pretraining", PretrainingAttempt),
     WorkKind(Export, "exporting", "exporting", ExportAttempt),
     WorkKind(BatchPrediction, "queued", "running", PredictionAttempt),
     WorkKind(Recommendation, "queued", "running", RecommendationAttempt),

@@ -81,6 +81,27 @@ class AsyncBackbones(AsyncUploads):
 
             return InspectedBackbone(parse(await self._retry(upload)))
 
+    async def pretrain_backbone(
+        self,
+        dataset: str,
+        source: str,
+        method: str | Mapping[str, Any] = "contrastive",
+        *,
+        name: str = "",
+        image_size: int | None = None,
+        seed: int = 0,
+    ) -> InspectedBackbone:
+        """Have a worker pretrain a backbone on the images of a dataset; returns the new one, which is then pretrained.
+
+        source: the backbone to start from. method: contrastive, masked, denoising or supervised, or an object with its
+        `kind` and options. image_size: longer side in pixels, by default the backbone's own. A call that is repeated
+        makes no second.
+        """
+        pretrain = {"dataset": dataset, "from": source, "method": method, "image_size": image_size, "seed": seed}
+        body = {"pretrain": pretrain, "name": name}
+        key = {"Idempotency-Key": str(uuid.uuid4())}
+        return InspectedBackbone(await self._call("POST", "/v1/backbones", json=body, headers=key))
+
     async def answer_import(
         self, backbone: str, options: Mapping[str, Any] | None = None, samples: Path | None = None
     ) -> InspectedBackbone:
@@ -95,16 +116,16 @@ class AsyncBackbones(AsyncUploads):
             return InspectedBackbone(parse(await self._http.post(address, content=content, headers=form.HEADERS)))
 
     async def wait_for_backbone(self, backbone: str) -> InspectedBackbone:
-        """Wait until a backbone is imported; returns it, ready or failed."""
+        """Wait until a backbone is imported or pretrained; returns it, ready or failed."""
         async for _ in self.import_events(backbone):
             pass
         return await self.backbone(backbone)
 
     def import_events(self, backbone: str, after: str | None = None) -> AsyncIterator[Event]:
-        """Stream the events of an import after the id `after`, live until it ends."""
+        """Stream the events of an import or a pretraining after the id `after`, live until it ends."""
 
         async def has_ended() -> bool:
-            return (await self.backbone(backbone)).status != "importing"
+            return (await self.backbone(backbone)).status not in ("importing", "pretraining")
 
         return self._follow(f"/v1/backbones/{backbone}/events", has_ended, after)
 

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from graft.record import Record
 from graft.results.shared import WorkStatus
 
-BackboneStatus = Literal["listed", "inspecting", "inspected", "importing", "ready", "failed"]
+BackboneStatus = Literal["listed", "inspecting", "inspected", "importing", "pretraining", "ready", "failed"]
 """States of a backbone."""
 
 
@@ -66,7 +66,7 @@ class Backbone(Record):
 
     id: str
     name: str
-    """The id, but for an uploaded one that was given a name for people."""
+    """The id, but for an uploaded or pretrained one that was given a name for people."""
     source: str
     status: BackboneStatus
     architecture: str | None
@@ -77,6 +77,10 @@ class Backbone(Record):
     """Top-1 accuracy on ImageNet-1k's validation images, from 0 to 1, where its source publishes it."""
     multiply_adds: int | None
     """Multiply-adds for one image of `input_size`, of convolutions and matrix products, where they are known."""
+    pretrained_from: str | None
+    """Backbone that one that was pretrained here started from."""
+    pretrained_on: str | None
+    """Dataset that it was pretrained on; it may have been deleted since."""
 
 
 class InspectedBackbone(Record):
@@ -84,7 +88,7 @@ class InspectedBackbone(Record):
 
     id: str
     name: str
-    """The id, but for an uploaded one that was given a name for people."""
+    """The id, but for an uploaded or pretrained one that was given a name for people."""
     source: str
     status: BackboneStatus
     architecture: str | None
@@ -95,6 +99,10 @@ class InspectedBackbone(Record):
     """Top-1 accuracy on ImageNet-1k's validation images, from 0 to 1, where its source publishes it."""
     multiply_adds: int | None
     """Multiply-adds for one image of `input_size`, of convolutions and matrix products, where they are known."""
+    pretrained_from: str | None
+    """Backbone that one that was pretrained here started from."""
+    pretrained_on: str | None
+    """Dataset that it was pretrained on; it may have been deleted since."""
     inspection: dict[str, Any] | None
     """Stages and cuts with their costs; null until a worker has inspected it."""
     error: dict[str, Any] | None
@@ -108,6 +116,11 @@ class InspectedBackbone(Record):
     """Facts that requests gave about an uploaded one's file."""
     import_report: dict[str, Any] | None
     """What was read of an uploaded one, how it was checked, and what is not certain."""
+    pretraining: dict[str, Any] | None
+    """Method, image size and seed of one that is pretrained here; once it is ready, also the number of images, the
+    mean loss of each epoch, the seconds that it took, and the digests of the weights before and after."""
+    progress: dict[str, Any] | None
+    """Of its pretraining: percent, epochs, steps, and the expected seconds to its end."""
     created_at: datetime
     hint: str | None
     """What to do where `inspection` is null."""

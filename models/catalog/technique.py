@@ -65,7 +65,9 @@ class StrictModel(BaseModel):
     def _describe(cls, found: ErrorDetails) -> InitErrorDetails:
         message = found["msg"]
         if found["type"] == "extra_forbidden" and len(found["loc"]) == 1:
-            message = _name_fields(str(found["loc"][0]), list(cls.model_fields))
+            message = _name_fields(
+                str(found["loc"][0]), [field.alias or name for name, field in cls.model_fields.items()]
+            )
         if found["type"] == "union_tag_invalid" and "tag" in found["ctx"]:
             message = _name_kinds(found["ctx"]["tag"], found["ctx"]["expected_tags"])
         # Braces in a message would be taken for placeholders.

@@ -16,13 +16,13 @@ class BackbonesNotListed(Unavailable):
 
 
 class BackboneInUse(Conflict):
-    """A job uses the backbone."""
+    """A job, a recommendation or a pretraining uses the backbone."""
 
     code = "backbone_in_use"
 
 
 class BackboneNotUploaded(Conflict):
-    """The request is for uploaded backbones, and this one is another source's."""
+    """The request is for uploaded backbones, or those pretrained here, and this one is another source's."""
 
     code = "backbone_not_uploaded"
 
@@ -37,6 +37,13 @@ class UploadDropped(Conflict):
     """The backbone waited too long for its preprocessing: its file is deleted."""
 
     code = "upload_dropped"
+
+
+class ImagesUnfit(Unprocessable):
+    """The images of the dataset cannot be used to pretrain a backbone."""
+
+    code = "images_unfit"
+    loc = "body.pretrain.dataset"
 
 
 class NotABackbone(Unprocessable):

@@ -1,4 +1,4 @@
-"""HTTP of uploaded backbones."""
+"""HTTP of uploaded backbones, and of those that are pretrained."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from sqlalchemy.exc import OperationalError
 from ulid import ULID
 
 from service import idempotency, json_body, tables
-from service.backbones import imports, repository, upload
-from service.backbones.options import ImportOptions
+from service.backbones import creation, imports, repository, upload
+from service.backbones.options import ImportOptions, PretrainingCreate
 from service.backbones.schemas import BackboneCreate, InspectedBackbone
 from service.database import Database
 from service.dependencies import CreatedByDep, DatabaseDep, IdempotencyKeyDep, QueueDep, SettingsDep, StorageDep
@@ -38,7 +38,7 @@ UPLOAD = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": write_schema(BackboneCreate)},
+            "application/json": {"schema": {"anyOf": [write_schema(BackboneCreate), write_schema(PretrainingCreate)]}},
             "application/octet-stream": {"schema": FILE},
             "application/zip": {"schema": FILE},
             "multipart/form-data": {
@@ -90,10 +90,10 @@ async def create_backbone(
         str | None, Query(description="Names of its classifier's classes, a JSON list or a line for each.")
     ] = None,
 ) -> InspectedBackbone:
-    """Upload a pretrained network as the body or in a form, or name a resumable upload as JSON.
+    """Upload a pretrained network as the body or in a form, or name a resumable upload as JSON; or pretrain one.
 
     Poll the backbone until it is ready, or follow its events. Taken are single files and archives of folders:
-    docs/importing.md lists the formats.
+    docs/importing.md lists the formats. JSON with `pretrain` has a worker pretrain a backbone on a dataset's images.
     """
     backbone_id = tables.new_id("bb")
     query = {"format": format, "architecture": architecture, "preprocessing": preprocessing, "labels": labels}
@@ -101,6 +101,12 @@ async def create_backbone(
     folder = imports.get_folder(backbone_id)
     keys = {"file": f"{folder}/upload", "samples": f"{folder}/samples"}
     value, request = await source.read_source(request)
+    if value is not None and "pretrain" in value:
+        wanted = source.parse(PretrainingCreate, value)
+        backbone = await run_in_threadpool(_create_pretrained, database, backbone_id, wanted, key, created_by)
+        tasks.add_task(queue.wake)
+        response.headers["Location"] = f"/v1/backbones/{backbone.id}"
+        return backbone
     if value is not None:
         given = {"name": name, **query}
         asked = upload.parse_creation({**{field: text for field, text in given.items() if text}, **value})
@@ -167,7 +173,7 @@ def list_import_events(
     accept: Accept = "application/json",
     last_event_id: LastEventId = None,
 ) -> Page[Event] | Response:
-    """List a page of events of an import; with `Accept: text/event-stream`, all events live until it ends."""
+    """List events of an import or a pretraining; with `Accept: text/event-stream`, all live until it ends."""
     return give_events(
         request, database, EVENT_LOG, name, limit=limit, after=after, accept=accept, last_event_id=last_event_id
     )
@@ -175,7 +181,7 @@ def list_import_events(
 
 @router.delete("/{name:path}", status_code=204)
 def delete_backbone(name: str, database: DatabaseDep, storage: StorageDep) -> None:
-    """Delete an uploaded backbone that no job uses."""
+    """Delete an uploaded or pretrained backbone that no job uses; its import or its pretraining ends."""
     with database.writing() as session:
         imports.delete(session, name)
     _delete_files(storage, imports.get_folder(name))
@@ -257,6 +263,17 @@ def _create_from_upload(
 
     with database.writing() as session:
         return InspectedBackbone.from_row(idempotency.create_once(session, key, request, tables.Backbone, create))
+
+
+def _create_pretrained(
+    database: Database, backbone_id: str, wanted: PretrainingCreate, key: str | None, created_by: str | None
+) -> InspectedBackbone:
+    """Add a backbone that a worker will pretrain; or find the one that the key created."""
+    request = hashlib.sha256(f"POST /v1/backbones\n{wanted.model_dump_json()}".encode()).hexdigest()
+    create = partial(creation.create_pretrained, backbone_id=backbone_id, wanted=wanted, created_by=created_by)
+    with database.writing() as session:
+        row = idempotency.create_once(session, key, request, tables.Backbone, partial(create, session))
+        return InspectedBackbone.from_row(row)
 
 
 def _hash_request(name: str, options: ImportOptions, digests: str) -> str:

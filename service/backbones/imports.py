@@ -10,6 +10,7 @@ from service import event_log
 from service.backbones import repository
 from service.backbones.errors import BackboneInUse, BackboneNotUploaded, PreprocessingNotNeeded, UploadDropped
 from service.backbones.options import ImportOptions
+from service.backbones.tables import OWN_SOURCES, UPLOAD_SOURCE
 from service.recommendations import repository as recommendations
 from service.statuses import BackboneStatus
 from service.tables import Backbone, BackboneEvent, Job, now
@@ -37,11 +38,11 @@ def get_folder(backbone_id: str) -> str:
 
 
 def find_file_keys(session: Session) -> set[str]:
-    """Find the storage keys of all files that uploaded backbones name."""
-    rows = session.execute(select(Backbone.upload, Backbone.samples, Backbone.files).where(Backbone.source == "upload"))
+    """Find the storage keys of all files that uploaded and pretrained backbones name."""
+    columns = (Backbone.upload, Backbone.samples, Backbone.files, Backbone.snapshot)
     uploads = set()
-    for upload, samples, files in rows:
-        uploads |= {upload, samples} | {file["key"] for file in (files or {}).values()}
+    for upload, samples, files, snapshot in session.execute(select(*columns).where(Backbone.source.in_(OWN_SOURCES))):
+        uploads |= {upload, samples, (snapshot or {}).get("key")} | {file["key"] for file in (files or {}).values()}
     return uploads - {None}
 
 
@@ -60,7 +61,7 @@ def create(
     """Add a backbone whose file is in the storage, to be imported; `created_by` is the id of an API key."""
     backbone = Backbone(
         id=backbone_id,
-        source="upload",
+        source=UPLOAD_SOURCE,
         status=BackboneStatus.IMPORTING,
         attempt=0,
         crashes=0,
@@ -86,10 +87,10 @@ def get_uploaded(session: Session, backbone_id: str, *, lock: bool = False) -> B
     Raises BackboneNotFound, BackboneNotUploaded.
     """
     backbone = repository.get(session, backbone_id, lock=lock)
-    if backbone.source != "upload":
+    if backbone.source != UPLOAD_SOURCE:
         raise BackboneNotUploaded(
             f"{backbone_id} was not uploaded, it is of the source {backbone.source}; only an uploaded one, bb_…, is "
-            "imported or deleted."
+            "imported."
         )
     return backbone
 
@@ -129,8 +130,16 @@ def require_waiting(backbone: Backbone) -> None:
 
 
 def delete(session: Session, backbone_id: str) -> None:
-    """Delete an uploaded backbone; raises BackboneNotFound, BackboneNotUploaded, BackboneInUse."""
-    backbone = get_uploaded(session, backbone_id, lock=True)
+    """Delete an uploaded or pretrained backbone, which ends its import or its pretraining.
+
+    Raises BackboneNotFound, BackboneNotUploaded, BackboneInUse.
+    """
+    backbone = repository.get(session, backbone_id, lock=True)
+    if backbone.source not in OWN_SOURCES:
+        raise BackboneNotUploaded(
+            f"{backbone_id} was not uploaded, it is of the source {backbone.source}; only an uploaded or pretrained "
+            "one, bb_…, is deleted."
+        )
     job = session.scalar(select(Job.id).where(Job.backbone == backbone_id).order_by(Job.id).limit(1))
     if job is not None:
         raise BackboneInUse(
@@ -142,14 +151,18 @@ def delete(session: Session, backbone_id: str) -> None:
             f"Recommendation {candidates[0].recommendation_id} measures backbone {backbone_id}; wait until it has "
             "ended, or cancel it."
         )
+    for other in repository.find_pretrained_from(session, [backbone_id]):
+        raise BackboneInUse(
+            f"Backbone {other.id} is being pretrained from {backbone_id}; wait until it is ready, or delete it."
+        )
     session.delete(backbone)
 
 
 def start(session: Session, backbone: Backbone) -> None:
-    """Start an attempt at the import of the locked backbone."""
+    """Start an attempt at the import, or the pretraining, of the locked backbone."""
     if backbone.silent_worker is not None:
         lost = {"cause": "worker_died", "attempt": backbone.attempt - 1, "worker": backbone.silent_worker}
-        add_event(session, backbone, "warning", "crashed", "The worker importing it died or stopped responding", lost)
+        add_event(session, backbone, "warning", "crashed", "Its worker died or stopped responding", lost)
     attempt = {"attempt": backbone.attempt}
     add_event(session, backbone, "info", "started", f"Attempt {backbone.attempt} started", attempt)
 
@@ -187,7 +200,7 @@ def reject(session: Session, backbone: Backbone, code: str, message: str, report
 def drop_unanswered(session: Session) -> None:
     """Drop the uploads of backbones that have waited for an answer for KEEP_SECONDS; the sweep removes the files."""
     waiting = select(Backbone).where(
-        Backbone.source == "upload",
+        Backbone.source == UPLOAD_SOURCE,
         Backbone.status == BackboneStatus.FAILED,
         Backbone.upload.is_not(None),
         Backbone.finished_at < now() - KEEP_SECONDS,
@@ -208,6 +221,6 @@ def find_events(session: Session, backbone_id: str, after: int, limit: int) -> l
 
 
 def is_over(session: Session, backbone_id: str) -> bool:
-    """Tell whether no event follows: the backbone is not being imported, or is deleted."""
+    """Tell whether no event follows: the backbone is neither imported nor pretrained now, or is deleted."""
     backbone = session.get(Backbone, backbone_id)
-    return backbone is None or backbone.status != BackboneStatus.IMPORTING
+    return backbone is None or backbone.status not in (BackboneStatus.IMPORTING, BackboneStatus.PRETRAINING)

@@ -1,4 +1,4 @@
-"""Options of an import: facts about an uploaded network that its file lacks, from a query, a form or JSON."""
+"""Options of imports, from a query, a form or JSON: facts that an uploaded file lacks; and those of pretrainings."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Discriminator, Field, Tag
 
+from models.catalog.backbone_pretraining import BackboneMethod, Contrastive
 from models.catalog.preprocessing import GivenPreprocessing
 from models.catalog.technique import StrictModel
 from service.types import Text
@@ -74,3 +75,27 @@ class ImportOptions(StrictModel):
         if isinstance(old, GivenPreprocessing) and isinstance(new, GivenPreprocessing):
             given["preprocessing"] = {**old.model_dump(exclude_none=True), **given["preprocessing"]}
         return ImportOptions.model_validate({**self.model_dump(exclude_none=True), **given})
+
+
+class PretrainingOptions(StrictModel):
+    """Images, the backbone to start from, and how to pretrain it."""
+
+    dataset: Text
+    """Id of a dataset that is ready. Images that a job with the default fractions would validate or test on are left
+    out. Labels are needed by the method supervised alone."""
+    source: Text = Field(alias="from")
+    """Id of the backbone to start from."""
+    method: BackboneMethod = Contrastive()
+    """What is learned; a method's name, or an object with its `kind` and options."""
+    image_size: Annotated[int | None, Field(ge=16, le=2048)] = None
+    """Longer side of the images, in pixels, which the new backbone takes then; null: that of the backbone's own."""
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    """Seed of all random choices: the same request gives the same backbone."""
+
+
+class PretrainingCreate(StrictModel):
+    """A request to pretrain a backbone on the images of a dataset."""
+
+    pretrain: PretrainingOptions
+    name: Text = ""
+    """A name for people."""

@@ -10,7 +10,7 @@ from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import defer
 
 from service.backbones.errors import BackboneNotFound, BackbonesNotListed
-from service.backbones.tables import CHECKPOINT, CHECKPOINT_SOURCE, UNLISTED_SOURCES
+from service.backbones.tables import CHECKPOINT, CHECKPOINT_SOURCE, OWN_SOURCES, UNLISTED_SOURCES
 from service.database import lock_name
 from service.statuses import BackboneStatus
 from service.tables import Backbone, Checkpoint, now
@@ -118,10 +118,22 @@ def request_inspection(session: Session, name: str) -> Backbone:
 
 
 def _can_be_retried(session: Session, backbone: Backbone) -> bool:
-    if backbone.source == "upload":
+    if backbone.source in OWN_SOURCES:
         return False
     failed_at = backbone.finished_at or 0.0
     return backbone.status == BackboneStatus.FAILED and session.scalars(select(now())).one() - failed_at > RETRY_SECONDS
+
+
+def find_pretrained_on(session: Session, dataset_id: str) -> str | None:
+    """Find a backbone that is being pretrained on the images of a dataset."""
+    query = select(Backbone.id).where(Backbone.dataset_id == dataset_id)
+    return session.scalar(query.where(Backbone.status == BackboneStatus.PRETRAINING).limit(1))
+
+
+def find_pretrained_from(session: Session, names: Sequence[str]) -> Sequence[Backbone]:
+    """Find the backbones that are being pretrained from any of these."""
+    query = select(Backbone).where(Backbone.pretrained_from.in_(names))
+    return session.scalars(query.where(Backbone.status == BackboneStatus.PRETRAINING)).all()
 
 
 def can_be_named(session: Session, name: str) -> bool:
@@ -164,14 +176,14 @@ def find_page(
 ) -> list[Backbone]:
     """Find `limit` + 1 backbones after `after`, by id, that match every filter.
 
-    Backbones of the Hub, and checkpoints, are included once a worker has inspected them. Uploaded ones that are not
-    ready are included where the filters ask for uploaded ones, or for a state.
+    Backbones of the Hub, and checkpoints, are included once a worker has inspected them. Uploaded and pretrained ones
+    that are not ready are included where the filters ask for their source, or for a state.
     """
     query = select(Backbone).options(defer(Backbone.import_report), defer(Backbone.inspection))
     query = query.order_by(Backbone.id).limit(limit + 1)
     if status is not None:
         query = query.where(Backbone.status == status)
-    elif source != "upload":
+    elif source not in OWN_SOURCES:
         query = query.where(Backbone.architecture.is_not(None))
     if after is not None:
         query = query.where(Backbone.id > after)

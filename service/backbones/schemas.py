@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from pydantic import Field
+
 from service import tables
 from service.backbones import imports
 from service.backbones.options import ImportOptions
+from service.backbones.tables import PRETRAINING_SOURCE, UPLOAD_SOURCE
 from service.pagination import Identified
 from service.statuses import BackboneStatus
 from service.types import Digest, Text, Timestamp
@@ -28,7 +31,7 @@ class Backbone(Identified):
     """
 
     name: str
-    """The id, but for an uploaded one that was given a name for people."""
+    """The id, but for an uploaded or pretrained one that was given a name for people."""
     source: str
     status: BackboneStatus
     architecture: str | None
@@ -39,6 +42,10 @@ class Backbone(Identified):
     """Top-1 accuracy on ImageNet-1k's validation images, from 0 to 1, where its source publishes it."""
     multiply_adds: int | None
     """Multiply-adds for one image of `input_size`, of convolutions and matrix products, where they are known."""
+    pretrained_from: str | None
+    """Backbone that one that was pretrained here started from."""
+    pretrained_on: str | None = Field(validation_alias="dataset_id")
+    """Dataset that it was pretrained on; it may have been deleted since."""
 
 
 class Worker(Identified):
@@ -72,6 +79,11 @@ class InspectedBackbone(Backbone):
     """Facts that requests gave about an uploaded one's file."""
     import_report: dict[str, Any] | None
     """What was read of an uploaded one, how it was checked, and what is not certain."""
+    pretraining: dict[str, Any] | None
+    """Method, image size and seed of one that is pretrained here; once it is ready, also the number of images, the mean
+    loss of each epoch, the seconds that it took, and the digests of the weights before and after."""
+    progress: dict[str, Any] | None
+    """Of its pretraining: percent, epochs, steps, and the expected seconds to its end."""
     created_at: Timestamp
     hint: str | None = None
     """What to do where `inspection` is null."""
@@ -85,7 +97,9 @@ class InspectedBackbone(Backbone):
 
 
 def _choose_hint(row: tables.Backbone) -> str:
-    if row.source == "upload" and row.status == BackboneStatus.FAILED:
+    if row.source == PRETRAINING_SOURCE and row.status == BackboneStatus.FAILED:
+        return ""
+    if row.source == UPLOAD_SOURCE and row.status == BackboneStatus.FAILED:
         is_waiting = (row.error or {}).get("code") in imports.NEEDS_ANSWER and row.upload is not None
         return _ANSWER_HINT if is_waiting else ""
     return _HINTS[row.status]
@@ -97,6 +111,7 @@ _HINTS = {
     BackboneStatus.INSPECTING: "A worker finds its cuts, or will: GET it again.",
     BackboneStatus.INSPECTED: "",
     BackboneStatus.IMPORTING: "A worker imports it, or will: GET it again, or follow /v1/backbones/{name}/events.",
+    BackboneStatus.PRETRAINING: "A worker pretrains it, or will: GET it again, or follow /v1/backbones/{name}/events.",
     BackboneStatus.READY: "",
     BackboneStatus.FAILED: "POST /v1/backbones/{name}/inspect has a worker try again.",
 }

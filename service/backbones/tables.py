@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ForeignKey, String, exists, or_
+from sqlalchemy import ForeignKey, String, exists, func, or_
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.statuses import BackboneStatus
@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 HUB = "hf/"
 """How the names of the Hub's backbones begin: none is listed."""
 UPLOADED, CHECKPOINT = "bb_", "ckpt_"
-"""How the ids of uploaded backbones begin, and those of checkpoints, which are backbones too."""
+"""How the ids of uploaded and pretrained backbones begin, and those of checkpoints, which are backbones too."""
 LOADED_ANYWHERE = (HUB, UPLOADED, CHECKPOINT)
 """How the names begin of backbones that any worker can load: the Hub's, and those that the service itself has."""
-CHECKPOINT_SOURCE = "checkpoint"
-UNLISTED_SOURCES = ("hf", "upload", CHECKPOINT_SOURCE)
+UPLOAD_SOURCE, PRETRAINING_SOURCE, CHECKPOINT_SOURCE = "upload", "pretraining", "checkpoint"
+OWN_SOURCES = (UPLOAD_SOURCE, PRETRAINING_SOURCE)
+"""Sources of backbones whose files the service itself has; their ids begin as those of uploaded ones."""
+UNLISTED_SOURCES = ("hf", *OWN_SOURCES, CHECKPOINT_SOURCE)
 """Sources whose backbones no worker lists."""
 
 
@@ -56,12 +58,13 @@ class Backbone(Leased, Table):
 
     Listed ones: listed → inspecting → inspected | failed. Workers list those of the sources timm and local when they
     start; one of hf, or a checkpoint, is listed on the first request for it. Uploaded ones: importing → ready | failed.
+    Those that are pretrained here: pretraining → ready | failed.
     """
 
     __tablename__ = "backbones"
 
     id: Mapped[str] = mapped_column(String(255), primary_key=True)
-    """bb_… of an uploaded one; else its name, such as timm/resnet18.a1_in1k."""
+    """bb_… of an uploaded or pretrained one; else its name, such as timm/resnet18.a1_in1k."""
     status: Mapped[BackboneStatus] = mapped_column(status_type(BackboneStatus))
     source: Mapped[str] = mapped_column(String(16), index=True)
     architecture: Mapped[str | None]
@@ -77,7 +80,7 @@ class Backbone(Leased, Table):
     """Stages and cuts with their costs, measured by a worker on demand, or when it was imported."""
 
     display_name: Mapped[str | None]
-    """An uploaded one's name for people."""
+    """An uploaded or pretrained one's name for people."""
     created_by: Mapped[str | None] = mapped_column(String(40))
     """Id of the API key whose request made it; null where none was asked for."""
     upload: Mapped[str | None]
@@ -93,15 +96,25 @@ class Backbone(Leased, Table):
     options: Mapped[dict[str, Any] | None]
     """Facts that requests gave about the file: architecture, preprocessing, labels."""
     files: Mapped[dict[str, Any] | None]
-    """The imported network: {name: {"key", "bytes", "digest"}}, with keys of the storage."""
+    """The network of an uploaded or pretrained one: {name: {"key", "bytes", "digest"}}, with keys of the storage."""
     import_report: Mapped[dict[str, Any] | None]
+    pretrained_from: Mapped[str | None] = mapped_column(String(255))
+    """Backbone that a pretrained one started from."""
+    dataset_id: Mapped[str | None] = mapped_column(String(40))
+    """Dataset that it is pretrained on, which may be deleted once it is ready."""
+    pretraining: Mapped[dict[str, Any] | None]
+    """Method and seed as requested; once it is ready, with the figures of its pretraining."""
+    progress: Mapped[dict[str, Any] | None]
+    """Of its pretraining."""
+    snapshot: Mapped[dict[str, Any] | None]
+    """Newest snapshot of its pretraining: {"key", "bytes", "digest", "epoch"}, with a key of the storage."""
     event_seq: Mapped[int] = mapped_column(default=0, server_default="0")
     """Number of the newest event; incremented under the row's lock, so events have no gaps."""
 
     @classmethod
     def claimable_by(cls, worker: str) -> ColumnElement[bool]:
-        """Build the SQL of whether a worker can load the backbone."""
-        return Listing.has(worker, cls.id.expression)
+        """Build the SQL of whether a worker can load the backbone, or the one that it is pretrained from."""
+        return Listing.has(worker, func.coalesce(cls.pretrained_from, cls.id))
 
     @property
     def name(self) -> str:
@@ -110,7 +123,7 @@ class Backbone(Leased, Table):
 
 
 class BackboneEvent(LogEntry, Table):
-    """An entry of the log of an import, numbered without gaps."""
+    """An entry of the log of an import or a pretraining, numbered without gaps."""
 
     __tablename__ = "backbone_events"
     owner = "backbone_id"

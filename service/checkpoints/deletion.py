@@ -76,7 +76,7 @@ def find_uses(session: Session, checkpoint_ids: Sequence[str]) -> dict[str, Chec
     """Find those of these checkpoints that must not be deleted now, each with why.
 
     A model's name points at it, a job that has not ended goes on from it or distils it, a recommendation is to measure
-    it, a batch prediction asks it, or a worker makes an export of it.
+    it, a batch prediction asks it, a backbone is being pretrained from it, or a worker makes an export of it.
     """
     uses: dict[str, CheckpointNamed | CheckpointInUse] = {}
     exporting = select(Export).where(Export.checkpoint_id.in_(checkpoint_ids), Export.status == ExportStatus.EXPORTING)
@@ -94,6 +94,7 @@ def find_uses(session: Session, checkpoint_ids: Sequence[str]) -> dict[str, Chec
             f"Recommendation {candidate.recommendation_id} measures checkpoint {candidate.backbone}; wait until it has "
             "ended, or cancel it."
         )
+    uses |= _find_pretrainings(session, checkpoint_ids)
     needed = select(Job.id, Job.backbone).where(Job.backbone.in_(checkpoint_ids), Job.status.not_in(TERMINAL))
     for job, backbone in session.execute(needed.order_by(Job.id.desc())):
         uses[backbone] = CheckpointInUse(
@@ -110,3 +111,13 @@ def find_uses(session: Session, checkpoint_ids: Sequence[str]) -> dict[str, Chec
                 f"/v1/models/{names[0]}), or delete it, first."
             )
     return uses
+
+
+def _find_pretrainings(session: Session, checkpoint_ids: Sequence[str]) -> dict[str, CheckpointInUse]:
+    return {
+        str(backbone.pretrained_from): CheckpointInUse(
+            f"Backbone {backbone.id} is being pretrained from checkpoint {backbone.pretrained_from}; wait until it is "
+            "ready, or delete it."
+        )
+        for backbone in backbones.find_pretrained_from(session, checkpoint_ids)
+    }

@@ -8,6 +8,7 @@ from sqlalchemy import or_, select
 from sqlalchemy.orm import defer
 
 from service import queued_work
+from service.backbones import repository as backbones
 from service.datasets.errors import DatasetInUse, DatasetNotFound
 from service.statuses import DatasetStatus
 from service.tables import Dataset, Job
@@ -72,6 +73,11 @@ def delete(session: Session, dataset_id: str) -> None:
             raise DatasetInUse(
                 f"{table.noun} {work} reads the images of dataset {dataset_id}; wait until it has ended, or cancel it."
             )
+    backbone = backbones.find_pretrained_on(session, dataset_id)
+    if backbone is not None:
+        raise DatasetInUse(
+            f"Backbone {backbone} is being pretrained on dataset {dataset_id}; wait until it is ready, or delete it."
+        )
     session.delete(dataset)
 
 

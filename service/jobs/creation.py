@@ -6,7 +6,7 @@ import difflib
 from typing import TYPE_CHECKING
 
 from service.backbones import repository as backbones
-from service.backbones.tables import CHECKPOINT
+from service.backbones.tables import CHECKPOINT, OWN_SOURCES, PRETRAINING_SOURCE
 from service.checkpoints import repository as checkpoints
 from service.jobs import repository
 from service.jobs.errors import (
@@ -176,7 +176,7 @@ def _check_backbone(session: Session, name: str) -> None:
             )
         return
     found = backbones.lock_against_deletion(session, name)
-    if found is not None and found.source == "upload":
+    if found is not None and found.source in OWN_SOURCES:
         _require_ready(found)
         return
     if backbones.can_be_named(session, name):
@@ -190,8 +190,9 @@ def _check_backbone(session: Session, name: str) -> None:
 
 
 def _require_ready(backbone: Backbone) -> None:
-    if backbone.status == BackboneStatus.IMPORTING:
-        raise BackboneNotReady(f"Backbone {backbone.id} is still being imported; try again when it is ready.")
+    participle = "pretrained" if backbone.source == PRETRAINING_SOURCE else "imported"
+    if backbone.status in (BackboneStatus.IMPORTING, BackboneStatus.PRETRAINING):
+        raise BackboneNotReady(f"Backbone {backbone.id} is still being {participle}; try again when it is ready.")
     if backbone.status != BackboneStatus.READY:
         assert backbone.error is not None
-        raise BackboneNotReady(f"Backbone {backbone.id} could not be imported: {backbone.error['message']}")
+        raise BackboneNotReady(f"Backbone {backbone.id} could not be {participle}: {backbone.error['message']}")

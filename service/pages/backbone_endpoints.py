@@ -12,6 +12,7 @@ from models.catalog.preprocessing import Interpolation
 from service.backbones import endpoints as backbones
 from service.backbones import imports
 from service.backbones.schemas import InspectedBackbone
+from service.backbones.tables import OWN_SOURCES
 from service.dependencies import DatabaseDep, SettingsDep
 from service.event_stream import Event
 from service.pages.rendering import PageRoute, render
@@ -23,7 +24,7 @@ router = APIRouter(prefix="/backbones", include_in_schema=False, route_class=Pag
 
 ROWS = 50
 EVENTS = 200
-WORKED_ON = (BackboneStatus.IMPORTING, BackboneStatus.INSPECTING)
+WORKED_ON = (BackboneStatus.IMPORTING, BackboneStatus.PRETRAINING, BackboneStatus.INSPECTING)
 CHOICES = ("imagenet", "minus_one_to_one", "zero_to_one", "zero_to_255")
 """Means and deviations that networks are mostly trained with; import.js has their numbers."""
 
@@ -56,7 +57,7 @@ def show_backbone(request: Request, name: str, database: DatabaseDep) -> HTMLRes
     """Show a backbone: its figures, its cuts, and its import: how it went on, its report, and what it asks for."""
     backbone = backbones.get_backbone(name, database)
     events: list[Event] = []
-    if backbone.source == "upload":
+    if backbone.source in OWN_SOURCES:
         with database.reading() as session:
             events = [Event.model_validate(row) for row in imports.find_events(session, name, 0, EVENTS)]
     report = backbone.import_report or {}

@@ -37,7 +37,7 @@ SUGGESTED = {
     "timm/convnext_tiny.in12k_ft_in1k": "large",
 }
 """Backbones to begin with, from the least cost to the most, with the key of their cost in words."""
-OWN_SOURCES = ("local", "upload")
+OWN_SOURCES = ("local", "upload", "pretraining")
 
 
 def _clamp(number: int | None) -> int | None:

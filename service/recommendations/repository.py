@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, select
 
-from service.backbones.tables import CHECKPOINT
+from service.backbones.tables import CHECKPOINT, OWN_SOURCES
 from service.recommendations.errors import RecommendationNotFound
 from service.statuses import BackboneStatus
 from service.tables import Backbone, Job, Recommendation, RecommendationCandidate
@@ -60,11 +60,11 @@ def find_unfinished_of_backbones(session: Session, backbones: Sequence[str]) -> 
 def find_at_hand(session: Session, limit: int) -> list[str]:
     """Find the backbones that need no download, at most `limit`.
 
-    Those of the local folder come first, then imported ones, the newest first, and then those that jobs have used, the
-    most recent first.
+    Those of the local folder come first, then imported and pretrained ones, the newest first, and then those that jobs
+    have used, the most recent first.
     """
     local = select(Backbone.id).where(Backbone.source == "local", Backbone.architecture.is_not(None))
-    imported = select(Backbone.id).where(Backbone.source == "upload", Backbone.status == BackboneStatus.READY)
+    imported = select(Backbone.id).where(Backbone.source.in_(OWN_SOURCES), Backbone.status == BackboneStatus.READY)
     used = (
         select(Job.backbone)
         .join(Backbone, Backbone.id == Job.backbone)

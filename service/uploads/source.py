@@ -27,12 +27,16 @@ Body = TypeVar("Body", bound=BaseModel)
 
 SOURCE = re.compile(rb'"source"\s*:\s*\{\s*"upload"\s*:')
 """Part of such a body; other JSON may be a network's file."""
+PRETRAIN = re.compile(rb'"pretrain"\s*:')
+"""Part of a body that asks for a backbone's pretraining, and has no file."""
 START_BYTES = 1 << 20
 """Bytes of a file by which it is recognized."""
 
 
 async def read_source(request: Request) -> tuple[dict[str, Any] | None, Request]:
-    """Read the body if it is JSON that names an upload; returns it, and a request from which it can be read again.
+    """Read the body if it is JSON that names an upload, or asks for a pretraining.
+
+    Returns it, and a request from which it can be read again.
 
     Raises UploadCutOff, RequestValidationError.
     """
@@ -55,9 +59,9 @@ async def read_source(request: Request) -> tuple[dict[str, Any] | None, Request]
         return taken.pop(0) if taken else await request.receive()
 
     again = Request(request.scope, receive)
-    is_source = SOURCE.search(body) is not None and body.lstrip().startswith(b"{") and len(body) <= MAX_BYTES
-    value = json_body.parse(request, bytes(body)) if is_source else {}
-    return (value if isinstance(value.get("source"), dict) else None), again
+    is_read = (SOURCE.search(body) or PRETRAIN.search(body)) and body.lstrip().startswith(b"{")
+    value = json_body.parse(request, bytes(body)) if is_read and len(body) <= MAX_BYTES else {}
+    return (value if isinstance(value.get("source"), dict) or "pretrain" in value else None), again
 
 
 class PreparedUpload(NamedTuple):

@@ -1,16 +1,16 @@
-"""Training snapshots of one attempt at a job: store them, name them in the job's row, remove replaced ones."""
+"""Snapshots of one attempt at a job or a pretraining: store them, name them in its row, remove replaced ones."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from service.jobs import repository, snapshots
 from service.storage import Storage, StorageUnavailable
+from workers.lease import Row
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,10 +21,44 @@ if TYPE_CHECKING:
     from models.messages import ProgressSaved
     from service.database import Database
     from service.settings import Settings
-    from service.tables import Job
     from workers.lease import Claim
 
 log = logging.getLogger(__name__)
+
+
+class StoredSnapshot(Protocol):
+    """A snapshot that a row names."""
+
+    @property
+    def key(self) -> str:
+        """Storage key of the file."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file, in hex."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Finished epochs."""
+        ...
+
+
+class SnapshotQueries(Protocol):
+    """The module of queries about the snapshots of one kind of work."""
+
+    def make_key(self, owner: str, attempt: int, number: int, /) -> str:
+        """Make the storage key of a snapshot."""
+        ...
+
+    def find(self, session: Session, owner: str, /) -> StoredSnapshot | None:
+        """Find the newest snapshot."""
+        ...
+
+    def replace(self, session: Session, owner: str, /, *, key: str, size: int, digest: str, epoch: int) -> None:
+        """Make a file the newest snapshot."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,7 +72,7 @@ class _Put:
     digest: str
 
 
-class SnapshotFiles:
+class SnapshotFiles(Generic[Row]):
     """Stores the snapshots of one attempt, and removes those that are replaced.
 
     A file is put first, under a key of its own, and then named in a fenced transaction, so that named files are whole.
@@ -46,15 +80,18 @@ class SnapshotFiles:
     `remove_replaced` after the commit; `clean_up` at the end. The sweep removes the files of a worker that died.
     """
 
-    def __init__(self, database: Database, settings: Settings, claim: Claim[Job], scratch: Path) -> None:
-        self._database, self._claim, self._scratch = database, claim, scratch
+    def __init__(
+        self, database: Database, settings: Settings, claim: Claim[Row], scratch: Path, queries: SnapshotQueries
+    ) -> None:
+        self._database, self._scratch, self._queries = database, scratch, queries
+        self._claim: Claim[Row] = claim
         self._storage = Storage(settings.storage)
         self.resumed_from: Path | None = None
         """The snapshot of an earlier attempt, on this machine."""
         self.epochs_done = 0
         """Finished epochs in that snapshot."""
         self.is_damaged = False
-        """The job has a snapshot, but its file is missing or has changed."""
+        """The row names a snapshot, but its file is missing or has changed."""
         self._keys: set[str] = set()
         """Files in the storage that are this attempt's to remove when they are not needed any more."""
         self._count = 0
@@ -63,12 +100,12 @@ class SnapshotFiles:
         self._newest: _Put | None = None
         self._is_failing = False
         self._failure: str | None = None
-        """Why the newest snapshot could not be stored, until an event of the job reports it."""
+        """Why the newest snapshot could not be stored, until `record` has returned it."""
 
     def fetch(self) -> None:
-        """Bring the job's newest snapshot to this machine. Raises StorageUnavailable, and OSError for a full disk."""
+        """Bring the newest snapshot to this machine. Raises StorageUnavailable, and OSError for a full disk."""
         with self._database.reading() as session:
-            found = snapshots.find(session, self._claim.id)
+            found = self._queries.find(session, self._claim.id)
         if found is None:
             return
         self._keys.add(found.key)
@@ -86,13 +123,13 @@ class SnapshotFiles:
     def put(self, names: Sequence[str]) -> None:
         """Put the newest of these files of the scratch folder into the storage; the others are outdated already.
 
-        Where that is not possible, the job keeps the snapshot that it has. Doing it twice changes nothing.
+        Where that is not possible, the row keeps the snapshot that it has. Doing it twice changes nothing.
         """
         if not names or names[-1] == self._last_name:
             return
         self._last_name = names[-1]
         self._count += 1
-        key = snapshots.make_key(self._claim.id, self._claim.attempt, self._count)
+        key = self._queries.make_key(self._claim.id, self._claim.attempt, self._count)
         path = self._scratch / names[-1]
         try:
             put = _Put(names[-1], key, path.stat().st_size, _digest(path))
@@ -107,22 +144,22 @@ class SnapshotFiles:
         for name in names:
             (self._scratch / name).unlink(missing_ok=True)
 
-    def record(self, session: Session, row: Job, event: ProgressSaved) -> None:
-        """Name the newest file in the job's row, or add an event that it could not be stored."""
+    def record(self, session: Session, row: Row, event: ProgressSaved) -> str | None:
+        """Name the newest file in the row; returns what to report where it could not be stored."""
         newest = self._newest
         if event.snapshot is None:  # of features, which are in the cache
             row.crashes = 0
         elif newest is not None and newest.name == event.snapshot:
-            row.crashes = 0  # the job has made progress, however this attempt ends
-            snapshots.replace(
+            row.crashes = 0  # there is progress, however this attempt ends
+            self._queries.replace(
                 session, row.id, key=newest.key, size=newest.size, digest=newest.digest, epoch=event.epoch
             )
         elif self._failure is not None:
-            message = (
+            return (
                 f"No snapshot can be stored: {self._failure}. Training continues; if this attempt dies, the next one "
                 "resumes from the last snapshot."
             )
-            repository.add_event(session, row, "warning", "snapshot_failed", message, {})
+        return None
 
     def remove_replaced(self) -> None:
         """Remove the files that the committed row does not name any more."""
@@ -136,7 +173,7 @@ class SnapshotFiles:
             return
         try:
             with self._database.reading() as session:
-                found = snapshots.find(session, self._claim.id)
+                found = self._queries.find(session, self._claim.id)
         except SQLAlchemyError as error:
             log.warning("the database does not answer, the sweep will remove the snapshots: %s", error)
         else:

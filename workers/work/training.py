@@ -73,7 +73,7 @@ class JobAttempt(Attempt[Job]):
     def __init__(self, database: Database, settings: Settings, claim: Claim[Job]) -> None:
         self.database, self.settings, self.claim = database, settings, claim
         self.scratch = scratch.choose_folder(settings.scratch, claim)
-        self._snapshots = SnapshotFiles(database, settings, claim, self.scratch)
+        self._snapshots = SnapshotFiles(database, settings, claim, self.scratch, snapshots)
         self._tracking = Tracking(database, settings, claim)
         self._backbone_folder: Path | None = None
         """The folder with the files of an uploaded backbone, or of a checkpoint."""
@@ -228,7 +228,9 @@ class JobAttempt(Attempt[Job]):
             case HeadsSearched() | CandidateTried():
                 self._record_tried(session, row, event)
             case ProgressSaved():
-                self._snapshots.record(session, row, event)
+                failure = self._snapshots.record(session, row, event)
+                if failure is not None:
+                    repository.add_event(session, row, "warning", "snapshot_failed", failure, {})
             case RecipeResolved() | Progressed() | Diagnosed():
                 self._update_row(row, event)
 
