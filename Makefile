@@ -9,7 +9,7 @@ PARALLEL := -n auto --maxprocesses 8 --dist loadfile --max-worker-restart 0
 # For all platforms, and every Python from the oldest that is supported.
 LOCK = $(BIN)/uv pip compile --quiet pyproject.toml --universal --python-version 3.11 --generate-hashes --no-annotate \
 	--custom-compile-command 'make lock' $(if $(UPGRADE),--upgrade)
-.PHONY: help setup demo up test test-extended test-all check check-page format docs guide screenshots lock demo-backbone migrate revision api worker predictor benchmarks accuracy recommend quality imports coverage-of-backbones calibration imbalance sets views search cuts unfreezing reuse scale stored-bytes cache-index polls predict page-lighthouse page-times client-size parity peers faults experiments clean
+.PHONY: help setup demo up test test-extended test-all check check-page format docs guide screenshots lock demo-backbone migrate revision api worker predictor benchmarks accuracy recommend quality imports coverage-of-backbones calibration imbalance sets views search cuts unfreezing pretraining reuse scale stored-bytes cache-index polls predict page-lighthouse page-times client-size parity peers faults experiments clean
 
 help: ## list the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-14s %s\n", $$1, $$2} /^##/{print "\n" substr($$0, 4)}' $(MAKEFILE_LIST)
@@ -123,6 +123,9 @@ cuts: setup ## what an epoch costs by what is trained; BACKBONE=local/NAME DATAS
 
 unfreezing: setup ## accuracy and time by how much is trained; BACKBONE=local/NAME DATASET=archive IMAGES=600 SPLITS=5
 	@$(BIN)/python -m benchmarks.unfreezing $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)') $(if $(IMAGES),--images $(IMAGES)) $(if $(SPLITS),--splits $(SPLITS))
+
+pretraining: setup ## what pretraining a backbone on unlabelled images gains, resumable; BACKBONE=local/NAME SETS='a b' METHODS='a b' IMAGES=500 EPOCHS=10
+	@$(BIN)/python -W ignore -m benchmarks.pretraining $(if $(BACKBONE),--backbone '$(BACKBONE)') $(if $(SETS),--sets $(SETS)) $(if $(METHODS),--methods $(METHODS)) $(if $(IMAGES),--images $(IMAGES)) $(if $(EPOCHS),--with '{"epochs": $(EPOCHS)}')
 
 reuse: setup ## what the next job on the same images costs, and several at once; BACKBONE=local/NAME DATASET=archive
 	@$(BIN)/python -m benchmarks.reuse $(if $(DATASET),--dataset '$(DATASET)') $(if $(BACKBONE),--backbone '$(BACKBONE)')

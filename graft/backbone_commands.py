@@ -88,7 +88,7 @@ def list_backbones(
         given: dict[str, Any] = {name: value for name, value in filters.items() if value}
         given.update({name: value for name, value in limits.items() if value is not None})
         rows: list[Fields] = list(client.backbones(**given))
-    statuses = ["status"] if source == "upload" or status else []
+    statuses = ["status"] if source in ("upload", "pretraining") or status else []
     columns = ("name", *statuses, "parameters", "multiply_adds", "input_size", "accuracy", "licence")
     show(rows if as_json else [{**row, "name": _label(row)} for row in rows], columns, as_json)
 

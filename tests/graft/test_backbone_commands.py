@@ -17,7 +17,7 @@ from graft.cli import app
 from graft.client import Client
 from graft.errors import GraftError
 from service.app import create_app
-from service.backbones import imports
+from service.backbones import imports, pretraining
 from service.database import Database
 from service.settings import Settings
 from service.tables import Backbone, Recommendation
@@ -28,6 +28,8 @@ from tests.support.serving import running
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from typer.testing import Result
 
 
 @contextmanager
@@ -173,3 +175,55 @@ def test_a_network_is_added_answered_for_shown_and_deleted(
         assert "There is no backbone" in run("show", backbone, status=1)
         assert "Name the file of a pretrained network" in run("add", str(tmp_path / "none"), status=1)
         assert run("list") == run()
+
+
+def test_a_backbone_is_pretrained(settings: Settings) -> None:
+    database, stopping = Database(settings.database), threading.Event()
+    with database.writing() as session:
+        session.add(Backbone(id="local/a", source="local", status="listed", architecture="a", attempt=0, crashes=0))
+    dataset = add_dataset(database, images=100)
+    asked: list[dict[str, Any]] = []
+
+    def work() -> None:
+        while not stopping.wait(0.05):
+            with database.writing() as session:
+                for row in session.query(Backbone).where(Backbone.status == "pretraining"):
+                    assert row.pretraining is not None
+                    asked.append({"from": row.pretrained_from, "name": row.display_name, **row.pretraining})
+                    if row.pretraining["seed"] == 1:
+                        pretraining.reject(session, row, "training_diverged", "Set method.lr to less.")
+                        continue
+                    imports.add_event(session, row, "info", "epoch", "Epoch 1: loss 2.0000", {})
+                    summary = {"architecture": "resnet18", "parameters": 7, "input_size": [3, 32, 32]}
+                    figures = {"images": 70, "losses": [2.0, 1.0]}
+                    pretraining.accept(session, row, summary=summary, files={}, inspection={}, figures=figures)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        with serving(settings) as url:
+
+            def run(*arguments: str) -> Result:
+                return CliRunner().invoke(app, ["backbones", "pretrain", dataset, *arguments, "--url", url])
+
+            done = run("local/a", "--method", "masked", "--set", "share=0.5", "--image-size", "64", "--name", "mine")
+            assert done.exit_code == 0, done.output
+            (backbone,) = set(re.findall(r"bb_\w{26}", done.output))
+            assert f"pretrained from local/a on {dataset}: masked" in done.output
+            assert "loss 2 in the first epoch, 1 in the last, on 70 images" in done.output
+            assert f"graft train IMAGES --backbone {backbone}" in done.output
+            (first,) = asked
+            assert (first["from"], first["name"], first["image_size"]) == ("local/a", "mine", 64)
+            assert (first["method"]["kind"], first["method"]["share"]) == ("masked", 0.5)
+            failed = run("local/a", "--seed", "1")
+            assert failed.exit_code == 4
+            assert "Set method.lr to less." in failed.output
+            assert "There is no 'dino'" in run("local/a", "--method", "dino").output
+            with Client(url) as client:
+                again = client.pretrain_backbone(dataset, "local/a", {"kind": "denoising", "noise": 1})
+                assert client.wait_for_backbone(again.id).status == "ready"
+                assert again.pretrained_on == dataset
+    finally:
+        stopping.set()
+        thread.join()
+        database.close()

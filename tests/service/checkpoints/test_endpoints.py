@@ -21,6 +21,7 @@ from service.range_requests import Span
 from service.tables import CheckpointTensor, Job, Trunk
 from tests.support.checkpoints import add_job, store_and_publish
 from tests.support.datasets import add_dataset
+from tests.support.pretrainings import add_pretraining
 from tests.support.requests import assert_problem, create_job
 
 if TYPE_CHECKING:
@@ -184,6 +185,18 @@ def test_a_checkpoint_that_a_job_goes_on_from_cannot_be_deleted(
     for address in (f"/v1/checkpoints/{checkpoint}", "/v1/jobs/job_1"):
         assert_problem(client.delete(address), 409, "checkpoint_in_use", child["id"], checkpoint, "cancel it")
     assert client.post(f"/v1/jobs/{child['id']}/cancel").status_code == 202
+    assert client.delete(f"/v1/checkpoints/{checkpoint}").status_code == 204
+
+
+def test_a_checkpoint_that_a_backbone_is_pretrained_from_cannot_be_deleted(
+    client: TestClient, db: Database, checkpoint: str
+) -> None:
+    with db.writing() as session:
+        session.execute(update(Job).values(status="succeeded"))
+    made = add_pretraining(db, add_dataset(db, images=100), checkpoint)
+    for address in (f"/v1/checkpoints/{checkpoint}", "/v1/jobs/job_1"):
+        assert_problem(client.delete(address), 409, "checkpoint_in_use", made, checkpoint, "delete it")
+    assert client.delete(f"/v1/backbones/{made}").status_code == 204
     assert client.delete(f"/v1/checkpoints/{checkpoint}").status_code == 204
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from service.backbones import imports
+from service.backbones import imports, pretraining
 from service.tables import Backbone
+from tests.support.datasets import add_dataset
+from tests.support.pretrainings import add_pretraining
 from tests.support.requests import BACKBONES
 
 if TYPE_CHECKING:
@@ -64,6 +66,23 @@ def test_backbones_are_searched(browse: Callable[..., Response]) -> None:
     part = browse("/backbones?q=nothing", **{"HX-Request": "true"}).text
     assert "No backbone matches" in part
     assert "<html" not in part
+
+
+def test_a_pretraining_is_shown_until_it_has_ended(browse: Callable[..., Response], db: Database) -> None:
+    dataset = add_dataset(db, images=100)
+    backbone = add_pretraining(db, dataset, BACKBONES[0], method="masked")
+    with db.writing() as session:
+        session.get_one(Backbone, backbone).progress = {"percent": 42.0}
+    page = browse(f"/backbones/{backbone}").text
+    assert all(words in page for words in ("Pretraining", BACKBONES[0], f"/data/{dataset}", "(masked)", "42.0 %"))
+    assert 'hx-trigger="every 1500ms"' in page
+    assert "Waiting for a worker" in page
+    with db.writing() as session:
+        row = session.get_one(Backbone, backbone, with_for_update=True)
+        pretraining.reject(session, row, "training_diverged", "Set method.lr to less.")
+    page = browse(f"/backbones/{backbone}").text
+    assert "Set method.lr to less." in page
+    assert "/inspect" not in page
 
 
 def test_a_backbone_can_be_inspected_from_its_view(browse: Callable[..., Response], client: TestClient) -> None:

@@ -140,6 +140,7 @@ def test_another_attempt_goes_on_from_the_snapshot(
     assert {"crashed", "resumed_from_snapshot"} <= set(kinds(database, backbone))
 
 
+@pytest.mark.extended
 def test_a_damaged_snapshot_starts_it_over(database: Database, settings: Settings, small: SmallPretraining) -> None:
     small.run()
     backbone = add_pretraining(database, "ds_1", "local/small", method=METHOD)
