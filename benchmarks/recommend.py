@@ -21,7 +21,7 @@ from models.catalog.recipe import Recipe
 from models.messages import Finished
 from models.pipeline.candidate import measure_backbone
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.spec import DatasetSpec, TrainingSpec
+from models.pipeline.spec import BackboneSpec, DatasetSpec, TrainingSpec
 from models.runtime.supervisor_callbacks import Context
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ def measure(folder: Path, pack: Pack, classes: list[str], backbones: Path, name:
             job="job_benchmark",
             storage=folder.as_uri(),
             dataset=DatasetSpec(pack="", index="", classes=classes, digest="0" * 64),
-            backbone=name,
-            backbones=backbones,
+            backbone=BackboneSpec(name=name),
+            local_backbones=backbones,
             recipe=Recipe(),
             device="auto",
             cache=folder / "cache",

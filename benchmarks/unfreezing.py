@@ -24,7 +24,7 @@ from models.datasets.pack import Pack, write_index
 from models.datasets.validation import validate
 from models.messages import Finished, Noted
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.spec import DatasetSpec, TrainingSpec
+from models.pipeline.spec import BackboneSpec, DatasetSpec, TrainingSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,8 +103,8 @@ def run(folder: Path, dataset: DatasetSpec, backbone: str, recipe: Recipe) -> Re
         job="job_benchmark",
         storage=folder.as_uri(),
         dataset=dataset,
-        backbone=backbone,
-        backbones=BACKBONES,
+        backbone=BackboneSpec(name=backbone),
+        local_backbones=BACKBONES,
         recipe=recipe,
         device="cpu",
         cache=folder / "cache",

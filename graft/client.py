@@ -10,7 +10,7 @@ from graft import inputs
 from graft.backbones import Backbones
 from graft.datasets import Datasets
 from graft.errors import WorkFailed
-from graft.jobs import Job, Jobs
+from graft.jobs import Job, Jobs, name_backbones
 from graft.notebook import LiveOutput
 from graft.results.cache import Cache
 from graft.results.keys import Key, NewKey
@@ -30,9 +30,10 @@ class Client(Jobs, Datasets, Backbones):
     def fine_tune(
         self,
         images: str | Path,
-        backbone: str,
+        backbone: str | None = None,
         recipe: Mapping[str, Any] | None = None,
         *,
+        backbones: Sequence[str] | None = None,
         name: str | None = None,
         publish: str | Mapping[str, str] | None = None,
         show: bool | None = None,
@@ -41,29 +42,34 @@ class Client(Jobs, Datasets, Backbones):
 
         The recipe and the backbone are checked before anything is sent.
 
-        images: a folder with a folder of images for each class, an archive of one, or the id of a dataset. name,
-        publish: as of `create_job`. show: False hides how far the upload is, which notebooks show. Raises InputUnusable
-        where there are no images, WorkFailed where they cannot be used.
+        images: a folder with a folder of images for each class, an archive of one, or the id of a dataset. backbones,
+        name, publish: as of `create_job`. show: False hides how far the upload is, which notebooks show. Raises
+        InputUnusable where there are no images, WorkFailed where they cannot be used.
         """
-        self.check_recipe(recipe or {}, backbone)
+        self.check_recipe(recipe or {}, backbone, backbones=backbones)
         found = run(partial(inputs.parse_images, images))
         if isinstance(found, str):
-            return self.create_job(found, backbone, recipe, name, publish=publish)
+            return self.create_job(found, backbone, recipe, name, publish=publish, backbones=backbones)
         counted = LiveOutput(show).count_bytes(f"Uploading {images}", found.size)
         made = self.create_dataset(found, sent=counted)
         dataset = self.wait_for_dataset(made.id)
         if dataset.error:
             raise WorkFailed(dataset.error["code"], dataset.error["message"])
-        return self.create_job(dataset.id, backbone, recipe, name, publish=publish)
+        return self.create_job(dataset.id, backbone, recipe, name, publish=publish, backbones=backbones)
 
     def check_recipe(
-        self, recipe: Mapping[str, Any], backbone: str | None = None, dataset: str | None = None
+        self,
+        recipe: Mapping[str, Any],
+        backbone: str | None = None,
+        dataset: str | None = None,
+        *,
+        backbones: Sequence[str] | None = None,
     ) -> CheckedRecipe:
         """Check a recipe without starting a job; returns it with its defaults, warnings and what the job costs.
 
         Raises GraftError where a job would be refused.
         """
-        body = {"recipe": recipe, "backbone": backbone, "dataset": dataset}
+        body = {"recipe": recipe, "dataset": dataset, **name_backbones(backbone, backbones)}
         return CheckedRecipe(self._call("POST", "/v1/recipes/check", json=body))
 
     def techniques(self) -> Catalog:

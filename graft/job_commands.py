@@ -51,10 +51,12 @@ METRICS = {
 
 def train(
     images: Annotated[str, typer.Argument(help="A folder or an archive, a folder for each class; or a dataset's id.")],
-    backbone: Annotated[
-        str,
+    backbones: Annotated[
+        list[str],
         typer.Option(
-            help="Name of a pretrained backbone, see graft backbones.", autocompletion=completion.complete_backbones
+            "--backbone",
+            help="Name of a pretrained backbone, see graft backbones; with a quality, several times.",
+            autocompletion=completion.complete_backbones,
         ),
     ],
     recipe: Annotated[Path | None, typer.Option(help="A JSON or YAML file.")] = None,
@@ -79,10 +81,11 @@ def train(
         found = inputs.parse_images(images)
         if not detach:
             inputs.check_output(output, overwrite=overwrite)
-        client.check_recipe(chosen, backbone, found if isinstance(found, str) else None)
+        named = name_backbones(backbones)
+        client.check_recipe(chosen, dataset=found if isinstance(found, str) else None, **named)
         where = choose_console(as_json)
         dataset = found if isinstance(found, str) else upload_dataset(client, found, where).id
-        job: Fields = client.create_job(dataset, backbone, chosen, name, publish=publish)
+        job: Fields = client.create_job(dataset, recipe=chosen, name=name, publish=publish, **named)
         say(f"Job {job['id']}", where)
         if not detach:
             job = _follow_to_end(client, job["id"], where)
@@ -165,11 +168,11 @@ def candidates(
             if chosen is None:
                 raise typer.BadParameter(f"There is no candidate {deliver}.", param_hint="--deliver")
             row = client.job(job)
-            made = client.create_job(row.dataset, row.backbone, chosen.recipe, f"{row.name or job}: {chosen.name}")
+            made = client.create_job(row.dataset, chosen.backbone, chosen.recipe, f"{row.name or job}: {chosen.name}")
             print_json(made) if as_json else say(f"Job {made.id}")
             return
     rows = found if as_json else [_describe_candidate(one) for one in found]
-    show(rows, ("number", "name", "validation", "loss", "epochs", "seconds", "MB", "ms", "is"), as_json)
+    show(rows, ("number", "name", "backbone", "validation", "loss", "epochs", "seconds", "MB", "ms", "is"), as_json)
 
 
 def compare(
@@ -243,10 +246,17 @@ def download(
         say(str(path))
 
 
+def name_backbones(named: list[str]) -> dict[str, Any]:
+    """Name one backbone, or several, in a call of the client."""
+    return {"backbone": named[0]} if len(named) == 1 else {"backbones": named}
+
+
 def describe_job(job: Fields, accuracies: list[float]) -> list[str]:
     """Describe a job in lines, with a sparkline of the validation accuracy of its epochs."""
     state = f"{job['status']} ({job['stop_reason']})" if job["stop_reason"] else job["status"]
     lines = [f"{job['id']}: {state}", f"{job['backbone']} on {job['dataset']}"]
+    if job["backbones"][1:]:
+        lines.append(f"backbones named: {', '.join(job['backbones'])}")
     if job["status"] == "running":
         lines.append(f"{job['phase']}, {job['progress']['percent']:.0f}%")
     if job["waiting_for"]:
@@ -277,6 +287,7 @@ def _describe_candidate(found: Candidate) -> dict[str, Any]:
     return {
         "number": found.number,
         "name": found.name,
+        "backbone": found.backbone,
         "validation": accuracy and f"{accuracy.share:.1%} ({accuracy.low:.1%}–{accuracy.high:.1%})",
         "loss": None if found.validation_loss is None else f"{found.validation_loss:.3f}",
         "epochs": found.epochs,

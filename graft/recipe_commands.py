@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from graft import recipes
+from graft.job_commands import name_backbones
 from graft.terminal import AsJson, Url, connect, print_json, say, show
 
 if TYPE_CHECKING:
@@ -28,14 +29,16 @@ def check(
         list[str] | None, typer.Option("--set", help="A field, as in optimizer.kind=nesterov; several times.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Id of a dataset, ds_…")] = None,
-    backbone: Annotated[str | None, typer.Option(help="Name of a backbone.")] = None,
+    backbones: Annotated[
+        list[str] | None, typer.Option("--backbone", help="Name of a backbone; with a quality, several times.")
+    ] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a recipe without starting a job; ends with 1 if a job would be refused."""
     with connect(url) as client:
         chosen = recipes.build_recipe(recipe, settings or [])
-        found = client.check_recipe(chosen, backbone, dataset)
+        found = client.check_recipe(chosen, dataset=dataset, **(name_backbones(backbones) if backbones else {}))
     if as_json:
         print_json(found)
         return

@@ -102,6 +102,7 @@ class CandidateTried(_Event):
     number: int
     """1, 2, … in the order of the ladder."""
     name: str
+    backbone: str
     recipe: dict[str, Any]
     """Resolved where it was tried: a job by it alone gives the same checkpoint, if time did not cut it short."""
     reason: str | None = None
@@ -120,6 +121,16 @@ class CandidateTried(_Event):
     """Bytes of the tensors of its checkpoint."""
     seconds_per_image: float | None = None
     """Measured time of one answer, in PyTorch's eager mode, decoding not included."""
+
+    def describe(self) -> str:
+        """Describe in a line what was found."""
+        if self.validation_accuracy is None:
+            return f"{self.name} of {self.backbone} is left out: {self.reason}"
+        better = "the best so far" if self.is_better else "not better than the best so far"
+        return (
+            f"{self.name} of {self.backbone}: {self.validation_accuracy:.1%} of the validation images classified "
+            f"correctly in {self.seconds:,.0f} s, {better}"
+        )
 
 
 class Diagnosed(_Event):

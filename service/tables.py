@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ForeignKey, LargeBinary, String, case, type_coerce
+from sqlalchemy import ForeignKey, LargeBinary, String, case, exists, type_coerce
 from sqlalchemy.orm import Mapped, mapped_column
 
 from service.backbones.tables import Backbone as Backbone
@@ -23,6 +23,7 @@ from service.jobs.tables import Candidate as Candidate
 from service.jobs.tables import Crash as Crash
 from service.jobs.tables import Epoch as Epoch
 from service.jobs.tables import Event as Event
+from service.jobs.tables import JobBackbone as JobBackbone
 from service.jobs.tables import Trial as Trial
 from service.keys.tables import ApiKey as ApiKey
 from service.models.tables import Model as Model
@@ -41,6 +42,8 @@ from service.uploads.tables import Upload as Upload
 from service.uploads.tables import UploadPart as UploadPart
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import ColumnElement
 
 
@@ -81,6 +84,7 @@ class Job(Leased, Table):
     """Id of the API key whose request made it; null where none was asked for."""
     dataset_id: Mapped[str] = mapped_column(ForeignKey("datasets.id"), index=True)
     backbone: Mapped[str] = mapped_column(index=True)
+    """The one that is trained; of several (JobBackbone), that of the best candidate so far, or the first."""
     recipe: Mapped[dict[str, Any]]
     """The requested recipe, until a worker has resolved it and no "auto" is left."""
     details: Mapped[dict[str, Any]] = mapped_column("metadata", default=dict)
@@ -114,8 +118,15 @@ class Job(Leased, Table):
 
     @classmethod
     def claimable_by(cls, worker: str) -> ColumnElement[bool]:
-        """Build the SQL of whether a worker can load the job's backbone."""
-        return Listing.has(worker, cls.backbone.expression)
+        """Build the SQL of whether a worker can load all of the job's backbones."""
+        lacks = ~Listing.has(worker, JobBackbone.backbone.expression)
+        return Listing.has(worker, cls.backbone.expression) & ~exists().where(JobBackbone.job_id == cls.id, lacks)
+
+    @classmethod
+    def names(cls, backbones: Sequence[str]) -> ColumnElement[bool]:
+        """Build the SQL of whether a job names one of these backbones."""
+        of_several = exists().where(JobBackbone.job_id == cls.id, JobBackbone.backbone.in_(backbones))
+        return cls.backbone.in_(backbones) | of_several
 
     @classmethod
     def requested_state(cls) -> ColumnElement[str]:

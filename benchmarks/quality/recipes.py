@@ -11,7 +11,7 @@ import numpy as np
 from models.catalog.recipe import Recipe
 from models.messages import Finished
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.spec import DatasetSpec, TrainingSpec, name_predictions
+from models.pipeline.spec import BackboneSpec, DatasetSpec, TrainingSpec, name_predictions
 from service.jobs.predictions import PredictionFile
 
 if TYPE_CHECKING:
@@ -40,9 +40,10 @@ def run_recipe(cell: Cell, recipe: dict[str, Any]) -> tuple[np.ndarray, np.ndarr
             job="job_benchmark",
             storage=folder.as_uri(),
             dataset=DatasetSpec(pack="", index="", classes=images.classes, digest="0" * 64),
-            backbone=cell.backbone.name,
-            backbones=cell.backbone.folder.parent,
-            backbone_folder=cell.backbone.folder if cell.backbone.is_imported else None,
+            backbone=BackboneSpec(
+                name=cell.backbone.name, folder=cell.backbone.folder if cell.backbone.is_imported else None
+            ),
+            local_backbones=cell.backbone.folder.parent,
             recipe=Recipe.model_validate(given),
             device="auto",
             cache=folder / "cache",

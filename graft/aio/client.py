@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from graft import inputs
 from graft.aio.backbones import AsyncBackbones
 from graft.aio.datasets import AsyncDatasets
-from graft.aio.jobs import AsyncJob, AsyncJobs
+from graft.aio.jobs import AsyncJob, AsyncJobs, name_backbones
 from graft.aio.runtime import run
 from graft.errors import WorkFailed
 from graft.notebook import LiveOutput
@@ -29,9 +29,10 @@ class AsyncClient(AsyncJobs, AsyncDatasets, AsyncBackbones):
     async def fine_tune(
         self,
         images: str | Path,
-        backbone: str,
+        backbone: str | None = None,
         recipe: Mapping[str, Any] | None = None,
         *,
+        backbones: Sequence[str] | None = None,
         name: str | None = None,
         publish: str | Mapping[str, str] | None = None,
         show: bool | None = None,
@@ -40,29 +41,34 @@ class AsyncClient(AsyncJobs, AsyncDatasets, AsyncBackbones):
 
         The recipe and the backbone are checked before anything is sent.
 
-        images: a folder with a folder of images for each class, an archive of one, or the id of a dataset. name,
-        publish: as of `create_job`. show: False hides how far the upload is, which notebooks show. Raises InputUnusable
-        where there are no images, WorkFailed where they cannot be used.
+        images: a folder with a folder of images for each class, an archive of one, or the id of a dataset. backbones,
+        name, publish: as of `create_job`. show: False hides how far the upload is, which notebooks show. Raises
+        InputUnusable where there are no images, WorkFailed where they cannot be used.
         """
-        await self.check_recipe(recipe or {}, backbone)
+        await self.check_recipe(recipe or {}, backbone, backbones=backbones)
         found = await run(partial(inputs.parse_images, images))
         if isinstance(found, str):
-            return await self.create_job(found, backbone, recipe, name, publish=publish)
+            return await self.create_job(found, backbone, recipe, name, publish=publish, backbones=backbones)
         counted = LiveOutput(show).count_bytes(f"Uploading {images}", found.size)
         made = await self.create_dataset(found, sent=counted)
         dataset = await self.wait_for_dataset(made.id)
         if dataset.error:
             raise WorkFailed(dataset.error["code"], dataset.error["message"])
-        return await self.create_job(dataset.id, backbone, recipe, name, publish=publish)
+        return await self.create_job(dataset.id, backbone, recipe, name, publish=publish, backbones=backbones)
 
     async def check_recipe(
-        self, recipe: Mapping[str, Any], backbone: str | None = None, dataset: str | None = None
+        self,
+        recipe: Mapping[str, Any],
+        backbone: str | None = None,
+        dataset: str | None = None,
+        *,
+        backbones: Sequence[str] | None = None,
     ) -> CheckedRecipe:
         """Check a recipe without starting a job; returns it with its defaults, warnings and what the job costs.
 
         Raises GraftError where a job would be refused.
         """
-        body = {"recipe": recipe, "backbone": backbone, "dataset": dataset}
+        body = {"recipe": recipe, "dataset": dataset, **name_backbones(backbone, backbones)}
         return CheckedRecipe(await self._call("POST", "/v1/recipes/check", json=body))
 
     async def techniques(self) -> Catalog:

@@ -114,24 +114,33 @@ class AsyncJob(results.Job):
         return html.render_job(self, self._jobs.read_epochs(self.id))
 
 
+def name_backbones(backbone: str | None, backbones: Sequence[str] | None) -> Json:
+    """Name one backbone, or several, in the body of a request."""
+    return {"backbone": backbone} if backbones is None else {"backbone": backbone, "backbones": list(backbones)}
+
+
 class AsyncJobs(AsyncPredictions):
     """Calls about jobs."""
 
     async def create_job(
         self,
         dataset: str,
-        backbone: str,
+        backbone: str | None = None,
         recipe: Mapping[str, Any] | None = None,
         name: str | None = None,
         metadata: Mapping[str, str] | None = None,
         priority: int = 0,
         publish: str | Mapping[str, str] | None = None,
+        *,
+        backbones: Sequence[str] | None = None,
     ) -> AsyncJob:
         """Start a fine-tuning; repeating the call over a broken connection creates no second job.
 
-        publish: the name of a model that its checkpoint becomes, or {"name": …, "when": "if_better"}.
+        backbones: several in place of one, of which the best is delivered, with the quality balanced or best in the
+        recipe. publish: the name of a model that its checkpoint becomes, or {"name": …, "when": "if_better"}.
         """
-        body: Json = {"dataset": dataset, "backbone": backbone, "recipe": recipe or {}, "name": name}
+        body: Json = {"dataset": dataset, "recipe": recipe or {}, "name": name}
+        body |= name_backbones(backbone, backbones)
         body |= {"metadata": dict(metadata or {}), "priority": priority}
         if publish is not None:
             body["publish"] = publish if isinstance(publish, str) else dict(publish)
@@ -208,7 +217,8 @@ class AsyncJobs(AsyncPredictions):
     async def candidates(self, job: str) -> list[Candidate]:
         """List the recipes that a job with a `quality` has tried or left out, the first one first.
 
-        Another one than the best is delivered by a job of its own: `create_job(dataset, backbone, candidate.recipe)`.
+        Another one than the best is delivered by a job of its own: `create_job(dataset, candidate.backbone,
+        candidate.recipe)`.
         """
         return [one async for one in self._iterate_pages(Candidate, f"/v1/jobs/{job}/candidates", {})]
 

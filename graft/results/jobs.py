@@ -109,14 +109,15 @@ class Trial(Record):
 
 
 class Candidate(Record):
-    """A recipe that a job has tried or left out, with its figures on the validation images and its costs."""
+    """A recipe and a backbone that a job has tried or left out, with figures on the validation images, and costs."""
 
     id: str
     number: int
     """1, 2, … in the order in which they were tried."""
     name: str
+    backbone: str
     recipe: dict[str, Any]
-    """Resolved where it was tried: a job with it, on the same dataset and backbone, delivers this candidate, if
+    """Resolved where it was tried: a job with it and the backbone, on the same dataset, delivers this candidate, if
     neither the time budget nor a stop cut it short."""
     reason: str | None
     """Why it was left out; null where it was tried."""
@@ -220,6 +221,10 @@ class Job(Record):
     phase: str | None
     dataset: str
     backbone: str
+    """The backbone of the checkpoint; where several are named and the job has not ended, that of the best candidate
+    so far, at first the first one."""
+    backbones: list[str]
+    """All that the request names, in its order."""
     parent: str | None
     """The checkpoint that it goes on from, if its backbone is one."""
     recipe: dict[str, Any]

@@ -17,7 +17,10 @@ class Entry(Record):
 
 
 class Costs(Record):
-    """Costs of a job, as far as they are known without starting one; null where they are not."""
+    """Costs of a job, as far as they are known without starting one; null where they are not.
+
+    Of several backbones bytes and seconds are those of all in the cheapest candidate recipe, and what differs is null.
+    """
 
     images: int | None
     """Images of the dataset, each computed once for each view."""

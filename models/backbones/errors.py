@@ -66,6 +66,12 @@ class DiskTooSmall(BackboneError):
     code = "disk_too_small"
 
 
+class NoBackboneUsable(BackboneError):
+    """None of several backbones can be used."""
+
+    code = "no_backbone_usable"
+
+
 class BackboneUnsupported(BackboneError):
     """The network is none that can be converted; each reason has a code of its own."""
 

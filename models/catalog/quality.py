@@ -38,6 +38,10 @@ SHARED = frozenset(
 """Fields that all candidates share with the recipe; those left out are chosen by the candidates."""
 
 
+MOST_BACKBONES = 8
+"""Most backbones that the candidates of one job have."""
+
+
 class Candidate(NamedTuple):
     """A recipe to try."""
 

@@ -51,7 +51,8 @@ def measure_backbone(
 
     Raises BackboneError, SurgeryError, FeaturesNotFinite.
     """
-    backbones.load(spec.backbone, spec.backbones, None, spec.backbone_folder, spec.backbone_commit)  # a job has it
+    named = spec.backbone
+    backbones.load(named.name, spec.local_backbones, None, named.folder, named.commit)  # a job has it
     began = time.monotonic()
     ready = prepare(spec, pack, context)
     prepare_seconds = time.monotonic() - began

@@ -1,5 +1,8 @@
 """Ladder of candidates: train by one recipe after another, the cheapest first, and select the best.
 
+Of several backbones the first recipe tries all, and each later one the better half of those before it, by their
+validation loss (successive halving; Jamieson & Talwalkar, 2016, arXiv:1502.07943). One that cannot be used is left out.
+
 A candidate is selected where its loss on the validation images, after its temperature, is smaller than that of the best
 so far, and it does not classify fewer of them correctly beyond the noise of that difference. Only what is delivered is
 tested. Each candidate's recipe is that of an ordinary job, which gives the same checkpoint.
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from models.backbones.errors import BackboneError
+from models.backbones.errors import BackboneError, NoBackboneUsable
 from models.catalog.quality import LEAST_EPOCHS, list_candidates
 from models.catalog.recipe import Recipe
 from models.evaluation.calibration import fit_temperature
@@ -33,7 +36,7 @@ from models.training.class_priors import compute_class_weights
 from models.training.loop import TrainingDiverged
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Generator, Iterator, Sequence
 
     from models.catalog.quality import Candidate
     from models.messages import Event
@@ -51,10 +54,33 @@ def climb(inputs: Inputs, state: dict[str, Any] | None) -> Generator[Event, None
     Returns the best one's training. Raises BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged.
     """
     ladder = Ladder(inputs, None if state is None else state["ladder"])
-    for number, candidate in enumerate(ladder.candidates, 1):
-        if number > len(ladder.state["tried"]):
-            yield from ladder.try_candidate(number, candidate, state)
+    tried, chosen, number = ladder.state["tried"], ladder.backbones, 0
+    for candidate in ladder.candidates:
+        if number:
+            chosen = keep_better_half(chosen, tried[:number])
+        for backbone in chosen:
+            number += 1
+            if number > len(tried):
+                yield from ladder.try_candidate(number, candidate, backbone, state)
+        if ladder.state["best"] is None:
+            reasons = "; ".join(f"{one['backbone']}: {one['reason']}" for one in tried)
+            raise NoBackboneUsable(f"None of the {len(chosen)} backbones can be used. {reasons}")
     return (yield from ladder.deliver())
+
+
+def keep_better_half(backbones: Sequence[str], tried: Sequence[dict[str, Any]]) -> list[str]:
+    """Keep the better half of the backbones, rounded down, but at least one: that of the best candidate comes first.
+
+    The others are ordered by the smallest validation loss of their candidates.
+    """
+    losses: dict[str, float] = {}
+    for one in tried:
+        if one["reason"] is None:
+            name, loss = one["backbone"], one["validation_loss"]
+            losses[name] = min(loss, losses.get(name, loss))
+    best = [one["backbone"] for one in tried if one["is_better"]][-1]
+    usable = sorted((name for name in backbones if name in losses), key=lambda name: (name != best, losses[name]))
+    return usable[: max(1, len(backbones) // 2)]
 
 
 class Ladder:
@@ -66,28 +92,36 @@ class Ladder:
         self.state: dict[str, Any] = state or {"wanted": wanted, "tried": [], "running": None, "best": None}
         """What snapshots keep: the recipe, what was tried, the candidate that is being trained, and the best one."""
         self.candidates = list_candidates(Recipe.model_validate(self.state["wanted"]))
+        self._backbones = {backbone.name: backbone for backbone in inputs.spec.backbones or (inputs.spec.backbone,)}
         self._inputs = inputs
         inputs.snapshotter.ladder = self.state
         self._best: Trained | None = None
         self._phases: set[str] = set()
 
-    def try_candidate(self, number: int, candidate: Candidate, state: dict[str, Any] | None) -> Iterator[Event]:
-        """Train by a candidate's recipe, or leave it out; `state` is a snapshot, perhaps of its training."""
+    @property
+    def backbones(self) -> list[str]:
+        """Names of all backbones, in the order in which they were named."""
+        return list(self._backbones)
+
+    def try_candidate(
+        self, number: int, candidate: Candidate, backbone: str, state: dict[str, Any] | None
+    ) -> Iterator[Event]:
+        """Train a backbone by a candidate's recipe, or leave it out; `state` is a snapshot, perhaps of its training."""
         began = time.monotonic()
         try:
             if self.state["running"] is None:
-                planned = self._plan(candidate)
-                self.state["running"] = {"recipe": planned.model_dump(mode="json"), "epochs": [], "diagnosis": {}}
+                planned = self._plan(candidate.recipe, backbone).model_dump(mode="json")
+                self.state["running"] = {"backbone": backbone, "recipe": planned, "epochs": [], "diagnosis": {}}
                 state = None
-            recipe = Recipe.model_validate(self.state["running"]["recipe"])
-            trained = yield from self._train(number, candidate.name, recipe, state)
+            trained = yield from self._train(number, candidate.name, state)
             tried = self._compare(number, candidate.name, trained, time.monotonic() - began)
         except (_LeftOut, BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged) as error:
-            if self.state["best"] is None:
+            if len(self._backbones) == 1 and self.state["best"] is None:
                 raise
             tried = CandidateTried(
                 number=number,
                 name=candidate.name,
+                backbone=backbone,
                 recipe=candidate.recipe.model_dump(mode="json"),
                 reason=str(error),
                 seconds=round(time.monotonic() - began, 3),
@@ -109,16 +143,16 @@ class Ladder:
         found = self.state["tried"][best["number"] - 1]
         yield Noted(
             kind="candidate_delivered",
-            message=f"{found['name']} is delivered, "
+            message=f"{found['name']} of {found['backbone']} is delivered, "
             + (f"the best of {tried} candidates on the validation images" if tried > 1 else "the only one tried")
             + f": {found['validation_accuracy']:.1%} classified correctly",
-            data={"number": best["number"], "name": found["name"]},
+            data={"number": best["number"], "name": found["name"], "backbone": found["backbone"]},
         )
         return trained._replace(stop_reason=self._inputs.stop_condition.reason or trained.stop_reason)
 
-    def _plan(self, candidate: Candidate) -> Recipe:
+    def _plan(self, recipe: Recipe, backbone: str) -> Recipe:
         """Plan a candidate: as many epochs as fit the time that is left. Raises _LeftOut."""
-        best, recipe, stop = self.state["best"], candidate.recipe, self._inputs.stop_condition
+        best, stop = self.state["best"], self._inputs.stop_condition
         if best is None:
             return recipe
         self._leave_out_if_over()
@@ -126,7 +160,7 @@ class Ladder:
             raise _LeftOut("the best so far makes no mistake on the validation images, which can show no better one")
         if not recipe.cut.trains or math.isinf(stop.seconds_left):
             return recipe
-        seconds = measure_epoch_seconds(self._narrow(recipe))
+        seconds = measure_epoch_seconds(self._narrow(recipe, backbone))
         self._leave_out_if_over()
         left = stop.seconds_left
         epochs, least = (
@@ -143,16 +177,16 @@ class Ladder:
         if reason is not None:
             raise _LeftOut("the job was stopped" if reason == "stopped" else "the time budget is used up")
 
-    def _narrow(self, recipe: Recipe) -> Inputs:
-        """Narrow the job's inputs to one candidate, which has the same revision of the backbone as the others."""
-        return replace(self._inputs, spec=self._inputs.spec.model_copy(update={"recipe": recipe}))
+    def _narrow(self, recipe: Recipe, backbone: str) -> Inputs:
+        """Narrow the job's inputs to one candidate, which has the same revision of the backbone as others of it."""
+        changes = {"recipe": recipe, "backbone": self._backbones[backbone]}
+        return replace(self._inputs, spec=self._inputs.spec.model_copy(update=changes))
 
-    def _train(
-        self, number: int, name: str, recipe: Recipe, state: dict[str, Any] | None
-    ) -> Generator[Event, None, Trained]:
-        """Train by a candidate's recipe; its epochs and its diagnosis are kept until it is delivered."""
+    def _train(self, number: int, name: str, state: dict[str, Any] | None) -> Generator[Event, None, Trained]:
+        """Train by the running candidate's recipe; its epochs and its diagnosis are kept until it is delivered."""
         running = self.state["running"]
-        events = _Returning(train_recipe(self._narrow(recipe), state if state and "training" in state else None))
+        inputs = self._narrow(Recipe.model_validate(running["recipe"]), running["backbone"])
+        events = _Returning(train_recipe(inputs, state if state and "training" in state else None))
         for event in events:
             if isinstance(event, EpochEnded):
                 running["epochs"].append(event.model_dump())
@@ -162,10 +196,10 @@ class Ladder:
                 findings = [one for one in event.diagnosis["findings"] if one["kind"] != TRIES_MORE]
                 running["diagnosis"] = {**event.diagnosis, "findings": findings}
             elif not (isinstance(event, Noted) and event.kind == TRIES_MORE):
-                yield from self._pass_on(number, name, event)
+                yield from self._pass_on(number, name, running["backbone"], event)
         return events.value
 
-    def _pass_on(self, number: int, name: str, event: Event) -> Iterator[Event]:
+    def _pass_on(self, number: int, name: str, backbone: str, event: Event) -> Iterator[Event]:
         """Pass on an event of a candidate's training as one of the whole job."""
         match event:
             case PhaseStarted():
@@ -173,13 +207,18 @@ class Ladder:
                     self._phases.add(event.phase)
                     yield event
             case Progressed():
-                done = (number - 1 + event.percent / 100) / len(self.candidates)
+                done = (number - 1 + event.percent / 100) / self._count_planned()
                 yield event.model_copy(update={"percent": round(99 * done, 1), "eta_seconds": None})
             case Noted():
-                message, data = f"{name}: {event.message}", {**event.data, "candidate": name}
+                of_which = name if len(self._backbones) == 1 else f"{name} of {backbone}"
+                message, data = f"{of_which}: {event.message}", {**event.data, "candidate": name, "backbone": backbone}
                 yield event.model_copy(update={"message": message, "data": data})
             case _:
                 yield event
+
+    def _count_planned(self) -> int:
+        """Count the candidates that are tried, if each backbone can be."""
+        return sum(max(1, len(self._backbones) >> rung) for rung in range(len(self.candidates)))
 
     def _compare(self, number: int, name: str, trained: Trained, seconds: float) -> CandidateTried:
         """Compare a candidate with the best so far, and keep the better one."""
@@ -188,10 +227,10 @@ class Ladder:
         logits = training.validation_logits / fit_temperature(training.validation_logits, labels)
         losses, misses = judge(logits, labels, compute_class_weights(training.run).numpy())
         hits = logits.argmax(1) == labels if labels.ndim == 1 else ((logits > 0) == (labels > 0)).mean(1)
-        if ready.backbone.revision is not None:
-            spec = self._inputs.spec.model_copy(update={"backbone_commit": ready.backbone.revision})
-            self._inputs = replace(self._inputs, spec=spec)
         best, running = self.state["best"], self.state["running"]
+        if ready.backbone.revision is not None:
+            pinned = self._backbones[running["backbone"]].model_copy(update={"commit": ready.backbone.revision})
+            self._backbones[running["backbone"]] = pinned
         is_better = best is None or (
             training.best_epoch > 0  # what needs no step of it, such as its probe, differs by rounding alone
             and is_improvement(losses, misses, best["losses"].numpy(), best["misses"].numpy())
@@ -208,6 +247,7 @@ class Ladder:
         return CandidateTried(
             number=number,
             name=name,
+            backbone=running["backbone"],
             recipe=running["recipe"],
             is_better=is_better,
             validation_accuracy=float(np.mean(hits)),
@@ -221,7 +261,7 @@ class Ladder:
 
     def _load(self, best: dict[str, Any]) -> Trained:
         """Load the best candidate's training from a snapshot."""
-        inputs = self._narrow(Recipe.model_validate(best["recipe"]))
+        inputs = self._narrow(Recipe.model_validate(best["recipe"]), best["backbone"])
         ready = replace(prepare(inputs.spec, inputs.pack, inputs.context), probe=None, open_probe=None)
         training = load_training(inputs, ready, best)
         training.use_weights(training.selection.state)

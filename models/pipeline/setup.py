@@ -110,8 +110,8 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     images = sum(len(subset.images) for subset in (train, validation, test))
 
     wanted_side = None if wanted.image_size == "auto" else wanted.image_size
-    folder, commit = spec.backbone_folder, spec.backbone_commit
-    backbone = backbones.load(spec.backbone, spec.backbones, wanted_side, folder, commit)
+    named = spec.backbone
+    backbone = backbones.load(named.name, spec.local_backbones, wanted_side, named.folder, named.commit)
     backbone_tensors = digest_tensors(backbone.network.state_dict())  # training changes them in place
     kept = select_classes(backbone, classes) if wanted.head.kind == "keep" else None
     preprocessing = backbone.preprocessing

@@ -36,6 +36,16 @@ class DatasetSpec(_Spec):
     """SHA-256, in hex."""
 
 
+class BackboneSpec(_Spec):
+    """A backbone, and where it is loaded from."""
+
+    name: str
+    folder: Path | None = None
+    """The folder, of this attempt alone, with the files of an uploaded backbone or of a checkpoint."""
+    commit: str | None = None
+    """Commit of the Hub's repository from which an earlier attempt loaded it; this one does too."""
+
+
 class TrainingSpec(_Spec):
     """One fine-tuning: dataset, backbone, recipe, and where its files are."""
 
@@ -45,13 +55,12 @@ class TrainingSpec(_Spec):
     dataset: DatasetSpec
     other_dataset: DatasetSpec | None = None
     """The dataset that the recipe's pretraining names."""
-    backbone: str
-    backbones: Path | None
+    backbone: BackboneSpec
+    """The backbone; of several, the best so far."""
+    backbones: tuple[BackboneSpec, ...] = ()
+    """Those that a ladder tries, where there are several."""
+    local_backbones: Path | None
     """The directory of local backbones."""
-    backbone_folder: Path | None = None
-    """The folder, of this attempt alone, with the files of an uploaded backbone or of a checkpoint."""
-    backbone_commit: str | None = None
-    """Commit of the Hub's repository from which an earlier attempt loaded the backbone; this one does too."""
     teacher_folder: Path | None = None
     """The folder, of this attempt alone, with the file of the checkpoint that the recipe distils."""
     recipe: Recipe

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import or_, select
 
 from service import event_log
 from service.backbones import repository
 from service.backbones.errors import BackboneInUse, BackboneNotUploaded, PreprocessingNotNeeded, UploadDropped
 from service.backbones.options import ImportOptions
 from service.backbones.tables import OWN_SOURCES, UPLOAD_SOURCE
+from service.jobs.lifecycle import TERMINAL
 from service.recommendations import repository as recommendations
 from service.statuses import BackboneStatus
 from service.tables import Backbone, BackboneEvent, Job, now
@@ -140,7 +141,8 @@ def delete(session: Session, backbone_id: str) -> None:
             f"{backbone_id} was not uploaded, it is of the source {backbone.source}; only an uploaded or pretrained "
             "one, bb_…, is deleted."
         )
-    job = session.scalar(select(Job.id).where(Job.backbone == backbone_id).order_by(Job.id).limit(1))
+    needs_it = or_(Job.backbone == backbone_id, Job.names([backbone_id]) & Job.status.not_in(TERMINAL))
+    job = session.scalar(select(Job.id).where(needs_it).order_by(Job.id).limit(1))
     if job is not None:
         raise BackboneInUse(
             f"Job {job} uses backbone {backbone_id}, and its checkpoints are made of it. Delete its jobs first."

@@ -12,7 +12,7 @@ from service.statuses import BackboneStatus, JobStatus
 from service.tables import Backbone, Job, Listing, Worker, now
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import Session
@@ -77,20 +77,25 @@ def read_clock(session: Session) -> float:
     return float(session.scalar(select(now())) or 0.0)
 
 
-def find_lacking(session: Session, jobs: Sequence[Job]) -> dict[str, str]:
-    """Find what each queued one of `jobs` lacks beside its turn: a worker that lives, and can load its backbone."""
+def find_lacking(session: Session, jobs: Sequence[Job], named: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Find what each queued one of `jobs` lacks beside its turn: a worker that lives, and can load its backbones.
+
+    named: each job's backbones, by its id.
+    """
     queued = [job for job in jobs if job.status == JobStatus.QUEUED]
     if not queued:
         return {}
     if not session.scalar(select(_is_any_alive())):
         return {job.id: "a worker: none is running" for job in queued}
-    named = {job.backbone for job in queued}
-    alive = select(Listing.backbone).join(Worker, Worker.id == Listing.worker_id).where(Worker.alive_until >= now())
-    loadable = set(session.scalars(alive.where(Listing.backbone.in_(named)).distinct()))
+    needed = {job.id: [name for name in named[job.id] if not name.startswith(LOADED_ANYWHERE)] for job in queued}
+    alive = select(Listing).join(Worker, Worker.id == Listing.worker_id).where(Worker.alive_until >= now())
+    listed: dict[str, set[str]] = {}
+    for found in session.scalars(alive.where(Listing.backbone.in_(set().union(*needed.values())))):
+        listed.setdefault(found.worker_id, set()).add(found.backbone)
     return {
-        job.id: f"a worker that has {job.backbone}: none that is running has it"
-        for job in queued
-        if job.backbone not in loadable and not job.backbone.startswith(LOADED_ANYWHERE)
+        job_id: f"a worker that has {' and '.join(names)}: none that is running has {'them all' if names[1:] else 'it'}"
+        for job_id, names in needed.items()
+        if names and not any(had.issuperset(names) for had in listed.values())
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from service.backbones import repository as backbones
 from service.batch_predictions import repository as batch_predictions
@@ -14,7 +14,7 @@ from service.checkpoints.tables import DeletedCheckpoint
 from service.jobs.lifecycle import TERMINAL
 from service.recommendations import repository as recommendations
 from service.statuses import ExportStatus
-from service.tables import Checkpoint, Dataset, Export, Job
+from service.tables import Checkpoint, Dataset, Export, Job, JobBackbone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +95,9 @@ def find_uses(session: Session, checkpoint_ids: Sequence[str]) -> dict[str, Chec
             "ended, or cancel it."
         )
     uses |= _find_pretrainings(session, checkpoint_ids)
-    needed = select(Job.id, Job.backbone).where(Job.backbone.in_(checkpoint_ids), Job.status.not_in(TERMINAL))
+    named = func.coalesce(JobBackbone.backbone, Job.backbone)
+    needed = select(Job.id, named).outerjoin(JobBackbone, JobBackbone.job_id == Job.id)
+    needed = needed.where(named.in_(checkpoint_ids), Job.status.not_in(TERMINAL))
     for job, backbone in session.execute(needed.order_by(Job.id.desc())):
         uses[backbone] = CheckpointInUse(
             f"Job {job} goes on from checkpoint {backbone}; wait until it has ended, or cancel it."

@@ -1,4 +1,4 @@
-"""Candidates of a job with a `quality`: the recipes that it has tried, and the Pareto front among them."""
+"""Candidates of a job with a `quality`: what it has tried, and the Pareto front among them."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ if TYPE_CHECKING:
 
 
 class Candidate(Identified):
-    """A recipe that a job has tried or left out, with its figures on the validation images and its costs."""
+    """A recipe and a backbone that a job has tried or left out, with figures on the validation images, and costs."""
 
     number: int
     """1, 2, … in the order in which they were tried."""
     name: str
+    backbone: str
     recipe: dict[str, Any]
-    """Resolved where it was tried: a job with it, on the same dataset and backbone, delivers this candidate, if neither
-    the time budget nor a stop cut it short."""
+    """Resolved where it was tried: a job with it and the backbone, on the same dataset, delivers this candidate, if
+    neither the time budget nor a stop cut it short."""
     reason: str | None
     """Why it was left out; null where it was tried."""
     is_best: bool
@@ -53,6 +54,7 @@ def build_candidates(rows: Sequence[tables.Candidate]) -> list[Candidate]:
             id=row.id,
             number=row.number,
             name=row.name,
+            backbone=row.backbone,
             recipe=row.recipe,
             reason=row.reason,
             is_best=row.number == best,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from service.backbones import repository as backbones
@@ -10,7 +11,11 @@ from service.backbones.tables import CHECKPOINT, OWN_SOURCES, PRETRAINING_SOURCE
 from service.checkpoints import repository as checkpoints
 from service.jobs import repository
 from service.jobs.errors import (
+    BackboneMissing,
+    BackboneNamedTwice,
     BackboneNotReady,
+    BackbonesContradict,
+    BackbonesNeedQuality,
     BackboneUnknown,
     ClassUnknown,
     DatasetNotReady,
@@ -21,21 +26,30 @@ from service.jobs.errors import (
     TeacherUnknown,
 )
 from service.statuses import BackboneStatus, DatasetStatus, JobStatus
-from service.tables import Backbone, Checkpoint, Dataset, Job, new_id
+from service.tables import Backbone, Checkpoint, Dataset, Job, JobBackbone, new_id
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from sqlalchemy.orm import Session
 
     from models.catalog.recipe import Recipe
-    from service.jobs.schemas import JobCreate
+    from service.jobs.schemas import JobCreate, TrainingRequest
 
 NAMES_SHOWN = 10
 """Most classes that a message names."""
 
 
 def create_job(session: Session, request: JobCreate, created_by: str | None = None) -> Job:
-    """Add a queued job and its first event; `created_by` is the id of an API key. Raises what `check` raises."""
-    other = check(session, request.recipe, request.dataset, request.backbone)
+    """Add a queued job and its first event; `created_by` is the id of an API key.
+
+    Raises BackboneMissing, what `list_named` raises, and what `check` raises.
+    """
+    named = list_named(request)
+    if not named:
+        raise BackboneMissing("A job trains a backbone: name one. GET /v1/backbones lists those that exist.")
+    other = check(session, request.recipe, request.dataset, named)
+    first, *others = named.values()
     job = Job(
         id=new_id("job"),
         status=JobStatus.QUEUED,
@@ -43,7 +57,7 @@ def create_job(session: Session, request: JobCreate, created_by: str | None = No
         created_by=created_by,
         dataset_id=request.dataset,
         other_dataset_id=other,
-        backbone=request.backbone,
+        backbone=first,
         recipe=request.recipe.model_dump(mode="json"),
         details=request.metadata,
         publish=None if request.publish is None else request.publish.model_dump(),
@@ -57,12 +71,37 @@ def create_job(session: Session, request: JobCreate, created_by: str | None = No
     )
     session.add(job)
     session.flush()
+    if others:
+        session.add_all(
+            JobBackbone(job_id=job.id, position=position, backbone=name) for position, name in enumerate(named.values())
+        )
     repository.add_event(session, job, "info", "queued", "Waiting for a worker", {})
     return job
 
 
-def check(session: Session, recipe: Recipe, dataset: str | None, backbone: str | None) -> str | None:
-    """Check a recipe against the dataset and the backbone that are given; returns the dataset of its pretraining.
+def list_named(request: TrainingRequest) -> dict[str, str]:
+    """List the backbones that a request names, by the field that names each, such as body.backbone.
+
+    Raises BackbonesContradict, BackbonesNeedQuality, BackboneNamedTwice.
+    """
+    if request.backbones is None:
+        return {} if request.backbone is None else {"body.backbone": request.backbone}
+    if request.backbone is not None:
+        raise BackbonesContradict("The request has both backbone and backbones: leave one of them out.")
+    if request.recipe.quality == "fast":
+        raise BackbonesNeedQuality(
+            "Only the quality balanced or best tries several backbones: set it in the recipe, or name one backbone."
+        )
+    twice = [name for name, count in Counter(request.backbones).items() if count > 1]
+    if twice:
+        raise BackboneNamedTwice(f"The request names the backbone {twice[0]} twice: name each once.")
+    return {f"body.backbones.{position}": name for position, name in enumerate(request.backbones)}
+
+
+def check(session: Session, recipe: Recipe, dataset: str | None, backbones: Mapping[str, str]) -> str | None:
+    """Check a recipe against the dataset and the backbones that are given; returns the dataset of its pretraining.
+
+    backbones: names, by the field that names each.
 
     Raises: DatasetUnknown, DatasetNotReady, DatasetUnlabelled, RecipeDoesNotFit, ClassUnknown, TeacherUnknown,
     TeacherDoesNotFit, BackboneUnknown, BackboneNotReady.
@@ -73,8 +112,12 @@ def check(session: Session, recipe: Recipe, dataset: str | None, backbone: str |
     if recipe.distillation is not None:
         _check_teacher(session, recipe.distillation.teacher, ready)
     other = _check_other_dataset(session, recipe)
-    if backbone is not None:
-        _check_backbone(session, backbone)
+    for loc, name in backbones.items():
+        try:
+            _check_backbone(session, name)
+        except (BackboneUnknown, BackboneNotReady) as error:
+            error.loc = loc
+            raise
     return other
 
 

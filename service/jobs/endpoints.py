@@ -220,5 +220,8 @@ def _transition(database: Database, job_id: str, transition: Callable[[Session, 
 def _build_jobs(session: Session, rows: list[tables.Job]) -> list[Job]:
     results = repository.find_checkpoint_ids(session, rows)
     positions = repository.find_queue_positions(session, rows)
-    lacking = listings.find_lacking(session, rows)
-    return [Job.from_row(row, results[row.id], positions.get(row.id), lacking.get(row.id)) for row in rows]
+    named = repository.find_backbones(session, rows)
+    lacking = listings.find_lacking(session, rows, named)
+    return [
+        Job.from_row(row, named[row.id], results[row.id], positions.get(row.id), lacking.get(row.id)) for row in rows
+    ]

@@ -73,6 +73,34 @@ class RecipeDoesNotFit(Unprocessable):
     loc = "body.recipe"
 
 
+class BackboneMissing(Unprocessable):
+    """The job names no backbone."""
+
+    code = "backbone_missing"
+    loc = "body.backbone"
+
+
+class BackbonesContradict(Unprocessable):
+    """The request names one backbone, and several."""
+
+    code = "backbones_contradict"
+    loc = "body.backbones"
+
+
+class BackbonesNeedQuality(Unprocessable):
+    """The request names several backbones, and its recipe has no quality that tries them."""
+
+    code = "backbones_need_quality"
+    loc = "body.backbones"
+
+
+class BackboneNamedTwice(Unprocessable):
+    """The request names a backbone twice."""
+
+    code = "backbone_named_twice"
+    loc = "body.backbones"
+
+
 class BackboneUnknown(Unprocessable):
     """The job names a backbone that this service does not know."""
 

@@ -13,7 +13,7 @@ from sqlalchemy.orm.attributes import set_committed_value
 from service import event_log
 from service.jobs.errors import JobNotFound
 from service.statuses import JobStatus
-from service.tables import Candidate, Checkpoint, Crash, Epoch, Event, Job, Trial
+from service.tables import Candidate, Checkpoint, Crash, Epoch, Event, Job, JobBackbone, Trial
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,7 +57,7 @@ def find_page(
     if dataset is not None:
         query = query.where(Job.dataset_id == dataset)
     if backbone is not None:
-        query = query.where(Job.backbone == backbone)
+        query = query.where(Job.names([backbone]))
     for key, value in (details or {}).items():
         query = query.where(Job.details[key].as_string() == value)
     wanted = session.scalars(query).all()  # alone, as sorting would move the metrics of all jobs that match
@@ -82,13 +82,20 @@ def _parse_without_confusion(metrics: str) -> dict[str, Any] | None:
     return parsed
 
 
-def find_backbone_commit(session: Session, job_id: str) -> str | None:
-    """Find the commit from which an earlier attempt loaded the backbone; None if it is not of the Hub."""
-    query = (
-        select(Event.data).where(Event.job_id == job_id, Event.kind == "prepared").order_by(Event.seq.desc()).limit(1)
-    )
-    data = session.scalars(query).one_or_none()
-    return None if data is None else data.get("backbone_revision")
+def find_backbones(session: Session, jobs: Sequence[Job]) -> dict[str, list[str]]:
+    """Find the backbones that each job names, in the order in which it names them."""
+    several: dict[str, list[str]] = {}
+    query = select(JobBackbone).where(JobBackbone.job_id.in_([job.id for job in jobs]))
+    for row in session.scalars(query.order_by(JobBackbone.job_id, JobBackbone.position)):
+        several.setdefault(row.job_id, []).append(row.backbone)
+    return {job.id: several.get(job.id, [job.backbone]) for job in jobs}
+
+
+def find_backbone_commits(session: Session, job: Job) -> dict[str, str]:
+    """Find the commits from which earlier attempts loaded the job's backbones, by name; those of the Hub have one."""
+    query = select(Event.data).where(Event.job_id == job.id, Event.kind == "prepared").order_by(Event.seq)
+    found = {data.get("backbone", job.backbone): data.get("backbone_revision") for data in session.scalars(query)}
+    return {name: commit for name, commit in found.items() if commit is not None}
 
 
 def find_seconds_per_image(session: Session, backbone: str, recipe: Recipe) -> float | None:
@@ -106,7 +113,8 @@ def find_seconds_per_image(session: Session, backbone: str, recipe: Recipe) -> f
     )
     alike = recipe.model_dump(mode="json", include={"cut", "drop_stages", "image_size"})
     for resolved, cache, data in session.execute(query):
-        if any(resolved.get(name) != value for name, value in alike.items()):
+        is_of_another = data.get("backbone", backbone) != backbone
+        if is_of_another or any(resolved.get(name) != value for name, value in alike.items()):
             continue
         if cache and cache["hits"]:
             return float(cache["saved_seconds"] / cache["hits"])

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from models.catalog.quality import MOST_BACKBONES
 from models.catalog.recipe import Recipe
 from models.catalog.technique import StrictModel
 from service import tables
@@ -22,16 +23,25 @@ Metadata = Annotated[dict[Key, Text], Field(max_length=50)]
 """The caller's own labels."""
 
 
-class JobCreate(StrictModel):
+class TrainingRequest(StrictModel):
+    """A recipe, and the backbones that are trained by it."""
+
+    backbone: Text | None = None
+    """Name of a backbone, such as timm/mobilenetv3_small_100.lamb_in1k, or id of one that was uploaded (bb_…), or of
+    a checkpoint to go on from (ckpt_…)."""
+    backbones: Annotated[list[Text], Field(min_length=1, max_length=MOST_BACKBONES)] | None = None
+    """Several in place of one, where the recipe has the `quality` balanced or best: the cheapest candidate recipe tries
+    them all, each dearer one the better half of those before it by their validation loss, at least one. One that cannot
+    be used is left out, as long as another can."""
+    recipe: Recipe = Recipe()
+    """The choices of the training; the empty recipe is the recommended one."""
+
+
+class JobCreate(TrainingRequest):
     """A request to train."""
 
     dataset: Text
     """Id of a dataset that is ready."""
-    backbone: Text
-    """Name of a backbone, such as timm/mobilenetv3_small_100.lamb_in1k, or id of one that was uploaded (bb_…), or of
-    a checkpoint to go on from (ckpt_…)."""
-    recipe: Recipe = Recipe()
-    """The choices of the training; the empty recipe is the recommended one."""
     name: Text | None = None
     """A name for people."""
     metadata: Metadata = {}
@@ -64,6 +74,10 @@ class Job(Identified):
     phase: str | None
     dataset: str
     backbone: str
+    """The backbone of the checkpoint; where several are named and the job has not ended, that of the best candidate so
+    far, at first the first one."""
+    backbones: list[str]
+    """All that the request names, in its order."""
     parent: str | None
     """The checkpoint that it goes on from, if its backbone is one."""
     recipe: dict[str, Any]
@@ -91,7 +105,12 @@ class Job(Identified):
 
     @classmethod
     def from_row(
-        cls, row: tables.Job, checkpoints: list[str], queue_position: int | None, waiting_for: str | None
+        cls,
+        row: tables.Job,
+        backbones: list[str],
+        checkpoints: list[str],
+        queue_position: int | None,
+        waiting_for: str | None,
     ) -> Job:
         """Build the JSON of a row."""
         return cls(
@@ -102,6 +121,7 @@ class Job(Identified):
             phase=row.phase,
             dataset=row.dataset_id,
             backbone=row.backbone,
+            backbones=backbones,
             parent=row.backbone if row.backbone.startswith(CHECKPOINT) else None,
             recipe=row.recipe,
             metadata=row.details,

@@ -1,4 +1,4 @@
-"""Tables of what belongs to a job: its log, epochs, trials, candidates and crashes; `service.tables` has all tables."""
+"""Tables of what a job has: log, backbones, epochs, trials, candidates and crashes; `service.tables` has all tables."""
 
 from __future__ import annotations
 
@@ -22,6 +22,16 @@ class JobItem:
     def id(self) -> str:
         """The API's id, JOB.NUMBER."""
         return f"{self.job_id}.{getattr(self, self._number)}"
+
+
+class JobBackbone(Table):
+    """A backbone of a job that names several; a job that names one has none of these rows."""
+
+    __tablename__ = "job_backbones"
+
+    job_id: Mapped[str] = mapped_column(ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    backbone: Mapped[str] = mapped_column(String(255), index=True)
 
 
 class Event(JobItem, LogEntry, Table):
@@ -77,6 +87,8 @@ class Candidate(JobItem, Table):
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     """1, 2, … in the order in which they were tried."""
     name: Mapped[str] = mapped_column(String(64))
+    backbone: Mapped[str] = mapped_column(String(255), nullable=True)
+    """Never null: SQLite adds only columns that may be."""
     recipe: Mapped[dict[str, Any]]
     reason: Mapped[str | None]
     """Why it was left out; None where it was tried."""

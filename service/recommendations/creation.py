@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from models.catalog.recipe import Recipe
 from service import queued_work
 from service.jobs import creation as jobs
-from service.jobs.errors import BackboneNotReady, BackboneUnknown
 from service.recommendations import repository
 from service.recommendations.errors import CandidateNamedTwice, NoCandidates, TooManyCandidates
 from service.statuses import WorkStatus
@@ -33,7 +32,7 @@ def create_recommendation(
     Raises DatasetUnknown, DatasetNotReady, DatasetUnlabelled, BackboneUnknown, BackboneNotReady, CandidateNamedTwice,
     TooManyCandidates, NoCandidates.
     """
-    jobs.check(session, Recipe(), request.dataset, None)
+    jobs.check(session, Recipe(), request.dataset, {})
     names = _choose_candidates(session, request.candidates)
     recommendation = Recommendation(
         id=new_id("rec"),
@@ -74,10 +73,6 @@ def _choose_candidates(session: Session, named: Sequence[str] | None) -> list[st
     twice = [name for name, count in Counter(named).items() if count > 1]
     if twice:
         raise CandidateNamedTwice(f"The request names the candidate {twice[0]} twice. Name each once.")
-    for position, name in enumerate(named):
-        try:
-            jobs.check(session, Recipe(), None, name)
-        except (BackboneUnknown, BackboneNotReady) as error:
-            error.loc = f"body.candidates.{position}"
-            raise
+    by_field = {f"body.candidates.{position}": name for position, name in enumerate(named)}
+    jobs.check(session, Recipe(), None, by_field)
     return list(named)

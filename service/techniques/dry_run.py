@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.catalog.cuts import All, CandidateCut, CutUnknown
 from models.catalog.families import FAMILIES
@@ -15,31 +15,44 @@ from service.tables import Dataset
 from service.techniques.schemas import CheckedRecipe, Costs, Remark, UsedTechnique
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from sqlalchemy.orm import Session
 
     from models.catalog.recipe import Recipe
     from service.tables import Backbone
+    from service.techniques.schemas import RecipeCheck
+
+SUMMED = ("least_cache_bytes", "most_cache_bytes", "least_seconds", "most_seconds")
+"""Costs that add up over backbones."""
 
 
-def check(session: Session, recipe: Recipe, dataset_id: str | None, backbone_name: str | None) -> CheckedRecipe:
-    """Check a recipe as the creation of a job does, and estimate what the job costs. Raises as `creation.check`."""
-    creation.check(session, recipe, dataset_id, backbone_name)
-    dataset = None if dataset_id is None else session.get_one(Dataset, dataset_id)
-    backbone = None if backbone_name is None else _find_backbone(session, backbone_name)
-    side = None if backbone is None or not backbone.input_size else max(backbone.input_size[1:])
-    resolved = _resolve(recipe, dataset, side)
+def check(session: Session, request: RecipeCheck) -> CheckedRecipe:
+    """Check a recipe as the creation of a job does, and estimate what the job costs.
+
+    Raises as `creation.list_named` and `creation.check`.
+    """
+    recipe, named = request.recipe, creation.list_named(request)
+    creation.check(session, recipe, request.dataset, named)
+    dataset = None if request.dataset is None else session.get_one(Dataset, request.dataset)
+    resolved = _resolve(recipe, dataset, None)
+    of_each: list[Costs] = []
     warnings: list[Remark] = []
-    costs = Costs() if dataset is None else _count_views(resolved, dataset)
-    if backbone is not None:
-        warnings += _find_cut(costs, resolved, backbone, side)
-        costs.seconds_per_image = jobs.find_seconds_per_image(session, backbone.id, resolved)
-    _multiply(costs, recipe)
+    for loc, backbone in _find_backbones(session, named):
+        side = None if backbone is None or not backbone.input_size else max(backbone.input_size[1:])
+        of_it = _resolve(recipe, dataset, side)
+        costs = Costs() if dataset is None else _count_views(of_it, dataset)
+        if backbone is not None:
+            warnings += _find_cut(costs, of_it, backbone, side, loc)
+            costs.seconds_per_image = jobs.find_seconds_per_image(session, backbone.id, of_it)
+        _multiply(costs, recipe)
+        warnings += _compare_budget(costs, of_it)
+        of_each.append(costs)
+        resolved = of_it if len(named) == 1 else resolved
+    costs = of_each[0] if len(of_each) == 1 else _sum_up(of_each)
     if recipe.budget_seconds is not None and recipe.quality != "fast":
         costs.most_seconds = recipe.budget_seconds
         costs.least_seconds = None if costs.least_seconds is None else min(costs.least_seconds, costs.most_seconds)
-    warnings += _compare_budget(costs, resolved)
     return CheckedRecipe(
         recipe=resolved.model_dump(mode="json"),
         techniques=list(_list_techniques(resolved)),
@@ -48,11 +61,15 @@ def check(session: Session, recipe: Recipe, dataset_id: str | None, backbone_nam
     )
 
 
-def _find_backbone(session: Session, name: str) -> Backbone | None:
-    try:
-        return backbones.get(session, name)
-    except BackboneNotFound:  # a repository of the Hub that nobody has asked for yet
-        return None
+def _find_backbones(session: Session, named: Mapping[str, str]) -> Iterator[tuple[str, Backbone | None]]:
+    """Find the backbones, each with the field that names it; None for one that is not known, or where none is named."""
+    if not named:
+        yield "", None
+    for loc, name in named.items():
+        try:
+            yield loc, backbones.get(session, name)
+        except BackboneNotFound:  # a repository of the Hub that nobody has asked for yet
+            yield loc, None
 
 
 def _resolve(recipe: Recipe, dataset: Dataset | None, side: int | None) -> Recipe:
@@ -81,15 +98,15 @@ def _count_views(recipe: Recipe, dataset: Dataset) -> Costs:
     return costs
 
 
-def _find_cut(costs: Costs, recipe: Recipe, backbone: Backbone, side: int | None) -> Iterator[Remark]:
-    """Find the cut that a recipe chooses, with what it costs; gives remarks."""
+def _find_cut(costs: Costs, recipe: Recipe, backbone: Backbone, side: int | None, loc: str) -> Iterator[Remark]:
+    """Find the cut that a recipe chooses, with what it costs; gives remarks, `loc` for what is not known."""
     if recipe.cut.kind == "none":
         return
     if not backbone.inspection or not any(cut["parameters_above"] for cut in backbone.inspection["cuts"]):
         msg = (
             f"What {backbone.id} costs is not known yet: POST /v1/backbones/{backbone.id}/inspect has a worker find it."
         )
-        yield Remark(loc="body.backbone", msg=msg)
+        yield Remark(loc=loc, msg=msg)
         return
     if recipe.drop_stages or recipe.image_size != side:
         return  # known for the whole network and its own images alone
@@ -120,6 +137,22 @@ def _multiply(costs: Costs, recipe: Recipe) -> None:
         )
     if costs.seconds_per_image is not None:
         costs.least_seconds, costs.most_seconds = least * costs.seconds_per_image, most * costs.seconds_per_image
+
+
+def _sum_up(of_each: Sequence[Costs]) -> Costs:
+    """Sum up what all backbones cost in the same recipe; a sum of which a part is not known is not known."""
+    first = of_each[0]
+
+    def add(field: str) -> Any:
+        values = [getattr(costs, field) for costs in of_each]
+        return None if None in values else sum(values)
+
+    return Costs(
+        images=first.images,
+        least_views=first.least_views,
+        most_views=first.most_views,
+        **{field: add(field) for field in SUMMED},
+    )
 
 
 def _compare_budget(costs: Costs, recipe: Recipe) -> Iterator[Remark]:

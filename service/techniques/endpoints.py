@@ -35,7 +35,7 @@ def check_recipe(body: RecipeCheck, database: DatabaseDep) -> CheckedRecipe:
     and the costs as far as they are known.
     """
     with database.reading() as session:
-        return dry_run.check(session, body.recipe, body.dataset, body.backbone)
+        return dry_run.check(session, body)
 
 
 def _entry(family: str, technique: type[Technique]) -> Entry:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from models.catalog.recipe import Recipe
-from models.catalog.technique import StrictModel
+from service.jobs.schemas import TrainingRequest
 from service.types import DescribedModel, Text
 
 
@@ -24,13 +23,9 @@ class Catalog(DescribedModel):
     recipe: dict[str, Any]
 
 
-class RecipeCheck(StrictModel):
+class RecipeCheck(TrainingRequest):
     """A recipe to check, alone or with what a job would train."""
 
-    recipe: Recipe = Recipe()
-    """The choices of the training."""
-    backbone: Text | None = None
-    """Name of a backbone."""
     dataset: Text | None = None
     """Id of a dataset that is ready."""
 
@@ -53,7 +48,10 @@ class Remark(DescribedModel):
 
 
 class Costs(DescribedModel):
-    """Costs of a job, as far as they are known without starting one; null where they are not."""
+    """Costs of a job, as far as they are known without starting one; null where they are not.
+
+    Of several backbones bytes and seconds are those of all in the cheapest candidate recipe, and what differs is null.
+    """
 
     images: int | None = None
     """Images of the dataset, each computed once for each view."""

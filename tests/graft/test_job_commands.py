@@ -77,6 +77,23 @@ def test_a_detached_training_prints_its_id_and_returns(service: type[Handler]) -
     assert json.loads(run(service, *train, "--json").stdout)["id"] == JOB
 
 
+def test_several_backbones_are_named_by_repeating_the_option(service: type[Handler]) -> None:
+    sent: list[dict[str, Any]] = []
+
+    def take(answer: object) -> Answer:
+        def give(handler: Handler) -> None:
+            sent.append(json.loads(handler.read_body()))
+            handler.give_json(answer)
+
+        return give
+
+    service.answers["POST", "/v1/jobs"] = take(make_job(**FIELDS))
+    service.answers["POST", "/v1/recipes/check"] = take({})
+    named = ("--backbone", "local/small", "--backbone", "local/other", "--quality", "balanced")
+    assert run(service, "train", DATASET, *named, "--detach").exit_code == 0
+    assert [(one["backbone"], one["backbones"]) for one in sent] == [(None, ["local/small", "local/other"])] * 2
+
+
 def test_a_recipe_that_is_refused_is_refused_before_anything_is_sent(service: type[Handler], tmp_path: Path) -> None:
     problem = {"code": "invalid_request", "detail": "body.recipe.optimizr: did you mean optimizer?"}
     service.answers["POST", "/v1/recipes/check"] = lambda handler: handler.give_json(problem, 422)
@@ -126,8 +143,9 @@ def test_a_job_is_described_with_its_curve(service: type[Handler]) -> None:
         "test accuracy 25.0%, calibration error 12.5%",
         "checkpoint ckpt_1",
     ]
-    running = describe_job(make_job(phase="training", waiting_for="a worker"), [])
-    assert running[2:] == ["training, 0%", "waiting for a worker"]
+    several = {"backbones": ["local/small", "local/other"], "waiting_for": "a worker"}
+    running = describe_job(make_job(phase="training", **several), [])
+    assert running[2:] == ["backbones named: local/small, local/other", "training, 0%", "waiting for a worker"]
 
 
 def test_jobs_are_compared_by_results_and_by_what_differs(service: type[Handler]) -> None:
@@ -155,6 +173,7 @@ CANDIDATE: dict[str, Any] = {
     "id": f"{JOB}.1",
     "number": 1,
     "name": "probe",
+    "backbone": "local/other",
     "recipe": {"seed": 3},
     "reason": None,
     "is_best": False,
@@ -171,6 +190,7 @@ LEFT_OUT: dict[str, Any] = {
     "id": f"{JOB}.2",
     "number": 2,
     "name": "whole_network",
+    "backbone": "local/small",
     "recipe": {},
     "reason": "the job was stopped",
     "is_best": False,
@@ -182,9 +202,20 @@ LEFT_OUT: dict[str, Any] = {
 def test_candidates_are_shown_with_their_figures_or_why_they_were_left_out(service: type[Handler]) -> None:
     service.answers["GET", f"/v1/jobs/{JOB}/candidates"] = page(CANDIDATE, LEFT_OUT)
     lines = [line.strip() for line in run(service, "candidates", JOB).output.splitlines()]
-    names = ["number", "name", "validation", "loss", "epochs", "seconds", "MB", "ms", "is"]
+    names = ["number", "name", "backbone", "validation", "loss", "epochs", "seconds", "MB", "ms", "is"]
     assert re.split(r"\s{2,}", lines[0]) == names
-    probe = ["1", "probe", "70.0% (60.0%–80.0%)", "0.500", "9", "12", "9.5", "12.3", "on the Pareto front"]
+    probe = [
+        "1",
+        "probe",
+        "local/other",
+        "70.0% (60.0%–80.0%)",
+        "0.500",
+        "9",
+        "12",
+        "9.5",
+        "12.3",
+        "on the Pareto front",
+    ]
     assert re.split(r"\s{2,}", lines[1]) == probe
     assert lines[2].endswith("left out: the job was stopped")
     assert json.loads(run(service, "candidates", JOB, "--json").stdout) == [CANDIDATE, LEFT_OUT]
@@ -202,7 +233,7 @@ def test_another_candidate_is_delivered_by_a_job_of_its_recipe(service: type[Han
     service.answers["POST", "/v1/jobs"] = start
     assert run(service, "candidates", JOB, "--deliver", "1").output == f"Job {JOB}\n"
     assert asked[0]["recipe"] == {"seed": 3}
-    assert (asked[0]["dataset"], asked[0]["backbone"]) == (DATASET, "local/small")
+    assert (asked[0]["dataset"], asked[0]["backbone"]) == (DATASET, "local/other")
     refused = run(service, "candidates", JOB, "--deliver", "9")
     assert refused.exit_code
     assert "There is no candidate 9" in refused.output

@@ -19,7 +19,7 @@ from models.runtime import checkpoint_file
 from service.checkpoints import blobs
 from service.database import Database
 from service.jobs import repository
-from service.tables import Checkpoint, CheckpointTensor, Event, Job, Snapshot, Table, Trunk
+from service.tables import Candidate, Checkpoint, CheckpointTensor, Event, Job, Snapshot, Table, Trunk
 from tests.support.jobs import add_jobs
 
 if TYPE_CHECKING:
@@ -63,6 +63,19 @@ def test_jobs_whose_snapshot_an_upgrade_drops_are_told(database: Database) -> No
         ]
         assert session.scalars(select(Job.event_seq).order_by(Job.id)).all() == [4, 5]
         assert session.scalars(select(Snapshot)).all() == []
+
+
+def test_candidates_of_earlier_releases_have_the_backbone_of_their_job(database: Database) -> None:
+    add_jobs(database, 1, backbone="local/own")
+    migrations.downgrade(database.url, "0022")
+    with database.writing() as session:
+        columns = "job_id, number, name, recipe, is_better, seconds"
+        session.connection().exec_driver_sql(
+            f"INSERT INTO candidates ({columns}) VALUES ('job_000', 1, 'probe', '{{}}', true, 1.0)"
+        )
+    migrations.upgrade(database.url)
+    with database.reading() as session:
+        assert session.scalars(select(Candidate.backbone)).all() == ["local/own"]
 
 
 def test_many_processes_may_upgrade_at_once(tmp_path: Path) -> None:

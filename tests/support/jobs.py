@@ -104,6 +104,7 @@ def make_candidate(number: int) -> dict[str, Any]:
     return {
         "number": number,
         "name": f"candidate_{number}",
+        "backbone": "hf/some/net",
         "recipe": {},
         "reason": None,
         "is_better": True,

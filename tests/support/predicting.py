@@ -21,7 +21,7 @@ from timm.data import create_transform, resolve_data_config
 import migrations
 from models.networks.graph_code import write_source
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.spec import name_statistics
+from models.pipeline.spec import BackboneSpec, name_statistics
 from predictor.__main__ import find_address, listen
 from predictor.registration import Registration
 from predictor.server import create_app
@@ -106,7 +106,7 @@ def _prepare(folder: Path, name: str) -> Job:
     job = small_job(folder, name.replace(" ", "_"), epochs=2, **VARIANTS[name])
     if name.startswith("graph"):
         graph = folder / "graph"
-        return job.change(backbone="bb_1", backbone_folder=graph if graph.exists() else write_graph(graph))
+        return job.change(backbone=BackboneSpec(name="bb_1", folder=graph if graph.exists() else write_graph(graph)))
     if name.startswith("torchvision"):
         _write_torchvision(folder / "backbones" / "squeezenet")
         return job.change(backbone="local/squeezenet")

@@ -14,6 +14,7 @@ def make_job(**fields: Any) -> dict[str, Any]:
         "status": "running",
         "dataset": "ds_1",
         "backbone": "local/small",
+        "backbones": ["local/small"],
         "recipe": {},
         "metadata": {},
         "progress": {**dict.fromkeys(Progress.__annotations__), "percent": 0.0},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from models.catalog.recipe import Recipe
 from models.messages import Finished, ProgressSaved, RecipeResolved
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.spec import DatasetSpec, TrainingSpec
+from models.pipeline.spec import BackboneSpec, DatasetSpec, TrainingSpec
 from tests.support.small_backbone import write_backbone
 from tests.support.small_pack import small_pack
 
@@ -48,8 +48,8 @@ def small_job(folder: Path, name: str = "best", **choices: object) -> Job:
         job="job_test",
         storage=folder.as_uri(),
         dataset=DatasetSpec(pack="small.pack", index="small.index", classes=CLASSES, digest="0" * 64),
-        backbone="local/small",
-        backbones=folder / "backbones",
+        backbone=BackboneSpec(name="local/small"),
+        local_backbones=folder / "backbones",
         recipe=Recipe.model_validate({"epochs": 8, **choices}),
         device="cpu",
         cache=folder / "cache",

@@ -35,7 +35,7 @@ def work(order: RecommendationOrder, context: Context) -> Iterator[Message]:
             storage = Storage(spec.storage)
             paths = (storage.local_path(key, order.folder) for key in (spec.dataset.pack, spec.dataset.index))
             pack = Pack(*paths)
-        yield progress.report(spec.backbone, 0.0)
+        yield progress.report(spec.backbone.name, 0.0)
         try:
             with devices.translate_errors():
                 yield from _measure(position, spec, pack, context, progress)
@@ -53,7 +53,7 @@ def _measure(position: int, spec: TrainingSpec, pack: Pack, context: Context, pr
             ready, figures = ended.value
             break
         if progress.is_due:
-            yield progress.report(spec.backbone, share)
+            yield progress.report(spec.backbone.name, share)
     latency = measure_latency(
         ready.cut_network,
         ready.preprocessing,

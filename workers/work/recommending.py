@@ -10,7 +10,7 @@ from pydantic import BaseModel, Field, TypeAdapter
 
 from models.catalog.recipe import Recipe
 from models.messages import BackboneFigures
-from models.pipeline.spec import TrainingSpec
+from models.pipeline.spec import BackboneSpec, TrainingSpec
 from service import queued_work
 from service.recommendations import repository
 from service.tables import Dataset, Recommendation
@@ -107,9 +107,8 @@ class RecommendationAttempt(QueuedAttempt[Recommendation]):
                     job=row.id,
                     storage=self.settings.storage,
                     dataset=dataset,
-                    backbone=each.backbone,
-                    backbones=self.settings.backbones,
-                    backbone_folder=self._folders[each.position],
+                    backbone=BackboneSpec(name=each.backbone, folder=self._folders[each.position]),
+                    local_backbones=self.settings.backbones,
                     recipe=Recipe(),
                     device=self.settings.device,
                     cache=self.settings.cache,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sqlalchemy import delete
@@ -27,7 +26,7 @@ from models.messages import (
     ProgressSaved,
     RecipeResolved,
 )
-from models.pipeline.spec import DatasetSpec, TrainingSpec, name_predictions, name_statistics
+from models.pipeline.spec import BackboneSpec, DatasetSpec, TrainingSpec, name_predictions, name_statistics
 from service.cache import repository as caches
 from service.checkpoints import blobs
 from service.checkpoints import repository as checkpoints
@@ -75,8 +74,8 @@ class JobAttempt(Attempt[Job]):
         self.scratch = scratch.choose_folder(settings.scratch, claim)
         self._snapshots = SnapshotFiles(database, settings, claim, self.scratch, snapshots)
         self._tracking = Tracking(database, settings, claim)
-        self._backbone_folder: Path | None = None
-        """The folder with the files of an uploaded backbone, or of a checkpoint."""
+        self._backbone_folders: dict[str, Path | None] = {}
+        """By name, the folders with the files of uploaded backbones, and of checkpoints."""
         self._teacher_folder: Path | None = None
         """The folder with the file of the checkpoint that the recipe distils."""
         self._phase: Phase = "preparing"
@@ -105,8 +104,11 @@ class JobAttempt(Attempt[Job]):
         self._snapshots.fetch()
         with self.database.reading() as session:
             job = session.get_one(Job, self.claim.id)
-            backbone, distillation = job.backbone, job.recipe.get("distillation")
-        self._backbone_folder = backbone_files.fetch(self.database, self.settings, backbone, self.scratch)
+            named, distillation = repository.find_backbones(session, [job])[job.id], job.recipe.get("distillation")
+        self._backbone_folders = {
+            name: backbone_files.fetch(self.database, self.settings, name, self.scratch, f"backbone-{position}")
+            for position, name in enumerate(named)
+        }
         if distillation is not None:
             teacher = distillation["teacher"]
             self._teacher_folder = backbone_files.fetch(self.database, self.settings, teacher, self.scratch, TEACHER)
@@ -121,16 +123,20 @@ class JobAttempt(Attempt[Job]):
         done = self._snapshots.epochs_done
         session.execute(delete(Epoch).where(Epoch.job_id == row.id, Epoch.epoch > done))
         row.seconds, row.progress, row.diagnosis = {}, {}, None
+        commits = repository.find_backbone_commits(session, row)
+        named = {
+            name: BackboneSpec(name=name, folder=self._backbone_folders.get(name), commit=commits.get(name))
+            for name in repository.find_backbones(session, [row])[row.id]
+        }
         other = None if row.other_dataset_id is None else session.get_one(Dataset, row.other_dataset_id)
         return TrainingSpec(
             job=row.id,
             storage=self.settings.storage,
             dataset=describe_dataset(session.get_one(Dataset, row.dataset_id)),
             other_dataset=None if other is None else describe_dataset(other),
-            backbone=row.backbone,
-            backbones=self.settings.backbones,
-            backbone_commit=repository.find_backbone_commit(session, row.id),
-            backbone_folder=self._backbone_folder,
+            backbone=named[row.backbone],
+            backbones=tuple(named.values()) if len(named) > 1 else (),
+            local_backbones=self.settings.backbones,
             teacher_folder=self._teacher_folder,
             recipe=Recipe.model_validate(row.recipe),
             device=self.settings.device,
@@ -252,15 +258,10 @@ class JobAttempt(Attempt[Job]):
     def _record_candidate(self, session: Session, row: Job, event: CandidateTried) -> None:
         figures = event.model_dump(exclude={"event"})
         repository.put_candidate(session, row.id, figures)
-        message = f"{event.name} is left out: {event.reason}"
-        if event.validation_accuracy is not None:
-            better = "the best so far" if event.is_better else "not better than the best so far"
-            message = (
-                f"{event.name}: {event.validation_accuracy:.1%} of the validation images classified correctly in "
-                f"{event.seconds:,.0f} s, {better}"
-            )
+        if event.is_better:
+            row.backbone = event.backbone
         del figures["recipe"]  # it is in the candidate's row
-        repository.add_event(session, row, "info", "candidate_tried", message, figures)
+        repository.add_event(session, row, "info", "candidate_tried", event.describe(), figures)
 
     def _note(self, session: Session, row: Job, event: Noted) -> None:
         if event.kind == "snapshot_unreadable":  # all epochs are trained again

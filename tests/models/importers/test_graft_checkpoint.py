@@ -16,6 +16,7 @@ from models.importers.events import Imported, Rejected
 from models.importers.request import ImportRequest
 from models.importers.run import import_backbone
 from models.pipeline.fine_tune import fine_tune
+from models.pipeline.spec import BackboneSpec
 from tests.support.networks import given
 from tests.support.small_backbone import write_graph
 from tests.support.small_job import CLASSES, Job, small_job
@@ -28,7 +29,7 @@ def trained(folder: Path, *, is_graph: bool, **choices: Any) -> Job:
     """Fine-tune a small backbone, of timm or as a graph."""
     job = small_job(folder, epochs=2, **choices)
     if is_graph:
-        job = job.change(backbone="bb_1", backbone_folder=write_graph(folder / "graph"))
+        job = job.change(backbone=BackboneSpec(name="bb_1", folder=write_graph(folder / "graph")))
     list(fine_tune(*job))
     return job
 

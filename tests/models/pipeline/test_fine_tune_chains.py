@@ -17,6 +17,7 @@ from models.networks.graph_code import write_source
 from models.networks.graph_network import GraphNetwork
 from models.pipeline import setup
 from models.pipeline.fine_tune import fine_tune
+from models.pipeline.spec import BackboneSpec
 from models.runtime.supervisor_callbacks import Context
 from models.training.trainable_model import TrainableModel
 from tests.support.networks import given, network, rebuild
@@ -66,7 +67,7 @@ def small_graph_job(folder: Path, name: str = "best", **choices: Any) -> Job:
     """A fine-tuning of the small backbone as a graph."""
     job = small_job(folder, name, **choices)
     graph = folder / "graph"
-    return job.change(backbone="bb_1", backbone_folder=graph if graph.exists() else write_graph(graph))
+    return job.change(backbone=BackboneSpec(name="bb_1", folder=graph if graph.exists() else write_graph(graph)))
 
 
 def small_torchvision_job(folder: Path, name: str = "best", **choices: Any) -> Job:
@@ -86,7 +87,7 @@ def test_a_checkpoint_of_a_torchvision_network_is_a_backbone(head: str, tmp_path
     parent = small_torchvision_job(tmp_path, "parent", **FAST, head=head)
     list(fine_tune(*parent))
     child = small_job(tmp_path, "child", **FAST, head="keep")
-    child = child.change(backbone="ckpt_1", backbone_folder=as_backbone(parent, tmp_path / "attempt"))
+    child = child.change(backbone=BackboneSpec(name="ckpt_1", folder=as_backbone(parent, tmp_path / "attempt")))
     list(fine_tune(*child))
     for job, folder in ((parent, tmp_path / "a"), (child, tmp_path / "b")):
         metadata = read_metadata(job)
@@ -118,7 +119,7 @@ def test_a_checkpoint_is_a_backbone_and_its_childs_checkpoint_too(what: str, mak
     parent = make(tmp_path, "parent", **FAST, **PARENTS[what])
     list(fine_tune(*parent))
     child = make(tmp_path, "child", **FAST, cut="top")
-    child = child.change(backbone="ckpt_1", backbone_folder=as_backbone(parent, tmp_path / "attempt"))
+    child = child.change(backbone=BackboneSpec(name="ckpt_1", folder=as_backbone(parent, tmp_path / "attempt")))
     ended = last(list(fine_tune(*child)))
     assert ended.metrics["test"]["accuracy"] > 0.6, "colours can be learned"
     assert read_metadata(child)["backbone"] == "ckpt_1"
@@ -140,7 +141,7 @@ def test_every_head_is_trained_on_a_checkpoint_of_a_shortened_network_with_an_ml
     parent = make(tmp_path, "parent", **FAST, drop_stages=1, head={"kind": "mlp", "hidden": [9]})
     list(fine_tune(*parent))
     child = make(tmp_path, "child", **FAST, head=head)
-    child = child.change(backbone="ckpt_1", backbone_folder=as_backbone(parent, tmp_path / "attempt"))
+    child = child.change(backbone=BackboneSpec(name="ckpt_1", folder=as_backbone(parent, tmp_path / "attempt")))
     list(fine_tune(*child))
     with torch.no_grad():
         loaded = load(child, tmp_path / "loaded").network
@@ -152,7 +153,7 @@ def test_stages_of_a_checkpoint_can_be_dropped(head: str, tmp_path: Path) -> Non
     parent = small_job(tmp_path, "parent", **FAST, head=head)
     list(fine_tune(*parent))
     child = small_job(tmp_path, "child", **FAST, drop_stages=1)
-    child = child.change(backbone="ckpt_1", backbone_folder=as_backbone(parent, tmp_path / "attempt"))
+    child = child.change(backbone=BackboneSpec(name="ckpt_1", folder=as_backbone(parent, tmp_path / "attempt")))
     list(fine_tune(*child))
     replaced = json.loads(read_metadata(child)["replaced"])
     assert replaced["layer4"] == [["Identity", {}]]
@@ -178,7 +179,7 @@ def test_a_class_is_added_to_a_checkpoint_and_the_others_start_as_they_were(
     list(fine_tune(*parent))
 
     child = make(tmp_path, "child", head="keep", epochs=10)
-    child = child.change(backbone="ckpt_1", backbone_folder=as_backbone(parent, tmp_path / "attempt"))
+    child = child.change(backbone=BackboneSpec(name="ckpt_1", folder=as_backbone(parent, tmp_path / "attempt")))
     ready = prepare(child)
     assert ready.kept is not None
     assert (ready.kept.known, ready.kept.new) == (CLASSES[:2], CLASSES[2:])
@@ -217,7 +218,7 @@ def test_a_checkpoint_shares_the_features_of_its_backbone_where_its_trunk_is_the
     parent = make(tmp_path, "parent", epochs=1, **choices)
     list(fine_tune(*parent))
     child = make(tmp_path, "child", cut=cut)
-    child = child.change(backbone="ckpt_1", backbone_folder=as_backbone(parent, tmp_path / "attempt"))
+    child = child.change(backbone=BackboneSpec(name="ckpt_1", folder=as_backbone(parent, tmp_path / "attempt")))
     again = make(tmp_path, "again", **{"epochs": 1, **choices, "cut": cut})
     assert prepare(child).cut_network.digest == prepare(again).cut_network.digest
 
@@ -225,5 +226,7 @@ def test_a_checkpoint_shares_the_features_of_its_backbone_where_its_trunk_is_the
 def test_an_unfrozen_stage_has_other_features_than_the_backbones(tmp_path: Path) -> None:
     parent = small_job(tmp_path, "parent", epochs=8, cut="top")
     list(fine_tune(*parent))
-    child = small_job(tmp_path, "child").change(backbone="ckpt_1", backbone_folder=as_backbone(parent, tmp_path / "a"))
+    child = small_job(tmp_path, "child").change(
+        backbone=BackboneSpec(name="ckpt_1", folder=as_backbone(parent, tmp_path / "a"))
+    )
     assert prepare(child).cut_network.digest != prepare(small_job(tmp_path, "other")).cut_network.digest

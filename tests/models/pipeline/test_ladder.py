@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,7 +12,6 @@ import pytest
 from models.catalog import quality
 from models.catalog.recipe import Recipe
 from models.messages import (
-    CandidateTried,
     Diagnosed,
     EpochEnded,
     Finished,
@@ -26,9 +25,8 @@ from models.pipeline import ladder
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.ladder import is_improvement, judge
 from models.runtime.supervisor_callbacks import Context
-from tests.support.images import coloured_classes, write_zip
+from tests.support.ladder import cut_off_anywhere, doubtful_job, find_best, list_tried, timeless
 from tests.support.small_job import Job, last, small_job
-from tests.support.small_pack import packed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,31 +40,14 @@ SLOWER = {**quality.BEST["whole_network_and_batch_norm"], "epochs": 2}
 
 @pytest.fixture
 def job(tmp_path: Path) -> Job:
-    """A job of quality `balanced` on images of which a third has a wrong label."""
-    files = list(coloured_classes(3, 30).items())
-    draw = random.Random(0)
-    labels = [path.split("/")[0] for path, _ in files]
-    wrong = [draw.choice(labels) if draw.random() < 0.5 else label for label in labels]
-    mixed = {f"{label}/{number}.png": data for number, (label, (_, data)) in enumerate(zip(wrong, files, strict=True))}
-    made = small_job(tmp_path)
-    pack = packed(write_zip(tmp_path / "small.zip", mixed))
-    return made._replace(pack=pack).change(recipe=Recipe(quality="balanced", image_size=32))
+    """A job of quality `balanced`."""
+    return doubtful_job(tmp_path)
 
 
 @pytest.fixture(autouse=True)
 def short_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
     """Candidates that train for a few epochs."""
     monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "whole_network": WHOLE, "slower": SLOWER})
-
-
-def list_tried(events: list[Event]) -> list[CandidateTried]:
-    """The candidates that were tried or left out."""
-    return [event for event in events if isinstance(event, CandidateTried)]
-
-
-def find_best(events: list[Event]) -> CandidateTried:
-    """The candidate that is delivered."""
-    return [tried for tried in list_tried(events) if tried.is_better][-1]
 
 
 def test_the_best_candidate_is_delivered_as_a_job_by_its_recipe_alone_delivers_it(job: Job) -> None:
@@ -108,7 +89,8 @@ def test_its_events_are_those_of_one_job(job: Job) -> None:
     assert {note.data.get("candidate") for note in notes} >= {"probe", "whole_network", "slower"}
     assert notes[-1].kind == "candidate_delivered"
     assert notes[-1].data["name"] == find_best(events).name
-    assert notes[-1].message.startswith(f"{find_best(events).name} is delivered, the best of 3 candidates on the valid")
+    delivered = f"{find_best(events).name} of local/small is delivered, the best of 3 candidates on the validation"
+    assert notes[-1].message.startswith(delivered)
     (diagnosed,) = (event for event in events if isinstance(event, Diagnosed))
     kinds = {finding["kind"] for finding in diagnosed.diagnosis["findings"]} | {note.kind for note in notes}
     assert "head_not_enough" not in kinds, "its advice is what the job does"
@@ -127,26 +109,6 @@ def test_cut_off_anywhere_it_decides_nothing_again_and_ends_with_the_same_bytes(
         assert last(after_it).metrics == last(whole).metrics
         decided = [timeless(one) for one in list_tried(heard) + list_tried(after_it)]
         assert decided == [timeless(one) for one in list_tried(whole)]
-
-
-def cut_off_anywhere(job: Job, after: int) -> tuple[list[Event], Job]:
-    """Run a job until it has written `after` snapshots; the next attempt has the recipe of the job's row."""
-    heard: list[Event] = []
-    recipe = job.spec.recipe
-    for event in fine_tune(*job.change(snapshot_seconds=0.0)):
-        heard.append(event)
-        if isinstance(event, RecipeResolved):
-            recipe = Recipe.model_validate(event.recipe)
-        if isinstance(event, ProgressSaved) and event.snapshot:
-            after -= 1
-            if not after:
-                return heard, job.change(recipe=recipe, snapshot=job.checkpoint.with_name(event.snapshot))
-    raise AssertionError("it ended before")
-
-
-def timeless(tried: CandidateTried) -> dict[str, Any]:
-    """A candidate without what depends on the time."""
-    return tried.model_dump(exclude={"seconds", "seconds_per_image"})
 
 
 @pytest.mark.extended
@@ -206,7 +168,7 @@ def test_a_stop_while_an_epoch_is_timed_leaves_the_candidate_out(job: Job, monke
     events = list(fine_tune(*job._replace(context=context)))
     assert [one.reason for one in list_tried(events)] == [None, "the job was stopped", "the job was stopped"]
     (note,) = (one.message for one in events if isinstance(one, Noted) and one.kind == "candidate_delivered")
-    assert note.startswith("probe is delivered, the only one tried: ")
+    assert note.startswith("probe of local/small is delivered, the only one tried: ")
 
 
 def test_a_quality_is_not_advised_to_a_job_that_has_one(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from models.catalog.recipe import Recipe
-from models.pipeline.spec import DatasetSpec, TrainingSpec
+from models.pipeline.spec import BackboneSpec, DatasetSpec, TrainingSpec
 
 DATASET = DatasetSpec(pack="a.pack", index="a.index", classes=["cat", "dog"], digest="0" * 64)
 
@@ -20,8 +20,12 @@ def spec() -> TrainingSpec:
         storage="file:///data",
         dataset=DATASET,
         other_dataset=DATASET,
-        backbone="local/small",
-        backbones=Path("/backbones"),
+        backbone=BackboneSpec(name="local/small"),
+        backbones=(
+            BackboneSpec(name="bb_1", folder=Path("/scratch/0")),
+            BackboneSpec(name="timm/a.b", commit="0" * 40),
+        ),
+        local_backbones=Path("/backbones"),
         recipe=Recipe.model_validate({"head": "mlp", "optimizer": {"lr": 0.5}, "search": None}),
         device="auto",
         cache=Path("/cache"),

@@ -9,10 +9,11 @@ import pytest
 from sqlalchemy import select, text
 
 from service.backbones import listings, repository
+from service.jobs import repository as jobs
 from service.statuses import BackboneStatus
-from service.tables import Backbone, Worker
+from service.tables import Backbone, Job, JobBackbone, Worker
 from tests.support.backbones import build_listing
-from tests.support.jobs import add_jobs, claim_job, read_job
+from tests.support.jobs import add_jobs, claim_job, try_claim
 
 if TYPE_CHECKING:
     from service.database import Database
@@ -91,7 +92,8 @@ def test_a_job_says_that_no_living_worker_can_run_it(database: Database) -> None
 
     def find() -> dict[str, str]:
         with database.reading() as session:
-            return listings.find_lacking(session, [read_job(database)])
+            job = session.get_one(Job, "job_000")
+            return listings.find_lacking(session, [job], jobs.find_backbones(session, [job]))
 
     assert find() == {"job_000": "a worker: none is running"}
     replace(database, build_listing("local/a"), worker="has it")
@@ -105,6 +107,26 @@ def test_a_job_says_that_no_living_worker_can_run_it(database: Database) -> None
     claim_job(database)
     die(database, "lacks it", 1)
     assert find() == {}, "it is running"
+
+
+def test_a_job_of_several_backbones_goes_to_a_worker_that_has_all_of_them(database: Database) -> None:
+    add_jobs(database, 1, backbone="local/a")
+    with database.writing() as session:
+        names = enumerate(("local/a", "hf/some/net", "local/b"))
+        session.add_all(JobBackbone(job_id="job_000", position=place, backbone=name) for place, name in names)
+    replace(database, build_listing("local/a"), worker="one")
+    replace(database, build_listing("local/b"), worker="other")
+    with database.reading() as session:
+        job = session.get_one(Job, "job_000")
+        lacking = listings.find_lacking(session, [job], jobs.find_backbones(session, [job]))
+    assert lacking == {"job_000": "a worker that has local/a and local/b: none that is running has them all"}
+    assert try_claim(database, "one") is None
+    assert try_claim(database, "other") is None
+    replace(database, build_listing("local/a"), build_listing("local/b"), worker="both")
+    with database.reading() as session:
+        job = session.get_one(Job, "job_000")
+        assert listings.find_lacking(session, [job], jobs.find_backbones(session, [job])) == {}
+    assert claim_job(database, "both").id == "job_000"
 
 
 def test_workers_that_start_at_once_list_without_error(database: Database) -> None:

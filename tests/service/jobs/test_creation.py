@@ -10,7 +10,7 @@ from sqlalchemy import update
 from service.tables import Dataset, Job
 from tests.support.checkpoints import add_small_checkpoint
 from tests.support.datasets import add_dataset
-from tests.support.requests import assert_problem, build_job_request, create_job
+from tests.support.requests import BACKBONES, assert_problem, build_job_request, create_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -149,3 +149,61 @@ def test_a_checkpoint_that_a_job_distils_cannot_be_deleted(client: TestClient, d
         assert_problem(client.delete(address), 409, "checkpoint_in_use", student["id"], teacher, "distils", "cancel it")
     assert client.post(f"/v1/jobs/{student['id']}/cancel").status_code == 202
     assert client.delete(f"/v1/checkpoints/{teacher}").status_code == 204
+
+
+BALANCED = {"quality": "balanced"}
+
+
+def test_several_backbones_are_one_job_of_which_each_is_listed(client: TestClient, dataset: str) -> None:
+    body = {"dataset": dataset, "backbones": BACKBONES[:3], "recipe": BALANCED}
+    key = {"Idempotency-Key": "several"}
+    job = client.post("/v1/jobs", json=body, headers=key).json()
+    assert (job["backbone"], job["backbones"]) == (BACKBONES[0], BACKBONES[:3])
+    assert client.post("/v1/jobs", json=body, headers=key).json()["id"] == job["id"]
+    alone = create_job(client, dataset)
+    assert alone["backbones"] == [alone["backbone"]] == BACKBONES[:1]
+    for name, found in ((BACKBONES[0], [alone["id"], job["id"]]), (BACKBONES[2], [job["id"]]), (BACKBONES[3], [])):
+        listed = client.get("/v1/jobs", params={"backbone": name}).json()["data"]
+        assert [one["id"] for one in listed] == found
+    one = client.post("/v1/jobs", json={**body, "backbones": BACKBONES[:1]}).json()
+    assert one["backbones"] == BACKBONES[:1]
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "loc", "says"),
+    [
+        ({}, "backbone_missing", "body.backbone", "name one"),
+        ({"backbone": BACKBONES[0], "backbones": BACKBONES}, "backbones_contradict", "body.backbones", "leave one"),
+        ({"backbones": BACKBONES, "recipe": {}}, "backbones_need_quality", "body.backbones", "balanced or best"),
+        ({"backbones": [BACKBONES[0]] * 2}, "backbone_named_twice", "body.backbones", BACKBONES[0]),
+        ({"backbones": [BACKBONES[0], "timm/none"]}, "backbone_unknown", "body.backbones.1", "timm/none"),
+        ({"backbones": [BACKBONES[0], "ckpt_none"]}, "backbone_unknown", "body.backbones.1", "deleted"),
+        ({"backbones": []}, "invalid_request", "body.backbones", "at least 1"),
+        ({"backbones": [f"local/{number}" for number in range(9)]}, "invalid_request", "body.backbones", "at most 8"),
+    ],
+)
+def test_backbones_that_cannot_be_tried_are_refused_with_what_to_do(
+    client: TestClient, dataset: str, body: dict[str, Any], code: str, loc: str, says: str
+) -> None:
+    request = {"dataset": dataset, "recipe": BALANCED, **body}
+    problem = assert_problem(client.post("/v1/jobs", json=request), 422, code, says)
+    assert [error["loc"] for error in problem["errors"]] == [loc]
+    if body:
+        checked = assert_problem(client.post("/v1/recipes/check", json=request), 422, code, says)
+        assert checked["errors"] == problem["errors"]
+
+
+def test_a_checkpoint_among_several_backbones_cannot_be_deleted_until_the_job_has_ended(
+    client: TestClient, db: Database, tmp_path: Path
+) -> None:
+    checkpoint = add_small_checkpoint(db, tmp_path)
+    with db.writing() as session:
+        session.execute(update(Job).values(status="succeeded"))
+    body = {"dataset": add_dataset(db), "backbones": [BACKBONES[0], checkpoint], "recipe": BALANCED}
+    job = client.post("/v1/jobs", json=body).json()
+    assert job["parent"] is None
+    for address in (f"/v1/checkpoints/{checkpoint}", "/v1/jobs/job_1"):
+        assert_problem(client.delete(address), 409, "checkpoint_in_use", job["id"], checkpoint, "cancel it")
+    client.post(f"/v1/jobs/{job['id']}/cancel")
+    assert client.delete(f"/v1/checkpoints/{checkpoint}").status_code == 204
+    assert client.get(f"/v1/jobs/{job['id']}").json()["backbones"] == body["backbones"]

@@ -9,7 +9,7 @@ import pytest
 from service.jobs import repository
 from service.statuses import BackboneStatus
 from service.tables import Backbone, Dataset, Job
-from tests.support.requests import BACKBONE, create_job
+from tests.support.requests import BACKBONE, BACKBONES, create_job
 
 if TYPE_CHECKING:
     from fastapi.testclient import TestClient
@@ -177,3 +177,28 @@ def test_a_quality_takes_from_its_first_candidate_to_its_budget(
     assert found["costs"]["most_seconds"] == most
     again = check(client, images, found["recipe"])
     assert again["recipe"] == found["recipe"], "what it gives can be sent"
+
+
+def test_costs_of_several_backbones_are_summed_where_all_are_known(
+    client: TestClient, db: Database, images: str
+) -> None:
+    other, unknown = BACKBONES[1:3]
+    recipe = {"quality": "balanced", "cache": {"views": 2, "grow": False}}
+    with db.writing() as session:
+        first, second = session.get_one(Backbone, BACKBONE), session.get_one(Backbone, other)
+        second.status, second.inspection, second.input_size = first.status, first.inspection, first.input_size
+
+    def ask(*names: str) -> dict[str, Any]:
+        body = {"dataset": images, "backbones": names, "recipe": recipe}
+        response = client.post("/v1/recipes/check", json=body)
+        assert response.status_code == 200, response.text
+        found: dict[str, Any] = response.json()
+        return found
+
+    both = ask(BACKBONE, other)
+    assert both["costs"]["least_cache_bytes"] == 2 * (100 + 70 * 2) * 100
+    assert (both["costs"]["images"], both["costs"]["cut"]) == (100, None)
+    assert both["recipe"]["image_size"] == "auto"
+    with_unknown = ask(BACKBONE, unknown)
+    assert with_unknown["costs"]["least_cache_bytes"] is None
+    assert [remark["loc"] for remark in with_unknown["warnings"]] == ["body.backbones.1"]

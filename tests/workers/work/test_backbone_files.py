@@ -103,7 +103,7 @@ def test_a_job_gets_the_file_of_its_teacher_in_a_folder_of_its_own(
     attempt.fetch_inputs()
     with database.writing() as session:
         spec = attempt.start(session, fence(session, attempt.claim))
-    assert spec.teacher_folder != spec.backbone_folder
-    for folder in (spec.teacher_folder, spec.backbone_folder):
+    assert spec.teacher_folder != spec.backbone.folder
+    for folder in (spec.teacher_folder, spec.backbone.folder):
         assert folder is not None
         assert (folder / "model.safetensors").read_bytes() == (tmp_path / "small.safetensors").read_bytes()

@@ -55,7 +55,7 @@ def settings(job: Job, database: Database, tmp_path: Path) -> Settings:
         data=tmp_path,
         database_url=database.url,
         storage_url=tmp_path.as_uri(),
-        backbones=job.spec.backbones,
+        backbones=job.spec.local_backbones,
         cache_dir=job.spec.cache,
         device="cpu",
         max_crashes=2,

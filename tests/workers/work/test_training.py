@@ -67,12 +67,12 @@ def test_the_first_attempt_has_no_snapshot(database: Database, settings: Setting
 def test_the_next_attempt_loads_the_backbone_of_the_same_commit(database: Database, settings: Settings) -> None:
     add_jobs(database, 1)
     attempt, order = begun(database, settings)
-    assert order.backbone_commit is None
+    assert order.backbone.commit is None
     described = Noted(kind="prepared", message="It is ready", data={"backbone_revision": "0" * 40})
     with database.writing() as session:
         assert not attempt.record(session, fence(session, attempt.claim), [described.model_dump_json().encode()])
     _, order = begun(database, settings)
-    assert order.backbone_commit == "0" * 40
+    assert order.backbone.commit == "0" * 40
 
 
 def test_the_next_attempt_gets_the_newest_snapshot(database: Database, settings: Settings) -> None:
