@@ -67,8 +67,9 @@ def describe_costs(costs: Fields) -> list[str]:
     return lines
 
 
-def _range(least: float, most: float, form: str) -> str:
-    low, high = form.format(least), form.format(most)
+def _range(least: float | None, most: float, form: str) -> str:
+    high = form.format(most)
+    low = "up" if least is None else form.format(least)
     return low if low == high else f"{low} to {high}"
 
 

@@ -39,3 +39,7 @@ def test_costs_are_told_in_lines() -> None:
         "Features: 0.2 to 0.9 MB in the cache",
         "Computing them: 4 s",
     ]
+
+
+def test_a_budget_is_told_where_nothing_else_is_known() -> None:
+    assert describe_costs({**NOTHING, "most_seconds": 1800.0}) == ["Computing them: up to 1,800 s"]
