@@ -117,7 +117,7 @@ def _format_wait(job: Fields) -> str:
 
 
 def _format_progress(progress: Fields) -> str:
-    parts = []
+    parts = [progress["candidate"]] if progress.get("candidate") else []
     if progress.get("epoch"):
         parts.append(f"epoch {progress['epoch']} of at most {progress['epochs']}")
     if progress.get("images_per_second"):

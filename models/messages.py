@@ -42,6 +42,8 @@ class Progressed(_Event):
     epochs: int | None = None
     images_per_second: float | None = None
     eta_seconds: float | None = None
+    candidate: str | None = None
+    """The candidate of a ladder that is being trained: its name, and its backbone."""
 
 
 class EpochEnded(_Event):

@@ -80,6 +80,8 @@ class Progress(Record):
     steps: int | None
     images_per_second: float | None
     eta_seconds: float | None
+    candidate: str | None
+    """Of a job with a `quality`, the candidate that it trains, or trained last: its name, and its backbone."""
 
 
 class Publish(Record):

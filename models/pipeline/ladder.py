@@ -208,7 +208,8 @@ class Ladder:
                     yield event
             case Progressed():
                 done = (number - 1 + event.percent / 100) / self._count_planned()
-                yield event.model_copy(update={"percent": round(99 * done, 1), "eta_seconds": None})
+                tried = {"candidate": f"{name} of {backbone}", "percent": round(99 * done, 1), "eta_seconds": None}
+                yield event.model_copy(update=tried)
             case Noted():
                 of_which = name if len(self._backbones) == 1 else f"{name} of {backbone}"
                 message, data = f"{of_which}: {event.message}", {**event.data, "candidate": name, "backbone": backbone}

@@ -62,6 +62,8 @@ class Progress(DescribedModel):
     steps: int | None = None
     images_per_second: float | None = None
     eta_seconds: float | None = None
+    candidate: str | None = None
+    """Of a job with a `quality`, the candidate that it trains, or trained last: its name, and its backbone."""
 
 
 class Job(Identified):

@@ -53,7 +53,8 @@ def test_a_terminal_shows_the_curve_and_survives_a_service_that_is_away(monkeypa
         if reads == 1:
             raise GraftError(503, "database_unavailable", "away")
         steps = {"percent": 50.0, "epoch": 3, "epochs": 9, "images_per_second": 1234.0, "eta_seconds": 5.0}
-        return make_job(phase="training", progress=steps) if not done else ENDED
+        tried = {**steps, "candidate": "probe of local/small"}
+        return make_job(phase="training", progress=tried) if not done else ENDED
 
     done: list[bool] = []
 
@@ -69,7 +70,7 @@ def test_a_terminal_shows_the_curve_and_survives_a_service_that_is_away(monkeypa
     assert progress.follow(read, events(), console) == ENDED
     shown = file.getvalue()
     assert "validation accuracy ▁█▅ 50.0%, best 75.0%" in shown
-    assert "epoch 3 of at most 9, 1,234 images/s, at most 5 s left" in shown
+    assert "probe of local/small, epoch 3 of at most 9, 1,234 images/s, at most 5 s left" in shown
 
 
 def test_an_upload_shows_a_bar_on_a_terminal_alone(tmp_path: Path) -> None:

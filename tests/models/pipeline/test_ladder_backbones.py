@@ -61,6 +61,8 @@ def test_each_backbone_is_probed_and_the_best_alone_goes_on(job: Job) -> None:
     assert losses[0] != losses[1]
     assert whole.name == "whole_network"
     assert whole.backbone == [one.backbone for one in probes if one.is_better][-1]
+    told = dict.fromkeys(event.candidate for event in events if isinstance(event, Progressed))
+    assert list(told) == [f"{one.name} of {one.backbone}" for one in (*probes, whole)]
     percents = [event.percent for event in events if isinstance(event, Progressed)]
     assert percents == sorted(percents)
     notes = [event for event in events if isinstance(event, Noted)]

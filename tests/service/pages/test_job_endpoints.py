@@ -13,7 +13,7 @@ from service.jobs import repository
 from service.statuses import JobStatus
 from service.tables import Job
 from tests.support.jobs import make_candidate, set_status
-from tests.support.requests import create_job
+from tests.support.requests import BACKBONES, create_job
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -129,6 +129,7 @@ def test_candidates_are_shown_and_another_one_can_be_delivered(
     with db.writing() as session:
         for number in (1, 2):
             tried = {**make_candidate(number), "recipe": {"seed": number}, "seconds": 10.0 * number}
+            tried["backbone"] = BACKBONES[number]
             repository.put_candidate(session, done, tried)
         left_out = {"reason": "the <time> is up", "validation_accuracy": None, "is_better": False}
         repository.put_candidate(session, done, {**make_candidate(3), **left_out})
@@ -139,7 +140,23 @@ def test_candidates_are_shown_and_another_one_can_be_delivered(
     (given,) = re.findall(r'data-creates="/v1/jobs" data-goes="/jobs/" data-body="([^"]*)"', text)
     made = client.post("/v1/jobs", json=json.loads(html.unescape(given))).json()
     assert made["recipe"]["seed"] == 1, "the best is delivered already"
+    assert made["backbone"] == BACKBONES[1]
     assert made["name"].endswith(": candidate_1")
+
+
+def test_the_backbones_of_a_job_and_the_candidate_that_it_tries_are_shown(
+    browse: Callable[..., Response], client: TestClient, db: Database, dataset: str
+) -> None:
+    body = {"dataset": dataset, "backbones": BACKBONES[:2], "recipe": {"quality": "balanced"}}
+    job = client.post("/v1/jobs", json=body).json()["id"]
+    with db.writing() as session:
+        row = session.get_one(Job, job)
+        row.status, row.progress = JobStatus.RUNNING, {"percent": 5.0, "candidate": f"probe of {BACKBONES[0]}"}
+        repository.put_candidate(session, job, {**make_candidate(1), "backbone": BACKBONES[0]})
+    text = browse(f"/jobs/{job}").text
+    assert ", ".join(BACKBONES[:2]) in text
+    assert f"<dd>probe of {BACKBONES[0]}</dd>" in text
+    assert f'candidate_1 <span class="mono small">{BACKBONES[0]}</span>' in text
 
 
 def test_jobs_are_listed_by_state(browse: Callable[..., Response], job: str) -> None:
