@@ -13,6 +13,7 @@ from graft import completion, inputs, recipes
 from graft.dataset_upload import upload_dataset
 from graft.errors import DownloadDamaged
 from graft.progress import draw_sparkline, follow
+from graft.recipe_commands import BACKBONES, name_backbones
 from graft.terminal import (
     INTERRUPTED,
     UNREACHABLE,
@@ -51,14 +52,7 @@ METRICS = {
 
 def train(
     images: Annotated[str, typer.Argument(help="A folder or an archive, a folder for each class; or a dataset's id.")],
-    backbones: Annotated[
-        list[str],
-        typer.Option(
-            "--backbone",
-            help="Name of a pretrained backbone, see graft backbones; with a quality, several times.",
-            autocompletion=completion.complete_backbones,
-        ),
-    ],
+    backbones: Annotated[list[str], BACKBONES],
     recipe: Annotated[Path | None, typer.Option(help="A JSON or YAML file.")] = None,
     quality: Annotated[
         str | None, typer.Option(help="fast, balanced or best: how much time to take for accuracy.")
@@ -244,11 +238,6 @@ def download(
         print_json({**found, "path": str(path)})
     else:
         say(str(path))
-
-
-def name_backbones(named: list[str]) -> dict[str, Any]:
-    """Name one backbone, or several, in a call of the client."""
-    return {"backbone": named[0]} if len(named) == 1 else {"backbones": named}
 
 
 def describe_job(job: Fields, accuracies: list[float]) -> list[str]:

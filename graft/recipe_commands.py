@@ -7,14 +7,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from graft import recipes
-from graft.job_commands import name_backbones
+from graft import completion, recipes
 from graft.terminal import AsJson, Url, connect, print_json, say, show
 
 if TYPE_CHECKING:
     from graft.record import Fields
 
 app = typer.Typer(no_args_is_help=True, help="Recipes: the choices of a training.")
+
+
+BACKBONES = typer.Option(
+    "--backbone",
+    help="Name of a pretrained backbone, see graft backbones; with a quality, several times.",
+    autocompletion=completion.complete_backbones,
+)
+"""Option of the backbones that a recipe trains."""
 
 
 @app.callback()
@@ -29,9 +36,7 @@ def check(
         list[str] | None, typer.Option("--set", help="A field, as in optimizer.kind=nesterov; several times.")
     ] = None,
     dataset: Annotated[str | None, typer.Option(help="Id of a dataset, ds_…")] = None,
-    backbones: Annotated[
-        list[str] | None, typer.Option("--backbone", help="Name of a backbone; with a quality, several times.")
-    ] = None,
+    backbones: Annotated[list[str] | None, BACKBONES] = None,
     url: Url = None,
     as_json: AsJson = False,
 ) -> None:
@@ -48,6 +53,11 @@ def check(
         say(line)
     for warning in found["warnings"]:
         say(f"Note {warning['loc'].removeprefix('body.')}: {warning['msg']}")
+
+
+def name_backbones(named: list[str]) -> dict[str, Any]:
+    """Name one backbone, or several, in a call of the client."""
+    return {"backbone": named[0]} if len(named) == 1 else {"backbones": named}
 
 
 def describe_costs(costs: Fields) -> list[str]:

@@ -68,7 +68,7 @@ def test_an_address_without_its_version_is_completed(client: TestClient) -> None
             {"recipe": {"optimizer": {"kind": "adam", "rate": 1}}},
             ["recipe.optimizer.adam.rate", "the fields here are lr, kind, beta1"],
         ),
-        ({"webhook": "x"}, ["body.webhook", "dataset, backbone, recipe, name, metadata, publish, priority"]),
+        ({"webhook": "x"}, ["body.webhook", "backbone, backbones, recipe, dataset, name, metadata, publish, priority"]),
         ({"recipe": {"epochs": True}}, ["body.recipe.epochs: true and false are no numbers"]),
         ({"priority": False}, ["body.priority: true and false are no numbers"]),
         ({"recipe": {"epochs": 0}}, ["body.recipe.epochs: Input should be greater than or equal to 1, or 'auto'"]),

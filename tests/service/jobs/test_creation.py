@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from sqlalchemy import update
 
-from service.tables import Dataset, Job
+from service.statuses import BackboneStatus
+from service.tables import Backbone, Dataset, Job
 from tests.support.checkpoints import add_small_checkpoint
 from tests.support.datasets import add_dataset
 from tests.support.requests import BACKBONES, assert_problem, build_job_request, create_job
@@ -207,3 +208,15 @@ def test_a_checkpoint_among_several_backbones_cannot_be_deleted_until_the_job_ha
     client.post(f"/v1/jobs/{job['id']}/cancel")
     assert client.delete(f"/v1/checkpoints/{checkpoint}").status_code == 204
     assert client.get(f"/v1/jobs/{job['id']}").json()["backbones"] == body["backbones"]
+
+
+def test_an_uploaded_backbone_among_several_is_needed_until_the_job_has_ended(
+    client: TestClient, db: Database, dataset: str
+) -> None:
+    with db.writing() as session:
+        session.add(Backbone(id="bb_1", source="upload", status=BackboneStatus.READY, attempt=0, crashes=0))
+    body = {"dataset": dataset, "backbones": [BACKBONES[0], "bb_1"], "recipe": BALANCED}
+    job = client.post("/v1/jobs", json=body).json()["id"]
+    assert_problem(client.delete("/v1/backbones/bb_1"), 409, "backbone_in_use", job)
+    client.post(f"/v1/jobs/{job}/cancel")
+    assert client.delete("/v1/backbones/bb_1").status_code == 204, "none of its checkpoints is made of it"

@@ -67,14 +67,14 @@ def test_each_backbone_is_loaded_from_its_own_folder_and_commit_and_the_best_is_
     assert (spec.backbones[1].folder / "model.safetensors").exists()
 
     prepared = {"backbone_revision": "0" * 40, "backbone": other, "candidate": "probe"}
-    said: list[Noted | CandidateTried] = [
+    told: list[Noted | CandidateTried] = [
         Noted(kind="prepared", message="It is ready", data=prepared),
         CandidateTried(number=1, name="probe", backbone=other, recipe={}, is_better=True, validation_accuracy=0.5),
         CandidateTried(number=2, name="probe", backbone=checkpoint, recipe={}, is_better=True, validation_accuracy=0.7),
         CandidateTried(number=3, name="whole_network", backbone=checkpoint, recipe={}, validation_accuracy=0.7),
     ]
     with database.writing() as session:
-        attempt.record(session, fence(session, attempt.claim), [one.model_dump_json().encode() for one in said])
+        attempt.record(session, fence(session, attempt.claim), [one.model_dump_json().encode() for one in told])
     assert read_job(database, job_id).backbone == checkpoint
     _, spec = begun(database, settings)
     assert spec.backbone == spec.backbones[1]
