@@ -109,7 +109,7 @@ def _prepare(folder: Path, name: str) -> Job:
         return job.change(backbone=BackboneSpec(name="bb_1", folder=graph if graph.exists() else write_graph(graph)))
     if name.startswith("torchvision"):
         _write_torchvision(folder / "backbones" / "squeezenet")
-        return job.change(backbone="local/squeezenet")
+        return job.change(backbone=BackboneSpec(name="local/squeezenet"))
     if name == "multi-label":
         other = folder / "multi"
         other.mkdir()

@@ -20,6 +20,7 @@ from models.networks.image_sizes import InputSizeUnsupported
 from models.pipeline import setup_report
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.setup import split_pack
+from models.pipeline.spec import BackboneSpec
 from tests.support.small_job import CLASSES, GUIDE, Job, last, small_job
 from tests.support.small_pack import small_pack
 
@@ -213,7 +214,7 @@ def vit_job(folder: Path, **choices: object) -> Job:
         cfg = {"input_size": [3, 32, 32], "fixed_input_size": True, "num_classes": 3, "classifier": "head"}
         config = {"architecture": "vit_tiny_patch16_224", "model_args": arguments, "pretrained_cfg": cfg}
         (vit / "config.json").write_text(json.dumps(config))
-    return job.change(backbone="local/vit")
+    return job.change(backbone=BackboneSpec(name="local/vit"))
 
 
 def test_a_vision_transformer_is_delivered_at_another_size(tmp_path: Path) -> None:

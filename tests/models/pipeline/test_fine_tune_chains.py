@@ -79,7 +79,7 @@ def small_torchvision_job(folder: Path, name: str = "best", **choices: Any) -> J
         save_file(torchvision.models.squeezenet1_1(num_classes=10).state_dict(), squeezenet / "model.safetensors")
         config = {**CONFIG, "architecture": "torchvision/squeezenet1_1", "model_args": {}}
         (squeezenet / "config.json").write_text(json.dumps(config))
-    return job.change(backbone="local/squeezenet")
+    return job.change(backbone=BackboneSpec(name="local/squeezenet"))
 
 
 @pytest.mark.parametrize("head", ["linear", "mlp"])

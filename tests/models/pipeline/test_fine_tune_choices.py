@@ -15,6 +15,7 @@ from graft.images import open_image
 from models.datasets.splits import split
 from models.messages import Noted, RecipeResolved
 from models.pipeline.fine_tune import fine_tune
+from models.pipeline.spec import BackboneSpec
 from tests.support.small_job import CLASSES, GUIDE, Job, cut_off, last, small_job
 from tests.support.small_pack import small_pack
 
@@ -127,7 +128,7 @@ def test_a_checkpoint_is_a_backbone_whose_classes_can_be_kept(tmp_path: Path) ->
     config = {"architecture": metadata["architecture"], "num_classes": 3, "pretrained_cfg": cfg}
     (folder / "config.json").write_text(json.dumps({**config, "model_args": json.loads(metadata["model_args"])}))
     again = small_job(tmp_path, "again", head="keep", epochs=1, optimizer={"kind": "sgd", "lr": 1e-9})
-    again = again.change(backbone="local/mine")
+    again = again.change(backbone=BackboneSpec(name="local/mine"))
     metrics = last(list(fine_tune(*again))).metrics
     assert metrics["initial"]["validation_accuracy"] == pytest.approx(reached, abs=0.1)
     assert metrics["validation"]["accuracy"] == pytest.approx(reached, abs=0.1)
