@@ -143,7 +143,7 @@ class BackboneConfig:
         advice = f"Set image_size to {' or '.join(map(str, sizes))}, or leave" if sizes else "Leave"
         pixels = self.preprocessing.resize_to(side).pixels
         return InputSizeUnsupported(
-            f"{self.name} does not take images of {pixels} ({reason}). {advice} it out of the recipe."
+            f"{self.name} does not take images of {pixels} ({reason}). {advice} it out of the recipe.", sizes
         )
 
     def _at(self, side: int) -> BackboneConfig:

@@ -47,6 +47,8 @@ class Candidate(NamedTuple):
 
     name: str
     recipe: Recipe
+    is_larger: bool
+    """Whether images are larger than the network's own size; how large, a job finds out."""
 
 
 def list_candidates(recipe: Recipe) -> list[Candidate]:
@@ -55,7 +57,7 @@ def list_candidates(recipe: Recipe) -> list[Candidate]:
     shared |= {"quality": "fast", "time_budget_seconds": None}
     wanted = {"balanced": BALANCED, "best": BEST}.get(recipe.quality, {})
     return [
-        Candidate(name, type(recipe).model_validate({**_fit(shared, changes), **changes}))
+        Candidate(name, type(recipe).model_validate({**_fit(shared, changes), **changes}), name == LARGER)
         for name, changes in wanted.items()
     ]
 
@@ -76,8 +78,11 @@ LEAST_EPOCHS = 5
 """Fewest passes over the training images, of those that a candidate asks for, with which it is tried."""
 
 _ONE_CYCLE = {"optimizer": {"kind": "adamw", "lr": 1e-3}, "schedule": "one_cycle", "averaging": {}, "epochs": 20}
+LARGER = "probe_larger"
+"""Name of the candidate with larger images."""
 BALANCED: dict[str, dict[str, Any]] = {
     "probe": {},
+    LARGER: {},
     "whole_network": {"cut": {"kind": "none"}},
 }
 """Changes of the empty recipe, by the name of the candidate."""

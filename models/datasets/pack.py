@@ -133,6 +133,12 @@ class Pack:
         return pixels
 
     @property
+    def shorter_sides(self) -> np.ndarray:
+        """The shorter side of each image, in pixels, of shape (n,)."""
+        sides: np.ndarray = np.minimum(self._records["width"], self._records["height"])
+        return sides
+
+    @property
     def labels(self) -> np.ndarray:
         """The class of each image, int64 of shape (n,); of a multi-label dataset, the first (NO_LABEL if none)."""
         return self._records["label"].astype(np.int64)

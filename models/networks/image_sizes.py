@@ -11,7 +11,7 @@ from models.networks.tracing import SurgeryError
 from models.networks.types import HeadedNetwork
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from models.networks.types import TimmNetwork
 
@@ -23,6 +23,11 @@ class InputSizeUnsupported(SurgeryError):
     """The network does not take images of this size."""
 
     code = "input_size_unsupported"
+
+    def __init__(self, message: str, nearest: Sequence[int] = ()) -> None:
+        """`nearest`: longer sides, in pixels, that it takes, as far as they are known."""
+        super().__init__(message)
+        self.nearest = nearest
 
 
 def get_patch_side(network: TimmNetwork) -> int:

@@ -2,6 +2,8 @@
 
 Of several backbones the first recipe tries all, and each later one the better half of those before it, by their
 validation loss (successive halving; Jamieson & Talwalkar, 2016, arXiv:1502.07943). One that cannot be used is left out.
+The head alone is tried with larger images too (Touvron et al., 2019, arXiv:1906.06423), where images have the pixels;
+later recipes go on with the size that was better.
 
 A candidate is selected where its loss on the validation images, after its temperature, is smaller than that of the best
 so far, and it does not classify fewer of them correctly beyond the noise of that difference. Only what is delivered is
@@ -29,6 +31,7 @@ from models.features.trunk import FeaturesNotFinite
 from models.messages import CandidateTried, Diagnosed, EpochEnded, Noted, PhaseStarted, Progressed, RecipeResolved
 from models.networks.tracing import SurgeryError
 from models.pipeline.candidate_costs import count_checkpoint_bytes, measure_epoch_seconds, measure_latency
+from models.pipeline.ladder_choices import ImagesTooSmall, choose_larger_side, find_best_of_each, keep_better_half
 from models.pipeline.setup import prepare
 from models.pipeline.snapshots import collect_state
 from models.pipeline.train_recipe import Trained, load_training, train_recipe
@@ -36,7 +39,7 @@ from models.training.class_priors import compute_class_weights
 from models.training.loop import TrainingDiverged
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterator
 
     from models.catalog.quality import Candidate
     from models.messages import Event
@@ -68,21 +71,6 @@ def climb(inputs: Inputs, state: dict[str, Any] | None) -> Generator[Event, None
     return (yield from ladder.deliver())
 
 
-def keep_better_half(backbones: Sequence[str], tried: Sequence[dict[str, Any]]) -> list[str]:
-    """Keep the better half of the backbones, rounded down, but at least one: that of the best candidate comes first.
-
-    The others are ordered by the smallest validation loss of their candidates.
-    """
-    losses: dict[str, float] = {}
-    for one in tried:
-        if one["reason"] is None:
-            name, loss = one["backbone"], one["validation_loss"]
-            losses[name] = min(loss, losses.get(name, loss))
-    best = [one["backbone"] for one in tried if one["is_better"]][-1]
-    usable = sorted((name for name in backbones if name in losses), key=lambda name: (name != best, losses[name]))
-    return usable[: max(1, len(backbones) // 2)]
-
-
 class Ladder:
     """Tries candidates in their order, and keeps the training of the best."""
 
@@ -110,12 +98,12 @@ class Ladder:
         began = time.monotonic()
         try:
             if self.state["running"] is None:
-                planned = self._plan(candidate.recipe, backbone).model_dump(mode="json")
+                planned = self._plan(candidate, backbone).model_dump(mode="json")
                 self.state["running"] = {"backbone": backbone, "recipe": planned, "epochs": [], "diagnosis": {}}
                 state = None
             trained = yield from self._train(number, candidate.name, state)
             tried = self._compare(number, candidate.name, trained, time.monotonic() - began)
-        except (_LeftOut, BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged) as error:
+        except (_LeftOut, ImagesTooSmall, BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged) as error:
             if len(self._backbones) == 1 and self.state["best"] is None:
                 raise
             tried = CandidateTried(
@@ -150,14 +138,18 @@ class Ladder:
         )
         return trained._replace(stop_reason=self._inputs.stop_condition.reason or trained.stop_reason)
 
-    def _plan(self, recipe: Recipe, backbone: str) -> Recipe:
-        """Plan a candidate: as many epochs as fit the time that is left. Raises _LeftOut."""
-        best, stop = self.state["best"], self._inputs.stop_condition
+    def _plan(self, candidate: Candidate, backbone: str) -> Recipe:
+        """Plan a candidate: the size of its images, and as many epochs as fit the time that is left.
+
+        Raises _LeftOut, ImagesTooSmall, BackboneError, InputSizeUnsupported.
+        """
+        best, stop, recipe = self.state["best"], self._inputs.stop_condition, candidate.recipe
         if best is None:
             return recipe
         self._leave_out_if_over()
         if not best["misses"].any():
             raise _LeftOut("the best so far makes no mistake on the validation images, which can show no better one")
+        recipe = self._choose_size(candidate, backbone)
         if not recipe.cut.trains or math.isinf(stop.seconds_left):
             return recipe
         seconds = measure_epoch_seconds(self._narrow(recipe, backbone))
@@ -170,6 +162,26 @@ class Ladder:
         if epochs < least:
             raise _LeftOut(f"{least} epochs would take about {least * seconds:,.0f} s, and {left:,.0f} s are left")
         return recipe.model_copy(update={"epochs": epochs})
+
+    def _choose_size(self, candidate: Candidate, backbone: str) -> Recipe:
+        """Choose the size of a candidate's images: a larger one, or that of the backbone's best candidate so far."""
+        recipe, so_far = candidate.recipe, find_best_of_each(self.state["tried"]).get(backbone)
+        if so_far is None or recipe.image_size != "auto":
+            if candidate.is_larger:
+                raise _LeftOut("the recipe has an image_size")
+            return recipe
+        side: int = so_far["recipe"]["image_size"]
+        if candidate.is_larger:
+            spec = self._inputs.spec
+            side = choose_larger_side(self._backbones[backbone], spec.local_backbones, side, self._inputs.pack)
+            self._require_time((side / so_far["recipe"]["image_size"]) ** 2 * so_far["seconds"])
+        return recipe.model_copy(update={"image_size": side})
+
+    def _require_time(self, seconds: float) -> None:
+        """Leave a candidate out that takes more than its share of the time that is left. Raises _LeftOut."""
+        left = self._inputs.stop_condition.seconds_left
+        if seconds > SHARE_OF_TIME * left:
+            raise _LeftOut(f"it would take about {seconds:,.0f} s, and {left:,.0f} s are left")
 
     def _leave_out_if_over(self) -> None:
         """Leave a candidate out where the job is to stop. Raises _LeftOut."""

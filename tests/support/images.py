@@ -33,18 +33,18 @@ def png(seed: int) -> bytes:
     return encoded(noise(seed))
 
 
-def coloured(label: int, seed: int) -> bytes:
+def coloured(label: int, seed: int, side: int = 32) -> bytes:
     """Make an image that shows its class: its own colour under noise."""
     random = np.random.default_rng((label, seed))
     ground = np.array([[220, 60, 60], [60, 200, 60], [70, 70, 220], [200, 200, 60]])[label]
-    pixels = np.clip(random.normal(ground, 60, (32, 32, 3)), 0, 255).astype(np.uint8)
+    pixels = np.clip(random.normal(ground, 60, (side, side, 3)), 0, 255).astype(np.uint8)
     return encoded(Image.fromarray(pixels))
 
 
-def coloured_classes(classes: int, each: int) -> dict[str, bytes]:
+def coloured_classes(classes: int, each: int, side: int = 32) -> dict[str, bytes]:
     """Make the files of a small dataset that can be learned: class folders of coloured images."""
     names = ("red", "green", "blue", "yellow")[:classes]
-    return {f"{name}/{n:03}.png": coloured(label, n) for label, name in enumerate(names) for n in range(each)}
+    return {f"{name}/{n:03}.png": coloured(label, n, side) for label, name in enumerate(names) for n in range(each)}
 
 
 def write_zip(path: Path, files: Mapping[str, bytes]) -> Path:

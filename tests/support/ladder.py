@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from models.messages import Event
 
 
-def doubtful_job(folder: Path) -> Job:
-    """A job of quality `balanced` on images of which a third has a wrong label."""
-    files = list(coloured_classes(3, 30).items())
+def doubtful_job(folder: Path, side: int = 32) -> Job:
+    """A job of quality `balanced` on square images of which a third has a wrong label."""
+    files = list(coloured_classes(3, 30, side).items())
     draw = random.Random(0)
     labels = [path.split("/")[0] for path, _ in files]
     wrong = [draw.choice(labels) if draw.random() < 0.5 else label for label in labels]

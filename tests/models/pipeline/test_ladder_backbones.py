@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -13,7 +13,6 @@ from models.catalog import quality
 from models.catalog.recipe import Recipe
 from models.messages import CandidateTried, Noted, Progressed, ProgressSaved
 from models.pipeline.fine_tune import fine_tune
-from models.pipeline.ladder import keep_better_half
 from models.pipeline.spec import BackboneSpec
 from models.runtime.supervisor_callbacks import Context
 from tests.support.ladder import cut_off_anywhere, doubtful_job, find_best, list_tried, timeless
@@ -142,28 +141,3 @@ def test_a_stop_leaves_out_the_backbones_that_were_not_tried(job: Job) -> None:
         events.append(event)
     assert [one.reason for one in list_tried(events)] == [None, "the job was stopped", "the job was stopped"]
     assert last(events).stop_reason == "stopped"
-
-
-@pytest.mark.parametrize(
-    ("named", "tried", "kept"),
-    [
-        ("a", [("a", 0.5, True)], "a"),
-        ("abc", [("a", 0.5, True), ("b", 0.4, True), ("c", 0.3, False)], "b"),
-        ("abcd", [("a", 0.5, True), ("b", 0.4, True), ("c", 0.6, False), ("d", 0.3, False)], "bd"),
-        ("abcd", [("a", None, False), ("b", 0.4, True), ("c", None, False), ("d", None, False)], "b"),
-        ("bd", [("a", 0.1, True), ("b", 0.4, True), ("d", 0.3, False), ("b", 0.2, True), ("d", 0.1, False)], "b"),
-    ],
-    ids=[
-        "one",
-        "the best is the first, whatever its loss",
-        "then the smallest loss",
-        "none that cannot be used",
-        "later",
-    ],
-)
-def test_the_better_half_is_kept(named: str, tried: list[tuple[str, float | None, bool]], kept: str) -> None:
-    rows: list[dict[str, Any]] = [
-        {"backbone": name, "validation_loss": loss, "is_better": better, "reason": None if loss else "gone"}
-        for name, loss, better in tried
-    ]
-    assert keep_better_half(list(named), rows) == list(kept)
