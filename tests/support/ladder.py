@@ -58,3 +58,17 @@ def cut_off_anywhere(job: Job, after: int) -> tuple[list[Event], Job]:
 def timeless(tried: CandidateTried) -> dict[str, Any]:
     """A candidate without what depends on the time."""
     return tried.model_dump(exclude={"seconds", "seconds_per_image"})
+
+
+def snapshots_within(events: list[Event]) -> list[int]:
+    """Numbers of snapshots: one within each candidate, and the last."""
+    count, found, is_within = 0, [], True
+    for event in events:
+        if isinstance(event, CandidateTried):
+            is_within = True
+        elif isinstance(event, ProgressSaved) and event.snapshot:
+            count += 1
+            if is_within:
+                found.append(count)
+            is_within = False
+    return [*found, count]

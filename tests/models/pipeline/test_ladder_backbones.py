@@ -11,11 +11,11 @@ import pytest
 from models.backbones.errors import NoBackboneUsable
 from models.catalog import quality
 from models.catalog.recipe import Recipe
-from models.messages import CandidateTried, Noted, Progressed, ProgressSaved
+from models.messages import Noted, Progressed
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.spec import BackboneSpec
 from models.runtime.supervisor_callbacks import Context
-from tests.support.ladder import cut_off_anywhere, doubtful_job, find_best, list_tried, timeless
+from tests.support.ladder import cut_off_anywhere, doubtful_job, find_best, list_tried, snapshots_within, timeless
 from tests.support.small_backbone import write_backbone
 from tests.support.small_job import Job, last
 
@@ -97,20 +97,6 @@ def test_cut_off_in_any_candidate_it_ends_with_the_same_bytes(job: Job, names: t
         assert last(after_it).metrics == last(whole).metrics
         decided = [timeless(one) for one in list_tried(heard) + list_tried(after_it)]
         assert decided == [timeless(one) for one in list_tried(whole)]
-
-
-def snapshots_within(events: list[Event]) -> list[int]:
-    """Numbers of snapshots: one within each candidate, and the last."""
-    count, found, is_within = 0, [], True
-    for event in events:
-        if isinstance(event, CandidateTried):
-            is_within = True
-        elif isinstance(event, ProgressSaved) and event.snapshot:
-            count += 1
-            if is_within:
-                found.append(count)
-            is_within = False
-    return [*found, count]
 
 
 def test_a_backbone_that_cannot_be_used_is_left_out(job: Job) -> None:

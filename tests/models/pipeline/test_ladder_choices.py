@@ -16,7 +16,7 @@ from models.messages import RecipeResolved
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.ladder_choices import ImagesTooSmall, choose_larger_side, keep_better_half
 from models.pipeline.spec import BackboneSpec
-from tests.support.ladder import doubtful_job, find_best, list_tried
+from tests.support.ladder import cut_off_anywhere, doubtful_job, find_best, list_tried, snapshots_within, timeless
 from tests.support.small_job import Job, last, small_job
 
 if TYPE_CHECKING:
@@ -46,6 +46,18 @@ def test_larger_images_are_tried_and_later_candidates_have_those_that_were_bette
     alone = job.change(recipe=Recipe.model_validate(find_best(events).recipe))
     assert last(list(fine_tune(*alone))).metrics == last(events).metrics
     assert job.checkpoint.read_bytes() == delivered
+
+
+def test_cut_off_within_a_larger_candidate_the_size_is_not_chosen_again(job: Job) -> None:
+    whole = list(fine_tune(*job.change(snapshot_seconds=0.0)))
+    expected = job.checkpoint.read_bytes()
+    _, within_larger, *_ = snapshots_within(whole)
+    heard, rest = cut_off_anywhere(job, within_larger)
+    after_it = list(fine_tune(*rest))
+    assert job.checkpoint.read_bytes() == expected
+    assert [timeless(one) for one in list_tried(heard) + list_tried(after_it)] == [
+        timeless(one) for one in list_tried(whole)
+    ]
 
 
 @pytest.mark.parametrize("is_better", [False, True])
