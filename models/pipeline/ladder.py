@@ -245,7 +245,8 @@ class Ladder:
             pinned = self._backbones[running["backbone"]].model_copy(update={"commit": ready.backbone.revision})
             self._backbones[running["backbone"]] = pinned
         is_better = best is None or (
-            training.best_epoch > 0  # what needs no step of it, such as its probe, differs by rounding alone
+            # Of stages that no step has made better, the probe is delivered, which an earlier candidate was.
+            (training.best_epoch > 0 or not ready.recipe.cut.trains)
             and is_improvement(losses, misses, best["losses"].numpy(), best["misses"].numpy())
         )
         if is_better:

@@ -72,6 +72,15 @@ def test_each_backbone_is_probed_and_the_best_alone_goes_on(job: Job) -> None:
     assert notes[-1].message.startswith(f"{best.name} of {best.backbone} is delivered, the best of 3 candidates")
 
 
+def test_a_head_in_closed_form_on_another_backbone_may_be_better(job: Job, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality, "BALANCED", {"probe": {"optimizer": {"kind": "sgd", "lr": 30.0}, "epochs": 1}})
+    monkeypatch.setattr("models.pipeline.ladder.is_improvement", lambda *_: True)
+    events = list(fine_tune(*job))
+    kinds = [event.kind for event in events if isinstance(event, Noted)]
+    assert kinds.count("baseline_delivered") == 2
+    assert [one.is_better for one in list_tried(events)] == [True, True]
+
+
 def test_what_is_delivered_is_what_a_job_of_its_backbone_by_its_recipe_delivers(job: Job) -> None:
     events = list(fine_tune(*job))
     delivered, best = job.checkpoint.read_bytes(), find_best(events)
