@@ -29,7 +29,7 @@ from models.datasets.validation import validate
 from models.messages import Finished
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.pretrain_backbone import pretrain_backbone
-from models.pipeline.spec import DatasetSpec, PretrainingSpec, TrainingSpec
+from models.pipeline.spec import BackboneSpec, DatasetSpec, PretrainingSpec, TrainingSpec
 from models.pretraining.messages import BackbonePretrained
 
 if TYPE_CHECKING:
@@ -170,9 +170,8 @@ def train(
         job="job_benchmark",
         storage=folder.as_uri(),
         dataset=dataset,
-        backbone=backbone,
-        backbones=BACKBONES,
-        backbone_folder=backbone_folder,
+        backbone=BackboneSpec(name=backbone, folder=backbone_folder),
+        local_backbones=BACKBONES,
         recipe=Recipe.model_validate({} if image_size is None else {"image_size": image_size}),
         device="cpu",
         cache=folder / "cache",

@@ -10,7 +10,7 @@ from service.backbones import imports
 from service.backbones.errors import ImagesUnfit
 from service.backbones.tables import PRETRAINING_SOURCE
 from service.jobs import creation as jobs
-from service.jobs.errors import BackboneNotReady, BackboneUnknown, DatasetNotReady, DatasetUnknown
+from service.jobs.errors import DatasetNotReady, DatasetUnknown
 from service.statuses import BackboneStatus
 from service.tables import Backbone
 
@@ -35,11 +35,7 @@ def create_pretrained(
         error.loc = "body.pretrain.dataset"
         raise
     _check_images(dataset, pretrain.method.kind)
-    try:
-        jobs.check(session, Recipe(), None, pretrain.source)
-    except (BackboneUnknown, BackboneNotReady) as error:
-        error.loc = "body.pretrain.from"
-        raise
+    jobs.check(session, Recipe(), None, {"body.pretrain.from": pretrain.source})
     backbone = Backbone(
         id=backbone_id,
         source=PRETRAINING_SOURCE,

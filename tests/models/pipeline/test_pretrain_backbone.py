@@ -16,6 +16,7 @@ from models.datasets.pack import SPLIT_CODES
 from models.messages import Noted, Progressed, ProgressSaved
 from models.pipeline.fine_tune import fine_tune
 from models.pipeline.pretrain_backbone import PretrainingImpossible, choose_images, pretrain_backbone
+from models.pipeline.spec import BackboneSpec
 from models.pretraining.messages import EpochPretrained
 from models.runtime.supervisor_callbacks import Context
 from models.training.loop import TrainingDiverged
@@ -68,7 +69,7 @@ def test_jobs_can_name_what_comes_out(backbone: str, tmp_path: Path) -> None:
     classifier = {name for name in before if name not in after or after[name].shape != before[name].shape}
     assert changed | classifier == set(before), "each weight and each statistic is trained, or dropped"
     assert len(classifier) in (0, 2)
-    job = small_job(tmp_path, epochs=2).change(backbone="bb_new", backbone_folder=given.spec.folder)
+    job = small_job(tmp_path, epochs=2).change(backbone=BackboneSpec(name="bb_new", folder=given.spec.folder))
     assert last(list(fine_tune(*job))).metrics["test"]["accuracy"] > 0.8
 
 
