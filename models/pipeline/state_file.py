@@ -16,7 +16,7 @@ from models.runtime import checkpoint_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-VERSION = "3"
+VERSION = "4"
 """Version of the file format: increase it when files of older versions can no longer be read."""
 
 

@@ -114,10 +114,12 @@ def check(session: Session, recipe: Recipe, dataset: str | None, backbones: Mapp
     other = _check_other_dataset(session, recipe)
     for loc, name in backbones.items():
         try:
-            _check_backbone(session, name)
+            found = _check_backbone(session, name)
         except (BackboneUnknown, BackboneNotReady) as error:
             error.loc = loc
             raise
+        if found is not None and found.dataset_id is not None and found.dataset_id == dataset:
+            _check_fractions(recipe, found)
     return other
 
 
@@ -210,20 +212,33 @@ def _check_other_dataset(session: Session, recipe: Recipe) -> str | None:
     return other.id
 
 
-def _check_backbone(session: Session, name: str) -> None:
-    """Check that a backbone can be named; an uploaded one, or a checkpoint, cannot be deleted before the commit."""
+def _check_fractions(recipe: Recipe, pretrained: Backbone) -> None:
+    """Check that a job on the images of its backbone's pretraining tests on those that were left out there."""
+    default = type(recipe)()
+    if (recipe.validation_fraction, recipe.test_fraction) != (default.validation_fraction, default.test_fraction):
+        raise RecipeDoesNotFit(
+            f"Backbone {pretrained.id} was pretrained on images of {pretrained.dataset_id} that these fractions would "
+            "validate or test on: leave validation_fraction and test_fraction out of the recipe."
+        )
+
+
+def _check_backbone(session: Session, name: str) -> Backbone | None:
+    """Check that a backbone can be named; an uploaded one, or a checkpoint, cannot be deleted before the commit.
+
+    Returns an uploaded or pretrained one.
+    """
     if name.startswith(CHECKPOINT):
         if not checkpoints.lock_against_deletion(session, name):
             raise BackboneUnknown(
                 f"There is no checkpoint {name}: it may have been deleted. GET /v1/jobs/JOB/checkpoints lists a job's."
             )
-        return
+        return None
     found = backbones.lock_against_deletion(session, name)
     if found is not None and found.source in OWN_SOURCES:
         _require_ready(found)
-        return
+        return found
     if backbones.can_be_named(session, name):
-        return
+        return None
     if named := backbones.find_by_display_name(session, name):
         raise BackboneUnknown(f"Uploaded backbones are named by their id; that of {name} is {' or '.join(named)}.")
     backbones.require_listed(session)

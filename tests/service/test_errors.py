@@ -68,6 +68,7 @@ SERVICE_CODES = {
     "idempotency_key_reused": 422,
     "idempotency_key_spent": 409,
     "image_not_found": 404,
+    "images_unfit": 422,
     "import_not_offered": 422,
     "job_not_finished": 409,
     "job_not_found": 404,
@@ -131,6 +132,7 @@ SERVICE_CODES = {
 
 WORK_CODES = {
     "backbone_error",
+    "backbone_not_trainable",
     "backbone_too_large",
     "backbone_unknown",
     "backbone_unsupported",
@@ -141,6 +143,7 @@ WORK_CODES = {
     "cut_unsupported",
     "disk_too_small",
     "extra_missing",
+    "feature_map_unsupported",
     "features_not_finite",
     "file_broken",
     "file_missing",

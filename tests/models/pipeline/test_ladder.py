@@ -193,16 +193,21 @@ def test_a_candidate_that_falls_back_on_its_probe_is_no_better_one(job: Job, mon
     assert [one.is_better for one in list_tried(events)] == [True, False]
 
 
-def test_no_more_is_tried_where_no_mistake_is_left(tmp_path: Path) -> None:
+@pytest.mark.parametrize("enough", [True, False])
+def test_no_more_is_tried_where_enough_images_show_no_mistake(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, enough: bool
+) -> None:
     job = small_job(tmp_path).change(recipe=Recipe(quality="balanced", image_size=32))
-    monkey = {"probe": {}, "whole_network": WHOLE}
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(quality, "BALANCED", monkey)
-        events = list(fine_tune(*job))
+    monkeypatch.setattr(quality, "BALANCED", {"probe": {}, "whole_network": WHOLE})
+    if enough:
+        monkeypatch.setattr(ladder, "CONVINCING_IMAGES", 1)
+    events = list(fine_tune(*job))
     assert last(events).metrics["validation"]["accuracy"] == 1.0
     probe, whole = list_tried(events)
     assert probe.reason is None
-    assert whole.reason is not None
+    assert (whole.reason is None) != enough
+    if whole.reason is None:
+        return
     assert whole.reason.startswith("the best so far makes no mistake")
     assert whole.seconds < probe.seconds
 

@@ -11,6 +11,7 @@ from service.statuses import BackboneStatus
 from service.tables import Backbone, Dataset, Job
 from tests.support.checkpoints import add_small_checkpoint
 from tests.support.datasets import add_dataset
+from tests.support.pretrainings import add_pretraining
 from tests.support.requests import BACKBONES, assert_problem, build_job_request, create_job
 
 if TYPE_CHECKING:
@@ -220,3 +221,17 @@ def test_an_uploaded_backbone_among_several_is_needed_until_the_job_has_ended(
     assert_problem(client.delete("/v1/backbones/bb_1"), 409, "backbone_in_use", job)
     client.post(f"/v1/jobs/{job}/cancel")
     assert client.delete("/v1/backbones/bb_1").status_code == 204, "none of its checkpoints is made of it"
+
+
+def test_a_job_never_tests_on_what_its_backbone_was_pretrained_on(
+    client: TestClient, db: Database, dataset: str
+) -> None:
+    with db.writing() as session:
+        session.get_one(Dataset, dataset).images = 100
+    backbone = add_pretraining(db, dataset, BACKBONES[0], method="supervised")
+    with db.writing() as session:
+        session.get_one(Backbone, backbone).status = BackboneStatus.READY
+    body = {"dataset": dataset, "backbone": backbone}
+    refused = client.post("/v1/jobs", json={**body, "recipe": {"test_fraction": 0.3}})
+    assert_problem(refused, 422, "recipe_does_not_fit", "leave validation_fraction and test_fraction out of the recipe")
+    assert client.post("/v1/jobs", json=body).status_code == 202
