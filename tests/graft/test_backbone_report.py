@@ -19,6 +19,7 @@ BACKBONE: dict[str, Any] = {
     "bytes": 4096,
     "error": None,
     "import_report": None,
+    "pretrained_from": None,
 }
 REPORT: dict[str, Any] = {
     "route": "ONNX, read by Graft's own importer",
@@ -95,3 +96,11 @@ def test_one_that_failed_or_waits_is_described_without_a_report() -> None:
     failed = {**BACKBONE, "status": "failed", "error": {"code": "file_broken", "message": "It is truncated."}}
     assert describe(failed)[-1] == "It is truncated."
     assert describe({**BACKBONE, "status": "importing"})[0] == "bb_1 (net.onnx): importing"
+
+
+def test_one_that_was_pretrained_shows_its_losses_and_where_it_comes_from() -> None:
+    pretraining = {"method": {"kind": "contrastive"}, "losses": [4.12345, 3.5, 1.25], "images": 1200}
+    made = {**BACKBONE, "pretrained_from": "local/small", "pretrained_on": "ds_1", "pretraining": pretraining}
+    lines = list(describe(made))
+    assert "pretrained from local/small on ds_1: contrastive" in lines
+    assert "loss 4.123 in the first epoch, 1.25 in the last, on 1,200 images" in lines
