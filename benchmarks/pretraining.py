@@ -112,8 +112,8 @@ def measure(folder: Path, name: str, method: str, chosen: argparse.Namespace) ->
     spec = PretrainingSpec(
         storage=folder.as_uri(),
         dataset=dataset,
-        backbone=chosen.backbone,
-        backbones=BACKBONES,
+        backbone=BackboneSpec(name=chosen.backbone),
+        local_backbones=BACKBONES,
         method={"kind": method, **chosen.more},
         image_size=chosen.image_size,
         device="cpu",

@@ -12,7 +12,7 @@ from models.backbones import imported
 from models.backbones.local import WEIGHTS
 from models.backbones.structure import CONFIG, REPLACED
 from models.importers.errors import ImportRejected
-from models.importers.events import WrittenFile
+from models.importers.events import ImportedSummary, WrittenFile
 from models.networks import graph_file
 from models.networks.graph_network import GraphNetwork
 from models.networks.replaced_layers import describe_layers
@@ -20,7 +20,7 @@ from models.networks.types import as_module
 from models.runtime import checkpoint_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from models.backbones.backbone import Backbone
@@ -90,6 +90,17 @@ def _align_weights(module: torch.nn.Module) -> None:
     """
     for tensor in (*module.parameters(), *module.buffers()):
         tensor.data = tensor.data.clone(memory_format=torch.contiguous_format)
+
+
+def summarize(backbone: Backbone, inspection: Mapping[str, Any]) -> ImportedSummary:
+    """Summarize a backbone for lists; its inspection is of `models.networks.candidate_cuts.inspect`."""
+    return ImportedSummary(
+        architecture=backbone.architecture,
+        parameters=inspection["parameters"],
+        input_size=backbone.preprocessing.input_size,
+        licence=backbone.licence,
+        multiply_adds=inspection.get("multiply_adds"),
+    )
 
 
 def list_files(folder: Path) -> dict[str, WrittenFile]:

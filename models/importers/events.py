@@ -31,6 +31,7 @@ class ImportedSummary(BaseModel):
     parameters: int
     input_size: tuple[int, int, int]
     licence: str | None
+    multiply_adds: int | None
 
 
 class WrittenFile(BaseModel):

@@ -18,10 +18,10 @@ from models.backbones.errors import BackboneError
 from models.catalog.preprocessing import GivenPreprocessing
 from models.conversion.errors import ConversionError
 from models.importers import folders, readers
-from models.importers.backbone_folder import list_files, load_folder, write_folder
+from models.importers.backbone_folder import list_files, load_folder, summarize, write_folder
 from models.importers.channel_order import take_rgb
 from models.importers.errors import ImportRejected
-from models.importers.events import Imported, ImportedSummary, Progressed, Rejected
+from models.importers.events import Imported, Progressed, Rejected
 from models.importers.labels import choose_labels
 from models.importers.numeric_check import check_numbers
 from models.importers.preprocessing import Decision, ask, decide
@@ -136,12 +136,7 @@ def _run(request: ImportRequest, report: ImportReport, heartbeat: Callable[[], N
         inspection = inspect(backbone.network, backbone.preprocessing.input_size)
     report.digest, report.versions = backbone.digest, _list_versions()
     yield Imported(
-        summary=ImportedSummary(
-            architecture=backbone.architecture,
-            parameters=inspection["parameters"],
-            input_size=backbone.preprocessing.input_size,
-            licence=backbone.licence,
-        ),
+        summary=summarize(backbone, inspection),
         report=report,
         inspection=inspection,
         files=list_files(request.folder),

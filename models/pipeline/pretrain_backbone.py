@@ -14,7 +14,6 @@ from models.catalog.cuts import Nothing
 from models.catalog.recipe import Recipe
 from models.datasets.pack import SPLIT_CODES, UNLABELLED
 from models.importers import backbone_folder
-from models.importers.events import ImportedSummary
 from models.messages import Noted
 from models.networks.candidate_cuts import inspect
 from models.networks.cut_network import cut_at
@@ -74,7 +73,8 @@ def pretrain_backbone(spec: PretrainingSpec, pack: Pack, context: Context | None
     pace = Pace(spec.snapshot_seconds, context.snapshot_requested)
     snapshotter = Snapshotter(spec.folder, pace, began)
     chosen = choose_images(pack, spec)
-    backbone = backbones.load(spec.backbone, spec.backbones, spec.image_size, spec.backbone_folder)
+    named = spec.backbone
+    backbone = backbones.load(named.name, spec.local_backbones, spec.image_size, named.folder, named.commit)
     identity = {"architecture": backbone.architecture, "model_args": backbone.model_args}
     feature_network = cut_before_classifier(backbone.network, backbone.preprocessing.input_size, identity)
     training = _start(spec, backbone, feature_network, Images(pack, chosen, backbone.preprocessing), context)
@@ -84,7 +84,7 @@ def pretrain_backbone(spec: PretrainingSpec, pack: Pack, context: Context | None
         message = f"Resumed after epoch {epoch}, step {step}"
         yield Noted(kind="resumed_from_snapshot", message=message, data={"epoch": epoch, "step": step})
     else:
-        message = f"Pretraining {spec.backbone} on {len(chosen)} images by the method {spec.method.kind}"
+        message = f"Pretraining {named.name} on {len(chosen)} images by the method {spec.method.kind}"
         yield Noted(kind="pretraining", message=message, data={"images": len(chosen)})
     yield from _train(training, snapshotter)
     yield _write(spec, backbone, feature_network, training, time.monotonic() - began)
@@ -115,7 +115,7 @@ def _start(
     """Unfreeze the whole network, and build the objective over it. Raises SurgeryError."""
     whole = cut_at(feature_network, Nothing())
     if not whole.stages:
-        raise BackboneNotTrainable(f"{spec.backbone} has no weights that can be trained; choose another backbone.")
+        raise BackboneNotTrainable(f"{spec.backbone.name} has no weights that can be trained; choose another backbone.")
     seed_epoch(spec.seed, 0)
     objective = build_objective(spec.method, feature_network, len(spec.dataset.classes))
     whole.set_modes(len(whole.stages), norms_train=True)
@@ -161,12 +161,7 @@ def _write(
     written = backbones.imported.load_folder(backbone_folder.NAME, spec.folder)
     inspection = inspect(written.network, written.preprocessing.input_size)
     return BackbonePretrained(
-        summary=ImportedSummary(
-            architecture=written.architecture,
-            parameters=inspection["parameters"],
-            input_size=written.preprocessing.input_size,
-            licence=written.licence,
-        ),
+        summary=backbone_folder.summarize(written, inspection),
         inspection=inspection,
         files=backbone_folder.list_files(spec.folder),
         images=len(training.images.chosen),

@@ -83,12 +83,10 @@ class PretrainingSpec(_Spec):
     storage: str
     """URL of the storage that holds the datasets."""
     dataset: DatasetSpec
-    backbone: str
+    backbone: BackboneSpec
     """The backbone to start from."""
-    backbones: Path | None
+    local_backbones: Path | None
     """The directory of local backbones."""
-    backbone_folder: Path | None = None
-    """The folder, of this attempt alone, with the files of an uploaded backbone or of a checkpoint."""
     method: BackboneMethod
     image_size: int | None = None
     """Longer side of the images, in pixels; None: the backbone's own."""

@@ -179,13 +179,25 @@ def accept(
     report: dict[str, Any],
 ) -> None:
     """Accept the locked backbone: importing → ready. `summary` has columns of its row."""
+    backbone.import_report, backbone.format = report, report.get("format") or backbone.format
+    backbone.upload = backbone.samples = None
+    make_ready(session, backbone, "Imported", summary, files, inspection)
+
+
+def make_ready(
+    session: Session,
+    backbone: Backbone,
+    made: str,
+    summary: Mapping[str, Any],
+    files: dict[str, Any],
+    inspection: dict[str, Any],
+) -> None:
+    """End the import, or the pretraining, of the locked backbone: it is ready. `made` is how, for its last event."""
     for column, value in summary.items():
         setattr(backbone, column, value)
     backbone.files, backbone.inspection = files, inspection
-    backbone.import_report, backbone.format = report, report.get("format") or backbone.format
-    backbone.upload = backbone.samples = None
     backbone.end(session, BackboneStatus.READY)
-    add_event(session, backbone, "info", "ready", f"Imported: {backbone.architecture}", {})
+    add_event(session, backbone, "info", "ready", f"{made}: {backbone.architecture}", {})
 
 
 def reject(session: Session, backbone: Backbone, code: str, message: str, report: dict[str, Any] | None) -> None:

@@ -25,13 +25,9 @@ def accept(
     figures: Mapping[str, Any],
 ) -> None:
     """Accept the locked backbone: pretraining → ready. `summary` has columns of its row."""
-    for column, value in summary.items():
-        setattr(backbone, column, value)
-    backbone.files, backbone.inspection = files, inspection
     backbone.pretraining = {**(backbone.pretraining or {}), **figures}
     backbone.snapshot, backbone.progress = None, {"percent": 100.0}
-    backbone.end(session, BackboneStatus.READY)
-    imports.add_event(session, backbone, "info", "ready", f"Pretrained: {backbone.architecture}", {})
+    imports.make_ready(session, backbone, "Pretrained", summary, files, inspection)
 
 
 def reject(session: Session, backbone: Backbone, code: str, message: str) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from models.messages import ProgressSaved
 from models.pipeline.pretrain_backbone import pretrain_backbone
-from models.pipeline.spec import DatasetSpec, PretrainingSpec
+from models.pipeline.spec import BackboneSpec, DatasetSpec, PretrainingSpec
 from models.pretraining.messages import BackbonePretrained
 from tests.support.small_backbone import write_backbone, write_graph
 from tests.support.small_job import CLASSES
@@ -56,8 +56,8 @@ def small_pretraining(folder: Path, backbone: str = "local/small", **method: obj
     spec = PretrainingSpec(
         storage=folder.as_uri(),
         dataset=DatasetSpec(pack="small.pack", index="small.index", classes=CLASSES, digest="0" * 64),
-        backbone=backbone,
-        backbones=folder / "backbones",
+        backbone=BackboneSpec(name=backbone),
+        local_backbones=folder / "backbones",
         method={"epochs": 2, "batch_size": 8, **method},
         device="cpu",
         folder=folder / "pretrained" / "backbone",

@@ -6,7 +6,7 @@ import hashlib
 import logging
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
@@ -15,11 +15,10 @@ from models.importers.events import IMPORT_EVENT, Imported, Progressed, Rejected
 from models.importers.request import ImportRequest
 from service.backbones import imports
 from service.backbones.options import ImportOptions
-from service.storage import Storage, StorageUnavailable
+from service.storage import StorageUnavailable
 from service.tables import Backbone
 from service.uploads import parts
-from workers import scratch
-from workers.work.base import Attempt
+from workers.work.backbone_attempt import BackboneAttempt
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -50,23 +49,18 @@ class ImportOrder(BaseModel):
     most_file_bytes: int
 
 
-class ImportAttempt(Attempt[Backbone]):
+class ImportAttempt(BackboneAttempt):
     """One attempt at the import of one uploaded file, which a locked-down child reads."""
 
     module = "workers.entrypoints.importing"
     retries_own_faults: ClassVar[bool] = False  # a file that crashes its reader does so each time
 
     def __init__(self, database: Database, settings: Settings, claim: Claim[Backbone]) -> None:
-        self.database, self.settings, self.claim = database, settings, claim
-        self._storage = Storage(settings.storage)
-        self._scratch = scratch.choose_folder(settings.scratch, claim)
-        self._result = self._scratch / "result"
+        super().__init__(database, settings, claim)
         self._inputs: dict[str, tuple[str, Path]] = {}
         """Storage key and path on this machine of the upload, and of the samples where there are some."""
         self._digest: str | None = None
         """SHA-256 of the upload, in hex, where nobody has computed it before: it came in pieces."""
-        self._files: dict[str, dict[str, Any]] = {}
-        """The backbone's files in the storage."""
 
     def fetch_inputs(self) -> None:
         """Bring the upload and its samples to this machine. Raises OSError."""
@@ -114,11 +108,8 @@ class ImportAttempt(Attempt[Backbone]):
         if not isinstance(event, Imported):
             return
         for name, written in event.files.items():
-            if name in self._files or not _is_written(self._result, name):
-                continue
-            key = f"{imports.get_folder(self.claim.id)}/{self.claim.attempt}/{name}"
-            self._storage.put(self._result / name, key)
-            self._files[name] = {"key": key, **written.model_dump()}
+            if _is_written(self._result, name):
+                self._put_file(name, written)
 
     def record(self, session: Session, row: Backbone, lines: list[bytes]) -> bool:
         """Write events to the backbone; true if they end its import."""
@@ -145,21 +136,6 @@ class ImportAttempt(Attempt[Backbone]):
         """End the import as failed; the upload is dropped."""
         imports.reject(session, row, cause, " ".join([message, *filter(None, [ADVICE.get(cause)])]), None)
 
-    def crash(self, session: Session, row: Backbone, cause: str, message: str) -> None:
-        """Have the import tried again after a crash that was not its own fault."""
-        imports.add_event(session, row, "warning", "crashed", message, {"cause": cause, "attempt": row.attempt})
-        super().crash(session, row, cause, message)
-
-    def postpone(self, session: Session, row: Backbone, cause: str, message: str, seconds: float) -> None:
-        """Have the import tried again after `seconds`."""
-        imports.add_event(session, row, "warning", "postponed", message, {"cause": cause, "seconds": seconds})
-        super().postpone(session, row, cause, message, seconds)
-
-    def drain(self, session: Session, row: Backbone) -> None:
-        """Leave the import to another worker, because this one is stopping."""
-        imports.add_event(session, row, "info", "drained", "The worker stopped; waiting for another", {})
-        super().drain(session, row)
-
     def clean_up(self, *, is_over: bool) -> None:
         """Remove the attempt's folder, and the upload if nothing can need it any more."""
         shutil.rmtree(self._scratch, ignore_errors=True)
@@ -175,11 +151,10 @@ class ImportAttempt(Attempt[Backbone]):
             log.warning("the sweep will remove the upload of %s: %s", self.claim.id, error)
 
     def _accept(self, session: Session, row: Backbone, imported: Imported) -> None:
-        summary = imported.summary.model_dump(mode="json")
         imports.accept(
             session,
             row,
-            summary={**summary, "multiply_adds": imported.inspection.get("multiply_adds")},
+            summary=imported.summary.model_dump(mode="json"),
             files=dict(self._files),
             inspection=imported.inspection,
             report=imported.report.model_dump(mode="json"),

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
 
 from models.catalog.backbone_pretraining import BackboneMethod
 from models.messages import Failed, Noted, Progressed, ProgressSaved
-from models.pipeline.spec import PretrainingSpec
+from models.pipeline.spec import BackboneSpec, PretrainingSpec
 from models.pretraining.messages import PRETRAINING_EVENT, BackbonePretrained, EpochPretrained
 from service.backbones import imports, pretraining, snapshots
-from service.storage import Storage
 from service.tables import Backbone, Dataset
-from workers import scratch
 from workers.work import backbone_files
-from workers.work.base import Attempt, may_use_nvidia
+from workers.work.backbone_attempt import BackboneAttempt
+from workers.work.base import may_use_nvidia
 from workers.work.snapshot_files import SnapshotFiles
 from workers.work.training import describe_dataset
 
@@ -33,21 +32,17 @@ if TYPE_CHECKING:
 _METHOD: TypeAdapter[BackboneMethod] = TypeAdapter(BackboneMethod)
 
 
-class PretrainingAttempt(Attempt[Backbone]):
+class PretrainingAttempt(BackboneAttempt):
     """One attempt at one pretraining: its child trains, and its messages become the backbone's events and files."""
 
     module = "workers.entrypoints.pretraining"
 
     def __init__(self, database: Database, settings: Settings, claim: Claim[Backbone]) -> None:
-        self.database, self.settings, self.claim = database, settings, claim
-        self._storage = Storage(settings.storage)
-        self._scratch = scratch.choose_folder(settings.scratch, claim)
+        super().__init__(database, settings, claim)
         self._snapshots = SnapshotFiles(database, settings, claim, self._scratch, snapshots)
         self._source_folder: Path | None = None
         """The folder with the files of the backbone to start from, where it is an uploaded one or a checkpoint."""
         self._has_trained = False
-        self._files: dict[str, dict[str, Any]] = {}
-        """The new backbone's files in the storage."""
 
     @property
     def may_use_gpu(self) -> bool:
@@ -81,14 +76,13 @@ class PretrainingAttempt(Attempt[Backbone]):
         return PretrainingSpec(
             storage=self.settings.storage,
             dataset=describe_dataset(session.get_one(Dataset, row.dataset_id)),
-            backbone=row.pretrained_from,
-            backbones=self.settings.backbones,
-            backbone_folder=self._source_folder,
+            backbone=BackboneSpec(name=row.pretrained_from, folder=self._source_folder),
+            local_backbones=self.settings.backbones,
             method=_METHOD.validate_python(row.pretraining["method"]),
             image_size=row.pretraining["image_size"],
             seed=row.pretraining["seed"],
             device=self.settings.device,
-            folder=self._scratch / "result",
+            folder=self._result,
             snapshot=self._snapshots.resumed_from,
             snapshot_seconds=self.settings.snapshot_seconds,
         )
@@ -99,10 +93,7 @@ class PretrainingAttempt(Attempt[Backbone]):
         self._snapshots.put([event.snapshot for event in events if isinstance(event, ProgressSaved) and event.snapshot])
         for event in events:
             for name, written in event.files.items() if isinstance(event, BackbonePretrained) else ():
-                key = f"{imports.get_folder(self.claim.id)}/{self.claim.attempt}/{name}"
-                if name not in self._files:
-                    self._storage.put(self._scratch / "result" / name, key)
-                self._files[name] = {"key": key, **written.model_dump()}
+                self._put_file(name, written)
 
     def record(self, session: Session, row: Backbone, lines: list[bytes]) -> bool:
         """Write messages to the backbone; true if they end its pretraining."""
@@ -126,21 +117,6 @@ class PretrainingAttempt(Attempt[Backbone]):
     def fail(self, session: Session, row: Backbone, cause: str, message: str) -> None:
         """End the pretraining as failed: it kept crashing."""
         pretraining.reject(session, row, cause, message)
-
-    def crash(self, session: Session, row: Backbone, cause: str, message: str) -> None:
-        """Have it tried again after a crash."""
-        imports.add_event(session, row, "warning", "crashed", message, {"cause": cause, "attempt": row.attempt})
-        super().crash(session, row, cause, message)
-
-    def postpone(self, session: Session, row: Backbone, cause: str, message: str, seconds: float) -> None:
-        """Have it tried again after `seconds`."""
-        imports.add_event(session, row, "warning", "postponed", message, {"cause": cause, "seconds": seconds})
-        super().postpone(session, row, cause, message, seconds)
-
-    def drain(self, session: Session, row: Backbone) -> None:
-        """Leave it to another worker, because this one is stopping."""
-        imports.add_event(session, row, "info", "drained", "The worker stopped; waiting for another", {})
-        super().drain(session, row)
 
     def clean_up(self, *, is_over: bool) -> None:
         """Remove the attempt's folder, and snapshots that the row does not name."""
@@ -167,7 +143,7 @@ class PretrainingAttempt(Attempt[Backbone]):
         pretraining.accept(
             session,
             row,
-            summary={**event.summary.model_dump(mode="json"), "multiply_adds": event.inspection.get("multiply_adds")},
+            summary=event.summary.model_dump(mode="json"),
             files=dict(self._files),
             inspection=event.inspection,
             figures=event.model_dump(include={"images", "losses", "from_digest", "digest", "seconds"}),

@@ -12,8 +12,9 @@ from models.runtime.supervisor_callbacks import Context
 from service.backbones import imports, listings, repository, snapshots
 from service.settings import Settings
 from service.storage import Storage
-from service.tables import Backbone, Dataset
+from service.tables import Backbone
 from tests.support.backbones import build_listing
+from tests.support.datasets import add_dataset
 from tests.support.pretrainings import add_pretraining
 from tests.support.small_job import CLASSES
 from tests.support.small_pretraining import SmallPretraining, small_pretraining
@@ -43,15 +44,13 @@ def settings(small: SmallPretraining, database: Database, tmp_path: Path) -> Set
     """Settings of a worker that lists the backbone."""
     with database.writing() as session:
         listings.replace(session, "w", 60.0, [build_listing("local/small")])
-        classes = [{"name": name, "count": 20} for name in CLASSES]
-        row = Dataset(id="ds_1", name="d", status="ready", task="single_label", classes=classes, images=60)
-        row.pack, row.index, row.digest, row.attempt, row.crashes = "small.pack", "small.index", "0" * 64, 1, 0
-        session.add(row)
+    classes = [{"name": name, "count": 20} for name in CLASSES]
+    add_dataset(database, id="ds_1", pack="small.pack", index="small.index", classes=classes, images=60)
     return Settings(
         data=tmp_path,
         database_url=database.url,
         storage_url=tmp_path.as_uri(),
-        backbones=small.spec.backbones,
+        backbones=small.spec.local_backbones,
         device="cpu",
         snapshot_seconds=1e-6,
         max_crashes=2,

@@ -15,9 +15,10 @@ from service.backbones import listings
 from service.recommendations import creation, repository
 from service.recommendations.schemas import Recommendation, RecommendationCreate
 from service.settings import Settings
-from service.tables import Dataset, RecommendationEvent
 from service.tables import Recommendation as Row
+from service.tables import RecommendationEvent
 from tests.support.backbones import build_listing
+from tests.support.datasets import add_dataset
 from tests.support.small_backbone import write_backbone
 from tests.support.small_job import CLASSES, Job, small_job
 from workers import scratch
@@ -47,10 +48,8 @@ def settings(job: Job, database: Database, tmp_path: Path) -> Settings:
     """Settings of a worker that lists the backbones."""
     with database.writing() as session:
         listings.replace(session, "w", 60.0, [build_listing(name) for name in [*NAMES, "local/broken"]])
-        classes = [{"name": name, "count": 30} for name in CLASSES]
-        row = Dataset(id="ds_1", name="d", status="ready", task="single_label", classes=classes, images=90)
-        row.pack, row.index, row.digest, row.attempt, row.crashes = "small.pack", "small.index", "0" * 64, 1, 0
-        session.add(row)
+    classes = [{"name": name, "count": 30} for name in CLASSES]
+    add_dataset(database, id="ds_1", pack="small.pack", index="small.index", classes=classes, images=90)
     return Settings(
         data=tmp_path,
         database_url=database.url,
