@@ -77,7 +77,8 @@ class StoredCheckpoint:
     @property
     def is_library_head(self) -> bool:
         """True if the head is the network's own classifier."""
-        return is_own_classifier(self.recipe["head"]["kind"], is_shortened=bool(self.recipe.get("drop_stages")))
+        is_shortened = bool(self.recipe.get("drop_stages")) and not self.recipe.get("pooling")
+        return is_own_classifier(self.recipe["head"]["kind"], is_shortened=is_shortened)
 
     @cached_property
     def head_path(self) -> str | None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 FROM_PROBE: dict[str, Any] = {"schedule": {"kind": "cosine", "warmup_epochs": 1}, "averaging": {}}
 RECIPES: dict[str, dict[str, Any]] = {
     "empty": {},
+    "depths": {"pooling": "depths"},
     "top": {"cut": {"kind": "top", "stages": 1}},
     "top_from_probe": {"cut": {"kind": "top", "stages": 1, "probe": True}, **FROM_PROBE},
     "whole": {"cut": "none"},

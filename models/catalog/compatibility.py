@@ -28,6 +28,7 @@ def conflicts(recipe: Recipe) -> Iterator[str]:
     yield from _engine(recipe)
     yield from _head(recipe)
     yield from _cut(recipe)
+    yield from _pooling(recipe)
     yield from _pretraining(recipe)
     yield from _steps(recipe)
     yield from _weights(recipe)
@@ -115,6 +116,15 @@ def _cut(recipe: Recipe) -> Iterator[str]:
             f"tuning: {recipe.tuning.kind} trains weights of stages above the cut, and cut: all leaves none there: "
             "set cut to none or top, or leave tuning out"
         )
+
+
+def _pooling(recipe: Recipe) -> Iterator[str]:
+    if recipe.pooling is None:
+        return
+    if recipe.cut.kind != "all":
+        yield "pooling reads maps of frozen stages, and cut trains some: leave cut at all, or leave pooling out"
+    if recipe.head.kind == "keep":
+        yield "head: keep reads the features of the backbone's own pooling: set head to linear, or leave pooling out"
 
 
 def _pretraining(recipe: Recipe) -> Iterator[str]:

@@ -15,6 +15,7 @@ from models.catalog.initializers import Initializer
 from models.catalog.losses import Loss
 from models.catalog.normalizations import Normalization
 from models.catalog.optimizers import Optimizer
+from models.catalog.pooling import Pooling
 from models.catalog.pretraining import Pretraining
 from models.catalog.regularizers import Regularizer
 from models.catalog.sampling import Sampling
@@ -26,6 +27,7 @@ from models.catalog.weight_averaging import ExponentialMovingAverage
 FAMILIES = {
     "cuts": Cut,
     "tuning": Tuning,
+    "pooling": Pooling,
     "cache": Cache,
     "heads": Head,
     "activations": Activation,

@@ -82,6 +82,7 @@ LARGER = "probe_larger"
 """Name of the candidate with larger images."""
 BALANCED: dict[str, dict[str, Any]] = {
     "probe": {},
+    "probe_of_depths": {"pooling": "depths"},
     LARGER: {},
     "whole_network": {"cut": {"kind": "none"}},
 }

@@ -19,6 +19,7 @@ from models.catalog.image_ops import ImageAugmentation
 from models.catalog.losses import BinaryCrossEntropy, CrossEntropy, Loss, Task
 from models.catalog.mixup import BatchAugmentation
 from models.catalog.optimizers import Adam, Optimizer
+from models.catalog.pooling import Pooling
 from models.catalog.pretraining import Pretraining
 from models.catalog.quality import SECONDS, Quality
 from models.catalog.regularizers import L2, Regularizer
@@ -83,6 +84,8 @@ class Recipe(Technique):
     """How much of the backbone is frozen and computed once, and which stages are trained with the head."""
     tuning: Tuning = Full()
     """Which weights of the stages above the cut are trained."""
+    pooling: Pooling | None = None
+    """How the backbone's feature maps become what the head reads; null: as the backbone pools them itself."""
     cache: Cache = Cache()
     """Caching of the frozen part's features."""
     head: Head = Linear()
@@ -99,10 +102,7 @@ class Recipe(Technique):
     """Sharpness-aware minimization, at two passes a step; null: none. Pretraining and a probe go without."""
     regularizers: Regularizers = (L2(),)
     """Penalties and constraints on the weights of the new layers."""
-    augmentations: Augmentations = (
-        Crop(min_area=0.8, max_aspect=1.15),
-        Colour(),
-    )
+    augmentations: Augmentations = (Crop(min_area=0.8, max_aspect=1.15), Colour())
     """Augmentations of images, applied to each augmented view (crops first, the others in this order), of batches, and
     of features. The default is mild enough for digits as well as photographs. Without any augmentation of images there
     are no augmented views."""

@@ -44,8 +44,13 @@ class Layout:
         if self.kind == "channels_first":
             return value
         if self.kind == "tokens":
-            value = value[:, self.prefix :].reshape(len(value), self.height, self.width, self.channels)
+            value = torch.unflatten(value[:, self.prefix :], 1, (self.height, self.width))
         return value.permute(0, 3, 1, 2)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width."""
+        return self.channels, self.height, self.width
 
 
 class MapNetwork(nn.Module):

@@ -97,7 +97,7 @@ class FeatureNetwork:
 
 @torch.no_grad()
 def cut_before_classifier(
-    network: TimmNetwork, input_size: tuple[int, int, int], identity: Mapping[str, Any]
+    network: TimmNetwork, input_size: tuple[int, int, int], identity: Mapping[str, Any], *, is_plain: bool = False
 ) -> FeatureNetwork:
     """Cut a network before its classifier.
 
@@ -105,6 +105,7 @@ def cut_before_classifier(
         network: any network of timm; one without a classifier gets one. It stays as it is.
         input_size: (3, H, W) of the images.
         identity: architecture and arguments, which identify the network beside its weights; part of the digest.
+        is_plain: trace it to operations of plain torch.
 
     Raises: InputSizeUnsupported, ClassifierUnsupported.
     """
@@ -115,7 +116,7 @@ def cut_before_classifier(
         network.reset_classifier(1)
     images = torch.randn(2, *input_size, generator=torch.Generator().manual_seed(0))
     try:
-        return _cut(network, images, input_size, identity)
+        return _cut(network, images, input_size, identity, is_plain)
     except Exception:
         _check_input_size(network, images)
         raise
@@ -139,10 +140,16 @@ def _check_input_size(network: TimmNetwork, images: torch.Tensor) -> None:
 
 
 def _cut(
-    network: TimmNetwork, images: torch.Tensor, input_size: tuple[int, int, int], identity: Mapping[str, Any]
+    network: TimmNetwork,
+    images: torch.Tensor,
+    input_size: tuple[int, int, int],
+    identity: Mapping[str, Any],
+    is_plain: bool,
 ) -> FeatureNetwork:
     try:
-        tail = NetworkTail.from_trace(trace(as_module(network)).fold_sizes(images[:1]))
+        tail = NetworkTail.from_trace(
+            trace(as_module(network), input_size if is_plain else None).fold_sizes(images[:1])
+        )
     except Untraceable:
         if isinstance(network, GraphNetwork):
             raise

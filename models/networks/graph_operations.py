@@ -12,6 +12,7 @@ from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import torch
+from timm.layers import Linear  # torch's, but for scripts in half precision
 from torch import nn
 
 if TYPE_CHECKING:
@@ -133,7 +134,8 @@ METHODS = (
     *("flatten", "flip", "float", "floor", "gather", "half", "index_select", "int", "log", "log_softmax", "long"),
     *("masked_fill", "matmul", "max", "mean", "min", "movedim", "mul", "narrow", "ne", "neg", "new_ones", "new_zeros"),
     *("norm", "numel", "permute", "pow", "prod", "reciprocal", "relu", "repeat", "repeat_interleave", "reshape"),
-    *("roll", "rsqrt", "select", "sigmoid", "sin", "size", "softmax", "split", "sqrt", "square", "squeeze", "std"),
+    *("reshape_as", "roll", "rsqrt", "select", "sigmoid", "sin", "size", "softmax", "split", "sqrt", "square"),
+    *("squeeze", "std"),
     *("sub", "sum", "swapaxes", "t", "tanh", "tile", "to", "transpose", "type_as", "unbind", "unflatten", "unfold"),
     *("unsqueeze", "var", "view", "view_as", "where"),
 )
@@ -179,7 +181,7 @@ DTYPES: dict[str, torch.dtype] = {
 def describe_module(module: nn.Module) -> tuple[str, dict[str, Any]] | None:
     """Describe a module by its class and arguments; None if its class is not in the list."""
     name = type(module).__name__
-    if name not in MODULES or type(module) is not getattr(nn, name):
+    if name not in MODULES or type(module) not in (getattr(nn, name), Linear):
         return None
     return name, {argument: _read_argument(module, argument) for argument in MODULES[name]}
 

@@ -21,6 +21,7 @@ from torch import fx, nn
 from torchvision.models.feature_extraction import NodePathTracer
 
 from models.networks.graph_network import LINEAR, GraphNetwork
+from models.networks.plain_tracing import PlainTracer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Set
@@ -182,20 +183,16 @@ class TracedNetwork:
         return TracedNetwork(self.network, graph, paths)
 
 
-def trace(network: nn.Module) -> TracedNetwork:
+def trace(network: nn.Module, plain_size: tuple[int, int, int] | None = None) -> TracedNetwork:
     """Trace a network in evaluation mode, with images as its only input; raises Untraceable.
 
-    A GraphNetwork has its graph already.
+    A GraphNetwork has its graph already. plain_size: (3, H, W), for operations of plain torch on images of this size.
     """
     if isinstance(network, GraphNetwork):
         graph, paths = network.graph, network.paths
         return TracedNetwork(network, graph, {node: paths.get(node.name, node.name) for node in graph.nodes}).copy()
     network.eval()  # LeViT's attention then forgets the biases that it has computed, which may be of another trace
-    tracer = _Tracer(
-        autowrap_modules=(math, torchvision.ops),
-        autowrap_functions=tuple(f for f in get_notrace_functions() if callable(f)),
-        leaf_modules=get_notrace_modules(),
-    )
+    tracer = PlainTracer(plain_size) if plain_size is not None else _build_tracer()
     parameters = inspect.signature(network.forward).parameters.values()
     # Optional arguments keep their defaults: a proxy in their place would look like an argument that is given.
     defaults = {
@@ -205,7 +202,17 @@ def trace(network: nn.Module) -> TracedNetwork:
         graph = tracer.trace(network, defaults)
     except Exception as error:  # the network's own code may raise any error when it meets a proxy
         raise Untraceable(f"The network cannot be traced: {error}") from error
+    finally:
+        network.train().eval()  # layers that keep what they computed forget what they were given here
     return TracedNetwork(network, graph, tracer.node_to_qualname)
+
+
+def _build_tracer() -> _Tracer:
+    return _Tracer(
+        autowrap_modules=(math, torchvision.ops),
+        autowrap_functions=tuple(f for f in get_notrace_functions() if callable(f)),
+        leaf_modules=get_notrace_modules(),
+    )
 
 
 NUMEL = "numel"

@@ -14,6 +14,7 @@ from models.evaluation.conformal import measure_sets
 from models.evaluation.exact_predictions import compute_exactly_where_near
 from models.evaluation.metrics import compute_constant_accuracy, evaluate, evaluate_multi_label
 from models.messages import CheckpointWritten
+from models.networks.graph_network import GraphNetwork
 from models.pipeline.merge_head import compute_logits, describe_network, merge_head, to_plain_layers
 from models.pipeline.predictions_file import write_predictions_file
 from models.pipeline.spec import name_predictions, name_statistics
@@ -151,8 +152,9 @@ def write_checkpoint(
     backbone, classes, recipe = ready.backbone, spec.dataset.classes, training.recipe
     merge_head(ready.slot, evaluated.layers)
     network, structure = describe_network(ready.slot)
+    is_graph = isinstance(network, GraphNetwork)
     metadata = checkpoint_file.collect_metadata(
-        architecture=backbone.architecture,
+        architecture="graph" if is_graph else backbone.architecture,
         num_classes=len(classes),
         class_names=classes,
         task=recipe.task,
@@ -162,7 +164,7 @@ def write_checkpoint(
             "num_classes": len(classes),
             "label_names": classes,
         },
-        model_args=backbone.model_args,
+        model_args={} if is_graph else backbone.model_args,
         decoding=ready.features.pack.decoding.to_dict(),
         **structure,
         recipe=recipe.model_dump(mode="json"),

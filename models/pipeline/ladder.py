@@ -2,8 +2,8 @@
 
 Of several backbones the first recipe tries all, and each later one the better half of those before it, by their
 validation loss (successive halving; Jamieson & Talwalkar, 2016, arXiv:1502.07943). One that cannot be used is left out.
-The head alone is tried with larger images too (Touvron et al., 2019, arXiv:1906.06423), where images have the pixels;
-later recipes go on with the size that was better.
+The head alone is tried on feature maps of several depths too, and, with the better pooling, on larger images (Touvron
+et al., 2019, arXiv:1906.06423), where images have the pixels; later recipes go on with the size that was better.
 
 A candidate is selected where its loss on the validation images, after its temperature, is smaller than that of the best
 so far, and it does not classify fewer of them correctly beyond the noise of that difference. Only what is delivered is
@@ -164,7 +164,7 @@ class Ladder:
         return recipe.model_copy(update={"epochs": epochs})
 
     def _choose_size(self, candidate: Candidate, backbone: str) -> Recipe:
-        """Choose the size of a candidate's images: a larger one, or that of the backbone's best candidate so far."""
+        """Choose the images' size: larger, with the best pooling so far, or that of the backbone's best candidate."""
         recipe, so_far = candidate.recipe, find_best_of_each(self.state["tried"]).get(backbone)
         if so_far is None or recipe.image_size != "auto":
             if candidate.is_larger:
@@ -175,6 +175,7 @@ class Ladder:
             spec = self._inputs.spec
             side = choose_larger_side(self._backbones[backbone], spec.local_backbones, side, self._inputs.pack)
             self._require_time((side / so_far["recipe"]["image_size"]) ** 2 * so_far["seconds"])
+            recipe = Recipe.model_validate({**recipe.model_dump(), "pooling": so_far["recipe"]["pooling"]})
         return recipe.model_copy(update={"image_size": side})
 
     def _require_time(self, seconds: float) -> None:
@@ -185,8 +186,7 @@ class Ladder:
 
     def _leave_out_if_over(self) -> None:
         """Leave a candidate out where the job is to stop. Raises _LeftOut."""
-        reason = self._inputs.stop_condition.reason
-        if reason is not None:
+        if (reason := self._inputs.stop_condition.reason) is not None:
             raise _LeftOut("the job was stopped" if reason == "stopped" else "the time budget is used up")
 
     def _narrow(self, recipe: Recipe, backbone: str) -> Inputs:

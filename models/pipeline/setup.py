@@ -15,6 +15,7 @@ from models.datasets.splits import split
 from models.features.cache import FeatureCache
 from models.features.extractor import HALF, Extractor
 from models.networks.cut_network import CutNetwork, cut_at
+from models.networks.depth_pooling import pool_depths
 from models.networks.feature_network import cut_before_classifier
 from models.networks.graph_network import GraphNetwork
 from models.networks.truncation import drop_stages
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from models.features.sources import FeatureSource
     from models.features.standardization import Standardization
     from models.images.preprocessing import Preprocessing
+    from models.networks.feature_network import FeatureNetwork
     from models.networks.types import TimmNetwork
     from models.pipeline.merge_head import HeadSlot
     from models.pipeline.spec import TrainingSpec
@@ -116,18 +118,7 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
     kept = select_classes(backbone, classes) if wanted.head.kind == "keep" else None
     preprocessing = backbone.preprocessing
 
-    network, size = backbone.network, preprocessing.input_size
-    dropped: list[str] = []
-    if wanted.drop_stages:
-        truncated = drop_stages(network, wanted.drop_stages, size)
-        network, dropped = truncated.network, truncated.dropped
-    left_out = _find_left_out(network, dropped)
-    identity = {
-        "architecture": backbone.architecture,
-        "model_args": backbone.model_args,
-        **({"dropped": left_out} if left_out else {}),
-    }
-    feature_network = cut_before_classifier(network, size, identity)
+    feature_network, dropped = _cut_as_asked(wanted, backbone)
     budget = min(wanted.cache.max_bytes or spec.cache_bytes, spec.cache_bytes)
     most_bytes = budget / images if wanted.has_features else math.inf
     cut_network = cut_at(feature_network, wanted.cut, most_bytes, wanted.tuning)
@@ -206,6 +197,24 @@ def prepare(spec: TrainingSpec, pack: Pack, context: Context) -> Prepared:
         teacher=teacher,
         backbone_tensors=backbone_tensors,
     )
+
+
+def _cut_as_asked(recipe: Recipe, backbone: Backbone) -> tuple[FeatureNetwork, list[str]]:
+    """Drop stages and pool maps as a recipe asks, and cut before the classifier; returns what a head's place lacks."""
+    network, size = backbone.network, backbone.preprocessing.input_size
+    dropped: list[str] = []
+    if recipe.drop_stages:
+        truncated = drop_stages(network, recipe.drop_stages, size)
+        network, dropped = truncated.network, truncated.dropped
+    left_out = _find_left_out(network, dropped)
+    if recipe.pooling is not None:  # a graph, of which nothing is left out
+        network, dropped = pool_depths(network, recipe.pooling, size), []
+    identity = {
+        "architecture": backbone.architecture,
+        "model_args": backbone.model_args,
+        **({"dropped": left_out} if left_out else {}),
+    }
+    return cut_before_classifier(network, size, identity), dropped
 
 
 def build_run(

@@ -53,8 +53,8 @@ ADVICE = {
     "head.normalization: batch_norm.",
     "overfitting": "Raise head.dropout, add augmentations or mixup, or raise the strength of regularizers.",
     "underfitting": "Lower head.dropout, take head: mlp, or unfreeze a stage (cut: top).",
-    "head_not_enough": "Set quality: balanced, which trains the whole backbone too, and delivers what is better on the "
-    "validation images.",
+    "head_not_enough": "Set quality: balanced, which tries pooling: depths and trains the whole backbone too, and "
+    "delivers what is better on the validation images.",
     "learning_rate_too_high": "Choose a smaller optimizer.lr, or schedule: performance.",
     "learning_rate_too_low": "Choose a larger optimizer.lr, or more epochs.",
     "rare_class_lost": "Set loss.class_weights: auto, or sampling: balanced; more images of these classes help most.",

@@ -111,7 +111,7 @@ def find_seconds_per_image(session: Session, backbone: str, recipe: Recipe) -> f
         .order_by(Job.id.desc())
         .limit(MEASURED_JOBS)
     )
-    alike = recipe.model_dump(mode="json", include={"cut", "drop_stages", "image_size"})
+    alike = recipe.model_dump(mode="json", include={"cut", "drop_stages", "image_size", "pooling"})
     for resolved, cache, data in session.execute(query):
         is_of_another = data.get("backbone", backbone) != backbone
         if is_of_another or any(resolved.get(name) != value for name, value in alike.items()):

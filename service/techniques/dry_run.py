@@ -108,8 +108,8 @@ def _find_cut(costs: Costs, recipe: Recipe, backbone: Backbone, side: int | None
         )
         yield Remark(loc=loc, msg=msg)
         return
-    if recipe.drop_stages or recipe.image_size != side:
-        return  # known for the whole network and its own images alone
+    if recipe.drop_stages or recipe.pooling is not None or recipe.image_size != side:
+        return  # known for the whole network, its own pooling and its own images alone
     cuts = [cut for cut in backbone.inspection["cuts"] if cut["parameters_above"]]  # below its classifier
     try:
         if not isinstance(recipe.cut, All):

@@ -26,6 +26,7 @@ SETTLED = {"engine": "eager", "precision": "float32"}
 WITHOUT: dict[str, Any] = {"regularizers": [], "augmentations": []}
 """The recipe without a technique of the family, where it can be without; in other families, with the default one."""
 OPTIONAL = {
+    "pooling",
     "pretraining",
     "gradient_clipping",
     "sharpness",

@@ -54,6 +54,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "nothing frozen": {"cut": "none"},
     "shortened": {"drop_stages": 1},
     "shortened under an mlp": {"drop_stages": 1, "head": "mlp"},
+    "of several depths": {"pooling": "depths"},
+    "of several depths under an mlp": {"pooling": "depths", "drop_stages": 1, "head": {"kind": "mlp", "hidden": [9]}},
     "multi-label": {},
     "by OpenVINO": {"engine": "openvino", "precision": "float32"},
     "in half precision": {"precision": "bfloat16"},

@@ -37,11 +37,7 @@ REFUSALS = {
     "balanced twice": Refusal(
         BALANCED,
         "balanced sampling and loss.class_weights: auto both make up for rare classes, together twice: choose one",
-        [
-            {**BALANCED, "sampling": "shuffled"},
-            {**BALANCED, "loss": {"class_weights": {"a": 2.0}}},
-            {**BALANCED, "loss": "auto"},
-        ],
+        [{**BALANCED, "sampling": "shuffled"}, {**BALANCED, "loss": {"class_weights": {"a": 2.0}}}],
     ),
     "nothing to cache": Refusal(
         {"cut": "none", "cache": {"mode": "on"}},
@@ -51,11 +47,7 @@ REFUSALS = {
     "images mixed from a cache": Refusal(
         {"augmentations": ["crop", "cutmix"], "cache": {"mode": "on"}},
         "cutmix mixes images, which a cache does not hold: set cache.mode to off, or take mixup",
-        [
-            {"augmentations": ["crop", "cutmix"]},
-            {"augmentations": ["crop", "cutmix"], "cache": {"mode": "off"}},
-            {"augmentations": ["crop", "mixup"], "cache": {"mode": "on"}},
-        ],
+        [{"augmentations": ["crop", "cutmix"]}, {"augmentations": ["crop", "mixup"], "cache": {"mode": "on"}}],
     ),
     "exact but compiled": Refusal(
         {"engine": "openvino", "precision": "exact"},
@@ -72,11 +64,17 @@ REFUSALS = {
         {"precision": "bfloat16", "cache": {"mode": "off"}},
         "precision bfloat16 is for what is computed once, or trained, of the backbone, and nothing is: leave it at "
         "auto, or cache the features",
-        [
-            {"precision": "bfloat16"},
-            {"precision": "bfloat16", "cut": "none"},
-            {"precision": "exact", "cache": {"mode": "off"}},
-        ],
+        [{"precision": "bfloat16", "cut": "none"}, {"precision": "exact", "cache": {"mode": "off"}}],
+    ),
+    "maps of trained stages": Refusal(
+        {"pooling": "depths", "cut": "top"},
+        "pooling reads maps of frozen stages, and cut trains some: leave cut at all, or leave pooling out",
+        [{"pooling": "depths", "drop_stages": 1}, {"cut": "top"}],
+    ),
+    "other features than the kept classifier's": Refusal(
+        {"pooling": "depths", "head": "keep"},
+        "head: keep reads the features of the backbone's own pooling: set head to linear, or leave pooling out",
+        [{"pooling": "depths", "head": "mlp"}, {"head": "keep"}],
     ),
     "norms trained on one image": Refusal(
         {"cut": {"kind": "top", "batch_norm": "trained"}, "batch_size": 1},

@@ -68,6 +68,23 @@ def test_the_size_of_the_better_probe_goes_on(job: Job, monkeypatch: pytest.Monk
     assert whole.recipe["image_size"] == (48 if is_better else 32)
 
 
+@pytest.mark.parametrize("is_better", [False, True])
+def test_larger_images_have_the_better_pooling(job: Job, monkeypatch: pytest.MonkeyPatch, is_better: bool) -> None:
+    of_depths = {**PROBE, "pooling": {"kind": "depths", "numbers": 64}}
+    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "probe_of_depths": of_depths, quality.LARGER: PROBE})
+    monkeypatch.setattr("models.pipeline.ladder.is_improvement", lambda *_: is_better)
+    probe, deep, larger = list_tried(list(fine_tune(*job)))
+    assert probe.recipe["pooling"] is None
+    assert deep.recipe["pooling"] == {"kind": "depths", "stages": 5, "numbers": 64}
+    assert (larger.recipe["image_size"], larger.recipe["pooling"]) == (
+        48,
+        (deep if is_better else probe).recipe["pooling"],
+    )
+    delivered = job.checkpoint.read_bytes()
+    list(fine_tune(*job.change(recipe=Recipe.model_validate((larger if is_better else probe).recipe))))
+    assert job.checkpoint.read_bytes() == delivered
+
+
 def test_larger_images_are_left_out_where_the_recipe_has_a_size_or_the_time_is_short(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
