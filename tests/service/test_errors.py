@@ -150,6 +150,7 @@ WORK_CODES = {
     "head_unsupported",
     "input_size_unsupported",
     "no_backbone_usable",
+    "pooling_unsupported",
     "surgery_error",
     "training_diverged",
     "tuning_unsupported",
