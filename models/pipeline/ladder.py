@@ -59,7 +59,7 @@ def climb(inputs: Inputs, state: dict[str, Any] | None) -> Generator[Event, None
     Returns the best one's training. Raises BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged.
     """
     ladder = Ladder(inputs, None if state is None else state["ladder"])
-    tried, chosen, number = ladder.state["tried"], ladder.backbones, 0
+    tried, chosen, number = ladder.state["tried"], list(ladder.backbones), 0
     for candidate in ladder.candidates:
         if number:
             chosen = keep_better_half(chosen, tried[:number])
@@ -82,16 +82,12 @@ class Ladder:
         self.state: dict[str, Any] = state or {"wanted": wanted, "tried": [], "running": None, "best": None}
         """What snapshots keep: the recipe, what was tried, the candidate that is being trained, and the best one."""
         self.candidates = list_candidates(Recipe.model_validate(self.state["wanted"]))
-        self._backbones = {backbone.name: backbone for backbone in inputs.spec.backbones or (inputs.spec.backbone,)}
+        self.backbones = {backbone.name: backbone for backbone in inputs.spec.backbones or (inputs.spec.backbone,)}
+        """All backbones by name, in the order in which they were named."""
         self._inputs = inputs
         inputs.snapshotter.ladder = self.state
         self._best: Trained | None = None
         self._phases: set[str] = set()
-
-    @property
-    def backbones(self) -> list[str]:
-        """Names of all backbones, in the order in which they were named."""
-        return list(self._backbones)
 
     def try_candidate(
         self, number: int, candidate: Candidate, backbone: str, state: dict[str, Any] | None
@@ -106,7 +102,7 @@ class Ladder:
             trained = yield from self._train(number, candidate.name, state)
             tried = self._compare(number, candidate.name, trained, time.monotonic() - began)
         except (_LeftOut, ImagesTooSmall, BackboneError, SurgeryError, FeaturesNotFinite, TrainingDiverged) as error:
-            if len(self._backbones) == 1 and self.state["best"] is None:
+            if len(self.backbones) == 1 and self.state["best"] is None:
                 raise
             tried = CandidateTried(
                 number=number,
@@ -152,6 +148,8 @@ class Ladder:
         if not best["misses"].any() and len(best["misses"]) >= CONVINCING_IMAGES:
             raise _LeftOut("the best so far makes no mistake on the validation images, which can show no better one")
         recipe = self._choose_size(candidate, backbone)
+        if not recipe.cut.trains:
+            self._require_time(recipe, backbone)
         if not recipe.cut.trains or math.isinf(stop.seconds_left):
             return recipe
         seconds = measure_epoch_seconds(self._narrow(recipe, backbone))
@@ -173,14 +171,14 @@ class Ladder:
         side: int = so_far["recipe"]["image_size"]
         if candidate.is_larger:
             spec = self._inputs.spec
-            side = choose_larger_side(self._backbones[backbone], spec.local_backbones, side, self._inputs.pack)
-            self._require_time((side / so_far["recipe"]["image_size"]) ** 2 * so_far["seconds"])
+            side = choose_larger_side(self.backbones[backbone], spec.local_backbones, side, self._inputs.pack)
             recipe = Recipe.model_validate({**recipe.model_dump(), "pooling": so_far["recipe"]["pooling"]})
         return recipe.model_copy(update={"image_size": side})
 
-    def _require_time(self, seconds: float) -> None:
-        """Leave a candidate out that takes more than its share of the time that is left. Raises _LeftOut."""
-        left = self._inputs.stop_condition.seconds_left
+    def _require_time(self, recipe: Recipe, backbone: str) -> None:
+        """Leave a head alone out that may take more than its share of the time that is left. Raises _LeftOut."""
+        so_far, left = find_best_of_each(self.state["tried"]).get(backbone), self._inputs.stop_condition.seconds_left
+        seconds = so_far["seconds"] * (recipe.image_size / so_far["recipe"]["image_size"]) ** 2 if so_far else 0.0
         if seconds > SHARE_OF_TIME * left:
             raise _LeftOut(f"it would take about {seconds:,.0f} s, and {left:,.0f} s are left")
 
@@ -191,7 +189,7 @@ class Ladder:
 
     def _narrow(self, recipe: Recipe, backbone: str) -> Inputs:
         """Narrow the job's inputs to one candidate, which has the same revision of the backbone as others of it."""
-        changes = {"recipe": recipe, "backbone": self._backbones[backbone]}
+        changes = {"recipe": recipe, "backbone": self.backbones[backbone]}
         return replace(self._inputs, spec=self._inputs.spec.model_copy(update=changes))
 
     def _train(self, number: int, name: str, state: dict[str, Any] | None) -> Generator[Event, None, Trained]:
@@ -223,7 +221,7 @@ class Ladder:
                 tried = {"candidate": f"{name} of {backbone}", "percent": round(99 * done, 1), "eta_seconds": None}
                 yield event.model_copy(update=tried)
             case Noted():
-                of_which = name if len(self._backbones) == 1 else f"{name} of {backbone}"
+                of_which = name if len(self.backbones) == 1 else f"{name} of {backbone}"
                 message, data = f"{of_which}: {event.message}", {**event.data, "candidate": name, "backbone": backbone}
                 yield event.model_copy(update={"message": message, "data": data})
             case _:
@@ -231,7 +229,7 @@ class Ladder:
 
     def _count_planned(self) -> int:
         """Count the candidates that are tried, if each backbone can be."""
-        return sum(max(1, len(self._backbones) >> rung) for rung in range(len(self.candidates)))
+        return sum(max(1, len(self.backbones) >> rung) for rung in range(len(self.candidates)))
 
     def _compare(self, number: int, name: str, trained: Trained, seconds: float) -> CandidateTried:
         """Compare a candidate with the best so far, and keep the better one."""
@@ -242,8 +240,8 @@ class Ladder:
         hits = logits.argmax(1) == labels if labels.ndim == 1 else ((logits > 0) == (labels > 0)).mean(1)
         best, running = self.state["best"], self.state["running"]
         if ready.backbone.revision is not None:
-            pinned = self._backbones[running["backbone"]].model_copy(update={"commit": ready.backbone.revision})
-            self._backbones[running["backbone"]] = pinned
+            pinned = self.backbones[running["backbone"]].model_copy(update={"commit": ready.backbone.revision})
+            self.backbones[running["backbone"]] = pinned
         is_better = best is None or (
             # Of stages that no step has made better, the probe is delivered, which an earlier candidate was.
             (training.best_epoch > 0 or not ready.recipe.cut.trains)

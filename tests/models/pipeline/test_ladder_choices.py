@@ -85,15 +85,18 @@ def test_larger_images_have_the_better_pooling(job: Job, monkeypatch: pytest.Mon
     assert job.checkpoint.read_bytes() == delivered
 
 
-def test_larger_images_are_left_out_where_the_recipe_has_a_size_or_the_time_is_short(
+def test_heads_are_left_out_where_the_time_is_short_and_larger_images_where_the_recipe_has_a_size(
     job: Job, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given = job.change(recipe=Recipe(quality="balanced", image_size=32))
     assert list_tried(list(fine_tune(*given)))[1].reason == "the recipe has an image_size"
     monkeypatch.setattr("models.pipeline.ladder.SHARE_OF_TIME", 1e-6)
-    _, larger, _ = list_tried(list(fine_tune(*job)))
-    assert larger.reason is not None
-    assert larger.reason.startswith("it would take about ")
+    of_depths = {**PROBE, "pooling": "depths"}
+    monkeypatch.setattr(quality, "BALANCED", {"probe": PROBE, "probe_of_depths": of_depths, quality.LARGER: PROBE})
+    _, deep, larger = list_tried(list(fine_tune(*job)))
+    for one in (deep, larger):
+        assert one.reason is not None
+        assert one.reason.startswith("it would take about ")
 
 
 def test_images_without_more_pixels_are_not_enlarged(tmp_path: Path) -> None:
