@@ -73,7 +73,7 @@ def _render_family(family: str) -> Iterator[str]:
     fields = " and ".join(f"`{path}`" for path in sorted(set(_find_fields(family, Recipe)), key=len))
     yield f"{summary[:1].upper()}{summary[1:]}\nIn a recipe: {fields}."
     for technique in techniques:
-        if len(techniques) > 1:
+        if "kind" in technique.model_fields:
             yield f"### `{technique.model_fields['kind'].default}`"
         yield from _describe(technique)
 
